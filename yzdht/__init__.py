@@ -1,0 +1,1 @@
+"""yzdht: a Kademlia DHT whose records are sealed and signed end to end."""

@@ -1,0 +1,1 @@
+"""Keys, handshake, record layer and sealing. Pure and deterministic, save key generation, signatures and HPKE."""

@@ -1,0 +1,262 @@
+"""Every error that leaves yzdht, in one tree.
+
+An error names a fact, keeps the data as attributes, carries a hint (what to try, imperative) and the exit code
+that the command line ends with. Verification errors never say which byte was wrong.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `yz` and `yz-node`; scripts depend on them."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    STALE = 4
+    BAD_SIGNATURE = 5
+    QUORUM = 6
+    NO_NODE = 7
+    CONFLICT = 8
+    NOT_A_READER = 9
+    INTERRUPTED = 130
+
+
+class YzError(Exception):
+    """Root of every error that yzdht raises on purpose.
+
+    Args:
+        message: One sentence that names the fact.
+        hint: What to try next, imperative; the class default when None.
+
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = self.default_hint if hint is None else hint
+
+
+# Ours: the caller or the operator asked for something impossible.
+
+
+class UsageError(YzError):
+    """An argument is out of its documented range."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(YzError):
+    """The configuration of a node or client cannot work."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ValueTooLarge(UsageError):
+    """A value is longer than one record can carry."""
+
+    default_hint = "split the value; one record carries at most 61,436 bytes"
+
+
+# The peer's: bytes that arrived are not what the protocol allows.
+
+
+class WireError(YzError):
+    """Bytes do not parse as the protocol says (PROTOCOL.md)."""
+
+
+class FrameTooLarge(WireError):
+    """A message or a series of fragments is longer than its limit."""
+
+
+class CryptoError(YzError):
+    """A key, a signature or a ciphertext was refused."""
+
+    exit_code = ExitCode.BAD_SIGNATURE
+
+
+class InvalidKey(CryptoError):
+    """A public or private key is not a valid P-256 key in the required form."""
+
+
+class InvalidSignature(CryptoError):
+    """A signature does not verify, is high-S or has the wrong length."""
+
+    default_hint = "the data was forged or damaged on its way; ask another node"
+
+
+class WrongTarget(CryptoError):
+    """A valid record was offered under a target that is not its own."""
+
+    default_hint = "a node moved this record; ask another node"
+
+
+class DecryptionFailed(CryptoError):
+    """A ciphertext, its commitment or its padding was refused."""
+
+    default_hint = "the data was damaged, or sealed under another key"
+
+
+class NotAReader(CryptoError):
+    """The record is sealed for somebody else."""
+
+    exit_code = ExitCode.NOT_A_READER
+    default_hint = "ask its publisher to store it again with you among its readers"
+
+
+class HandshakeFailed(CryptoError):
+    """The session handshake did not complete (PROTOCOL.md section 3)."""
+
+    default_hint = "check the network name, the network key and the node id"
+
+
+class WrongPassphrase(CryptoError):
+    """A keyfile does not open with this passphrase."""
+
+    default_hint = "try the passphrase again; without it the keys cannot be read"
+
+
+# What a lookup, a read or a write came to.
+
+
+class LookupFailed(YzError):
+    """A read or a write did not reach its end."""
+
+
+class NotFound(LookupFailed):
+    """Nothing is stored under this name."""
+
+    exit_code = ExitCode.NOT_FOUND
+    default_hint = "check the name and, for another publisher, --from"
+
+
+class StaleRecord(LookupFailed):
+    """The nodes showed an older record than this home has already seen.
+
+    Attributes:
+        seq: Sequence number of the record shown.
+        seen_seq: Sequence number of the newest record seen before.
+
+    """
+
+    exit_code = ExitCode.STALE
+    default_hint = "try again through other nodes; the newest record may be out of reach"
+
+    def __init__(self, seq: int, seen_seq: int) -> None:
+        super().__init__(f"the nodes showed seq {seq}, but seq {seen_seq} was seen before")
+        self.seq = seq
+        self.seen_seq = seen_seq
+
+
+class QuorumFailed(LookupFailed):
+    """Too few nodes answered.
+
+    Attributes:
+        answered: Nodes that answered, or that stored durably.
+        needed: Nodes that had to.
+        asked: Nodes that were asked.
+
+    """
+
+    exit_code = ExitCode.QUORUM
+    default_hint = "check that enough nodes are up, then try again"
+
+    def __init__(self, verb: str, answered: int, needed: int, asked: int, why: str = "") -> None:
+        tail = f" ({why})" if why else ""
+        super().__init__(f"{answered} of {asked} nodes {verb}, {needed} are needed{tail}")
+        self.answered = answered
+        self.needed = needed
+        self.asked = asked
+
+
+class ReadQuorumFailed(QuorumFailed):
+    """Fewer nodes answered than a read needs (PROTOCOL.md section 9)."""
+
+    def __init__(self, answered: int, needed: int, asked: int, why: str = "") -> None:
+        super().__init__("answered", answered, needed, asked, why)
+
+
+class WriteQuorumFailed(QuorumFailed):
+    """Fewer nodes stored the record durably than a write needs (PROTOCOL.md section 9)."""
+
+    def __init__(self, answered: int, needed: int, asked: int, why: str = "") -> None:
+        super().__init__("stored it durably", answered, needed, asked, why)
+
+
+class CasMismatch(LookupFailed):
+    """The stored record is not the one that the writer expected.
+
+    Attributes:
+        seq: Sequence number that is stored now; 0 when nothing is.
+
+    """
+
+    exit_code = ExitCode.CONFLICT
+    default_hint = "get the value again, then put with --if-seq set to its seq"
+
+    def __init__(self, seq: int) -> None:
+        stored = f"seq {seq} is stored" if seq else "nothing is stored"
+        super().__init__(f"compare-and-swap refused: {stored}")
+        self.seq = seq
+
+
+class Conflict(LookupFailed):
+    """Another writer with the same identity won each of several attempts."""
+
+    exit_code = ExitCode.CONFLICT
+    default_hint = "another device is writing this name; get it again, then put"
+
+
+class NoNode(LookupFailed):
+    """No node could be reached."""
+
+    exit_code = ExitCode.NO_NODE
+    default_hint = "start one with `yz-node --port 8083`, or name one with --node URL"
+
+
+# The world's: files and sockets.
+
+
+class StoreError(YzError):
+    """A file or database cannot be read or written."""
+
+
+class DataLocked(StoreError):
+    """Another process holds this data folder."""
+
+    default_hint = "stop the other node, or give this one its own folder with --data DIR"
+
+
+class NewerFormat(StoreError):
+    """A file was written by a newer version of yzdht."""
+
+    default_hint = "upgrade yzdht; older versions never touch newer files"
+
+
+class UnsafeFile(StoreError):
+    """A file that holds secrets can be read by others."""
+
+    exit_code = ExitCode.BAD_SIGNATURE
+    default_hint = "run: chmod 600 on the file and chmod 700 on its folder"
+
+
+class TransportError(YzError):
+    """A connection could not be opened, or broke."""
+
+
+class ListenFailed(TransportError):
+    """The address cannot be listened on."""
+
+    default_hint = "choose another --port, or stop what is using this one"
+
+
+class DialFailed(TransportError):
+    """A peer could not be reached at an address."""
+
+    default_hint = "check that the node is running and that the address is right"

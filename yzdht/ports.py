@@ -1,0 +1,284 @@
+"""Protocols for effects: what the cores ask of the world and what the shell supplies.
+
+Nothing here runs. Implementations live in transport/, store/ and the shell; tests and the simulator bring their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yzdht.ids import NetworkId, NodeId, PublicKey, Publisher, RecordHash, Signature, Target
+    from yzdht.wire.slot import Head, Verdict, Write
+
+
+class Now(NamedTuple):
+    """One instant, handed to every core that needs time.
+
+    Attributes:
+        mono: Monotonic seconds; deadlines and intervals.
+        wall: Unix seconds; only where the protocol asks for wall time.
+
+    """
+
+    mono: float
+    wall: float
+
+
+class Rng(Protocol):
+    """Randomness as an argument: the system's in the shell, a seeded one in the simulator."""
+
+    def token(self, size: int) -> bytes:
+        """Return `size` unpredictable bytes."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a float in [low, high]; for jitter, never for secrets."""
+        ...
+
+
+class Signer(Protocol):
+    """Holds a signing key without showing it."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half."""
+        ...
+
+    def sign(self, label: str, network: NetworkId, message: bytes) -> Signature:
+        """Sign lp(label) ‖ NET ‖ message (PROTOCOL.md section 1)."""
+        ...
+
+
+class RecordVerifier(Protocol):
+    """Checks that a record is its publisher's and belongs under a target."""
+
+    def verify(self, record: bytes, target: Target) -> None:
+        """Check layout, target and signature.
+
+        Raises:
+            WireError: The record does not parse.
+            WrongTarget: It is a record of another target.
+            InvalidSignature: The signature does not verify.
+
+        """
+        ...
+
+
+# Transport
+
+
+class Endpoint(NamedTuple):
+    """Where the other end of a channel was seen.
+
+    Attributes:
+        host: IP address in text form; a name of its own for the memory transport.
+        port: 0 to 65535.
+        protocol: `ws`, `wss`, `tcp`, `udp` or `memory`.
+
+    """
+
+    host: str
+    port: int
+    protocol: str
+
+
+class Link(Protocol):
+    """One open channel that carries whole binary messages in order."""
+
+    @property
+    def remote(self) -> Endpoint:
+        """The other end, as this machine sees it."""
+        ...
+
+    @property
+    def is_congested(self) -> bool:
+        """True while more than LINK_UNSENT_BYTES_HIGH bytes wait to be sent."""
+        ...
+
+    def send(self, message: bytes) -> None:
+        """Queue one message; a no-op on a link that is closing. Never blocks."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stop delivering messages; the sender will feel it. Idempotent."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Deliver messages again. Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Send what is queued, then close; aborts by itself if the peer stalls. Idempotent."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once and drop what is queued. Idempotent."""
+        ...
+
+
+class LinkHandler(Protocol):
+    """Whoever owns a link is told what happens on it, on the event loop, never re-entrantly from send()."""
+
+    def on_message(self, message: bytes) -> None:
+        """One whole message arrived."""
+        ...
+
+    def on_writable(self) -> None:
+        """The link was congested and no longer is."""
+        ...
+
+    def on_closed(self, reason: str) -> None:
+        """The link is gone; called exactly once, last."""
+        ...
+
+
+Accept = "Callable[[Link], LinkHandler | None]"
+"""Called for every incoming link; None refuses it, and the link is aborted."""
+
+
+class Listener(Protocol):
+    """An address that is being listened on."""
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where it listens, with the real port."""
+        ...
+
+    async def close(self) -> None:
+        """Stop accepting; links already open stay open."""
+        ...
+
+
+class Transport(Protocol):
+    """One way to open channels."""
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """URL schemes that it dials."""
+        ...
+
+    async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> Link:
+        """Open a channel.
+
+        Args:
+            url: An address whose scheme is one of `schemes`.
+            accept: Called once with the open link, before any message is delivered; returns its handler.
+            timeout_s: Seconds for the whole opening.
+
+        Raises:
+            DialFailed: Refused, unreachable, timed out, or not a node.
+
+        """
+        ...
+
+    async def listen(
+        self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]
+    ) -> Listener:
+        """Accept channels.
+
+        Args:
+            host: Address to bind; `0.0.0.0` and `::` for all.
+            port: 0 picks a free one.
+            accept: Called for every link whose opening handshake is done.
+
+        Raises:
+            ListenFailed: The address is taken or not this machine's.
+
+        """
+        ...
+
+
+# Store
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """One record as a store holds it.
+
+    Attributes:
+        head: Its slot's state.
+        publisher: Who signed it, or empty bytes.
+        body: The whole record, signature included.
+
+    """
+
+    head: Head
+    publisher: Publisher
+    body: bytes
+
+
+class RecordStore(Protocol):
+    """Records on this node's disk or in its memory.
+
+    `heads`, `head` and `get` are synchronous, bounded and see writes that are submitted but not yet committed. What
+    may replace what is `yzdht.wire.slot.judge`, decided inside the writer's transaction.
+    """
+
+    def head(self, target: Target, publisher: Publisher) -> Head | None:
+        """State of one slot, tombs of expired records included; None if never seen."""
+        ...
+
+    def get(self, target: Target, wall_now: float) -> list[StoredRecord]:
+        """Records under a target that have not expired; at most MULTI_ENTRIES_MAX."""
+        ...
+
+    def submit(self, op: int, write: Write) -> None:
+        """Queue a durable write; its verdict is handed to the sink given at opening, with the same `op`."""
+        ...
+
+    def has_room(self) -> bool:
+        """False while STORE_QUEUE_WRITES_MAX writes wait."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is queued, then close."""
+        ...
+
+
+VerdictSink = "Callable[[list[tuple[int, Verdict]]], None]"
+"""Called on the event loop with the verdicts of one committed batch, in the order of submission."""
+
+
+# The reader's memory
+
+
+class Mark(NamedTuple):
+    """The newest record of a slot that this home has seen (PROTOCOL.md section 8, Reader)."""
+
+    seq: int
+    hash: RecordHash
+    expires: int
+    is_tombstone: bool
+
+
+class Marks(Protocol):
+    """High-water marks and what else a home remembers; durable before it returns."""
+
+    def get(self, target: Target) -> Mark | None:
+        """The mark of a slot, None if it was never read or written."""
+        ...
+
+    def raise_to(self, target: Target, mark: Mark) -> None:
+        """Remember `mark` if it is newer than what is known (order: seq, expires, hash)."""
+        ...
+
+    def met(self, public_key: PublicKey) -> None:
+        """Remember an identity, so that its fingerprint resolves."""
+        ...
+
+    def resolve_fingerprint(self, fingerprint: str) -> PublicKey | None:
+        """The identity of a 16-symbol fingerprint among those met; None if unknown."""
+        ...
+
+    def published_at(self, node_id: NodeId, network: NetworkId) -> float | None:
+        """Unix seconds at which this home last published that identity record; None if never."""
+        ...
+
+    def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
+        """Remember when the identity record was published."""
+        ...

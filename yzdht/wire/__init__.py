@@ -1,0 +1,1 @@
+"""Bytes to types and back. Pure; every decoder treats its input as hostile."""
