@@ -1,0 +1,198 @@
+"""The interface between engines and the shell: what goes out, what comes in.
+
+An engine never sees request ids, frames or socket addresses. `call`, `op` and `request` are opaque numbers, unique per
+engine; the shell routes by (engine, number). There is no Dial: a Call to a contact without a session makes the shell
+dial. HOUSE: closed unions, matched with assert_never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId, PublicKey, SessionId, Target
+    from yzdht.ports import Now
+    from yzdht.wire.address import Contact
+    from yzdht.wire.frame import Caps, RecordType
+    from yzdht.wire.rpc import Body, Method, Status
+    from yzdht.wire.slot import Verdict, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node, or a client, with a live session.
+
+    Attributes:
+        node_id: Proved by the handshake.
+        public_key: Its identity key.
+        caps: Capability bits it showed.
+        session: Tells apart several processes of one client identity.
+        host: IP at which it is reached; empty where there is none.
+        prefix: Its public /24 or /48, None for anything not public.
+
+    """
+
+    node_id: NodeId
+    public_key: PublicKey
+    caps: Caps
+    session: SessionId
+    host: str
+    prefix: str | None
+
+
+# What an engine wants done
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Send a request; `on_answer` brings what came of it, within `deadline_s`."""
+
+    call: int
+    contact: Contact
+    method: Method
+    body: Body
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The answer of a call is no longer wanted."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a request."""
+
+    request: int
+    status: Status
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Send a message that has no answer."""
+
+    peer: Peer
+    record_type: RecordType
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write a record durably; `on_stored` brings the verdict."""
+
+    op: int
+    write: Write
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Find the nodes nearest to a target; the shell passes it to the kad engine."""
+
+    op: int
+    target: Target
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Close the session of a peer that misbehaved."""
+
+    peer: Peer
+    reason: str
+
+
+Outgoing = Call | Cancel | Reply | Push | Persist | Find | Drop
+
+
+# What an engine is told
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response arrived, of whatever status."""
+
+    status: Status
+    body: Body
+
+
+class FailReason(Enum):
+    """Why a call has no answer."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    WRONG_ID = "wrong_id"
+    BUSY = "busy"
+    GARBAGE = "garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A call has no answer."""
+
+    reason: FailReason
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A session with a peer began."""
+
+    url: str | None
+    """The address that was dialled; None when the peer dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The last session with a peer ended."""
+
+    reason: str
+
+
+class Engine(Protocol):
+    """What the shell drives. Every method is synchronous; time is an argument."""
+
+    def on_request(self, request: int, peer: Peer, method: Method, body: Body, now: Now) -> None:
+        """A peer asks; answer with Reply, now or later."""
+        ...
+
+    def on_answer(self, call: int, outcome: Answer | Failed, now: Now) -> None:
+        """A call ended; called exactly once for each that was not cancelled."""
+        ...
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes, now: Now) -> None:
+        """A peer sent a message that has no answer."""
+        ...
+
+    def on_link(self, peer: Peer, change: Up | Down, now: Now) -> None:
+        """A session with a peer began or ended."""
+        ...
+
+    def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
+        """A Persist is durable or was refused."""
+        ...
+
+    def on_found(self, op: int, contacts: list[Contact], now: Now) -> None:
+        """A Find ended."""
+        ...
+
+    def handle_timer(self, now: Now) -> None:
+        """Do what is due."""
+        ...
+
+    def next_timer(self) -> float | None:
+        """Monotonic seconds at which handle_timer is wanted; None for never."""
+        ...
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """What to do, in order; empties the list."""
+        ...
+
+    def stop(self, now: Now) -> None:
+        """Give up everything under way, with notices."""
+        ...

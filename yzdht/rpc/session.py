@@ -1,0 +1,442 @@
+"""One session, from the first byte of its handshake to its end: requests, answers, deadlines, fragments, pings.
+
+Sans-I/O: the shell feeds it whole messages of a channel and sends what `take_outgoing` gives; `take_events` tells what
+happened. PROTOCOL.md sections 3 to 5. Owns request ids, matching, the hard deadline of every call, the bound on calls
+in flight and the smoothed round-trip time. Links (0x07) are accepted and ignored. Any violation ends the session with
+no detail on the wire.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.handshake import Established, Initiator, Responder
+from yzdht.crypto.session import RecordLayer
+from yzdht.errors import CryptoError, WireError
+from yzdht.limits import (
+    CALLS_IN_FLIGHT_MAX,
+    HANDSHAKE_TIMEOUT_S,
+    REQUESTS_OPEN_MAX,
+    SESSION_PING_EVERY_S,
+    SESSION_RENEW_BEFORE_S,
+    SESSION_S_MAX,
+    SESSION_SILENT_S_MAX,
+)
+from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.rpc.fragments import Assembler, cut
+from yzdht.rpc.rtt import RoundTrip
+from yzdht.wire.frame import RecordType
+from yzdht.wire.rpc import (
+    REQUESTS,
+    RESPONSES,
+    Body,
+    Empty,
+    Method,
+    Refusal,
+    Status,
+    decode_body,
+    decode_request,
+    decode_response,
+    encode_body,
+    encode_request,
+    encode_response,
+)
+
+
+if TYPE_CHECKING:
+    from yzdht.ports import Now
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    AWAITING_HELLO = auto()
+    AWAITING_WELCOME = auto()
+    AWAITING_PROOF = auto()
+    AWAITING_READY = auto()
+    OPEN = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The peer is authenticated; calls may be sent."""
+
+    established: Established
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The peer asks; answer with `reply`."""
+
+    number: int
+    method: Method
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call ended."""
+
+    call: int
+    outcome: Answer | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The peer sent a message that has no answer."""
+
+    record_type: RecordType
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """The session reaches its largest age soon; whoever dialled should dial again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over; nothing follows.
+
+    Attributes:
+        reason: A few words for logs and counters.
+        is_fault: True when the peer broke the protocol.
+
+    """
+
+    reason: str
+    is_fault: bool
+
+
+Event = Opened | Requested | Answered | Pushed | Expiring | Ended
+
+_QUICK = frozenset({Method.PING, Method.FIND_NODE, Method.FIND_VALUE, Method.WHOAMI})
+"""Methods whose answers cost the peer next to nothing: their times are round-trip times."""
+
+_DEADLINES_MAX = 4 * CALLS_IN_FLIGHT_MAX
+
+
+@dataclass(slots=True)
+class _InFlight:
+    call: int
+    method: Method
+    sent_at: float
+    deadline: float
+
+
+class Session:
+    """One session with one peer.
+
+    Args:
+        handshake: This end's half of the handshake; an Initiator speaks first.
+        now: The instant of its beginning.
+
+    """
+
+    def __init__(self, handshake: Initiator | Responder, now: Now) -> None:
+        self._handshake: Initiator | Responder | None = handshake
+        self.is_initiator = isinstance(handshake, Initiator)
+        self.established: Established | None = None
+        self.state = State.AWAITING_HELLO
+        self.rtt = RoundTrip()
+        self.dropped = 0
+        self.late_answers = 0
+        self._layer: RecordLayer | None = None
+        self._assembler = Assembler()
+        self._outgoing: list[bytes] = []
+        self._events: deque[Event] = deque()
+        self._calls: dict[int, _InFlight] = {}
+        self._numbers: dict[int, int] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._next_number = 1
+        self._requests: set[int] = set()
+        self._opened_at = self._heard_at = now.mono
+        self._ping_sent_at: float | None = None
+        self._is_expiring = False
+        if isinstance(handshake, Initiator):
+            self._outgoing.append(handshake.hello())
+            self.state = State.AWAITING_WELCOME
+
+    # What to send and what happened
+
+    def take_outgoing(self) -> list[bytes]:
+        """Messages for the channel, in order; empties the list."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def take_events(self) -> deque[Event]:
+        """What happened since the last call, in order; empties the queue."""
+        events, self._events = self._events, deque()
+        return events
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that wait for their answer."""
+        return len(self._calls)
+
+    @property
+    def requests_open(self) -> int:
+        """Requests of the peer that were not answered yet."""
+        return len(self._requests)
+
+    # What arrives
+
+    def receive(self, message: bytes, now: Now) -> None:
+        """Take one message of the channel in."""
+        if self.state is State.ENDED:
+            return
+        try:
+            if self._layer is None:
+                self._receive_handshake(message, now)
+            else:
+                self._receive_record(message, now)
+        except (WireError, CryptoError) as error:
+            self._end(str(error), is_fault=True)
+
+    def _receive_handshake(self, message: bytes, now: Now) -> None:
+        handshake = self._handshake
+        if isinstance(handshake, Initiator):
+            self._outgoing.append(handshake.receive_welcome(message))
+            assert handshake.established is not None
+            self._open(handshake.established, now)
+            self.state = State.AWAITING_READY
+        elif self.state is State.AWAITING_HELLO:
+            assert isinstance(handshake, Responder)
+            self._outgoing.append(handshake.receive_hello(message))
+            self.state = State.AWAITING_PROOF
+            self._heard_at = now.mono
+        else:
+            assert isinstance(handshake, Responder)
+            self._open(handshake.receive_proof(message), now)
+            self.state = State.OPEN
+            self._send_record(RecordType.READY, b"", now.mono)
+
+    def _open(self, established: Established, now: Now) -> None:
+        self.established = established
+        self._handshake = None
+        self._layer = RecordLayer(established.secret_out, established.secret_in, now.mono)
+        self._opened_at = self._heard_at = now.mono
+        self._events.append(Opened(established))
+
+    def _receive_record(self, message: bytes, now: Now) -> None:
+        assert self._layer is not None
+        record_type, data, more = self._layer.open(message)
+        self._heard_at = now.mono
+        if self.state is State.AWAITING_READY:
+            if record_type is not RecordType.READY:
+                raise WireError("the first record was not Ready")
+            self.state = State.OPEN
+        elif record_type < RecordType.REQUEST:
+            self._receive_control(record_type, data, now)
+        elif (whole := self._assembler.add(record_type, data, more=more)) is not None:
+            self._receive_message(record_type, whole, now)
+
+    def _receive_control(self, record_type: RecordType, data: bytes, now: Now) -> None:
+        match record_type:
+            case RecordType.CLOSE:
+                self._end("closed by peer", is_fault=False)
+            case RecordType.ALERT:
+                self._end(f"alert {int.from_bytes(data)} from peer", is_fault=False)
+            case RecordType.PING:
+                self._send_record(RecordType.PONG, data, now.mono)
+            case RecordType.PONG:
+                if self._ping_sent_at is not None:
+                    self.rtt.add(now.mono - self._ping_sent_at)
+                    self._ping_sent_at = None
+            case RecordType.READY:
+                raise WireError("Ready came twice")
+            case _:
+                pass  # key_update is done by the layer; links are not served yet
+
+    def _receive_message(self, record_type: RecordType, data: bytes, now: Now) -> None:
+        if record_type is RecordType.REQUEST:
+            self._receive_request(data, now)
+        elif record_type is RecordType.RESPONSE:
+            self._receive_response(data, now)
+        else:
+            self._events.append(Pushed(record_type, data))
+
+    def _receive_request(self, data: bytes, now: Now) -> None:
+        number, method_number, body = decode_request(data)
+        if number in self._requests:
+            raise WireError("a request id is in use twice")
+        if len(self._requests) >= REQUESTS_OPEN_MAX:
+            self._respond(number, Status.BUSY, Empty(), now.mono)
+            return
+        try:
+            method = Method(method_number)
+            body_type = REQUESTS[method]
+        except (ValueError, KeyError):
+            self._respond(number, Status.UNKNOWN_METHOD, Empty(), now.mono)
+            return
+        try:
+            request = decode_body(body, body_type)
+        except WireError:
+            self.dropped += 1
+            self._respond(number, Status.BAD_REQUEST, Empty(), now.mono)
+            return
+        self._requests.add(number)
+        self._events.append(Requested(number, method, request))
+
+    def _receive_response(self, data: bytes, now: Now) -> None:
+        number, status_number, body = decode_response(data)
+        flight = self._calls.pop(number, None)
+        if flight is None:
+            self.late_answers += 1
+            return
+        del self._numbers[flight.call]
+        if flight.method in _QUICK:
+            self.rtt.add(now.mono - flight.sent_at)
+        outcome: Answer | Failed
+        try:
+            status = Status(status_number)
+            body_type = RESPONSES[flight.method] if status is Status.OK else Refusal
+            outcome = Answer(status, decode_body(body, body_type))
+        except (ValueError, WireError):
+            self.dropped += 1
+            outcome = Failed(FailReason.GARBAGE)
+        self._events.append(Answered(flight.call, outcome))
+
+    # What this end says
+
+    def call(self, call: int, method: Method, body: Body, timeout_s: float, now: Now) -> None:
+        """Send a request; an Answered event brings what came of it.
+
+        Args:
+            call: Opaque number, unique among the calls in flight.
+            method: What to ask.
+            body: Its body.
+            timeout_s: Hard deadline, seconds from now.
+            now: The present.
+
+        """
+        if self._layer is None or self.state is State.ENDED:
+            self._events.append(Answered(call, Failed(FailReason.CLOSED)))
+            return
+        if len(self._calls) >= CALLS_IN_FLIGHT_MAX:
+            self._events.append(Answered(call, Failed(FailReason.BUSY)))
+            return
+        number = self._next_number
+        self._next_number = number % 0xFFFFFFFF + 1
+        deadline = now.mono + timeout_s
+        self._calls[number] = _InFlight(call, method, now.mono, deadline)
+        self._numbers[call] = number
+        if len(self._deadlines) >= _DEADLINES_MAX:  # most of them belong to calls that have ended
+            self._deadlines = [(f.deadline, n) for n, f in self._calls.items()]
+            heapq.heapify(self._deadlines)
+        else:
+            heapq.heappush(self._deadlines, (deadline, number))
+        self._send_message(RecordType.REQUEST, encode_request(number, method, encode_body(body)), now.mono)
+
+    def cancel(self, call: int) -> None:
+        """Forget a call; no event follows, a late answer is dropped."""
+        number = self._numbers.pop(call, None)
+        if number is not None:
+            del self._calls[number]
+
+    def reply(self, number: int, status: Status, body: Body, now: Now) -> None:
+        """Answer a request; a no-op once the session has ended."""
+        self._requests.discard(number)
+        self._respond(number, status, body, now.mono)
+
+    def push(self, record_type: RecordType, data: bytes, now: Now) -> None:
+        """Send a message that has no answer."""
+        self._send_message(record_type, data, now.mono)
+
+    def close(self, now: Now) -> None:
+        """Say goodbye and end; calls in flight fail."""
+        if self.state is State.ENDED:
+            return
+        if self._layer is not None:
+            self._send_record(RecordType.CLOSE, b"", now.mono)
+        self._end("closed", is_fault=False)
+
+    def on_channel_closed(self, reason: str) -> None:
+        """The channel is gone."""
+        self._end(reason, is_fault=False)
+
+    def _respond(self, number: int, status: Status, body: Body, mono: float) -> None:
+        self._send_message(RecordType.RESPONSE, encode_response(number, status, encode_body(body)), mono)
+
+    def _send_message(self, record_type: RecordType, data: bytes, mono: float) -> None:
+        for piece, more in cut(data):
+            self._send_record(record_type, piece, mono, more=more)
+
+    def _send_record(self, record_type: RecordType, data: bytes, mono: float, *, more: bool = False) -> None:
+        layer = self._layer
+        if layer is None or self.state is State.ENDED:
+            return
+        update = layer.due_key_update(mono)
+        if update is not None:
+            self._outgoing.append(update)
+        self._outgoing.append(layer.seal(record_type, data, more=more))
+
+    # Time
+
+    def next_timer(self) -> float | None:
+        """Monotonic seconds at which handle_timer is wanted; None once ended."""
+        if self.state is State.ENDED:
+            return None
+        if self.state is not State.OPEN:
+            return min(self._heard_at + HANDSHAKE_TIMEOUT_S, self._next_deadline())
+        if self._ping_sent_at is None:
+            idle = self._heard_at + SESSION_PING_EVERY_S
+        else:
+            idle = self._heard_at + SESSION_SILENT_S_MAX
+        age = self._opened_at + SESSION_S_MAX - (0 if self._is_expiring else SESSION_RENEW_BEFORE_S)
+        return min(idle, age, self._next_deadline())
+
+    def handle_timer(self, now: Now) -> None:
+        """Fail overdue calls, ping a silent peer, end what is over."""
+        if self.state is State.ENDED:
+            return
+        self._fail_overdue(now.mono)
+        if self.state is not State.OPEN:
+            if now.mono >= self._heard_at + HANDSHAKE_TIMEOUT_S:
+                self._end("handshake timed out", is_fault=True)
+            return
+        if now.mono >= self._opened_at + SESSION_S_MAX:
+            self.close(now)
+        elif now.mono >= self._heard_at + SESSION_SILENT_S_MAX and self._ping_sent_at is not None:
+            self._end("silent", is_fault=False)
+        else:
+            self._keep_alive(now)
+
+    def _keep_alive(self, now: Now) -> None:
+        if not self._is_expiring and now.mono >= self._opened_at + SESSION_S_MAX - SESSION_RENEW_BEFORE_S:
+            self._is_expiring = True
+            self._events.append(Expiring())
+        if self._ping_sent_at is None and now.mono >= self._heard_at + SESSION_PING_EVERY_S:
+            self._ping_sent_at = now.mono
+            self._send_record(RecordType.PING, b"", now.mono)
+
+    def _next_deadline(self) -> float:
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self._calls:
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else float("inf")
+
+    def _fail_overdue(self, mono: float) -> None:
+        while self._next_deadline() <= mono:
+            _, number = heapq.heappop(self._deadlines)
+            flight = self._calls.pop(number)
+            del self._numbers[flight.call]
+            self._events.append(Answered(flight.call, Failed(FailReason.TIMEOUT)))
+
+    def _end(self, reason: str, *, is_fault: bool) -> None:
+        if self.state is State.ENDED:
+            return
+        self.state = State.ENDED
+        for flight in self._calls.values():
+            self._events.append(Answered(flight.call, Failed(FailReason.CLOSED)))
+        self._calls.clear()
+        self._numbers.clear()
+        self._deadlines.clear()
+        self._requests.clear()
+        self._handshake = None
+        self._events.append(Ended(reason, is_fault))

@@ -1,0 +1,332 @@
+"""Addresses, identity payloads, the JSON view of a node, and which addresses may be dialled (PROTOCOL.md section 6).
+
+Pure: host names are not resolved here. An address in a contact or an identity record is somebody's claim; it is kept
+as text and judged when it is used, so that protocols of newer versions pass through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+)
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from yzdht.errors import UsageError, WireError
+from yzdht.limits import ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
+from yzdht.wire.frame import Caps, capability_names
+from yzdht.wire.rpc import decode_body, encode_body
+from yzdht.wire.text import encode_public_key
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId, PublicKey
+
+
+class NodeType(StrEnum):
+    """What a node says it is; gives no privilege."""
+
+    INFRASTRUCTURE = "infrastructure"
+    COMMUNITY = "community"
+    CLIENT = "client"
+
+
+class ClientType(StrEnum):
+    """Who can use an address."""
+
+    BROWSER = "browser"
+    PYTHON = "python"
+    NODEJS = "nodejs"
+
+
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A parsed `ws` or `wss` address.
+
+    Attributes:
+        protocol: `ws` or `wss`.
+        host: IP literal without brackets, or a name, lower case.
+        port: 1 to 65535.
+        path: `/` unless the url names one.
+
+    """
+
+    protocol: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def ip(self) -> IPv4Address | IPv6Address | None:
+        """The host as an IP address; None for a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+    def with_host(self, host: str) -> str:
+        """The same address at another host, as text."""
+        shown = f"[{host}]" if ":" in host else host
+        path = "" if self.path == "/" else self.path
+        return f"{self.protocol}://{shown}:{self.port}{path}"
+
+    @property
+    def text(self) -> str:
+        """The address as text, in its normal form."""
+        return self.with_host(self.host)
+
+
+def parse_url(text: str) -> Url:
+    """Parse an address that a WebSocket can be opened to.
+
+    Raises:
+        UsageError: Not such an address; the hint shows one.
+
+    """
+    hint = "write it as ws://host:port, for example ws://192.0.2.1:8083"
+    if len(text.encode(errors="replace")) > URL_BYTES_MAX:
+        raise UsageError("the address is longer than 512 bytes", hint=hint)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except (ValueError, AddressValueError):
+        raise UsageError("the address does not parse", hint=hint) from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise UsageError(f"the address {text[:80]!r} starts with neither ws:// nor wss://", hint=hint)
+    if (
+        not host
+        or parts.username is not None
+        or parts.fragment
+        or not text.isascii()
+        or not text.isprintable()
+    ):
+        raise UsageError(f"the address {text[:80]!r} is not host and port", hint=hint)
+    if port == 0 or "%" in host:
+        raise UsageError(f"the address {text[:80]!r} names no usable host and port", hint=hint)
+    path = parts.path or "/"
+    if parts.query:
+        path += "?" + parts.query
+    return Url(parts.scheme, host.lower(), port or _DEFAULT_PORTS[parts.scheme], path)
+
+
+class Address(Struct, frozen=True, array_like=True, gc=False):
+    """One way to reach a node."""
+
+    protocol: Annotated[str, Meta(max_length=32)]
+    url: Annotated[str, Meta(max_length=URL_BYTES_MAX)]
+    client_types: Annotated[
+        tuple[Annotated[str, Meta(max_length=16)], ...], Meta(max_length=CLIENT_TYPES_MAX)
+    ]
+
+
+def address_of(url: str) -> Address:
+    """The address entry of a `ws` or `wss` url, with the client types that can use it.
+
+    Raises:
+        UsageError: The url does not parse.
+
+    """
+    parsed = parse_url(url)
+    types: tuple[ClientType, ...]
+    if parsed.protocol == "wss":
+        types = (ClientType.BROWSER, ClientType.PYTHON, ClientType.NODEJS)
+    else:
+        types = (ClientType.PYTHON, ClientType.NODEJS)  # an https page may not open ws://
+    return Address(parsed.protocol, parsed.text, tuple(t.value for t in types))
+
+
+class KemEntry(Struct, frozen=True, array_like=True, gc=False):
+    """One KEM key that others seal to until `not_after` (unix seconds)."""
+
+    suite: Annotated[int, Meta(ge=0, le=255)]
+    public_key: Annotated[bytes, Meta(min_length=33, max_length=33)]
+    not_after: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class IdentityPayload(Struct, frozen=True, array_like=True, gc=False):
+    """Payload of an identity record: who this is, where it is reached, and how to seal to it."""
+
+    node_type: Annotated[str, Meta(max_length=32)]
+    addresses: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)]
+    caps: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    kem: Annotated[tuple[KemEntry, ...], Meta(min_length=1, max_length=KEM_KEYS_MAX)]
+
+
+def encode_identity_payload(payload: IdentityPayload) -> bytes:
+    """One MessagePack array."""
+    return encode_body(payload)
+
+
+def decode_identity_payload(data: bytes) -> IdentityPayload:
+    """Decode the payload of an identity record.
+
+    Raises:
+        WireError: It is not such an array, or its node type is unknown.
+
+    """
+    payload = decode_body(data, IdentityPayload)
+    if payload.node_type not in list(NodeType):
+        raise WireError("the identity record names an unknown node type")
+    return payload
+
+
+def json_view(node_id: NodeId, payload: IdentityPayload, seq: int, expires: int) -> dict[str, object]:
+    """The one JSON view of a node that HTTP, the command line and logs show."""
+    return {
+        "nodeId": node_id.hex(),
+        "nodeType": payload.node_type,
+        "addresses": [
+            {"protocol": a.protocol, "url": a.url, "clientTypes": list(a.client_types)}
+            for a in payload.addresses
+        ],
+        "capabilities": capability_names(Caps(payload.caps)),
+        "kem": [
+            {"suite": k.suite, "publicKey": encode_public_key(k.public_key), "notAfter": k.not_after}
+            for k in payload.kem
+        ],
+        "seq": seq,
+        "expires": expires,
+    }
+
+
+# Which addresses may be dialled
+
+
+class _Anywhere(Enum):
+    PUBLIC = "public"
+    LOOPBACK = "loopback"
+
+
+Scope = _Anywhere | IPv4Network | IPv6Network | None
+"""Public unicast, loopback, one private block, or None for what is never dialled on hearsay."""
+
+_PRIVATE_BLOCKS_V4 = tuple(
+    IPv4Network(block)
+    for block in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "192.0.2.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+    )
+)
+_LINK_LOCAL_V6 = IPv6Network("fe80::/10")
+_UNIQUE_LOCAL_V6 = IPv6Network("fc00::/7")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+
+def scope_of(host: str) -> Scope:
+    """In which scope an IP literal lies; None for names and for what nobody may be sent to.
+
+    IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are judged by that address, so that they are no way
+    around the rule.
+    """
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return _scope_v4(ip.ipv4_mapped)
+        if ip in _NAT64:
+            return _scope_v4(IPv4Address(ip.packed[12:]))
+        if ip in _SIX_TO_FOUR:
+            return _scope_v4(IPv4Address(ip.packed[2:6]))
+        return _scope_v6(ip)
+    return _scope_v4(ip)
+
+
+def _scope_v4(ip: IPv4Address) -> Scope:
+    if ip.is_loopback:
+        return _Anywhere.LOOPBACK
+    for block in _PRIVATE_BLOCKS_V4:
+        if ip in block:
+            return block
+    return _Anywhere.PUBLIC if ip.is_global and not ip.is_multicast else None
+
+
+def _scope_v6(ip: IPv6Address) -> Scope:
+    if ip.is_loopback:
+        return _Anywhere.LOOPBACK
+    if ip in _LINK_LOCAL_V6:
+        return _LINK_LOCAL_V6
+    if ip in _UNIQUE_LOCAL_V6:
+        return IPv6Network((ip.packed[:6] + bytes(10), 48))
+    return _Anywhere.PUBLIC if ip.is_global and not ip.is_multicast else None
+
+
+def is_public(host: str) -> bool:
+    """True for a public unicast IP literal."""
+    return scope_of(host) is _Anywhere.PUBLIC
+
+
+def may_dial(host: str, namer_host: str, *, is_private_allowed: bool) -> bool:
+    """Whether an address heard from a peer may be dialled.
+
+    Args:
+        host: IP literal to dial; names must be resolved first.
+        namer_host: IP at which the peer that named it is reached.
+        is_private_allowed: `--allow-private`.
+
+    """
+    scope = scope_of(host)
+    if scope is None:
+        return False
+    return is_private_allowed or scope is _Anywhere.PUBLIC or scope == scope_of(namer_host)
+
+
+def public_prefix(host: str) -> str | None:
+    """The /24 or IPv6 /48 of a public unicast address, for quorum and diversity rules; None for any other."""
+    if not is_public(host):
+        return None
+    ip = ip_address(host)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is None:
+            return str(IPv6Network((ip.packed[:6] + bytes(10), 48)))
+        ip = ip.ipv4_mapped
+    return str(IPv4Network((ip.packed[:3] + bytes(1), 24)))
+
+
+def limit_prefix(host: str) -> str | None:
+    """The /24 or IPv6 /56 of a public unicast address, by which handshakes are limited; None for any other."""
+    if not is_public(host):
+        return None
+    ip = ip_address(host)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None:
+        return str(IPv6Network((ip.packed[:7] + bytes(9), 56)))
+    return public_prefix(host)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A node as somebody named it: who, where, and what it can do.
+
+    Attributes:
+        node_id: Computed from the key.
+        public_key: Its identity key.
+        urls: Addresses that this process's client type can use; at most CONTACT_URLS_MAX.
+        caps: Capability bits as last heard.
+
+    """
+
+    node_id: NodeId
+    public_key: PublicKey
+    urls: tuple[str, ...]
+    caps: Caps
