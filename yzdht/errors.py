@@ -75,6 +75,16 @@ class FrameTooLarge(WireError):
     """A message or a series of fragments is longer than its limit."""
 
 
+class RecordTooLarge(WireError):
+    """A record or its value is longer than section 8 allows (status 205)."""
+
+
+class LifetimeRefused(WireError):
+    """A record's created or expires is outside of what a node stores (PROTOCOL.md section 8, status 207)."""
+
+    default_hint = "check the clock of this machine and of the node"
+
+
 class CryptoError(YzError):
     """A key, a signature or a ciphertext was refused."""
 
@@ -114,6 +124,12 @@ class HandshakeFailed(CryptoError):
     """The session handshake did not complete (PROTOCOL.md section 3)."""
 
     default_hint = "check the network name, the network key and the node id"
+
+
+class WrongNodeId(HandshakeFailed):
+    """A node answered, but not the one that was dialled (PROTOCOL.md section 3)."""
+
+    default_hint = "the address belongs to another node now; ask for its identity record again"
 
 
 class WrongPassphrase(CryptoError):
