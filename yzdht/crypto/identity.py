@@ -1,0 +1,119 @@
+"""The keys of one identity: three independent secrets (PROTOCOL.md section 2).
+
+Owns how they are made and what is derived from them. Where they are kept is crypto/keyfile.py's bytes and
+store/keyfile.py's file; neither the repr nor any error shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.naming import fingerprint, name_key, node_id_of, self_key
+from yzdht.crypto.primitives import KEY_BYTES, PrivateKey
+from yzdht.crypto.signing import KeySigner
+from yzdht.errors import UsageError
+from yzdht.limits import KEM_KEY_LIFE_S, KEM_KEYS_KEPT_MAX
+
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from yzdht.ids import NodeId, PublicKey
+    from yzdht.ports import Rng, Signer
+
+
+STORAGE_SECRET_BYTES = KEY_BYTES
+_NOT_AFTER_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class KemKey:
+    """One `sk_kem`: others seal to it until `not_after`.
+
+    Attributes:
+        key: An ECDH key.
+        not_after: Unix seconds, 0 to 2³² - 1.
+
+    """
+
+    key: PrivateKey
+    not_after: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.not_after <= _NOT_AFTER_MAX:
+            raise UsageError("the end of a KEM key's life is a u32 of Unix seconds")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IdentityKeys:
+    """The secrets of one identity.
+
+    Args:
+        signing: `sk_id`, for ECDSA alone.
+        kem: `sk_kem`, newest first, at most KEM_KEYS_KEPT_MAX.
+        storage_secret: `S`, 32 bytes; never leaves the device, save inside an export.
+
+    Raises:
+        UsageError: Too many KEM keys, not newest first, or a storage secret of another length.
+
+    """
+
+    signing: PrivateKey
+    kem: tuple[KemKey, ...]
+    storage_secret: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.kem) > KEM_KEYS_KEPT_MAX:
+            raise UsageError(f"an identity keeps at most {KEM_KEYS_KEPT_MAX} KEM keys")
+        ends = [kem.not_after for kem in self.kem]
+        if ends != sorted(ends, reverse=True):
+            raise UsageError("KEM keys are kept newest first")
+        if len(self.storage_secret) != STORAGE_SECRET_BYTES:
+            raise UsageError("a storage secret has 32 bytes")
+
+    @classmethod
+    def generate(cls, rng: Rng, wall_now: float) -> Self:
+        """Make a new identity with one KEM key that lives KEM_KEY_LIFE_S.
+
+        Args:
+            rng: Source of the storage secret; the two keys come from the library's own randomness.
+            wall_now: Unix seconds.
+
+        """
+        kem = KemKey(PrivateKey.generate(), int(wall_now) + KEM_KEY_LIFE_S)
+        return cls(PrivateKey.generate(), (kem,), rng.token(STORAGE_SECRET_BYTES))
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The identity key's public half, 33 bytes."""
+        return self.signing.public_key
+
+    @cached_property
+    def node_id(self) -> NodeId:
+        """SHA(X ‖ Y), 32 bytes."""
+        return node_id_of(self.public_key)
+
+    @property
+    def fingerprint(self) -> str:
+        """The node id for people: `XXXX-XXXX-XXXX-XXXX`."""
+        return fingerprint(self.node_id)
+
+    @cached_property
+    def self_key(self) -> bytes:
+        """K_self, 32 bytes: seals what only this identity reads."""
+        return self_key(self.storage_secret, self.node_id)
+
+    @cached_property
+    def name_key(self) -> bytes:
+        """K_name, 32 bytes: blinds the names of this identity's own records."""
+        return name_key(self.storage_secret, self.node_id)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs as this identity."""
+        return KeySigner(self.signing)
+
+    def __repr__(self) -> str:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
+        return f"<{type(self).__name__} {self.fingerprint}>"

@@ -1,0 +1,297 @@
+"""The bytes of a keyfile: an identity's secrets under a passphrase, or under none (PROTOCOL.md section 13).
+
+Owns the container, its passphrase kdfs and the TLV inside. Refuses parameters out of bounds before any work is done
+for them. The file itself, its mode and its folder are store/keyfile.py's.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.crypto.identity import STORAGE_SECRET_BYTES, IdentityKeys, KemKey
+from yzdht.crypto.naming import kdf
+from yzdht.crypto.primitives import (
+    IV_BYTES,
+    KEY_BYTES,
+    TAG_BYTES,
+    Aead,
+    PrivateKey,
+    argon2id,
+    is_equal,
+    pbkdf2,
+    sha256,
+)
+from yzdht.errors import DecryptionFailed, UsageError, WireError, WrongPassphrase
+from yzdht.limits import (
+    ARGON2_M_KIB_MAX,
+    ARGON2_M_KIB_MIN,
+    ARGON2_P_MAX,
+    ARGON2_T_MAX,
+    KEM_KEYS_KEPT_MAX,
+    KEYFILE_BYTES_MAX,
+    PASSPHRASE_BYTES_MAX,
+    PBKDF2_ITERATIONS_MAX,
+    PBKDF2_ITERATIONS_MIN,
+)
+from yzdht.wire.codec import Reader
+
+
+if TYPE_CHECKING:
+    from yzdht.ports import Rng
+
+
+SALT_BYTES = 16
+
+_MAGIC = b"YZK1"
+_COMMIT_BYTES = 32
+_PHRASE_BYTES = 10
+_PHRASE_SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case
+
+
+class Kdf(IntEnum):
+    """How a passphrase becomes a key."""
+
+    NONE = 0
+    ARGON2ID = 1
+    PBKDF2 = 2
+
+
+class _Field(IntEnum):
+    """TLV types of the content."""
+
+    SIGNING = 1
+    KEM = 2
+    STORAGE_SECRET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KdfParameters:
+    """Cost of a passphrase kdf.
+
+    Attributes:
+        kdf: Which one.
+        m_kib: Argon2id: KiB of memory; PBKDF2: iterations; none: 0.
+        t: Argon2id: passes; else 0.
+        p: Argon2id: lanes; else 0.
+
+    """
+
+    kdf: Kdf
+    m_kib: int
+    t: int
+    p: int
+
+    def is_allowed(self) -> bool:
+        """True within the bounds of section 13."""
+        match self.kdf:
+            case Kdf.NONE:
+                return self.m_kib == self.t == self.p == 0
+            case Kdf.ARGON2ID:
+                return (
+                    ARGON2_M_KIB_MIN <= self.m_kib <= ARGON2_M_KIB_MAX
+                    and 1 <= self.t <= ARGON2_T_MAX
+                    and 1 <= self.p <= ARGON2_P_MAX
+                )
+            case Kdf.PBKDF2:
+                return PBKDF2_ITERATIONS_MIN <= self.m_kib <= PBKDF2_ITERATIONS_MAX and self.t == self.p == 0
+
+
+NO_KDF = KdfParameters(Kdf.NONE, 0, 0, 0)
+ARGON2_DEFAULT = KdfParameters(Kdf.ARGON2ID, 64 * 1_024, 3, 4)
+PBKDF2_DEFAULT = KdfParameters(Kdf.PBKDF2, 600_000, 0, 0)
+
+
+class _Parsed(NamedTuple):
+    """A keyfile taken apart."""
+
+    header: bytes
+    parameters: KdfParameters
+    salt: bytes
+    commit: bytes
+    sealed: bytes
+
+
+class _BoxKey(NamedTuple):
+    aead: Aead
+    iv: bytes
+    commit: bytes
+
+
+def seal_keyfile(content: bytes, passphrase: str, parameters: KdfParameters, salt: bytes) -> bytes:
+    """Build a keyfile (PROTOCOL.md section 13).
+
+    Args:
+        content: What to seal, as `encode_identity` makes it.
+        passphrase: Brought to NFC, nothing else; empty with NO_KDF and only then.
+        parameters: The kdf and its cost.
+        salt: 16 fresh random bytes, for NO_KDF too.
+
+    Raises:
+        UsageError: An argument is not as said, or the file would exceed KEYFILE_BYTES_MAX.
+
+    """
+    if not parameters.is_allowed():
+        raise UsageError("the parameters of the passphrase kdf are out of bounds")
+    if len(salt) != SALT_BYTES:
+        raise UsageError("the salt of a keyfile has 16 bytes")
+    if parameters.kdf is Kdf.NONE and passphrase:
+        raise UsageError("a keyfile without a kdf cannot have a passphrase")
+    header = b"".join(
+        (
+            _MAGIC,
+            bytes((parameters.kdf,)),
+            parameters.m_kib.to_bytes(4),
+            bytes((parameters.t, parameters.p)),
+            salt,
+        )
+    )
+    if len(header) + _COMMIT_BYTES + len(content) + TAG_BYTES > KEYFILE_BYTES_MAX:
+        raise UsageError("the content is too long for a keyfile")
+    box = _box_key(_passphrase_key(passphrase, parameters, salt), salt, header)
+    return header + box.commit + box.aead.seal(box.iv, content, header)
+
+
+def open_keyfile(data: bytes, passphrase: str) -> bytes:
+    """Return the content of a keyfile (PROTOCOL.md section 13).
+
+    Args:
+        data: The whole file.
+        passphrase: Not looked at when the file has no kdf (see `needs_passphrase`).
+
+    Raises:
+        WireError: It is not a keyfile, or its parameters are out of bounds.
+        WrongPassphrase: It does not open with this passphrase, or it is damaged: the two look the same.
+        DecryptionFailed: It needs no passphrase and is damaged.
+        UsageError: It needs a passphrase, and this one is empty, too long or not valid Unicode.
+
+    """
+    parsed = _parse(data)
+    key = _passphrase_key(passphrase, parsed.parameters, parsed.salt)
+    box = _box_key(key, parsed.salt, parsed.header)
+    if is_equal(box.commit, parsed.commit):
+        try:
+            return box.aead.open(box.iv, parsed.sealed, parsed.header)
+        except DecryptionFailed:
+            pass  # refused below, exactly as a wrong commitment is
+    if parsed.parameters.kdf is Kdf.NONE:
+        raise DecryptionFailed("the keyfile is damaged", hint="restore it from a copy")
+    raise WrongPassphrase("the passphrase does not open this keyfile")
+
+
+def needs_passphrase(data: bytes) -> bool:
+    """Tell whether a keyfile is under a passphrase.
+
+    Raises:
+        WireError: It is not a keyfile, or its parameters are out of bounds.
+
+    """
+    return _parse(data).parameters.kdf is not Kdf.NONE
+
+
+def _parse(data: bytes) -> _Parsed:
+    if len(data) > KEYFILE_BYTES_MAX:
+        raise WireError("a keyfile is too long")
+    reader = Reader(data)
+    if reader.take(len(_MAGIC)) != _MAGIC:
+        raise WireError("this is not a keyfile")
+    try:
+        which = Kdf(reader.u8())
+    except ValueError:
+        raise WireError("a keyfile has an unknown kdf") from None
+    parameters = KdfParameters(which, reader.u32(), reader.u8(), reader.u8())
+    if not parameters.is_allowed():
+        raise WireError("a keyfile asks for a kdf cost out of bounds")
+    salt = reader.take(SALT_BYTES)
+    header = data[: reader.offset]
+    commit = reader.take(_COMMIT_BYTES)
+    if reader.remaining < TAG_BYTES:
+        raise WireError("a keyfile ends too early")
+    return _Parsed(header, parameters, salt, commit, reader.rest())
+
+
+def _passphrase_key(passphrase: str, parameters: KdfParameters, salt: bytes) -> bytes:
+    match parameters.kdf:
+        case Kdf.NONE:
+            return bytes(KEY_BYTES)
+        case Kdf.ARGON2ID:
+            raw = _passphrase_bytes(passphrase)
+            return argon2id(raw, salt, parameters.m_kib, parameters.t, parameters.p)
+        case Kdf.PBKDF2:
+            return pbkdf2(_passphrase_bytes(passphrase), salt, parameters.m_kib)
+
+
+def _passphrase_bytes(passphrase: str) -> bytes:
+    """UTF-8 of the NFC form: keyboards differ in how they compose an accent, people do not."""
+    if not passphrase:
+        raise UsageError("the passphrase is empty")
+    if len(passphrase) > PASSPHRASE_BYTES_MAX:
+        raise UsageError(f"a passphrase has at most {PASSPHRASE_BYTES_MAX:,} bytes of UTF-8")
+    try:
+        raw = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError:
+        raise UsageError("a passphrase must be valid Unicode") from None
+    if len(raw) > PASSPHRASE_BYTES_MAX:
+        raise UsageError(f"a passphrase has at most {PASSPHRASE_BYTES_MAX:,} bytes of UTF-8")
+    return raw
+
+
+def _box_key(key: bytes, salt: bytes, header: bytes) -> _BoxKey:
+    raw = kdf(key, salt, "yz1 keyfile", sha256(header), KEY_BYTES + IV_BYTES + _COMMIT_BYTES)
+    return _BoxKey(Aead(raw[:KEY_BYTES]), raw[KEY_BYTES : KEY_BYTES + IV_BYTES], raw[KEY_BYTES + IV_BYTES :])
+
+
+def encode_identity(identity: IdentityKeys) -> bytes:
+    """Build the TLV of an identity: its signing key, its KEM keys newest first, its storage secret."""
+    fields = [(_Field.SIGNING, identity.signing.to_pkcs8())]
+    fields += [(_Field.KEM, kem.not_after.to_bytes(4) + kem.key.to_pkcs8()) for kem in identity.kem]
+    fields.append((_Field.STORAGE_SECRET, identity.storage_secret))
+    return b"".join(bytes((tag,)) + len(body).to_bytes(2) + body for tag, body in fields)
+
+
+def decode_identity(tlv: bytes) -> IdentityKeys:
+    """Take apart the TLV of an identity; KEM keys in any order are brought to newest first.
+
+    Raises:
+        WireError: Unknown or descending types, types 1 and 3 not exactly once, more than KEM_KEYS_KEPT_MAX KEM
+            keys, or a length that does not fit.
+        InvalidKey: A private key is not an unencrypted P-256 PKCS8 key.
+
+    """
+    bodies: dict[_Field, list[bytes]] = {tag: [] for tag in _Field}
+    reader = Reader(tlv)
+    last = _Field.SIGNING
+    while reader.remaining:
+        try:
+            tag = _Field(reader.u8())
+        except ValueError:
+            raise WireError("an identity has an unknown field") from None
+        if tag < last:
+            raise WireError("the fields of an identity are out of order")
+        bodies[tag].append(reader.take(reader.u16()))
+        last = tag
+    signing, kems, secrets = (bodies[tag] for tag in _Field)
+    if len(signing) != 1 or len(secrets) != 1 or len(kems) > KEM_KEYS_KEPT_MAX:
+        raise WireError("an identity has one signing key, one storage secret and few KEM keys")
+    if len(secrets[0]) != STORAGE_SECRET_BYTES:
+        raise WireError("a storage secret has 32 bytes")
+    decoded = sorted((_decode_kem(body) for body in kems), key=lambda kem: kem.not_after, reverse=True)
+    return IdentityKeys(PrivateKey.from_pkcs8(signing[0]), tuple(decoded), secrets[0])
+
+
+def _decode_kem(body: bytes) -> KemKey:
+    reader = Reader(body)
+    not_after = reader.u32()
+    return KemKey(PrivateKey.from_pkcs8(reader.rest()), not_after)
+
+
+def generate_phrase(rng: Rng) -> str:
+    """Make a passphrase of 80 random bits: `xxxx-xxxx-xxxx-xxxx`, lower-case Crockford base32.
+
+    It is used as it is typed, hyphens included: nothing but NFC is applied to a passphrase.
+    """
+    number = int.from_bytes(rng.token(_PHRASE_BYTES))
+    symbols = "".join(_PHRASE_SYMBOLS[number >> shift & 31] for shift in range(75, -1, -5))
+    return "-".join(symbols[at : at + 4] for at in range(0, len(symbols), 4))
