@@ -162,6 +162,12 @@ def public_tag(network: NetworkId, name: str) -> Tag:
     return Tag(dh("yz1 pubname", network, normalise_name(name).encode()))
 
 
+@lru_cache(maxsize=256)
+def move_tag(network: NetworkId) -> Tag:
+    """Tag under which an identity announces its move or revocation (section 13)."""
+    return Tag(dh("yz1 move", network))
+
+
 def mutable_target(network: NetworkId, publisher: bytes, tag: Tag) -> Target:
     """Target of the one slot of (publisher, tag) (section 7)."""
     return Target(dh("yz1 mut", network, publisher, tag))

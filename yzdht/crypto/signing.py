@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.crypto.primitives import verify
+from yzdht.crypto.naming import immutable_target, move_tag, multi_target, mutable_target, node_id_of
+from yzdht.crypto.primitives import sha256, verify
+from yzdht.errors import LifetimeRefused, WrongTarget
+from yzdht.ids import Target
+from yzdht.limits import CLOCK_SKEW_S, RECORD_LIFE_S_MAX, VERIFIED_CACHE_ENTRIES
 from yzdht.wire.codec import lp
+from yzdht.wire.record import EXPIRES_NEVER, Record, decode_record
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
     from yzdht.crypto.primitives import PrivateKey
     from yzdht.ids import NetworkId, PublicKey, Signature
+
+
+RECORD_LABEL = "yz1 rec"
 
 
 def sign_message(
@@ -69,3 +78,104 @@ class KeySigner:
     def sign(self, label: str, network: NetworkId, message: bytes) -> Signature:
         """Sign lp(label) ‖ NET ‖ message (section 1)."""
         return sign_message(self._key, label, network, message, deterministic=self._deterministic)
+
+
+def target_of(record: Record, network: NetworkId) -> Target:
+    """Where a record belongs (section 7).
+
+    Raises:
+        InvalidKey: An identity record's publisher is not on the curve.
+
+    """
+    match record.kind:
+        case Kind.IMMUTABLE:
+            return immutable_target(network, record.raw)
+        case Kind.MUTABLE:
+            return mutable_target(network, record.publisher, record.tag)
+        case Kind.MULTI:
+            return multi_target(network, record.tag)
+        case Kind.IDENTITY:
+            return Target(node_id_of(record.publisher))
+
+
+def is_move_record(record: Record, network: NetworkId) -> bool:
+    """True for whatever is in the slot where an identity announces its move or revocation (section 13)."""
+    return record.kind is Kind.MUTABLE and record.tag == move_tag(network)
+
+
+def check_times(record: Record, wall_now: float, network: NetworkId) -> None:
+    """Check created and expires as a storing node does (section 8); immutables carry neither.
+
+    Args:
+        record: Any record.
+        wall_now: Unix seconds.
+        network: NET; a move record is exempt and never expires.
+
+    Raises:
+        LifetimeRefused: Created over 10 min ahead, expired, or expires over 30 d after created or over 30 d 10 min ahead.
+
+    """
+    if record.kind is Kind.IMMUTABLE:
+        return
+    if is_move_record(record, network):
+        if record.expires != EXPIRES_NEVER:
+            raise LifetimeRefused("a move record never expires")
+        return
+    if record.created > wall_now + CLOCK_SKEW_S:
+        raise LifetimeRefused("the record was created in the future")
+    if record.expires <= wall_now:
+        raise LifetimeRefused("the record has expired")
+    life_s = record.expires - record.created
+    if life_s > RECORD_LIFE_S_MAX or record.expires > wall_now + RECORD_LIFE_S_MAX + CLOCK_SKEW_S:
+        raise LifetimeRefused("the record lives for more than 30 days")
+
+
+class RecordChecks:
+    """A `RecordVerifier` that checks each distinct record's signature once.
+
+    Attributes:
+        verified: Signatures that were checked and are good.
+        cache_hits: Records whose signature was known to be good.
+
+    """
+
+    __slots__ = ("_known", "_network", "cache_hits", "verified")
+
+    def __init__(self, network: NetworkId) -> None:
+        self._network = network
+        self._known: dict[bytes, None] = {}  # hash of all bytes, signature too; least recently used first
+        self.verified = 0
+        self.cache_hits = 0
+
+    def verify(self, record: bytes, target: Target) -> None:
+        """Check layout, target and signature.
+
+        Raises:
+            WireError: The record does not parse.
+            WrongTarget: It is a record of another target.
+            InvalidKey: Its publisher is not on the curve.
+            InvalidSignature: The signature does not verify.
+
+        """
+        self.verify_record(decode_record(record), target)
+
+    def verify_record(self, record: Record, target: Target) -> None:
+        """Check target and signature of a record that was decoded before; raises as `verify`."""
+        if target_of(record, self._network) != target:
+            raise WrongTarget("the record belongs under another target")
+        if record.kind is Kind.IMMUTABLE:
+            return  # its address is its proof
+        key = sha256(record.raw)
+        if key in self._known:
+            del self._known[key]
+            self.cache_hits += 1
+        else:
+            verify_message(record.publisher, RECORD_LABEL, self._network, record.signed, record.signature)
+            self.verified += 1
+            if len(self._known) >= VERIFIED_CACHE_ENTRIES:
+                del self._known[next(iter(self._known))]
+        self._known[key] = None
+
+    def check_times(self, record: Record, wall_now: float) -> None:
+        """Check created and expires in this network; raises as the function `check_times`."""
+        check_times(record, wall_now, self._network)
