@@ -20,6 +20,7 @@ from yzdht.wire.record import (
     COMMITMENT_BYTES,
     SALT_BYTES,
     STANZA_HPKE,
+    STANZA_PASSPHRASE,
     STANZA_SELF,
     Readers,
     Record,
@@ -305,6 +306,8 @@ def _unwrap(record: Record, keys: OpeningKeys) -> bytes:
             cek = _try_aead(wrap_key, body)
         elif kind == STANZA_HPKE:
             cek = _try_kem(keys.kem, body, info)
+        elif kind == STANZA_PASSPHRASE:
+            raise NotAReader("the record is sealed under a passphrase")
         else:
             cek = None
         if cek is not None:

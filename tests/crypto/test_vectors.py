@@ -1,0 +1,295 @@
+"""Every golden value of sections 1, 2, 7 and 8, and what sections 10 to 12 build from the same parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.vectors.golden import (
+    CREATED,
+    EXPIRES,
+    KEM_1,
+    KEM_2,
+    KEY_A,
+    KEY_B,
+    NETWORK,
+    PROTOCOL,
+    SELF_KEY_A,
+    load,
+    record,
+)
+from yzdht.crypto.naming import (
+    dh,
+    group_tag,
+    immutable_target,
+    kdf,
+    multi_target,
+    mutable_target,
+    name_key,
+    node_id_of,
+    own_tag,
+    public_tag,
+    self_key,
+)
+from yzdht.crypto.primitives import Aead, hmac_sha256, sha256
+from yzdht.crypto.sealing import (
+    Author,
+    OpeningKeys,
+    Public,
+    RecordDraft,
+    Self,
+    open_box,
+    open_chunk,
+    open_record,
+    seal_box,
+    seal_chunk,
+    seal_immutable,
+    seal_record,
+)
+from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
+from yzdht.ids import Signature, Tag
+from yzdht.wire.codec import lp
+from yzdht.wire.record import (
+    IDENTITY_TAG,
+    Readers,
+    decode_record,
+    encode_fixed,
+    encode_unsigned,
+    padded_length,
+)
+from yzdht.wire.slot import Kind
+
+
+KEYS = PROTOCOL["keys"]
+NAMES = PROTOCOL["names"]
+IDENTITY = PROTOCOL["identity"]
+RECORDS = PROTOCOL["records"]
+PUBSUB = PROTOCOL["pubsub"]
+GROUP = RECORDS["group"]
+NAME = NAMES["name_utf8"]
+VALUE = bytes.fromhex(RECORDS["plaintext"])
+AUTHOR = Author(KeySigner(KEY_A, deterministic=True), SELF_KEY_A, NETWORK)
+SIGNED = ("public", "self", "recipients", "group", "identity_kind")
+
+
+def hexed(section: dict[str, Any], key: str) -> bytes:
+    return bytes.fromhex(section[key])
+
+
+def tag(key: str) -> Tag:
+    return Tag(hexed(NAMES, key))
+
+
+def draft(name: str, kind: Kind, slot_tag: Tag) -> RecordDraft:
+    return RecordDraft(kind, CREATED, EXPIRES, RECORDS[name]["seq"], slot_tag)
+
+
+def signature_of(raw: bytes) -> Signature:
+    return AUTHOR.signer.sign(RECORD_LABEL, NETWORK, raw)
+
+
+# Sections 1 and 2
+
+
+def test_conventions() -> None:
+    conventions = PROTOCOL["conventions"]
+
+    assert hexed(conventions, "NET") == NETWORK
+    assert dh("yz1 test", NETWORK, b"abc") == hexed(conventions, "dh('yz1 test', 'abc')")
+    derived = kdf(bytes(32), b"s", "yz1 test", b"c", 48)
+    assert derived == hexed(conventions, "kdf(ikm=0^32, salt='s', 'yz1 test', ctx='c', 48)")
+
+
+def test_public_keys() -> None:
+    assert KEY_A.public_key == hexed(KEYS, "pk33_A")
+    assert KEY_B.public_key == hexed(KEYS, "pk33_B")
+    assert KEM_1.public_key == hexed(KEYS, "pk33_kem_1")
+    assert KEM_2.public_key == hexed(KEYS, "pk33_kem_2")
+
+
+def test_identity() -> None:
+    node_id = node_id_of(KEY_A.public_key)
+
+    assert node_id == hexed(IDENTITY, "node_id")
+    assert self_key(hexed(IDENTITY, "S"), node_id) == hexed(IDENTITY, "K_self")
+    assert name_key(hexed(IDENTITY, "S"), node_id) == hexed(IDENTITY, "K_name")
+
+
+# Section 7
+
+
+def test_tags() -> None:
+    assert own_tag(hexed(IDENTITY, "K_name"), NETWORK, NAME) == tag("tag_own")
+    assert public_tag(NETWORK, NAME) == tag("tag_public")
+    assert group_tag(hexed(NAMES, "name_secret"), NETWORK, NAME) == tag("tag_group")
+
+
+def test_targets() -> None:
+    assert mutable_target(NETWORK, KEY_A.public_key, tag("tag_own")) == hexed(NAMES, "target_mutable_own")
+    public = mutable_target(NETWORK, KEY_A.public_key, tag("tag_public"))
+    assert public == hexed(NAMES, "target_mutable_public")
+    assert multi_target(NETWORK, tag("tag_public")) == hexed(NAMES, "target_multi_public")
+    assert immutable_target(NETWORK, record("immutable_self")) == hexed(NAMES, "target_immutable")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("self", "target_mutable_own"),
+        ("public", "target_mutable_public"),
+        ("recipients", "target_mutable_public"),
+        ("immutable_self", "target_immutable"),
+    ],
+)
+def test_targets_of_records(name: str, key: str) -> None:
+    assert target_of(decode_record(record(name)), NETWORK) == hexed(NAMES, key)
+
+
+def test_target_of_the_identity_record_is_the_node_id() -> None:
+    assert target_of(decode_record(record("identity_kind")), NETWORK) == hexed(IDENTITY, "node_id")
+
+
+# Section 8
+
+
+def test_padding() -> None:
+    assert [[size, padded_length(size)] for size, _ in PROTOCOL["padding"]["P"]] == PROTOCOL["padding"]["P"]
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_signed_records_verify(name: str) -> None:
+    parsed = decode_record(record(name))
+
+    RecordChecks(NETWORK).verify(record(name), target_of(parsed, NETWORK))
+
+    assert (parsed.created, parsed.expires, parsed.publisher) == (CREATED, EXPIRES, KEY_A.public_key)
+    assert parsed.seq == RECORDS[name]["seq"]
+    assert signature_of(parsed.signed) == parsed.signature
+
+
+def test_public_record() -> None:
+    raw = seal_record(draft("public", Kind.MUTABLE, tag("tag_public")), VALUE, Public(), AUTHOR, b"")
+
+    assert raw == record("public")
+    assert open_record(decode_record(raw), OpeningKeys(None)) == VALUE
+
+
+def test_self_record() -> None:
+    salt = hexed(RECORDS["self"], "salt24")
+    raw = seal_record(draft("self", Kind.MUTABLE, tag("tag_own")), VALUE, Self(), AUTHOR, salt)
+
+    assert raw == record("self")
+    assert open_record(decode_record(raw), OpeningKeys(SELF_KEY_A)) == VALUE
+
+
+@pytest.mark.parametrize("kem", [KEM_1, KEM_2])
+def test_each_recipient_opens(kem: Any) -> None:
+    assert open_record(decode_record(record("recipients")), OpeningKeys(None, (kem,))) == VALUE
+
+
+def test_recipients_record_is_the_box_under_its_cek() -> None:
+    parsed = decode_record(record("recipients"))
+    vector = RECORDS["recipients"]
+
+    assert parsed.salt == hexed(vector, "salt24")
+    assert open_box(parsed, hexed(vector, "cek")) == VALUE
+    prefix = parsed.header[:-56]
+    rebuilt = seal_box(hexed(vector, "cek"), parsed.salt, parsed.fixed, prefix, VALUE)
+    assert rebuilt == parsed.signed
+
+
+def test_group_record_is_the_box_under_the_epoch_key() -> None:
+    rk = kdf(hexed(GROUP, "es"), b"", "yz1 rkroot", b"", 32)
+    salt, group_id = hexed(GROUP, "salt24"), hexed(GROUP, "group_id16")
+    key = kdf(rk, group_id, "yz1 group record", GROUP["epoch"].to_bytes(4), 32)
+    kid = hmac_sha256(kdf(rk, b"", "yz1 kid", b"", 32), salt)[:8]
+
+    assert rk == hexed(GROUP, "rk")
+    assert key == hexed(GROUP, "K")
+    assert kid == hexed(GROUP, "kid8")
+    fixed = encode_fixed(draft("group", Kind.MULTI, tag("tag_group")), Readers.GROUP, KEY_A.public_key)
+    unsigned = seal_box(key, salt, fixed, kid, VALUE)
+    assert unsigned + signature_of(unsigned) == record("group")
+    assert open_box(decode_record(record("group")), key) == VALUE
+
+
+def test_identity_record() -> None:
+    payload = hexed(RECORDS["identity_kind"], "payload")
+    raw = seal_record(draft("identity_kind", Kind.IDENTITY, IDENTITY_TAG), payload, Public(), AUTHOR, b"")
+
+    assert raw == record("identity_kind")
+
+
+def test_immutable_self_record() -> None:
+    raw = seal_immutable(VALUE, Self(), AUTHOR, hexed(RECORDS["immutable_self"], "salt24"))
+
+    assert raw == record("immutable_self")
+    assert open_record(decode_record(raw), OpeningKeys(SELF_KEY_A)) == VALUE
+
+
+def test_chunk() -> None:
+    vector = RECORDS["chunk"]
+    key, data = hexed(vector, "object_key32"), hexed(vector, "data")
+    raw = seal_chunk(data, key, vector["i"], hexed(vector, "salt24"), is_last=bool(vector["last"]))
+
+    assert raw == record("chunk")
+    assert open_chunk(decode_record(raw), key, 3, is_last=True) == data
+
+
+def test_tombstone() -> None:
+    vector = load("project-v1.json")["tombstone"]
+    parsed = decode_record(hexed(vector, "record"))
+
+    assert parsed.is_tombstone
+    assert parsed.payload == b""
+    assert parsed.hash == hexed(vector, "hash")
+    RecordChecks(NETWORK).verify(parsed.raw, target_of(parsed, NETWORK))
+    assert target_of(parsed, NETWORK) == hexed(NAMES, "target_mutable_public")
+    unsigned = encode_unsigned(parsed.fixed, b"", b"")
+    assert unsigned + signature_of(unsigned) == parsed.raw
+
+
+# Sections 10 to 12: not built yet, but made of the same parts
+
+
+def test_topics() -> None:
+    topic = hmac_sha256(hexed(NAMES, "name_secret"), lp("yz1 topic") + NETWORK + b"chat")[:16]
+
+    assert topic == hexed(PUBSUB, "topic16")
+    assert dh("yz1 pubtopic", NETWORK, b"news")[:16] == hexed(PUBSUB, "public_topic16")
+
+
+def test_state_hash_is_a_plain_hash() -> None:
+    assert sha256(b"state") == hexed(PUBSUB, "state_hash")  # stands in for a group state's record
+
+
+def test_group_envelope_opens() -> None:
+    envelope, es = hexed(PUBSUB, "envelope"), hexed(GROUP, "es")
+    session, topic = hexed(PUBSUB, "session8"), hexed(PUBSUB, "topic16")
+    context = sha256(KEY_A.public_key + session + topic + hexed(PUBSUB, "state_hash"))
+    root = kdf(es, hexed(GROUP, "group_id16"), "yz1 sender", context, 32)
+    message_key = hmac_sha256(root, (258).to_bytes(4))
+
+    assert hmac_sha256(kdf(es, b"", "yz1 pkid", b"", 32), session)[:8] == hexed(PUBSUB, "kid8")
+    assert message_key == hexed(PUBSUB, "message_key")
+    assert sha256(envelope[:-64])[:20] == hexed(PUBSUB, "message_id")
+    verify_message(KEY_A.public_key, "yz1 pub", NETWORK, envelope[:-64], envelope[-64:])
+    padded = Aead(message_key).open(bytes(12), envelope[73:-64], envelope[:73])
+    plaintext = CREATED.to_bytes(4) + b"\0" + b"hello"
+    assert padded == (len(plaintext).to_bytes(4) + plaintext).ljust(64, b"\0")
+
+
+def test_public_envelope_verifies() -> None:
+    envelope = hexed(PUBSUB, "public_envelope")
+
+    verify_message(KEY_A.public_key, "yz1 pub", NETWORK, envelope[:-64], envelope[-64:])
+    assert KeySigner(KEY_A, deterministic=True).sign("yz1 pub", NETWORK, envelope[:-64]) == envelope[-64:]
+
+
+def test_invite_token_verifies() -> None:
+    token = hexed(PROTOCOL["invite"], "token")
+    secret = hexed(PROTOCOL["invite"], "secret16")
+
+    verify_message(KEY_A.public_key, "yz1 inv", NETWORK, token[:-64], token[-64:])
+    assert token[37:69] == dh("yz1 bearer", NETWORK, secret)
