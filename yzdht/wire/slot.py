@@ -1,15 +1,18 @@
 """One slot of the DHT: its state, what may be written to it, and what answers a write that may not.
 
-PROTOCOL.md section 8, "Storing node" and "Order". Pure: stores call `judge` inside their transaction, engines call it
-before to refuse early.
+PROTOCOL.md section 8, "Storing node" and "Order". Pure: stores call `judge` and `head_after` inside their transaction,
+engines call `judge` before to refuse early.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from yzdht.ids import NodeId, Publisher, RecordHash, Target
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId, Publisher, RecordHash, Target
 
 
 class Kind(IntEnum):
@@ -50,9 +53,22 @@ class Head:
     has_body: bool
     is_pinned: bool
 
+    @property
+    def kept_until(self) -> int:
+        """Unix seconds until which the body is kept: `expires`, or the earlier `keep_until` of a move record."""
+        return min(self.expires, self.keep_until) if self.keep_until else self.expires
+
     def is_live(self, wall_now: float) -> bool:
         """True while the record counts as stored."""
-        return self.has_body and self.expires > wall_now
+        return self.has_body and self.kept_until > wall_now
+
+    def is_remembered(self, wall_now: float) -> bool:
+        """True while (seq, hash) still binds what may be written, with or without the body."""
+        return self.expires_max > wall_now
+
+    def holds(self, write: Write) -> bool:
+        """True if this very record is stored, so that storing it again only prolongs it."""
+        return self.hash == write.hash and self.is_live(write.wall_now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +154,13 @@ def judge(head: Head | None, write: Write) -> Verdict:
 
     The order of tests is the protocol's: same hash, then seq, then cas, then equivocation. A slot remembers (seq,
     hash) until `expires_max`, so nothing deleted or superseded comes back; a record that expired counts as nothing
-    stored for cas.
+    stored for cas. After that it is as if nothing had ever been there, whether or not the store has swept it up.
     """
-    if head is not None and head.expires_max <= write.wall_now and not head.has_body:
-        head = None
-    if head is None:
+    if head is None or not head.is_remembered(write.wall_now):
         return Stored() if write.cas in (None, 0) else CasRefused(0, b"")
-    is_live = head.is_live(write.wall_now)
-    if head.hash == write.hash and is_live:
+    if head.holds(write):
         return Stored()
+    is_live = head.is_live(write.wall_now)
     if write.seq < head.seq:
         return SeqTooLow(head.seq, head.hash)
     if write.cas is not None and write.cas != (head.seq if is_live else 0):
@@ -154,3 +168,40 @@ def judge(head: Head | None, write: Write) -> Verdict:
     if write.seq == head.seq and write.hash != head.hash:
         return Equivocation(head.seq, head.hash)
     return Stored()
+
+
+def head_after(head: Head | None, write: Write) -> Head:
+    """State of a slot once `judge` has said Stored.
+
+    The same record again raises `keep_until` only. The pin is sticky while the slot is remembered: whoever relays a
+    newer record of a pinned slot brings what its publisher signed, and the node's own user still counts on that name.
+    """
+    if head is not None and not head.is_remembered(write.wall_now):
+        head = None
+    if head is not None and head.holds(write):
+        return _prolonged(head, write)
+    return Head(
+        kind=write.kind,
+        seq=write.seq,
+        hash=write.hash,
+        created=write.created,
+        expires=write.expires,
+        keep_until=write.keep_until,
+        expires_max=write.expires if head is None else max(head.expires_max, write.expires),
+        size=len(write.body),
+        has_body=True,
+        is_pinned=write.is_pinned or (head is not None and head.is_pinned),
+    )
+
+
+def _prolonged(head: Head, write: Write) -> Head:
+    expires = max(
+        head.expires, write.expires
+    )  # differs for immutables only: a hash covers all other `expires`
+    return replace(
+        head,
+        expires=expires,
+        keep_until=max(head.keep_until, write.keep_until),
+        expires_max=max(head.expires_max, expires),
+        is_pinned=head.is_pinned or write.is_pinned,
+    )

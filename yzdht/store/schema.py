@@ -1,0 +1,173 @@
+"""How every SQLite file of yzdht is opened: whose it is, which version, durable before a commit returns.
+
+Owns `application_id`, `user_version` and forward migrations. Refuses files of other programs, of newer versions and
+damaged ones; never changes a file that it refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.errors import NewerFormat, StoreError
+from yzdht.limits import QUICK_CHECK_BYTES_MAX
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+BUSY_TIMEOUT_S = 10.0
+_SYNCHRONOUS_FULL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The form of one kind of file.
+
+    Attributes:
+        application_id: Marks the file as this kind; a positive 32-bit number.
+        steps: Statements that lead from version n to n + 1; the first step creates the tables.
+
+    """
+
+    application_id: int
+    steps: tuple[tuple[str, ...], ...]
+
+    @property
+    def version(self) -> int:
+        """The version that this program writes."""
+        return len(self.steps)
+
+
+def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
+    """Open or create a file for writing: WAL, `synchronous=FULL`, migrated to the current version.
+
+    The connection is in autocommit mode and may be handed to another thread, which then owns it.
+
+    Raises:
+        NewerFormat: A newer version wrote it.
+        StoreError: It cannot be opened, belongs to another program or is damaged.
+
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}", hint=_ACCESS_HINT) from error
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = _connect(path, mode="rw")
+        _prepare(connection, path, schema)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise as_store_error(error, path) from error
+    except StoreError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a second connection, which cannot write, to a file that `open_database` has open.
+
+    Raises:
+        StoreError: It cannot be opened.
+
+    """
+    try:
+        return _connect(path, mode="ro")
+    except sqlite3.Error as error:
+        raise as_store_error(error, path) from error
+
+
+def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
+    """Look for damage; files above QUICK_CHECK_BYTES_MAX are left out, since every page is read.
+
+    Raises:
+        StoreError: The file is damaged.
+
+    """
+    try:
+        if path.stat().st_size > QUICK_CHECK_BYTES_MAX:
+            return
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise as_store_error(error, path) from error
+    if verdict != "ok":
+        raise StoreError(f"{path} is damaged", hint=_DAMAGED_HINT)
+
+
+def as_store_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """Say what an error of SQLite means for the people who run this."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return StoreError(f"{path} is damaged or not a database", hint=_DAMAGED_HINT)
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreError(f"{path} cannot grow: the disk is full", hint="free some space on this disk")
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreError(
+            f"{path} is in use by another process", hint="stop the other process, then try again"
+        )
+    if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return StoreError(f"{path} cannot be written: {error}", hint=_ACCESS_HINT)
+    return StoreError(f"{path} cannot be read or written: {error}", hint="check the disk")
+
+
+_ACCESS_HINT = (
+    "check that the folder exists, that the disk is not read-only and that this user may write there"
+)
+_DAMAGED_HINT = "move the file away and start again; a node gets its records back from the others"
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    _check_kind(connection, path, schema)
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    connection.execute("PRAGMA synchronous=FULL")
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == _SYNCHRONOUS_FULL
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _migrate(connection, path, schema)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+
+
+def _check_kind(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
+    """Return the version of a file that is ours or still empty."""
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application_id != schema.application_id and not (is_empty and application_id == version == 0):
+        raise StoreError(f"{path} belongs to another program", hint="choose another folder or file name")
+    if version > schema.version:
+        raise NewerFormat(f"{path} has format {version}, this version of yzdht knows {schema.version}")
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    version = _check_kind(
+        connection, path, schema
+    )  # again, inside the transaction: another process may migrate too
+    for step in schema.steps[version:]:
+        for statement in step:
+            connection.execute(statement)
+    if version < schema.version:
+        connection.execute(f"PRAGMA application_id={schema.application_id}")
+        connection.execute(f"PRAGMA user_version={schema.version}")

@@ -1,0 +1,300 @@
+"""Records in one SQLite file: durable before acknowledged, one writer thread, group commit.
+
+Owns the thread, its queue and the overlay of waiting writes. What may be stored is decided by `Writer` inside its
+transaction; reads go over a second connection that cannot write. PROTOCOL.md sections 8 and 13, HOUSE.md "Durable
+before acknowledged".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from yzdht.limits import (
+    STORE_BATCH_WRITES_MAX,
+    STORE_COMMITS_KEPT_MAX,
+    STORE_QUEUE_WRITES_MAX,
+)
+from yzdht.ports import StoredRecord
+from yzdht.store.overlay import Overlay
+from yzdht.store.policy import Quotas, Totals, shown
+from yzdht.store.rows import (
+    HEAD_COLUMNS,
+    RECORDS_SCHEMA,
+    SELECT_HEAD,
+    SELECT_PAGE,
+    SELECT_REST_OF_PAGE,
+    SELECT_TOTALS,
+    SELECT_UNDER_TARGET,
+    head_of,
+)
+from yzdht.store.schema import as_store_error, check_integrity, open_database, open_for_reading
+from yzdht.store.writer import Writer
+from yzdht.wire.slot import StoreBroken
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from yzdht.ids import Publisher, Target
+    from yzdht.store.overlay import PendingSlot
+    from yzdht.wire.slot import Head, Verdict, Write
+
+    Schedule = Callable[[Callable[[], None]], object]
+    Sink = Callable[[list[tuple[int, Verdict]]], None]
+    Submission = tuple[int, Write]
+
+
+class Commit(NamedTuple):
+    """One transaction of the writer, for telemetry.
+
+    Attributes:
+        writes: How many writes it decided.
+        seconds: How long it took, the disk included.
+        is_broken: True if the disk refused it.
+
+    """
+
+    writes: int
+    seconds: float
+    is_broken: bool
+
+
+class _Sweep(NamedTuple):
+    wall_now: float
+
+
+class _Close:
+    """The last item of the queue."""
+
+
+class SqliteStore:
+    """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread."""
+
+    def __init__(
+        self, path: Path, writing: sqlite3.Connection, reading: sqlite3.Connection, quotas: Quotas
+    ) -> None:
+        self._path = path
+        self._writing = writing
+        self._reading = reading
+        self._writer = Writer(writing, quotas)
+        self._overlay = Overlay()
+        self._queue: SimpleQueue[Submission | _Sweep | _Close] = SimpleQueue()
+        self._commits: deque[Commit] = deque(maxlen=STORE_COMMITS_KEPT_MAX)
+        self._is_sweeping = False
+        self._is_closing = False
+        self._sink: Sink
+        self._schedule: Schedule
+        self._thread = threading.Thread(target=self._work, name="yzdht-store", daemon=True)
+
+    @classmethod
+    def open(cls, path: Path, sink: Sink, schedule: Schedule, quotas: Quotas | None = None) -> SqliteStore:
+        """Open or create the file and start its writer thread.
+
+        Args:
+            path: The file; its folder exists.
+            sink: Takes the verdicts of one committed batch, on the loop.
+            schedule: Runs a function on the loop, from any thread: `loop.call_soon_threadsafe`.
+            quotas: What strangers may store.
+
+        Raises:
+            NewerFormat: A newer version of yzdht wrote the file.
+            StoreError: The file cannot be opened, is damaged or belongs to another program.
+
+        """
+        writing = open_database(path, RECORDS_SCHEMA)
+        try:
+            check_integrity(writing, path)
+            reading = open_for_reading(path)
+        except BaseException:
+            writing.close()
+            raise
+        store = cls(path, writing, reading, quotas or Quotas())
+        store._sink, store._schedule = sink, schedule
+        store._thread.start()
+        return store
+
+    # Reads, on the loop
+
+    def head(self, target: Target, publisher: Publisher) -> Head | None:
+        """State of one slot, tombs of expired records included; None if never seen.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        slot = self._overlay.find(target, publisher)
+        if slot is None:
+            return self._committed_head(target, publisher)
+        return slot.predict(partial(self._committed_head, target, publisher))[0]
+
+    def get(self, target: Target, wall_now: float) -> list[StoredRecord]:
+        """Records under a target that have not expired, newest first; at most MULTI_ENTRIES_MAX.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        rows = self._read(SELECT_UNDER_TARGET, (target,))
+        records = [StoredRecord(head_of(row), row[HEAD_COLUMNS], row[HEAD_COLUMNS + 1]) for row in rows]
+        pending = self._overlay.under(target)
+        if pending:
+            records = self._overlaid(target, records, pending)
+        return shown(records, wall_now)
+
+    def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:
+        """One page of the committed slots that have a body, by target; expired ones may be among them.
+
+        Args:
+            after: The last target of the page before; None for the first page.
+            limit: Rows wanted, at least 1; all entries of the last target are added, at most MULTI_ENTRIES_MAX.
+
+        Returns:
+            Empty when there is nothing after `after`.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        rows = self._read(SELECT_PAGE, (after or b"", limit))
+        if len(rows) == limit:
+            last = rows[-1][HEAD_COLUMNS]
+            rows = [row for row in rows if row[HEAD_COLUMNS] != last] + self._read(
+                SELECT_REST_OF_PAGE, (last,)
+            )
+        return [(row[HEAD_COLUMNS], row[HEAD_COLUMNS + 1], head_of(row)) for row in rows]
+
+    def totals(self) -> Totals:
+        """Records with a body, expired ones not yet swept included, and their bytes.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        records, size = self._read(SELECT_TOTALS, ())[0]
+        return Totals(int(records), int(size))
+
+    def take_commits(self) -> list[Commit]:
+        """What the writer did since the last call; at most the newest STORE_COMMITS_KEPT_MAX."""
+        commits = list(self._commits)
+        self._commits.clear()
+        return commits
+
+    def _committed_head(self, target: Target, publisher: Publisher) -> Head | None:
+        rows = self._read(SELECT_HEAD, (target, publisher))
+        return head_of(rows[0]) if rows else None
+
+    def _read(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        try:
+            return self._reading.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise as_store_error(error, self._path) from error
+
+    def _overlaid(
+        self, target: Target, records: list[StoredRecord], pending: Mapping[Publisher, PendingSlot]
+    ) -> list[StoredRecord]:
+        by_publisher = {record.publisher: record for record in records}
+        for publisher, slot in pending.items():
+            head, body = slot.predict(partial(self._committed_head, target, publisher))
+            if head is not None and body is not None:
+                by_publisher[publisher] = StoredRecord(head, publisher, body)
+        return list(by_publisher.values())
+
+    # Writes, handed to the thread
+
+    def submit(self, op: int, write: Write) -> None:
+        """Queue a durable write; its verdict reaches the sink later, with the same `op`.
+
+        When STORE_QUEUE_WRITES_MAX writes wait already, or the store is closing, the verdict is StoreBroken ("busy").
+        """
+        if self._is_closing or not self.has_room():
+            self._schedule(lambda: self._sink([(op, StoreBroken())]))
+            return
+        self._overlay.add(write)
+        self._queue.put((op, write))
+
+    def has_room(self) -> bool:
+        """False while STORE_QUEUE_WRITES_MAX writes wait."""
+        return self._overlay.waiting < STORE_QUEUE_WRITES_MAX
+
+    def sweep(self, wall_now: float) -> None:
+        """Have bodies of expired records and forgotten slots dropped, between the batches; a no-op while one runs."""
+        if not self._is_sweeping and not self._is_closing:
+            self._is_sweeping = True
+            self._queue.put(_Sweep(wall_now))
+
+    async def close(self) -> None:
+        """Commit what is queued, hand out its verdicts, fold the log into the file, end the thread. Idempotent."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._queue.put(_Close())
+        await asyncio.to_thread(self._thread.join)
+        self._reading.close()
+        self._writing.close()
+
+    # The thread
+
+    def _work(self) -> None:
+        item: Submission | _Sweep | _Close | None = None
+        while not isinstance(item, _Close):
+            if item is None:
+                item = self._queue.get()
+            elif isinstance(item, _Sweep):
+                self._sweep_some(item)
+                item = None
+            else:
+                item = self._commit_batch(item)
+        self._writer.checkpoint()
+
+    def _commit_batch(self, first: Submission) -> _Sweep | _Close | None:
+        """Commit a write and those that wait behind it; return what else was taken from the queue."""
+        batch, other = self._drain(first)
+        writes = [write for _, write in batch]
+        started = perf_counter()
+        verdicts = self._writer.commit(writes)
+        commit = Commit(len(batch), perf_counter() - started, isinstance(verdicts[0], StoreBroken))
+        answers = [(op, verdict) for (op, _), verdict in zip(batch, verdicts, strict=True)]
+        self._tell(lambda: self._settle(commit, writes, answers))
+        return other
+
+    def _drain(self, first: Submission) -> tuple[list[Submission], _Sweep | _Close | None]:
+        batch = [first]
+        while len(batch) < STORE_BATCH_WRITES_MAX:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+            if isinstance(item, (_Sweep, _Close)):
+                return batch, item
+            batch.append(item)
+        return batch, None
+
+    def _sweep_some(self, sweep: _Sweep) -> None:
+        if self._writer.sweep(sweep.wall_now) and not self._is_closing:
+            self._queue.put(sweep)  # behind the writes that wait
+        else:
+            self._tell(self._end_sweep)
+
+    def _tell(self, on_loop: Callable[[], None]) -> None:
+        try:
+            self._schedule(on_loop)
+        except RuntimeError:
+            self._is_closing = True  # the loop was closed without close(): nobody is left to be told
+
+    # Back on the loop
+
+    def _settle(self, commit: Commit, writes: list[Write], answers: list[tuple[int, Verdict]]) -> None:
+        self._commits.append(commit)
+        self._overlay.settle(writes)
+        self._sink(answers)
+
+    def _end_sweep(self) -> None:
+        self._is_sweeping = False
