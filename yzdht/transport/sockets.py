@@ -1,0 +1,116 @@
+"""Names, addresses and listening sockets, and what their errors mean to a person."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from yzdht.errors import DialFailed, ListenFailed
+from yzdht.ports import Endpoint
+
+
+if TYPE_CHECKING:
+    type_sockaddr = tuple[str, int] | tuple[str, int, int, int]
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the IP addresses of a host, in the system's order of preference; at least one.
+
+    Raises:
+        OSError: The name has none.
+        UnicodeError: It cannot be a name.
+
+    """
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:
+    """Name a socket address; an IPv4 address that came through a dual-stack socket is shown as IPv4."""
+    host, port = sockaddr[0], sockaddr[1]
+    if host.startswith("::ffff:"):
+        mapped = IPv6Address(host).ipv4_mapped
+        host = host if mapped is None else str(mapped)
+    return Endpoint(host, port, protocol)
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of a host to one port.
+
+    IPV6_V6ONLY is left alone, so that `::` takes IPv4 too where the system does so by default; event loops would
+    switch that off.
+
+    Args:
+        host: IP address or name.
+        port: 0 picks a free one.
+
+    Raises:
+        ListenFailed: One of the addresses cannot be bound.
+
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for address in await resolve(host, port):
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setblocking(False)  # noqa: FBT003 -- the standard library takes it by position
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            port = sock.getsockname()[1]
+    except (OSError, OverflowError, UnicodeError) as error:
+        for sock in sockets:
+            sock.close()
+        raise explain_bind(host, port, error) from error
+    return sockets
+
+
+def explain_bind(host: str, port: int, error: OSError | OverflowError | UnicodeError) -> ListenFailed:
+    """Say what a failed bind means."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror):
+        return ListenFailed(
+            f"{place} is not an address", hint="give an IP address and a port from 0 to 65535"
+        )
+    if error.errno == errno.EADDRINUSE:
+        return ListenFailed(f"{place} is in use")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenFailed(
+            f"{host} is not an address of this machine", hint="use 0.0.0.0, or one from `ip address`"
+        )
+    if error.errno == errno.EACCES:
+        return ListenFailed(
+            f"{place} needs privileges",
+            hint="choose a --port above 1023, and a proxy in front for 80 and 443",
+        )
+    return ListenFailed(f"cannot listen on {place} ({error.strerror or error})")
+
+
+def explain_dial(url: str, error: OSError | UnicodeError) -> DialFailed:
+    """Say what a failed dial means."""
+    match error:
+        case TimeoutError():
+            return DialFailed(f"{url}: timed out")
+        case ConnectionRefusedError():
+            return DialFailed(f"{url}: connection refused", hint="check that the node is running there")
+        case ssl.SSLCertVerificationError():
+            return DialFailed(
+                f"{url}: its certificate is not trusted ({error.verify_message})",
+                hint="check the name, or trust the authority that signed the certificate",
+            )
+        case ssl.SSLError():
+            return DialFailed(
+                f"{url}: no TLS server there", hint="try the address without TLS, or another port"
+            )
+        case socket.gaierror() | UnicodeError():
+            return DialFailed(f"{url}: unreachable, its host has no address", hint="check the host's name")
+        case ConnectionError():
+            return DialFailed(f"{url}: closed the connection while it was being opened")
+        case _:
+            return DialFailed(f"{url}: unreachable ({error.strerror or error})")

@@ -1,0 +1,186 @@
+"""WebSocket channels: dialling ws and wss, listening for ws (a proxy in front brings TLS).
+
+Owns addresses, sockets and listeners; the opening handshake is websocket_opening.py, the open channel
+websocket_link.py. No extension and no subprotocol is offered or taken; any Origin may come, because the session handshake
+inside authenticates. Source: RFC 6455; PROTOCOL.md sections 4 and 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from websockets.exceptions import InvalidURI
+from websockets.uri import WebSocketURI, parse_uri
+
+from yzdht.errors import DialFailed
+from yzdht.limits import LISTEN_BACKLOG, OPENING_TIMEOUT_S
+from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.sockets import bind, endpoint_of, explain_dial, resolve
+from yzdht.transport.websocket_opening import ClientOpening, Openings, ServerOpening
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yzdht.ports import Endpoint, Link, LinkHandler
+    from yzdht.transport.websocket_link import WebSocketLink
+
+
+def ignore_refusal(_remote: Endpoint, _reason: str) -> None:
+    """Count nothing: the default of `on_refused`."""
+
+
+class WebSocketTransport:
+    """Channels over WebSocket; implements `yzdht.ports.Transport`.
+
+    Args:
+        ssl_context: Which certificates wss dialling trusts; the system's authorities when None.
+        on_refused: Told of every incoming connection that did not become a link, once: "timed out", "opening too
+            large", "wrong path", "not a WebSocket request", "closed early", "reset", "crowded out" or "not listening". A link that
+            `accept` refused is not among them.
+        opening_s: Seconds that an incoming connection has for its opening handshake.
+        bounds: What each link may hold and for how long.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        on_refused: Callable[[Endpoint, str], None] = ignore_refusal,
+        opening_s: float = OPENING_TIMEOUT_S,
+        bounds: LinkBounds | None = None,
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._on_refused = on_refused
+        self._opening_s = opening_s
+        self._bounds = bounds or LinkBounds()
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """URL schemes that it dials."""
+        return frozenset({"ws", "wss"})
+
+    async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> WebSocketLink:
+        """Open a channel; every address of the host is tried in turn, each with its share of the time.
+
+        Args:
+            url: ws:// or wss:// with a host, and optionally a port, a path (default `/`) and a query.
+            accept: Called once with the open link, before any message is delivered; returns its handler.
+            timeout_s: Seconds for the whole opening, name resolution included.
+
+        Raises:
+            DialFailed: The url is none, or the host refused, is unreachable, timed out or is no WebSocket server.
+
+        """
+        uri = parse_address(url)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._dial_any(url, uri, accept, timeout_s)
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
+            raise explain_dial(url, error) from error
+
+    async def listen(
+        self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]
+    ) -> WebSocketListener:
+        """Accept channels on the paths `/` and `/ws`.
+
+        Args:
+            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
+            port: 0 picks a free one.
+            accept: Called for every link whose opening handshake is done; None drops it, and the dialler fails.
+
+        Raises:
+            ListenFailed: The address is taken, forbidden or not this machine's.
+
+        """
+        sockets = await bind(host, port)
+        endpoints = [endpoint_of(sock.getsockname(), "ws") for sock in sockets]
+        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds)
+        loop = asyncio.get_running_loop()
+        servers = [
+            await loop.create_server(lambda: ServerOpening(openings), sock=sock, backlog=LISTEN_BACKLOG)
+            for sock in sockets
+        ]
+        return WebSocketListener(endpoints, servers, openings)
+
+    async def _dial_any(
+        self, url: str, uri: WebSocketURI, accept: Callable[[Link], LinkHandler], timeout_s: float
+    ) -> WebSocketLink:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        addresses = await resolve(uri.host, uri.port)
+        while len(addresses) > 1:
+            try:
+                async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
+                    return await self._dial_one(url, uri, addresses.pop(0), accept)
+            except (OSError, DialFailed):
+                continue
+        return await self._dial_one(url, uri, addresses[0], accept)
+
+    async def _dial_one(
+        self, url: str, uri: WebSocketURI, address: str, accept: Callable[[Link], LinkHandler]
+    ) -> WebSocketLink:
+        tls = self._trust() if uri.secure else None
+        opening = ClientOpening(url, uri, accept, self._bounds)
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: opening, address, uri.port, ssl=tls, server_hostname=uri.host if tls else None
+            )
+            return await opening.opened
+        except (asyncio.CancelledError, OSError, DialFailed):
+            opening.give_up()
+            raise
+
+    def _trust(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+        return self._ssl_context
+
+
+class WebSocketListener:
+    """An address that is being listened on; implements `yzdht.ports.Listener`."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], servers: Sequence[asyncio.AbstractServer], openings: Openings
+    ) -> None:
+        self._endpoints = endpoints
+        self._servers = servers
+        self._openings = openings
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where it listens, with the real port; one per address of the host."""
+        return self._endpoints
+
+    async def close(self) -> None:
+        """Stop accepting and drop what is half open; links already open stay open. Idempotent."""
+        for server in self._servers:
+            server.close()  # wait_closed() would wait for the links, on Python 3.12 and later
+        self._openings.drop_all()
+        for _ in range(2):  # uvloop closes the socket one turn later
+            await asyncio.sleep(0)
+
+
+def parse_address(url: str) -> WebSocketURI:
+    """Parse a ws or wss url.
+
+    Raises:
+        DialFailed: It is none, or names a user, a fragment or port 0.
+
+    """
+    why = f"{url[:80]!r} is not a WebSocket address"
+    hint = "write it like ws://host:8083 or wss://host/path"
+    if not url.isprintable() or " " in url:
+        raise DialFailed(why, hint=hint)
+    try:
+        uri = parse_uri(url)
+        is_port_zero = urlsplit(url).port == 0  # which the library takes for none
+    except (InvalidURI, ValueError) as error:  # ValueError: a port, an IPv6 literal or a name that is none
+        raise DialFailed(why, hint=hint) from error
+    if is_port_zero or uri.username is not None:
+        raise DialFailed(why, hint=hint)
+    return uri

@@ -1,0 +1,371 @@
+"""One open WebSocket connection as a Link.
+
+The framing is the `websockets` library's sans-I/O protocol, which the opening handshake (websocket.py) hands over; here
+its events become messages and its bytes reach the socket. One asyncio.Protocol per connection: no task, no
+coroutine, no await per message. Bytes written within one callback leave in one write.
+
+Refused: text messages (1003), messages above the bound, whole or in fragments (1009), and whatever the library refuses
+(1002). Source: RFC 6455; PROTOCOL.md section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+
+from yzdht.limits import LINK_FLUSH_BYTES
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from typing_extensions import override
+    from websockets.protocol import Event, Protocol
+
+    from yzdht.ports import Endpoint, LinkHandler
+    from yzdht.transport.bounds import LinkBounds
+else:
+
+    def override(method: Callable[..., object]) -> Callable[..., object]:
+        """Mark a method that overrides one of its base class; `typing` has this from Python 3.12 on."""
+        return method
+
+
+__all__ = ["WebSocketLink", "override"]
+
+
+# Bound once: read for every frame, and an attribute of an enum costs as much as the comparison.
+BINARY = Opcode.BINARY
+CONT = Opcode.CONT
+TEXT = Opcode.TEXT
+OPEN = State.OPEN
+
+
+class WebSocketLink(asyncio.Protocol):
+    """One end of an open WebSocket connection; implements `yzdht.ports.Link`.
+
+    `on_closed` is told one of: "closed" (close() here), "closed by peer", "aborted" (abort() here), "reset",
+    "stalled", "overrun", "protocol error", "text message", "message too large". A link whose peer left while
+    reading was paused still delivers what had arrived, and is closed after that. After close() or abort() nothing more
+    is delivered.
+
+    Args:
+        transport: The connected socket, whose protocol this link becomes.
+        websocket: The library's protocol, opening handshake done.
+        remote: The other end.
+        bounds: What the link may hold and for how long.
+
+    """
+
+    __slots__ = (
+        "_bounds",
+        "_close_timer",
+        "_congested_timer",
+        "_handler",
+        "_inbox",
+        "_is_aborted",
+        "_is_busy",
+        "_is_deaf",
+        "_is_eof_written",
+        "_is_flush_due",
+        "_is_lost",
+        "_is_open",
+        "_is_paused",
+        "_loop",
+        "_partial",
+        "_pending_bytes",
+        "_reason",
+        "_remote",
+        "_transport",
+        "_websocket",
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, websocket: Protocol, remote: Endpoint, bounds: LinkBounds
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._websocket = websocket
+        self._remote = remote
+        self._bounds = bounds
+        self._handler: LinkHandler | None = None
+        self._inbox: deque[bytes] = deque()
+        self._partial: bytearray | None = None
+        self._pending_bytes = 0
+        self._reason = ""
+        self._is_open = True
+        self._is_deaf = False
+        self._is_aborted = False
+        self._is_lost = False
+        self._is_paused = False
+        self._is_busy = True  # until start(): what accept() sends follows the opening handshake's answer
+        self._is_flush_due = False
+        self._is_eof_written = False
+        self._congested_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        transport.set_write_buffer_limits(high=bounds.unsent_bytes_high, low=bounds.unsent_bytes_low)
+        transport.set_protocol(self)
+
+    def start(self, handler: LinkHandler, events: Sequence[Event]) -> None:
+        """Begin: the owner is known, and these events followed the opening handshake in the same read."""
+        self._handler = handler
+        self._handle(events)
+
+    def refuse(self) -> None:
+        """Nobody wants this link: drop it, whatever its opening has queued included."""
+        self._abort("aborted")
+
+    # What the owner calls
+
+    @property
+    def remote(self) -> Endpoint:
+        """The other end, as this machine sees it."""
+        return self._remote
+
+    @property
+    def is_congested(self) -> bool:
+        """True from LINK_UNSENT_BYTES_HIGH unsent bytes until they are down to LINK_UNSENT_BYTES_LOW."""
+        return self._congested_timer is not None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait in this process; those in the kernel's buffer are not counted."""
+        return self._pending_bytes + self._transport.get_write_buffer_size()
+
+    def send(self, message: bytes) -> None:
+        """Queue one binary message; a no-op on a link that is closing."""
+        if not self._is_open:
+            return
+        self._websocket.send_binary(message)
+        self._pending_bytes += len(message)
+        if self._pending_bytes > LINK_FLUSH_BYTES:
+            self._flush()
+        elif not self._is_busy and not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def pause_reading(self) -> None:
+        """Stop delivering messages and reading the socket."""
+        if self._is_paused:
+            return
+        self._is_paused = True
+        if self._is_open and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Deliver messages again, those that had arrived first."""
+        if not self._is_paused:
+            return
+        self._is_paused = False
+        if self._inbox or self._is_lost:
+            self._loop.call_soon(self._drain)
+        else:
+            self._read_socket()
+
+    def close(self) -> None:
+        """Send what is queued and a close frame; aborts after `close_s` if the peer does not follow."""
+        if self._is_deaf:
+            return
+        self._stop_delivering()
+        if not self._is_open:
+            return
+        self._reason = "closed"
+        self._websocket.send_close(CloseCode.NORMAL_CLOSURE)
+        self._begin_closing()
+        if not self._is_busy:
+            self._flush()
+
+    def abort(self) -> None:
+        """Close the socket at once and drop what is queued."""
+        self._abort(self._reason if self._reason and not self._is_deaf else "aborted")
+
+    # What the socket says
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Take what one read held."""
+        self._websocket.receive_data(data)
+        self._handle(self._websocket.events_received())
+
+    @override
+    def eof_received(self) -> None:
+        """The peer sends no more; the socket closes by itself when this returns."""
+        self._websocket.receive_eof()
+        self._handle(())
+
+    @override
+    def pause_writing(self) -> None:
+        """Become congested."""
+        self._congested_timer = self._loop.call_later(self._bounds.stalled_s, self._abort, "stalled")
+
+    @override
+    def resume_writing(self) -> None:
+        """No longer be congested."""
+        if self._congested_timer is not None:
+            self._congested_timer.cancel()
+            self._congested_timer = None
+        # Not called from here: some loops resume from within write(), and the owner must not be re-entered from send().
+        self._loop.call_soon(self._tell_writable)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Be gone: after what has arrived, if reading is paused."""
+        self._is_lost = True
+        self._is_open = False
+        if not self._reason:
+            self._reason = "closed by peer" if exc is None else "reset"
+        for timer in (self._congested_timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
+        self._congested_timer = self._close_timer = None
+        if not self._inbox:
+            self._finish()
+
+    # Messages in
+
+    def _handle(self, events: Sequence[Event]) -> None:
+        """Deliver what one read held, then write what that caused."""
+        if self._is_open and self._websocket.state is not OPEN:
+            self._reason = self._reason_of_end()
+            self._begin_closing()
+        self._is_busy = True
+        try:
+            if not self._is_deaf:
+                self._take(cast("Sequence[Frame]", events))  # requests and responses come only while opening
+        finally:
+            self._is_busy = False
+        self._flush()
+
+    def _take(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            opcode = frame.opcode
+            if opcode is BINARY and frame.fin:
+                self._deliver(frame.data)
+            elif opcode is TEXT:
+                self._refuse_text()
+                return
+            elif opcode is BINARY or opcode is CONT:
+                self._join(frame)
+
+    def _join(self, frame: Frame) -> None:
+        """Add one fragment. The library bounds their sum; one bytearray bounds what many empty ones cost."""
+        if self._partial is None:
+            self._partial = bytearray()
+        self._partial += frame.data
+        if frame.fin:
+            message, self._partial = self._partial, None
+            self._deliver(message)
+
+    def _deliver(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_deaf or self._handler is None:
+            return
+        message = data if type(data) is bytes else bytes(data)
+        if self._is_paused or self._inbox:
+            self._inbox.append(message)
+        else:
+            self._handler.on_message(message)
+
+    def _drain(self) -> None:
+        """Deliver what arrived while reading was paused; then read on, or report the loss that came after it."""
+        self._is_busy = True
+        try:
+            while self._inbox and not self._is_paused and self._handler is not None:
+                self._handler.on_message(self._inbox.popleft())
+        finally:
+            self._is_busy = False
+        self._flush()
+        if self._inbox or self._is_paused:
+            return
+        if self._is_lost:
+            self._finish()
+        else:
+            self._read_socket()
+
+    def _read_socket(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # Bytes out
+
+    def _flush(self) -> None:
+        """Hand the library's bytes to the socket in one write."""
+        self._is_flush_due = False
+        self._pending_bytes = 0
+        writes = self._websocket.data_to_send()
+        transport = self._transport
+        if not writes or transport.is_closing():
+            return
+        transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+        if (
+            self._congested_timer is not None
+            and transport.get_write_buffer_size() > self._bounds.unsent_bytes_max
+        ):
+            self._abort("overrun")
+        elif self._websocket.eof_sent and not self._is_eof_written:
+            self._is_eof_written = True
+            self._write_eof()
+
+    def _write_eof(self) -> None:
+        """Half-close where possible: closing with bytes unread would reset, and the close frame could be lost."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _tell_writable(self) -> None:
+        if self._is_open and self._congested_timer is None and self._handler is not None:
+            self._handler.on_writable()
+
+    # The end
+
+    def _reason_of_end(self) -> str:
+        """Why the library left the open state: its parser refused something, or the peer closed."""
+        error = self._websocket.parser_exc
+        if error is None or isinstance(error, EOFError):
+            return "closed by peer"
+        return "message too large" if isinstance(error, PayloadTooBig) else "protocol error"
+
+    def _refuse_text(self) -> None:
+        if self._is_deaf:
+            return
+        if self._websocket.state is OPEN:
+            self._websocket.fail(CloseCode.UNSUPPORTED_DATA)
+        self._reason = "text message"
+        if self._is_open:
+            self._begin_closing()
+
+    def _begin_closing(self) -> None:
+        """Send no more messages; read on, so that the peer's answer is seen, but not for ever."""
+        self._is_open = False
+        self._close_timer = self._loop.call_later(self._bounds.close_s, self._give_up)
+        if self._is_paused:
+            self._read_socket()
+
+    def _give_up(self) -> None:
+        self._abort("stalled" if self._is_deaf else self._reason)
+
+    def _stop_delivering(self) -> None:
+        self._is_deaf = True
+        self._inbox.clear()
+        if self._is_lost:
+            self._loop.call_soon(self._finish)
+
+    def _abort(self, reason: str) -> None:
+        if self._is_aborted:
+            return
+        self._is_aborted = True
+        self._reason = reason
+        self._is_open = False
+        self._stop_delivering()
+        self._transport.abort()
+
+    def _finish(self) -> None:
+        """Tell the owner, once."""
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.on_closed(self._reason)
