@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from yzdht.errors import NewerFormat, StoreError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 BUSY_TIMEOUT_S = 10.0
+_BUSY_PAUSE_S = 0.01
 _SYNCHRONOUS_FULL = 2
 
 
@@ -136,8 +138,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     _check_kind(connection, path, schema)
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    _enter_wal(connection, path)
     connection.execute("PRAGMA synchronous=FULL")
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == _SYNCHRONOUS_FULL
     connection.execute("BEGIN IMMEDIATE")
@@ -147,6 +148,22 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
         connection.rollback()
         raise
     connection.execute("COMMIT")
+
+
+def _enter_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Switch to the write-ahead log; SQLite does not wait for its busy timeout when two processes do so at once."""
+    give_up_at = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
+                raise
+            sleep(_BUSY_PAUSE_S)
+        else:
+            break
+    if mode != "wal":
+        raise StoreError(f"{path} is on a disk without shared memory", hint="choose a folder on a local disk")
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:

@@ -1,0 +1,148 @@
+"""Small files, written whole or not at all, for their owner's eyes only.
+
+A file is written under a temporary name beside its place, synced, then linked (a new file) or renamed (a replaced one),
+and the folder is synced: whoever looks sees the old bytes or the new ones, after a crash too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from yzdht.errors import StoreError
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
+
+_SPACE_HINT = "free some space on this disk"
+_ACCESS_HINT = "check that the disk is not read-only and that this user may write there"
+_FOLDER_HINT = "name a folder, not a file"
+_LINK_HINT = "choose a folder on a disk that has hard links"
+_HINTS = {
+    errno.ENOSPC: _SPACE_HINT,
+    errno.EDQUOT: _SPACE_HINT,
+    errno.EROFS: _ACCESS_HINT,
+    errno.EACCES: _ACCESS_HINT,
+    errno.EPERM: _ACCESS_HINT,
+    errno.ENOTDIR: _FOLDER_HINT,
+    errno.EEXIST: _FOLDER_HINT,
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOENT: "check the path",
+    errno.EOPNOTSUPP: _LINK_HINT,
+}
+
+
+def as_store_error(error: OSError, path: Path) -> StoreError:
+    """Say what an OSError means for the people who run this."""
+    hint = _HINTS.get(error.errno or 0, "check the disk")
+    return StoreError(f"{path}: {error.strerror or error}", hint=hint)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder with mode 0700, and what is missing above it; one that exists keeps its mode.
+
+    Raises:
+        StoreError: It cannot be created, or something else is there.
+
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise as_store_error(error, path) from error
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create a file that must not exist yet, mode 0600, durable when this returns.
+
+    Returns:
+        False if something is there already, which stays as it is: of two processes that create at once one wins.
+
+    Raises:
+        StoreError: It cannot be written.
+
+    """
+    try:
+        temporary = _write_temporary(path, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise as_store_error(error, path) from error
+    return True
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Create or replace a file, mode 0600, durable when this returns.
+
+    Raises:
+        StoreError: It cannot be written; what was there stays.
+
+    """
+    try:
+        temporary = _write_temporary(path, data)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise as_store_error(error, path) from error
+
+
+def read_file(path: Path, bytes_max: int) -> bytes | None:
+    """Return a file's bytes, None if there is no such file.
+
+    Raises:
+        StoreError: It cannot be read, or is longer than `bytes_max`.
+
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise as_store_error(error, path) from error
+    if len(data) > bytes_max:
+        raise StoreError(f"{path} is longer than {bytes_max:,} bytes", hint="restore it from a copy")
+    return data
+
+
+def is_leftover(name: str, of: frozenset[str]) -> bool:
+    """True for the name of a temporary file of one of the files `of`, left by a process that was killed."""
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and match["name"] in of
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        temporary.unlink()
+        raise
+    return temporary
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,194 @@
+"""An identity on disk: who may read the file, how it is created, and under which passphrase.
+
+The bytes are crypto/keyfile.py's. Refuses a file that group or others can read. PROTOCOL.md section 13.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.identity import IdentityKeys
+from yzdht.crypto.keyfile import (
+    ARGON2_DEFAULT,
+    NO_KDF,
+    PBKDF2_DEFAULT,
+    SALT_BYTES,
+    decode_identity,
+    encode_identity,
+    needs_passphrase,
+    open_keyfile,
+    seal_keyfile,
+)
+from yzdht.errors import StoreError, UnsafeFile, WireError, WrongPassphrase
+from yzdht.limits import KEYFILE_BYTES_MAX
+from yzdht.store.entropy import SystemRng
+from yzdht.store.files import as_store_error, create_file, make_folder, replace_file
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from yzdht.ports import Rng
+
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Identity(IdentityKeys):
+    """An identity that can be kept in a file; see IdentityKeys for what it holds."""
+
+    @classmethod
+    def generate(cls, rng: Rng | None = None, wall_now: float | None = None) -> Self:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
+        """Make a new identity in memory only.
+
+        Args:
+            rng: Source of the storage secret; the system's when None.
+            wall_now: Unix seconds; the system's clock when None.
+
+        """
+        if wall_now is None:
+            wall_now = time.time()  # noqa: TID251 - store/ is shell; whoever makes keys by hand has no clock to pass
+        return super().generate(rng or SystemRng(), wall_now)
+
+    @classmethod
+    def load(cls, path: Path, passphrase: str | None = None) -> Self:
+        """Read a keyfile.
+
+        Args:
+            path: The file.
+            passphrase: What it is under; not looked at when it is under none.
+
+        Raises:
+            UnsafeFile: Group or others can read it.
+            WrongPassphrase: It needs a passphrase, or another one.
+            StoreError: It is not there, cannot be read or is not a keyfile.
+            CryptoError: It is damaged.
+
+        """
+        try:
+            return cls.import_bytes(_read_private(path), passphrase)
+        except WireError as error:
+            raise StoreError(f"{path} is damaged or not a keyfile: {error}", hint=_COPY_HINT) from error
+
+    @classmethod
+    def create(cls, path: Path, *, passphrase: str | None = None) -> Self:
+        """Make a new identity and keep it in a new file.
+
+        Raises:
+            StoreError: The file exists or cannot be written.
+
+        """
+        identity = cls.generate()
+        identity.save(path, passphrase)
+        return identity
+
+    @classmethod
+    def load_or_create(cls, path: Path, *, passphrase: str | None = None) -> Self:
+        """Read a keyfile, or make one if there is none; processes that do so at once end with one identity.
+
+        Args:
+            path: The file.
+            passphrase: What it is, or will be, under; None for none.
+
+        Raises:
+            As `load` and `create`.
+
+        """
+        if not os.path.lexists(path):
+            identity = cls.generate()
+            if identity._create_file(path, passphrase):
+                return identity
+        return cls.load(path, passphrase)
+
+    @classmethod
+    def import_bytes(cls, data: bytes, phrase: str | None) -> Self:
+        """Read the bytes of a keyfile or of an export.
+
+        Raises:
+            WireError: They are not a keyfile.
+            WrongPassphrase: They need a passphrase, or another one.
+            CryptoError: They are damaged.
+
+        """
+        if phrase is None:
+            if needs_passphrase(data):
+                raise WrongPassphrase(
+                    "the keyfile is under a passphrase and none was given", hint=_PHRASE_HINT
+                )
+            phrase = ""
+        keys = decode_identity(open_keyfile(data, phrase))
+        return cls(keys.signing, keys.kem, keys.storage_secret)
+
+    def save(self, path: Path, passphrase: str | None = None, *, replace: bool = False) -> None:
+        """Write a keyfile with mode 0600, into a folder that is created with mode 0700; durable when this returns.
+
+        Args:
+            path: The file.
+            passphrase: Argon2id is used with one; None writes the keys as they are, as SSH host keys are kept.
+            replace: True replaces a file that exists; False refuses.
+
+        Raises:
+            StoreError: The file exists or cannot be written.
+            UsageError: The passphrase is empty or too long.
+
+        """
+        if replace:
+            make_folder(path.parent)
+            replace_file(path, self._sealed(passphrase))
+        elif not self._create_file(path, passphrase):
+            raise StoreError(f"{path} exists already", hint="choose another file; keys are never overwritten")
+
+    def export_bytes(self, phrase: str) -> bytes:
+        """Build the portable form of the keyfile, which browsers read too (PBKDF2).
+
+        Args:
+            phrase: Of at least 77 random bits, as `generate_phrase` makes it: the bytes may be seen by others.
+
+        """
+        return seal_keyfile(encode_identity(self), phrase, PBKDF2_DEFAULT, SystemRng().token(SALT_BYTES))
+
+    def _create_file(self, path: Path, passphrase: str | None) -> bool:
+        sealed = self._sealed(passphrase)
+        make_folder(path.parent)
+        return create_file(path, sealed)
+
+    def _sealed(self, passphrase: str | None) -> bytes:
+        parameters = NO_KDF if passphrase is None else ARGON2_DEFAULT
+        return seal_keyfile(
+            encode_identity(self), passphrase or "", parameters, SystemRng().token(SALT_BYTES)
+        )
+
+
+_PHRASE_HINT = "give its passphrase: at the prompt, through a file descriptor or as a systemd credential"
+_COPY_HINT = "restore it from a copy"
+
+
+def _read_private(path: Path) -> bytes:
+    try:
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # a named pipe must not hang us
+        with os.fdopen(descriptor, "rb") as file:
+            _check_private(os.fstat(descriptor), path)  # of what was opened: a path could change in between
+            data = file.read(KEYFILE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"there is no keyfile {path}", hint="check the path, or create an identity first"
+        ) from error
+    except OSError as error:
+        raise as_store_error(error, path) from error
+    return data
+
+
+def _check_private(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a file", hint="check the path")
+    if status.st_mode & _OTHERS:
+        raise UnsafeFile(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can get at the keys in it",
+            hint=f"run: chmod 600 {path}",
+        )

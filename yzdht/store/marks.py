@@ -1,0 +1,195 @@
+"""What a home remembers between runs: the newest record seen of each slot, identities met, what was published when.
+
+Durable before a call returns, so that a crash never makes a reader forget what it has seen (PROTOCOL.md section 8,
+Reader). Several processes may share the file. A mark is small and kept for ever: dropping one would let a stale
+record pass.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.naming import fingerprint, node_id_of, parse_fingerprint
+from yzdht.ids import PublicKey, RecordHash
+from yzdht.ports import Mark
+from yzdht.store.rows import SEQ_BIAS
+from yzdht.store.schema import Schema, as_store_error, open_database
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from yzdht.ids import NetworkId, NodeId, Target
+
+
+_TABLES = (
+    """
+    CREATE TABLE marks (
+        target BLOB PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        expires INTEGER NOT NULL,
+        is_tombstone INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE TABLE met (fingerprint TEXT PRIMARY KEY, public_key BLOB NOT NULL) WITHOUT ROWID",
+    """
+    CREATE TABLE published (
+        node_id BLOB NOT NULL,
+        network BLOB NOT NULL,
+        wall REAL NOT NULL,
+        PRIMARY KEY (node_id, network)
+    ) WITHOUT ROWID
+    """,
+)
+
+MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES,))  # "YZDM"
+
+_SELECT_MARK = "SELECT seq, hash, expires, is_tombstone FROM marks WHERE target = ?"
+_REPLACE_MARK = (
+    "INSERT OR REPLACE INTO marks (target, seq, hash, expires, is_tombstone) VALUES (?, ?, ?, ?, ?)"
+)
+_SELECT_MET = "SELECT public_key FROM met WHERE fingerprint = ?"
+_INSERT_MET = "INSERT OR IGNORE INTO met (fingerprint, public_key) VALUES (?, ?)"
+_SELECT_PUBLISHED = "SELECT wall FROM published WHERE node_id = ? AND network = ?"
+_REPLACE_PUBLISHED = "INSERT OR REPLACE INTO published (node_id, network, wall) VALUES (?, ?, ?)"
+
+
+def _is_newer(mark: Mark, known: Mark | None) -> bool:
+    return known is None or (mark.seq, mark.expires, mark.hash) > (known.seq, known.expires, known.hash)
+
+
+class MemoryMarks:
+    """Marks that end with the process."""
+
+    def __init__(self) -> None:
+        self._marks: dict[Target, Mark] = {}
+        self._met: dict[str, PublicKey] = {}
+        self._published: dict[tuple[NodeId, NetworkId], float] = {}
+
+    def get(self, target: Target) -> Mark | None:
+        """The mark of a slot, None if it was never read or written."""
+        return self._marks.get(target)
+
+    def raise_to(self, target: Target, mark: Mark) -> None:
+        """Remember `mark` if it is newer than what is known (order: seq, expires, hash)."""
+        if _is_newer(mark, self._marks.get(target)):
+            self._marks[target] = mark
+
+    def met(self, public_key: PublicKey) -> None:
+        """Remember an identity; of two with one fingerprint the one met first stays.
+
+        Raises:
+            InvalidKey: It is not a compressed P-256 point.
+
+        """
+        self._met.setdefault(fingerprint(node_id_of(public_key)), public_key)
+
+    def resolve_fingerprint(self, fingerprint: str) -> PublicKey | None:
+        """The identity of a 16-symbol fingerprint among those met; None if unknown.
+
+        Raises:
+            UsageError: It is not 16 Crockford base32 symbols.
+
+        """
+        return self._met.get(parse_fingerprint(fingerprint))
+
+    def published_at(self, node_id: NodeId, network: NetworkId) -> float | None:
+        """Unix seconds at which this home last published that identity record; None if never."""
+        return self._published.get((node_id, network))
+
+    def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
+        """Remember when the identity record was published."""
+        self._published[node_id, network] = wall
+
+
+class SqliteMarks:
+    """Marks in a file that several processes may share; every method may wait for the disk.
+
+    Args:
+        path: The file, created if needed; its folder exists.
+
+    Raises:
+        NewerFormat: A newer version of yzdht wrote it.
+        StoreError: It cannot be opened, is damaged or belongs to another program. Every method may raise it too.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_database(path, MARKS_SCHEMA)
+
+    def get(self, target: Target) -> Mark | None:
+        """The mark of a slot, None if it was never read or written."""
+        row = self._first(_SELECT_MARK, (target,))
+        return None if row is None else Mark(row[0] + SEQ_BIAS, RecordHash(row[1]), row[2], bool(row[3]))
+
+    def raise_to(self, target: Target, mark: Mark) -> None:
+        """Remember `mark` if it is newer than what is known (order: seq, expires, hash)."""
+        if not _is_newer(mark, self.get(target)):
+            return
+
+        def raise_if_newer() -> None:
+            if _is_newer(
+                mark, self.get(target)
+            ):  # again, inside the transaction: another process may have written
+                columns = (target, mark.seq - SEQ_BIAS, mark.hash, mark.expires, mark.is_tombstone)
+                self._connection.execute(_REPLACE_MARK, columns)
+
+        self._transact(raise_if_newer)
+
+    def met(self, public_key: PublicKey) -> None:
+        """Remember an identity; of two with one fingerprint the one met first stays.
+
+        Raises:
+            InvalidKey: It is not a compressed P-256 point.
+
+        """
+        name = fingerprint(node_id_of(public_key))
+        if self._first(_SELECT_MET, (name,)) is None:
+            self._transact(lambda: self._connection.execute(_INSERT_MET, (name, public_key)))
+
+    def resolve_fingerprint(self, fingerprint: str) -> PublicKey | None:
+        """The identity of a 16-symbol fingerprint among those met; None if unknown.
+
+        Raises:
+            UsageError: It is not 16 Crockford base32 symbols.
+
+        """
+        row = self._first(_SELECT_MET, (parse_fingerprint(fingerprint),))
+        return None if row is None else PublicKey(row[0])
+
+    def published_at(self, node_id: NodeId, network: NetworkId) -> float | None:
+        """Unix seconds at which this home last published that identity record; None if never."""
+        row = self._first(_SELECT_PUBLISHED, (node_id, network))
+        return None if row is None else float(row[0])
+
+    def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
+        """Remember when the identity record was published."""
+        self._transact(lambda: self._connection.execute(_REPLACE_PUBLISHED, (node_id, network, wall)))
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._connection.close()
+
+    def _first(self, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        try:
+            rows = self._connection.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise as_store_error(error, self._path) from error
+        return rows[0] if rows else None
+
+    def _transact(self, work: Callable[[], object]) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                work()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.rollback()
+                raise
+        except sqlite3.Error as error:
+            raise as_store_error(error, self._path) from error
