@@ -224,8 +224,9 @@ class ClientOpening(asyncio.Protocol):
     @override
     def eof_received(self) -> None:
         """End an answer whose length is not given otherwise."""
-        self._websocket.receive_eof()
-        self._look()
+        if self._bytes_taken:  # otherwise it only closed, and connection_lost() says so
+            self._websocket.receive_eof()
+            self._look()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

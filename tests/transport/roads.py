@@ -1,0 +1,152 @@
+"""What the tests of every transport share: an owner of links that remembers, and a way to connect two of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from yzdht.ports import Link, Listener, Transport
+from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.memory import MemoryNetwork, MemoryTransport
+from yzdht.transport.websocket import WebSocketTransport
+
+
+PATIENCE_S = 20.0  # only a failing test waits so long
+
+
+class MeasuredLink(Link, Protocol):
+    """A link that tells what it holds; both implementations do."""
+
+    @property
+    def unsent_bytes(self) -> int: ...
+
+
+class Owner:
+    """A LinkHandler that remembers what it was told."""
+
+    def __init__(self, link: MeasuredLink, on_message: Callable[[Owner], None] | None = None) -> None:
+        self.link = link
+        self.messages: list[bytes] = []
+        self.reasons: list[str] = []
+        self.writable = 0
+        self.react = on_message
+        self._changed = asyncio.Event()
+
+    def on_message(self, message: bytes) -> None:
+        assert type(message) is bytes
+        assert self.reasons == []
+        self.messages.append(message)
+        self._changed.set()
+        if self.react is not None:
+            self.react(self)
+
+    def on_writable(self) -> None:
+        self.writable += 1
+        self._changed.set()
+
+    def on_closed(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self._changed.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def take(self, count: int) -> list[bytes]:
+        """Wait for so many messages in all."""
+        await self.until(lambda: len(self.messages) >= count)
+        return self.messages
+
+    async def closed(self) -> str:
+        """Wait for the end; its reason."""
+        await self.until(lambda: bool(self.reasons))
+        return self.reasons[0]
+
+
+class Owners:
+    """An accept callback that keeps who it made."""
+
+    def __init__(self, on_message: Callable[[Owner], None] | None = None) -> None:
+        self.made: asyncio.Queue[Owner] = asyncio.Queue()
+        self.count = 0
+        self._on_message = on_message
+
+    def __call__(self, link: Link) -> Owner:
+        owner = Owner(link, self._on_message)  # type: ignore[arg-type]  # every link of ours is measured
+        self.count += 1
+        self.made.put_nowait(owner)
+        return owner
+
+    async def next(self) -> Owner:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.made.get()
+
+
+class Road:
+    """One kind of transport with a place to listen."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._network = MemoryNetwork()
+        self._listeners: list[Listener] = []
+        self._owners: list[Owner] = []
+
+    def transport(self, bounds: LinkBounds | None = None) -> Transport:
+        if self.kind == "memory":
+            return MemoryTransport(self._network, bounds=bounds)
+        return WebSocketTransport(bounds=bounds)
+
+    async def listen(
+        self, accept: Callable[[Link], Owner | None], transport: Transport | None = None
+    ) -> tuple[Listener, str]:
+        """Listen somewhere free; the listener and the url to dial."""
+        host = "node" if self.kind == "memory" else "127.0.0.1"
+        listener = await (transport or self.transport()).listen(host, 0, accept)
+        self._listeners.append(listener)
+        place = listener.endpoints[0]
+        return listener, f"{self.kind}://{place.host}" + (f":{place.port}" if place.port else "")
+
+    async def connect(self, bounds: LinkBounds | None = None) -> tuple[Owner, Owner]:
+        """Open a link; who owns the end that dialled, and who the other."""
+        near, far = Owners(), Owners()
+        transport = self.transport(bounds)
+        _, url = await self.listen(far, transport)
+        await transport.dial(url, near, PATIENCE_S)
+        self._owners += await near.next(), await far.next()
+        return self._owners[-2], self._owners[-1]
+
+    async def stop(self) -> None:
+        """Close everything, and see that each owner was told once."""
+        for listener in self._listeners:
+            await listener.close()
+        for owner in self._owners:
+            owner.link.abort()
+        for owner in self._owners:
+            owner.link.resume_reading()
+            await owner.closed()
+        await turns(3)
+        for owner in self._owners:
+            assert len(owner.reasons) == 1
+
+
+async def turns(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
+
+
+async def congest(owner: Owner, message: bytes) -> int:
+    """Send until the link is congested; how many messages it took."""
+    count = 0
+    while not owner.link.is_congested:
+        owner.link.send(message)
+        count += 1
+        if count % 16 == 0:
+            await turns(1)
+        assert count < 20_000
+    return count

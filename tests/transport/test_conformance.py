@@ -1,0 +1,478 @@
+"""What every transport promises, whatever carries it (yzdht/ports.py: Transport, Listener, Link, LinkHandler)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.transport.roads import PATIENCE_S, Owner, Owners, Road, congest, turns
+from yzdht.errors import DialFailed, ListenFailed
+from yzdht.limits import (
+    LINK_FLUSH_BYTES,
+    LINK_UNSENT_BYTES_HIGH,
+    LINK_UNSENT_BYTES_LOW,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
+)
+from yzdht.transport.bounds import LinkBounds
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from yzdht.ports import Link
+
+
+LARGEST = bytes(WEBSOCKET_MESSAGE_BYTES_MAX)
+GONE = {"closed by peer", "reset"}
+
+
+@pytest.fixture(params=["memory", "ws"])
+async def road(request: pytest.FixtureRequest) -> AsyncIterator[Road]:
+    road = Road(request.param)
+    yield road
+    await road.stop()
+
+
+def numbered(count: int, size: int = 8) -> list[bytes]:
+    return [number.to_bytes(size, "big") for number in range(count)]
+
+
+# Messages
+
+
+async def test_messages_arrive_whole_and_in_order(road: Road) -> None:
+    near, far = await road.connect()
+
+    for message in numbered(100):
+        near.link.send(message)
+
+    assert await far.take(100) == numbered(100)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 1_024, 16_000, WEBSOCKET_MESSAGE_BYTES_MAX])
+async def test_every_size_arrives_both_ways(road: Road, size: int) -> None:
+    near, far = await road.connect()
+    message = bytes(index % 251 for index in range(size))
+
+    near.link.send(message)
+    far.link.send(message)
+
+    assert await far.take(1) == [message]
+    assert await near.take(1) == [message]
+
+
+async def test_a_thousand_messages_cross_a_thousand_others(road: Road) -> None:
+    near, far = await road.connect()
+    ours, theirs = numbered(1_000, 1_024), numbered(1_000, 512)
+
+    for index in range(1_000):
+        near.link.send(ours[index])
+        far.link.send(theirs[index])
+        if index % 100 == 0:
+            await turns(1)
+
+    assert await far.take(1_000) == ours
+    assert await near.take(1_000) == theirs
+
+
+async def test_an_answer_sent_within_on_message_arrives(road: Road) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.send(owner.messages[-1])
+
+    for message in numbered(300):
+        near.link.send(message)
+
+    assert await near.take(300) == numbered(300)
+
+
+async def test_send_never_calls_a_handler(road: Road) -> None:
+    near, far = await road.connect()
+
+    near.link.send(b"question")
+
+    assert far.messages == []
+    await far.take(1)
+
+
+async def test_a_message_above_the_bound_closes_the_link(road: Road) -> None:
+    near, far = await road.connect()
+
+    near.link.send(b"before")
+    near.link.send(LARGEST + b"!")
+    near.link.send(b"after")
+
+    assert await far.closed() == "message too large"
+    assert far.messages == [b"before"]
+    assert await near.closed() in GONE
+
+
+# Back-pressure
+
+
+async def test_a_paused_reader_makes_the_sender_congested_and_loses_nothing(road: Road) -> None:
+    near, far = await road.connect()
+    far.link.pause_reading()
+    count = await congest(near, LARGEST)
+
+    assert near.link.unsent_bytes <= LINK_UNSENT_BYTES_HIGH + LINK_FLUSH_BYTES + 2 * len(LARGEST)
+    assert far.messages == []
+    assert near.writable == 0
+
+    far.link.resume_reading()
+
+    await far.take(count)
+    await near.until(lambda: near.writable == 1)
+    assert not near.link.is_congested
+    assert near.link.unsent_bytes <= LINK_UNSENT_BYTES_LOW
+    near.link.send(b"last")
+    assert await far.take(count + 1) == [LARGEST] * count + [b"last"]
+
+
+async def test_a_reader_that_pauses_now_and_then_gets_everything_in_order(road: Road) -> None:
+    near, far = await road.connect()
+
+    def pause_often(owner: Owner) -> None:
+        if len(owner.messages) % 50 == 0:
+            owner.link.pause_reading()
+
+    far.react = pause_often
+    for message in numbered(1_000, 4_096):
+        near.link.send(message)
+    for stop in range(50, 1_001, 50):
+        await far.take(stop)
+        assert len(far.messages) == stop
+        far.link.resume_reading()
+
+    assert far.messages == numbered(1_000, 4_096)
+
+
+async def test_pausing_stops_messages_that_have_already_arrived(road: Road) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.pause_reading()
+    for message in numbered(10):
+        near.link.send(message)
+    await far.take(1)
+
+    far.link.send(b"are you there?")
+    await near.take(1)
+    await turns(3)
+
+    assert far.messages == numbered(1)
+    far.react = None
+    far.link.resume_reading()
+    assert await far.take(10) == numbered(10)
+
+
+async def test_pausing_and_resuming_at_once_changes_nothing(road: Road) -> None:
+    near, far = await road.connect()
+
+    def blink(owner: Owner) -> None:
+        owner.link.pause_reading()
+        owner.link.pause_reading()
+        owner.link.resume_reading()
+        owner.link.resume_reading()
+
+    far.react = blink
+    for message in numbered(50):
+        near.link.send(message)
+
+    assert await far.take(50) == numbered(50)
+
+
+async def test_a_sender_that_stays_congested_is_aborted(road: Road) -> None:
+    near, far = await road.connect(LinkBounds(stalled_s=0.02))
+    far.link.pause_reading()
+
+    await congest(near, LARGEST)
+
+    assert await near.closed() == "stalled"
+    far.link.resume_reading()
+    assert await far.closed() in GONE
+
+
+async def test_a_sender_that_heeds_no_congestion_is_aborted(road: Road) -> None:
+    near, far = await road.connect(LinkBounds(unsent_bytes_max=1 << 20))
+    far.link.pause_reading()
+
+    for _ in range(1_000):
+        near.link.send(LARGEST)
+
+    assert near.link.unsent_bytes <= (1 << 20) + LINK_FLUSH_BYTES + 2 * len(LARGEST)
+    assert await near.closed() == "overrun"
+
+
+# Closing
+
+
+async def test_close_sends_what_is_queued(road: Road) -> None:
+    near, far = await road.connect()
+    for message in numbered(500, 4_096):
+        near.link.send(message)
+
+    near.link.close()
+
+    assert await far.closed() == "closed by peer"
+    assert far.messages == numbered(500, 4_096)
+    assert await near.closed() == "closed"
+
+
+async def test_a_paused_reader_still_gets_what_was_sent_before_the_close(road: Road) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.pause_reading()
+    for message in numbered(5):
+        near.link.send(message)
+    near.link.close()
+    await far.take(1)
+    far.react = None
+
+    assert far.reasons == []
+    far.link.resume_reading()
+
+    assert await far.closed() == "closed by peer"
+    assert far.messages == numbered(5)
+
+
+@pytest.mark.parametrize("leave", ["close", "abort"])
+async def test_an_owner_may_leave_with_messages_still_held_back(road: Road, leave: str) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.pause_reading()
+    for message in numbered(5):
+        near.link.send(message)
+    near.link.close()
+    await far.take(1)
+
+    getattr(far.link, leave)()
+
+    assert await far.closed() in {"closed by peer", "closed", "aborted"}
+    assert far.messages == numbered(1)
+    await near.closed()
+
+
+async def test_closing_a_link_whose_peer_hangs_ends_in_time(road: Road) -> None:
+    near, far = await road.connect(LinkBounds(close_s=0.02))
+    far.link.pause_reading()
+
+    near.link.close()
+
+    assert await near.closed() == "stalled"
+
+
+async def test_nothing_is_delivered_after_close(road: Road) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.close()
+
+    for message in numbered(10):
+        near.link.send(message)
+
+    assert await far.closed() == "closed"
+    assert far.messages == numbered(1)
+    assert await near.closed() == "closed by peer"
+
+
+async def test_nothing_is_delivered_after_abort(road: Road) -> None:
+    near, far = await road.connect()
+    far.react = lambda owner: owner.link.abort()
+
+    for message in numbered(10):
+        near.link.send(message)
+
+    assert await far.closed() == "aborted"
+    assert far.messages == numbered(1)
+    assert await near.closed() in GONE
+
+
+async def test_abort_tells_both_ends_but_not_within_the_call(road: Road) -> None:
+    near, far = await road.connect()
+
+    near.link.abort()
+
+    assert near.reasons == []
+    assert await near.closed() == "aborted"
+    assert await far.closed() in GONE
+
+
+async def test_both_ends_may_close_at_once(road: Road) -> None:
+    near, far = await road.connect()
+
+    near.link.close()
+    far.link.close()
+
+    assert await near.closed() in {"closed", "closed by peer"}
+    assert await far.closed() in {"closed", "closed by peer"}
+
+
+async def test_the_end_is_told_once_however_often_it_is_asked_for(road: Road) -> None:
+    near, far = await road.connect()
+
+    for owner in (near, far, near):
+        owner.link.close()
+        owner.link.abort()
+        owner.link.abort()
+        owner.link.close()
+    await near.closed()
+    await far.closed()
+    await turns(5)
+
+    assert len(near.reasons) == 1
+    assert len(far.reasons) == 1
+
+
+async def test_a_link_that_is_gone_takes_every_call(road: Road) -> None:
+    near, far = await road.connect()
+    near.link.close()
+    near.link.send(b"after close")
+    await near.closed()
+    await far.closed()
+
+    for owner in (near, far):
+        owner.link.send(b"after the end")
+        owner.link.pause_reading()
+        owner.link.resume_reading()
+        owner.link.close()
+        owner.link.abort()
+        assert owner.link.unsent_bytes == 0
+        assert not owner.link.is_congested
+        assert owner.link.remote.protocol == road.kind
+    await turns(5)
+
+    assert far.messages == []
+
+
+async def test_closing_while_congested_still_sends_everything(road: Road) -> None:
+    near, far = await road.connect()
+    far.link.pause_reading()
+    count = await congest(near, LARGEST)
+
+    near.link.close()
+    far.link.resume_reading()
+
+    assert await far.closed() == "closed by peer"
+    assert len(far.messages) == count
+    assert await near.closed() == "closed"
+    assert near.writable == 0
+
+
+# Opening
+
+
+async def test_what_accept_sends_arrives_first(road: Road) -> None:
+    def greet(link: Link) -> Owner:
+        link.send(b"welcome")
+        return far(link)
+
+    far, near = Owners(), Owners()
+    transport = road.transport()
+    _, url = await road.listen(greet, transport)
+    link = await transport.dial(url, near, PATIENCE_S)
+    owner = await near.next()
+    (await far.next()).link.send(b"second")
+
+    assert owner.link is link
+    assert await owner.take(2) == [b"welcome", b"second"]
+    link.abort()
+    await owner.closed()
+
+
+async def test_accept_may_close_the_link_it_is_given(road: Road) -> None:
+    def leave(link: Link) -> Owner:
+        link.send(b"full")
+        link.close()
+        return far(link)
+
+    far, near = Owners(), Owners()
+    transport = road.transport()
+    _, url = await road.listen(leave, transport)
+    await transport.dial(url, near, PATIENCE_S)
+    owner = await near.next()
+
+    assert await owner.closed() == "closed by peer"
+    assert owner.messages == [b"full"]
+    assert await (await far.next()).closed() == "closed"
+
+
+async def test_the_dialler_may_abort_the_link_in_accept(road: Road) -> None:
+    def leave(link: Link) -> Owner:
+        link.abort()
+        return near(link)
+
+    far, near = Owners(), Owners()
+    transport = road.transport()
+    _, url = await road.listen(far, transport)
+    await transport.dial(url, leave, PATIENCE_S)
+
+    assert await (await near.next()).closed() == "aborted"
+    assert await (await far.next()).closed() in GONE
+
+
+async def test_a_link_that_nobody_accepts_fails_the_dial(road: Road) -> None:
+    near = Owners()
+    transport = road.transport()
+    _, url = await road.listen(lambda _link: None, transport)
+
+    with pytest.raises(DialFailed, match="closed the connection") as failure:
+        await transport.dial(url, near, PATIENCE_S)
+
+    assert failure.value.hint
+    assert near.count == 0
+
+
+async def test_an_address_where_nobody_listens_refuses(road: Road) -> None:
+    near = Owners()
+    transport = road.transport()
+    listener, url = await road.listen(Owners(), transport)
+    await listener.close()
+
+    with pytest.raises(DialFailed, match="refused") as failure:
+        await transport.dial(url, near, PATIENCE_S)
+
+    assert failure.value.hint
+    assert near.count == 0
+
+
+@pytest.mark.parametrize("url", ["", "node", "://", "gopher://node", "ws://", "memory://", "ws://[::1", "ws://h:x"])
+async def test_what_is_no_address_is_not_dialled(road: Road, url: str) -> None:
+    with pytest.raises(DialFailed, match="address") as failure:
+        await road.transport().dial(url, Owners(), PATIENCE_S)
+
+    assert failure.value.hint
+
+
+async def test_one_place_has_one_listener(road: Road) -> None:
+    listener, _ = await road.listen(Owners())
+    place = listener.endpoints[0]
+
+    with pytest.raises(ListenFailed, match="in use") as failure:
+        await road.transport().listen(place.host, place.port, Owners())
+
+    assert failure.value.hint
+
+
+async def test_a_closed_listener_leaves_its_links_open(road: Road) -> None:
+    near, far = await road.connect()
+    await road._listeners[0].close()
+    await road._listeners[0].close()
+
+    near.link.send(b"still here")
+
+    assert await far.take(1) == [b"still here"]
+
+
+async def test_a_place_can_be_listened_on_again(road: Road) -> None:
+    transport = road.transport()
+    listener, _ = await road.listen(Owners(), transport)
+    place = listener.endpoints[0]
+    await listener.close()
+
+    again = await transport.listen(place.host, place.port, Owners())
+
+    assert again.endpoints[0] == place
+    await again.close()
+
+
+async def test_both_ends_know_who_is_there(road: Road) -> None:
+    near, far = await road.connect()
+
+    assert near.link.remote == road._listeners[0].endpoints[0]
+    assert far.link.remote.protocol == road.kind
+    assert road.kind in road.transport().schemes
