@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from yzdht.ids import NetworkId, NodeId, PublicKey, Publisher, RecordHash, Signature, Target
-    from yzdht.wire.slot import Head, Verdict, Write
+    from yzdht.wire.record import Record
+    from yzdht.wire.slot import Head, Write
 
 
 class Now(NamedTuple):
@@ -57,15 +58,36 @@ class Signer(Protocol):
 class RecordVerifier(Protocol):
     """Checks that a record is its publisher's and belongs under a target."""
 
-    def verify(self, record: bytes, target: Target) -> None:
-        """Check layout, target and signature.
+    def check_target(self, record: Record, target: Target) -> None:
+        """Check that it belongs there, without looking at its signature.
 
         Raises:
-            WireError: The record does not parse.
+            WrongTarget: It is a record of another target.
+
+        """
+        ...
+
+    def verify_record(self, record: Record, target: Target) -> None:
+        """Check target and signature.
+
+        Raises:
             WrongTarget: It is a record of another target.
             InvalidSignature: The signature does not verify.
 
         """
+        ...
+
+    def check_times(self, record: Record, wall_now: float) -> None:
+        """Check created and expires as a storing node does (PROTOCOL.md section 8).
+
+        Raises:
+            LifetimeRefused: Out of range.
+
+        """
+        ...
+
+    def is_move(self, record: Record) -> bool:
+        """True for a move record, which is kept like an immutable one (PROTOCOL.md section 13)."""
         ...
 
 

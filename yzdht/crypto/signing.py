@@ -161,8 +161,7 @@ class RecordChecks:
 
     def verify_record(self, record: Record, target: Target) -> None:
         """Check target and signature of a record that was decoded before; raises as `verify`."""
-        if target_of(record, self._network) != target:
-            raise WrongTarget("the record belongs under another target")
+        self.check_target(record, target)
         if record.kind is Kind.IMMUTABLE:
             return  # its address is its proof
         key = sha256(record.raw)
@@ -175,6 +174,21 @@ class RecordChecks:
             if len(self._known) >= VERIFIED_CACHE_ENTRIES:
                 del self._known[next(iter(self._known))]
         self._known[key] = None
+
+    def check_target(self, record: Record, target: Target) -> None:
+        """Check that a record belongs under a target; costs two hashes, no signature.
+
+        Raises:
+            WrongTarget: It is a record of another target.
+            InvalidKey: Its publisher is not on the curve.
+
+        """
+        if target_of(record, self._network) != target:
+            raise WrongTarget("the record belongs under another target")
+
+    def is_move(self, record: Record) -> bool:
+        """True for a move record of this network."""
+        return is_move_record(record, self._network)
 
     def check_times(self, record: Record, wall_now: float) -> None:
         """Check created and expires in this network; raises as the function `check_times`."""

@@ -115,10 +115,18 @@ Outgoing = Call | Cancel | Reply | Push | Persist | Find | Drop
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response arrived, of whatever status."""
+    """A response arrived, of whatever status.
+
+    Attributes:
+        status: As the peer sent it.
+        body: The method's response body if status is 0, else a Refusal.
+        expected_s: Seconds within which this peer usually answers.
+
+    """
 
     status: Status
     body: Body
+    expected_s: float = 0.0
 
 
 class FailReason(Enum):

@@ -41,6 +41,7 @@ from yzdht.wire.rpc import (
     decode_body,
     decode_request,
     decode_response,
+    encode_answer,
     encode_body,
     encode_request,
     encode_response,
@@ -296,7 +297,7 @@ class Session:
         try:
             status = Status(status_number)
             body_type = RESPONSES[flight.method] if status is Status.OK else Refusal
-            outcome = Answer(status, decode_body(body, body_type))
+            outcome = Answer(status, decode_body(body, body_type), self.rtt.expected_s())
         except (ValueError, WireError):
             self.dropped += 1
             outcome = Failed(FailReason.GARBAGE)
@@ -361,7 +362,9 @@ class Session:
         self._end(reason, is_fault=False)
 
     def _respond(self, number: int, status: Status, body: Body, mono: float) -> None:
-        self._send_message(RecordType.RESPONSE, encode_response(number, status, encode_body(body)), mono)
+        self._send_message(
+            RecordType.RESPONSE, encode_response(number, status, encode_answer(status, body)), mono
+        )
 
     def _send_message(self, record_type: RecordType, data: bytes, mono: float) -> None:
         for piece, more in cut(data):

@@ -16,20 +16,17 @@ from ipaddress import (
     IPv6Network,
     ip_address,
 )
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from yzdht.errors import UsageError, WireError
+from yzdht.ids import NodeId, PublicKey
 from yzdht.limits import ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
 from yzdht.wire.frame import Caps, capability_names
 from yzdht.wire.rpc import decode_body, encode_body
 from yzdht.wire.text import encode_public_key
-
-
-if TYPE_CHECKING:
-    from yzdht.ids import NodeId, PublicKey
 
 
 class NodeType(StrEnum):
@@ -151,7 +148,7 @@ class KemEntry(Struct, frozen=True, array_like=True, gc=False):
     """One KEM key that others seal to until `not_after` (unix seconds)."""
 
     suite: Annotated[int, Meta(ge=0, le=255)]
-    public_key: Annotated[bytes, Meta(min_length=33, max_length=33)]
+    public_key: Annotated[PublicKey, Meta(min_length=33, max_length=33)]
     not_after: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 

@@ -191,14 +191,26 @@ class Refusal(Body, frozen=True, array_like=True, gc=False):
     hash: _HashOrNone = b""
 
 
+_Fields = Annotated[tuple[_U64 | _HashOrNone, ...], Meta(max_length=2)]
+
+
+def refusal_fields(status: Status, refusal: Refusal) -> tuple[int | bytes, ...]:
+    """The fields of a refusal that its status carries."""
+    if status in (Status.RATE_LIMITED, Status.BAD_LIFETIME):
+        return (refusal.number,)
+    if status in (Status.CAS_MISMATCH, Status.SEQ_TOO_LOW, Status.EQUIVOCATION):
+        return (refusal.number, refusal.hash)
+    return ()
+
+
 class PutDone(Body, frozen=True, array_like=True, gc=False):
-    """Answer of PUT: how many replicas hold the record durably, and the commonest refusal."""
+    """Answer of PUT: how many replicas hold the record durably, and the commonest refusal with its fields."""
 
     accepted: _U32 = 0
     asked: _U32 = 0
     needed: _U32 = 0
     refusal: _U32 = 0
-    detail: Refusal = Refusal()
+    detail: _Fields = ()
 
 
 class WhoAmI(Body, frozen=True, array_like=True, gc=False):
@@ -356,6 +368,13 @@ _decoders: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {}
 
 def encode_body(body: Struct) -> bytes:
     """One MessagePack array in shortest form."""
+    return _encoder.encode(body)
+
+
+def encode_answer(status: Status, body: Body) -> bytes:
+    """The body of a response: the method's own, or the fields that a refusal of this status carries."""
+    if isinstance(body, Refusal):
+        return _encoder.encode(refusal_fields(status, body))
     return _encoder.encode(body)
 
 

@@ -1,0 +1,635 @@
+"""The kad engine: table, lookups, quorum reads and writes, and the storing node, behind the engine interface.
+
+PROTOCOL.md sections 5 (methods 01 to 06), 8 and 9. Sans-I/O: see `yzdht.rpc.engine`. Commands (`get`, `put`, `find`)
+return a number that a later notice names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.naming import node_id_of
+from yzdht.errors import CryptoError, InvalidKey, UsageError, WireError
+from yzdht.ids import NodeId, PublicKey, Target
+from yzdht.kad.candidates import Candidates
+from yzdht.kad.holder import Holder, Refused, shorten, status_of
+from yzdht.kad.lookup import Lookup
+from yzdht.kad.operations import Operation, Operations
+from yzdht.kad.quorum import quorum_of
+from yzdht.kad.read import Read, ReadResult
+from yzdht.kad.table import Entry, Table
+from yzdht.kad.upkeep import Discovery, Hearsay
+from yzdht.kad.write import Draft, Write, WriteResult
+from yzdht.limits import (
+    ALPHA,
+    BUCKET_SIZE,
+    CONTACT_URLS_MAX,
+    CONTACTS_PER_ANSWER_MAX,
+    JOIN_WAIT_S_MAX,
+    OPERATIONS_MAX,
+    PEERS_SAVED_MAX,
+    READ_TIMEOUT_S,
+    REPLICAS,
+)
+from yzdht.rpc.engine import (
+    Answer,
+    Call,
+    Down,
+    Failed,
+    FailReason,
+    Outgoing,
+    Peer,
+    Persist,
+    Reply,
+    Up,
+)
+from yzdht.wire.address import (
+    Address,
+    ClientType,
+    Contact,
+    decode_identity_payload,
+    may_dial,
+    parse_url,
+)
+from yzdht.wire.frame import Caps, RecordType
+from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import (
+    Body,
+    Empty,
+    FindNode,
+    FindValue,
+    FoundNodes,
+    FoundValue,
+    Get,
+    Got,
+    Method,
+    Put,
+    PutDone,
+    Refusal,
+    Status,
+    Store,
+    WireContact,
+    refusal_fields,
+)
+from yzdht.wire.slot import Kind, Verdict
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
+
+
+_CANDIDATES = 3 * REPLICAS
+"""How many of the table an operation looks at: the n, and those who replace the failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What this node is.
+
+    Attributes:
+        contact: Its id, key and capabilities; the addresses are not needed here.
+        is_private_allowed: `--allow-private`.
+
+    """
+
+    contact: Contact
+    is_private_allowed: bool = False
+
+
+# Notices
+
+
+@dataclass(frozen=True, slots=True)
+class GotNotice:
+    """A `get` ended."""
+
+    op: int
+    result: ReadResult
+
+
+@dataclass(frozen=True, slots=True)
+class PutNotice:
+    """A `put` ended."""
+
+    op: int
+    result: WriteResult
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNotice:
+    """A `find` ended; contacts nearest first."""
+
+    op: int
+    contacts: list[Contact]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedNotice:
+    """Lookups name nobody new: the network is known."""
+
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountedNotice:
+    """Something that a counter counts."""
+
+    name: str
+    label: str = ""
+
+
+Notice = GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """A call of the engine's own: a probe, a dial on hearsay, or the fetch of an identity record."""
+
+    node_id: NodeId
+    kind: str
+
+
+_PROBE, _HEARSAY, _IDENTITY = "probe", "hearsay", "identity"
+
+
+class KadEngine:
+    """One node's Kademlia.
+
+    Args:
+        own: What this node is.
+        store: Its records.
+        verifier: Checks records.
+        rng: Randomness for targets and jitter.
+
+    """
+
+    def __init__(self, own: Own, store: RecordStore, verifier: RecordVerifier, rng: Rng) -> None:
+        self._own = own
+        self._own_id = own.contact.node_id
+        self._store = store
+        self._verifier = verifier
+        self._rng = rng
+        self.table = Table(self._own_id)
+        self._holder = Holder(store, verifier)
+        self._operations = Operations(self._own_id, self._holder, self._send)
+        self._discovery = Discovery(self._own_id, rng)
+        self._hearsay = Hearsay()
+        self._errands: dict[int, _Errand] = {}
+        self._requests_to_store: dict[int, int] = {}
+        self._outgoing: list[Outgoing] = []
+        self._notices: list[Notice] = []
+        self._deferred: list[Callable[[Now], None]] = []
+        self._waits_until: float | None = None
+        self._is_joined = False
+        self._heard_new = 0
+        self._mono = 0.0
+
+    @property
+    def is_storing(self) -> bool:
+        """True if this node keeps records."""
+        return bool(self._own.contact.caps & Caps.STORAGE)
+
+    @property
+    def is_joined(self) -> bool:
+        """True once a round of lookups named nobody new."""
+        return self._is_joined
+
+    # Commands
+
+    def get(self, target: Target, now: Now) -> int:
+        """Read what is stored under a target; a GotNotice follows."""
+        op = self._operations.number()
+
+        def finish(result: ReadResult, _at: Now) -> None:
+            self._notices.append(GotNotice(op, result))
+
+        self._when_joined(lambda at: self._read(target, finish, at), now)
+        return op
+
+    def put(self, draft: Draft, now: Now) -> int:
+        """Store a record as this node's own user; a PutNotice follows."""
+        op = self._operations.number()
+
+        def finish(result: WriteResult, _at: Now) -> None:
+            self._notices.append(PutNotice(op, result))
+
+        self._when_joined(lambda at: self._write(draft, b"", finish, at), now)
+        return op
+
+    def find(self, target: Target, count: int, now: Now) -> int:
+        """Find the nodes nearest to a target; a FoundNotice follows."""
+        op = self._operations.number()
+
+        def finish(lookup: Lookup, _at: Now) -> None:
+            self._notices.append(FoundNotice(op, lookup.closest()))
+
+        self._lookup(target, count, finish, now)
+        return op
+
+    def expect_peers(self, now: Now) -> None:
+        """Peers will be dialled: reads and writes wait for them, JOIN_WAIT_S_MAX at most."""
+        if not self._is_joined and self._waits_until is None:
+            self._waits_until = now.mono + JOIN_WAIT_S_MAX
+
+    def stop_waiting(self, now: Now) -> None:
+        """Nobody could be reached: reads and writes go on with who is known."""
+        self._waits_until = None
+        self._start_deferred(now)
+
+    def remember(self, public_key: PublicKey, addresses: tuple[Address, ...], caps: Caps, now: Now) -> None:
+        """Take in a node known from before a restart; it is dialled at once."""
+        node_id = node_id_of(public_key)
+        entry = Entry(node_id, public_key, int.from_bytes(node_id), caps, addresses, seen_at=now.mono)
+        self.table.remember(entry, now.mono)
+
+    def known(self) -> list[Entry]:
+        """Nodes worth remembering over a restart: those with addresses."""
+        return [e for e in self.table.known() if e.addresses or e.worked_url][:PEERS_SAVED_MAX]
+
+    # Events
+
+    def on_request(self, request: int, peer: Peer, method: Method, body: Body, now: Now) -> None:
+        """A peer asks."""
+        match body:
+            case FindNode():
+                self._reply(request, FoundNodes(self._nearest_for(peer, body.target, body.count)))
+            case FindValue():
+                shown = self._holder.show(body, body.target, now.wall)
+                self._reply(request, FoundValue(shown, self._closer_for(peer, body.target)))
+            case Store():
+                self._on_store(request, peer, body, now)
+            case Get():
+                self._on_get(request, body, now)
+            case Put():
+                self._on_put(request, peer, body, now)
+            case Empty() if method is Method.PING:
+                self._reply(request, Empty())
+            case _:
+                self._refuse(request, Refused(Status.UNKNOWN_METHOD))
+
+    def on_answer(self, call: int, outcome: Answer | Failed, now: Now) -> None:
+        """A call ended."""
+        self._mono = now.mono
+        errand = self._errands.pop(call, None)
+        if errand is not None:
+            self._note_life(errand.node_id, outcome, now, is_probe=errand.kind == _PROBE)
+            self._on_errand(errand, outcome, now)
+        else:
+            node_id = self._operations.on_answer(call, outcome, now)
+            if node_id is not None:
+                self._note_life(node_id, outcome, now, is_probe=False)
+        self._advance(now)
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes, now: Now) -> None:
+        """Nothing is pushed to this engine."""
+
+    def on_found(self, op: int, contacts: list[Contact], now: Now) -> None:
+        """This engine asks nobody else to find."""
+
+    def on_link(self, peer: Peer, change: Up | Down, now: Now) -> None:
+        """A session began or ended."""
+        if isinstance(change, Up):
+            self._on_up(peer, change.url, now)
+        else:
+            entry = self.table.get(peer.node_id)
+            if entry is not None:
+                entry.has_session = False
+                entry.probe_at = now.mono
+        self._advance(now)
+
+    def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
+        """A record is durable, or was refused."""
+        request = self._requests_to_store.pop(op, None)
+        if request is None:
+            self._operations.on_stored(op, verdict, now)
+            return
+        status, detail = status_of(verdict)
+        if status is Status.OK:
+            self._reply(request, Empty())
+        else:
+            self._refuse(request, Refused(status, detail))
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        times = (
+            self._operations.next_timer(),
+            self._discovery.next_timer(),
+            self.table.next_probe(),
+            self._waits_until if self._deferred else None,
+        )
+        return min((t for t in times if t is not None), default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Do what is due."""
+        self._operations.handle_timer(now)
+        for entry in self.table.probes_due(now.mono):
+            self._run_errand(entry.contact(), _PROBE, Method.PING, Empty())
+        if self._waits_until is not None and now.mono >= self._waits_until:
+            self.stop_waiting(now)
+        self._advance(now)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """What to do, in order."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def take_notices(self) -> list[Notice]:
+        """What happened, in order."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def stop(self, now: Now) -> None:
+        """Fail what is under way."""
+        self.stop_waiting(now)
+        self._operations.stop(now)
+
+    # Serving
+
+    def _on_store(self, request: int, peer: Peer, body: Store, now: Now) -> None:
+        if not self.is_storing:
+            self._refuse(request, Refused(Status.REFUSED))
+            return
+        is_table_peer = self.table.get(peer.node_id) is not None
+        refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
+        admitted = refused or self._holder.admit(body, peer.node_id, now)
+        if isinstance(admitted, Refused):
+            self._refuse(request, admitted)
+            return
+        op = self._operations.number()
+        self._requests_to_store[op] = request
+        self._send(Persist(op, admitted))
+
+    def _on_get(self, request: int, body: Get, now: Now) -> None:
+        def finish(result: ReadResult, _at: Now) -> None:
+            records = [(r.raw, r.publisher, r.seq, r.hash) for r in result.records]
+            self._reply(request, Got(shorten(records, body), result.answered, result.needed))
+
+        if len(self._operations) >= OPERATIONS_MAX:
+            self._refuse(request, Refused(Status.BUSY))
+            return
+        self._when_joined(lambda at: self._read(body.target, finish, at), now)
+
+    def _on_put(self, request: int, peer: Peer, body: Put, now: Now) -> None:
+        def finish(result: WriteResult, _at: Now) -> None:
+            detail = refusal_fields(result.refusal, result.detail)
+            self._reply(
+                request, PutDone(result.accepted, result.asked, result.needed, result.refusal, detail)
+            )
+
+        is_table_peer = self.table.get(peer.node_id) is not None
+        refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
+        if refused is None and len(self._operations) >= OPERATIONS_MAX:
+            refused = Refused(Status.BUSY)
+        if refused is None:
+            refused = self._check_put(body)
+        if refused is not None:
+            self._refuse(request, refused)
+            return
+        draft = Draft(body.target, body.record, body.cas, body.keep_until)
+        self._when_joined(lambda at: self._write(draft, peer.node_id, finish, at), now)
+
+    def _check_put(self, body: Put) -> Refused | None:
+        """A record that every holder would refuse is refused here, before it is sent to eight of them."""
+        try:
+            self._verifier.check_target(decode_record(body.record), body.target)
+        except WireError:
+            return Refused(Status.BAD_REQUEST)
+        except CryptoError:
+            return Refused(Status.BAD_SIGNATURE)
+        return None
+
+    def _reply(self, request: int, body: Body) -> None:
+        self._send(Reply(request, Status.OK, body))
+
+    def _refuse(self, request: int, refused: Refused) -> None:
+        self._notices.append(CountedNotice("refused", refused.status.name.lower()))
+        self._send(Reply(request, refused.status, refused.detail))
+
+    def _nearest_for(self, peer: Peer, target: Target, count: int) -> tuple[WireContact, ...]:
+        """The nearest contacts that the asker can use; neither it nor this node is among them."""
+        count = min(count, CONTACTS_PER_ANSWER_MAX)
+        return self._shown(peer, self.table.closest(target, count + 1))[:count]
+
+    def _closer_for(self, peer: Peer, target: Target) -> tuple[WireContact, ...]:
+        """Contacts closer than this node, or its ALPHA nearest if it knows fewer that are closer."""
+        nearest = self.table.closest(target, CONTACTS_PER_ANSWER_MAX + 1)
+        point = int.from_bytes(target)
+        own = int.from_bytes(self._own_id) ^ point
+        closer = sum(1 for e in nearest if e.point ^ point < own)
+        return self._shown(peer, nearest)[: min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX)]
+
+    @staticmethod
+    def _shown(peer: Peer, entries: list[Entry]) -> tuple[WireContact, ...]:
+        client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
+        return tuple(
+            contact
+            for e in entries
+            if e.node_id != peer.node_id and (contact := e.wire_contact(client_type)).urls
+        )
+
+    # Operations
+
+    def _when_joined(self, start: Callable[[Now], None], now: Now) -> None:
+        if self._waits_until is not None and len(self._deferred) < OPERATIONS_MAX:
+            self._deferred.append(start)
+        else:
+            start(now)
+
+    def _start_deferred(self, now: Now) -> None:
+        deferred, self._deferred = self._deferred, []
+        for start in deferred:
+            start(now)
+
+    def _read(self, target: Target, finish: Callable[[ReadResult, Now], None], now: Now) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Read)
+            assert operation.result is not None
+            if operation.rejected:
+                self._notices.append(CountedNotice("rejected_records"))
+            finish(operation.result, at)
+
+        quorum = quorum_of(self.table.storing() + self.is_storing)
+        candidates = self._candidates(self.table.closest(target, _CANDIDATES, only_storing=True), target)
+        read = Read(target, quorum, candidates, self._own_id, self._verifier, self._usable)
+        self._operations.start(read, report, now, stored_by=self._own_id)
+
+    def _write(
+        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+    ) -> None:
+        if draft.cas:
+            self._read(
+                draft.target,
+                lambda read, at: self._write_after_read(draft, read, stored_by, finish, at),
+                now,
+            )
+        else:
+            self._write_now(draft, stored_by, finish, now)
+
+    def _write_after_read(
+        self,
+        draft: Draft,
+        read: ReadResult,
+        stored_by: NodeId | bytes,
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+    ) -> None:
+        """With cas, read first: a mismatch is known at once, and holders that lag can be brought up."""
+        publisher = decode_record(draft.raw).publisher
+        current = next((r for r in read.records if r.publisher == publisher), None)
+        quorum = quorum_of(self.table.storing() + self.is_storing)
+        if current is None and read.answered < read.needed:
+            finish(WriteResult(0, quorum.n, quorum.write, Status.OK, Refusal()), now)
+        elif current is None or current.seq != draft.cas:
+            detail = Refusal() if current is None else Refusal(current.seq, current.hash)
+            finish(WriteResult(0, quorum.n, quorum.write, Status.CAS_MISMATCH, detail), now)
+        else:
+            full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, current.raw)
+            self._write_now(full, stored_by, finish, now)
+
+    def _write_now(
+        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+    ) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Write)
+            assert operation.result is not None
+            finish(operation.result, at)
+
+        if draft.cas is None:
+            entries = self.table.closest(draft.target, _CANDIDATES, only_storing=True)
+            known = self.table.storing()
+        else:
+            entries = self.table.closest_of_a_day(draft.target, _CANDIDATES, now.mono)
+            known = len(entries)
+        quorum = quorum_of(known + self.is_storing)
+        write = Write(draft, quorum, self._candidates(entries, draft.target))
+        self._operations.start(write, report, now, stored_by)
+
+    def _candidates(self, entries: list[Entry], target: Target) -> Candidates:
+        return Candidates(target, entries, self._own.contact if self.is_storing else None)
+
+    def _lookup(self, target: Target, count: int, finish: Callable[[Lookup, Now], None], now: Now) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Lookup)
+            finish(operation, at)
+
+        candidates = Candidates(target, self.table.closest(target, _CANDIDATES))
+        lookup = Lookup(target, count, candidates, self._own_id, self._usable)
+        self._operations.start(lookup, report, now)
+
+    # Peers
+
+    def _on_up(self, peer: Peer, url: str | None, now: Now) -> None:
+        point = int.from_bytes(peer.node_id)
+        is_new = self.table.get(peer.node_id) is None
+        entry = self.table.admit(Entry(peer.node_id, peer.public_key, point, peer.caps))
+        self._hearsay.met(peer.node_id)
+        if entry is None:
+            return
+        entry.reached(url, peer.host, peer.prefix)
+        entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
+        # Its own identity record, from itself: signed addresses, before anybody else is asked.
+        self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, FindValue(Target(peer.node_id)))
+        if is_new:
+            self._discovery.trigger(now)
+
+    def _note_life(self, node_id: NodeId, outcome: Answer | Failed, now: Now, *, is_probe: bool) -> None:
+        """An answer is a sign of life; a failure calls for a probe, and only missed probes count against a node."""
+        entry = self.table.get(node_id)
+        if isinstance(outcome, Answer):
+            if entry is not None:
+                entry.seen_at, entry.missed = now.mono, 0
+                entry.expected_s = outcome.expected_s or entry.expected_s
+            return
+        if outcome.reason is FailReason.GARBAGE:
+            self._notices.append(CountedNotice("garbage_answers"))
+        if outcome.reason in (FailReason.BUSY, FailReason.CLOSED):
+            return
+        if is_probe:
+            if self.table.miss(node_id, now.mono):
+                self._notices.append(CountedNotice("left_table"))
+        elif entry is not None and entry.probe_at is None:
+            entry.probe_at = now.mono
+
+    def _run_errand(self, contact: Contact, kind: str, method: Method, body: Body) -> None:
+        call = self._operations.number()
+        self._errands[call] = _Errand(contact.node_id, kind)
+        self._send(Call(call, contact, method, body, READ_TIMEOUT_S))
+
+    def _on_errand(self, errand: _Errand, outcome: Answer | Failed, now: Now) -> None:
+        if errand.kind == _HEARSAY:
+            self._hearsay.ended(errand.node_id, now.mono, is_reached=isinstance(outcome, Answer))
+        elif (
+            errand.kind == _IDENTITY and isinstance(outcome, Answer) and isinstance(outcome.body, FoundValue)
+        ):
+            self._learn_identity(errand.node_id, outcome.body, now)
+
+    def _learn_identity(self, node_id: NodeId, found: FoundValue, now: Now) -> None:
+        entry = self.table.get(node_id)
+        for raw in found.records:
+            if entry is None or not isinstance(raw, bytes):
+                continue
+            try:
+                record = decode_record(raw)
+                self._verifier.verify_record(record, Target(node_id))
+                payload = decode_identity_payload(record.payload)
+            except (WireError, CryptoError):
+                self._notices.append(CountedNotice("rejected_records"))
+                continue
+            if record.kind is Kind.IDENTITY and record.expires > now.wall:
+                addresses = tuple(a for a in payload.addresses if self._may_dial(a.url, entry.host))
+                entry.learn(addresses, entry.caps)
+
+    def _usable(self, contacts: tuple[WireContact, ...], namer: NodeId) -> list[Contact]:
+        """Contacts of an answer that are new and that may be dialled (PROTOCOL.md section 6)."""
+        usable = []
+        entry = self.table.get(namer)
+        namer_host = entry.host if entry is not None else ""
+        for heard in contacts:
+            try:
+                node_id = node_id_of(heard.public_key)
+            except InvalidKey:
+                self._notices.append(CountedNotice("bad_contacts"))
+                continue
+            if node_id == self._own_id or self.table.get(node_id) is not None:
+                continue
+            urls = tuple(u for u in heard.urls if self._may_dial(u, namer_host))[:CONTACT_URLS_MAX]
+            caps = Caps(heard.caps)
+            if urls and not caps & Caps.CLIENT and caps & Caps.ROUTING:
+                contact = Contact(node_id, heard.public_key, urls, caps)
+                usable.append(contact)
+                self._heard_new += self._hearsay.hear(contact, self._mono)
+        return usable
+
+    def _may_dial(self, url: str, namer_host: str) -> bool:
+        try:
+            parsed = parse_url(url)
+        except UsageError:
+            return False  # a protocol of a newer version, or nonsense
+        if parsed.ip is None:
+            return True  # a name: the shell resolves it and dials public addresses only
+        return may_dial(parsed.host, namer_host, is_private_allowed=self._own.is_private_allowed)
+
+    # Discovery
+
+    def _advance(self, now: Now) -> None:
+        """Look up what is due, dial who was heard of, and notice when the network is known."""
+        target = self._discovery.next_target(now)
+        if target is not None:
+            self._heard_new = 0
+            self._lookup(target, BUCKET_SIZE, self._discovered, now)
+        if not self.table.is_full:
+            for contact in self._hearsay.take():
+                self._run_errand(contact, _HEARSAY, Method.PING, Empty())
+        if not self._is_joined and self._discovery.is_complete and self._hearsay.is_idle:
+            self._is_joined = True
+            self._notices.append(JoinedNotice(len(self.table)))
+            self.stop_waiting(now)
+
+    def _discovered(self, _lookup: Lookup, now: Now) -> None:
+        self._discovery.finished(self._heard_new, now)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        self._outgoing.append(outgoing)

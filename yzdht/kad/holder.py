@@ -1,0 +1,189 @@
+"""The storing node: what it takes in and what it shows (PROTOCOL.md section 8, "Storing node").
+
+Cheap tests come first, the signature last but one, the durable write last. The reply to a STORE leaves only once the
+store has said that the record is on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.errors import CryptoError, LifetimeRefused, WireError
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    MULTI_ENTRIES_MAX,
+    PREFIXES_TRACKED_MAX,
+    RECORD_BYTES_MAX,
+    RECORD_LIFE_S_MAX,
+    STORE_BURST_BYTES_STRANGER,
+    STORE_BYTES_PER_S_STRANGER,
+    TABLE_PEER_ALLOWANCE,
+)
+from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.wire.record import Record, decode_record
+from yzdht.wire.rpc import Refusal, Row, Status
+from yzdht.wire.slot import (
+    CasRefused,
+    Equivocation,
+    Kind,
+    OverQuota,
+    SeqTooLow,
+    StoreBroken,
+    Stored,
+    Verdict,
+    Write,
+    judge,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from yzdht.ids import NodeId, Target
+    from yzdht.ports import Now, RecordStore, RecordVerifier
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.rpc import FindValue, Get, Store
+
+
+_STRANGER = Rate(STORE_BYTES_PER_S_STRANGER, STORE_BURST_BYTES_STRANGER)
+_TABLE_PEER = _STRANGER.times(TABLE_PEER_ALLOWANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A STORE that goes no further."""
+
+    status: Status
+    detail: Refusal = Refusal()
+
+
+def status_of(verdict: Verdict) -> tuple[Status, Refusal]:
+    """How a store's verdict is answered."""
+    match verdict:
+        case Stored():
+            return Status.OK, Refusal()
+        case SeqTooLow(seq, shown):
+            return Status.SEQ_TOO_LOW, Refusal(seq, shown)
+        case CasRefused(seq, shown):
+            return Status.CAS_MISMATCH, Refusal(seq, shown)
+        case Equivocation(seq, shown):
+            return Status.EQUIVOCATION, Refusal(seq, shown)
+        case OverQuota():
+            return Status.OVER_QUOTA, Refusal()
+        case StoreBroken():
+            return Status.BUSY, Refusal()
+
+
+class Holder:
+    """Judges what others want stored here.
+
+    Args:
+        store: Where records are.
+        verifier: Checks signatures, once per record.
+
+    """
+
+    def __init__(self, store: RecordStore, verifier: RecordVerifier) -> None:
+        self._store = store
+        self._verifier = verifier
+        self._buckets = Buckets(PREFIXES_TRACKED_MAX)
+
+    # Showing
+
+    def show(self, body: FindValue | Get, target: Target, wall: float) -> tuple[bytes | Row, ...]:
+        """Records under a target: whole, or as a row where the asker knows them or the bytes would be too many."""
+        stored = self._store.get(target, wall)[:MULTI_ENTRIES_MAX]
+        return shorten([(s.body, s.publisher, s.head.seq, s.head.hash) for s in stored], body)
+
+    # Taking in
+
+    def charge(self, peer: Peer, size: int, now: Now, *, is_table_peer: bool) -> Refused | None:
+        """Charge the bytes of a STORE or PUT to the session that brought them; a Refused if its bucket is empty."""
+        if size > RECORD_BYTES_MAX:
+            return Refused(Status.RECORD_TOO_BIG)
+        rate = _TABLE_PEER if is_table_peer else _STRANGER
+        wait_s = self._buckets.take(peer.node_id, size, rate, now.mono)
+        return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
+
+    def admit(self, body: Store, stored_by: NodeId | bytes, now: Now) -> Write | Refused:
+        """Run every test that needs no disk.
+
+        Args:
+            body: The request.
+            stored_by: Whose quota it counts against; empty for this node's own user, whom no quota counts.
+            now: The present.
+
+        """
+        if len(body.record) > RECORD_BYTES_MAX:
+            return Refused(Status.RECORD_TOO_BIG)
+        try:
+            record = decode_record(body.record)
+        except (WireError, CryptoError):
+            return Refused(Status.BAD_REQUEST)
+        try:
+            return self._admit_record(record, body, stored_by, now)
+        except LifetimeRefused:
+            return Refused(Status.BAD_LIFETIME, Refusal(int(now.wall)))
+        except (WireError, CryptoError):
+            return Refused(Status.BAD_SIGNATURE)
+
+    def _admit_record(
+        self, record: Record, body: Store, stored_by: NodeId | bytes, now: Now
+    ) -> Write | Refused:
+        if record.kind is not Kind.IMMUTABLE:
+            self._verifier.check_times(record, now.wall)
+        self._verifier.check_target(record, body.target)
+        if not self._store.has_room():
+            return Refused(Status.BUSY)
+        write = self._write_of(record, body, stored_by, now)
+        early = judge(self._store.head(write.target, write.publisher), write)
+        if not isinstance(early, Stored):
+            return Refused(
+                *status_of(early)
+            )  # before the signature: an old record costs no more than two hashes
+        self._verifier.verify_record(record, body.target)
+        return write
+
+    def _write_of(self, record: Record, body: Store, stored_by: NodeId | bytes, now: Now) -> Write:
+        wall = int(now.wall)
+        keep_until, expires = 0, record.expires
+        if record.kind is Kind.IMMUTABLE or self._verifier.is_move(record):
+            latest = wall + RECORD_LIFE_S_MAX
+            keep_until = min(body.keep_until, latest) if body.keep_until else latest
+            if record.kind is Kind.IMMUTABLE:
+                expires = keep_until
+        return Write(
+            target=body.target,
+            publisher=record.publisher,
+            kind=record.kind,
+            seq=record.seq,
+            hash=record.hash,
+            created=record.created,
+            expires=expires,
+            body=record.raw,
+            cas=body.cas,
+            keep_until=keep_until,
+            stored_by=stored_by,
+            is_pinned=not stored_by,
+            wall_now=now.wall,
+        )
+
+
+def shorten(records: list[tuple[bytes, bytes, int, bytes]], body: FindValue | Get) -> tuple[bytes | Row, ...]:
+    """Replace by a row what the asker knows and what goes past its `body_max`.
+
+    Args:
+        records: (record, publisher, seq, hash) of each.
+        body: The request, which says both.
+
+    """
+    room = min(body.body_max, ANSWER_BODIES_BYTES_MAX)
+    shown: list[bytes | Row] = []
+    for raw, publisher, seq, record_hash in records:
+        if record_hash in body.known or len(raw) > room:
+            shown.append(Row(publisher, seq, record_hash))  # type: ignore[arg-type] # a hash of 32 bytes
+        else:
+            room -= len(raw)
+            shown.append(raw)
+    return tuple(shown)

@@ -1,0 +1,344 @@
+"""One quorum read: the newest record that R of the n nearest nodes can show (PROTOCOL.md section 9).
+
+As many nodes are asked as answers are needed, one more for each that is late or fails. One is asked for the body, the
+others for hashes; equal hashes are agreement, and only a newer or unknown hash costs a second request. Every body is
+verified before it counts. After the end, holders that showed less than the result are repaired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.errors import CryptoError, WireError
+from yzdht.kad.candidates import Ask, Candidate, Candidates, Standing
+from yzdht.limits import (
+    ALPHA,
+    ANSWER_BODIES_BYTES_MAX,
+    CLOCK_SKEW_S,
+    DAY_S,
+    KNOWN_HASHES_MAX,
+    MULTI_ENTRIES_MAX,
+    READ_TIMEOUT_S,
+    RECORD_BYTES_MAX,
+    WRITE_TIMEOUT_S,
+)
+from yzdht.rpc.engine import Answer, Failed
+from yzdht.wire.record import Record, decode_record
+from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status, Store
+from yzdht.wire.slot import Kind
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import NodeId, RecordHash, Target
+    from yzdht.kad.quorum import Quorum
+    from yzdht.ports import Now, RecordVerifier
+    from yzdht.wire.address import Contact
+    from yzdht.wire.rpc import WireContact
+
+
+_ASK, _FETCH, _REPAIR = 0, 1, 2
+
+
+class ReadResult(NamedTuple):
+    """What a read came to.
+
+    Attributes:
+        records: The winning record of each publisher, verified; empty for not found or no quorum.
+        answered: Of the n nearest, how many answered.
+        needed: How many had to.
+        asked: n.
+
+    """
+
+    records: list[Record]
+    answered: int
+    needed: int
+    asked: int
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What the holders showed of one publisher's record."""
+
+    bodies: dict[RecordHash, Record] = field(default_factory=dict)
+    votes: dict[tuple[int, bytes], set[NodeId]] = field(default_factory=dict)
+
+    def best(self) -> Record | None:
+        """Largest seq; at equal seq what more holders showed, then the larger (expires, hash)."""
+        return max(
+            self.bodies.values(),
+            key=lambda r: (r.seq, len(self.votes.get((r.seq, r.hash), ())), r.expires, r.hash),
+            default=None,
+        )
+
+    def unseen(self, least_seq: int) -> dict[tuple[int, bytes], set[NodeId]]:
+        """Claims at least that new whose body nobody has shown yet."""
+        return {c: who for c, who in self.votes.items() if c[0] >= least_seq and c[1] not in self.bodies}
+
+
+class Read:
+    """Read what is stored under one target.
+
+    Args:
+        target: Where to read.
+        quorum: Its sizes, fixed.
+        candidates: Storage nodes of the table near the target, and oneself if one stores.
+        own_id: This node.
+        verifier: Checks every body.
+        usable: Turns the contacts of an answer into those that may be dialled.
+
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        quorum: Quorum,
+        candidates: Candidates,
+        own_id: NodeId,
+        verifier: RecordVerifier,
+        usable: Callable[[tuple[WireContact, ...], NodeId], list[Contact]],
+    ) -> None:
+        self.target = target
+        self.result: ReadResult | None = None
+        self.rejected = 0
+        self._quorum = quorum
+        self._candidates = candidates
+        self._own_id = own_id
+        self._verifier = verifier
+        self._usable = usable
+        self._asks: list[Ask] = []
+        self._slots: dict[bytes, _Slot] = {}
+        self._fetching: set[NodeId] = set()
+        self._fetched: set[NodeId] = set()
+        self._repaired: set[NodeId] = set()
+        self._body_asked = False
+        self._wall = 0.0
+
+    @property
+    def is_finished(self) -> bool:
+        """True once nothing more can come of it; `result` is set earlier."""
+        return self.result is not None and not self._fetching and not self._candidates.has_open()
+
+    def start(self, now: Now) -> None:
+        """Ask oneself if one is among the n: what is held here need not be sent. Then the others."""
+        self._wall = now.wall
+        own = next((c for c in self._candidates.nearest(self._quorum.n) if c.node_id == self._own_id), None)
+        if own is not None:
+            self._ask(own, now)
+        else:
+            self._advance(now)
+
+    def take_asks(self) -> list[Ask]:
+        """Requests to send; empties the list."""
+        asks, self._asks = self._asks, []
+        return asks
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        return None if self.result is not None else self._candidates.next_late()
+
+    def handle_timer(self, now: Now) -> None:
+        """Demote those that are late."""
+        if self._candidates.mark_late(now.mono):
+            self._advance(now)
+
+    # Answers
+
+    def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
+        """Take an answer in."""
+        candidate = self._candidates.get(node_id)
+        if candidate is None or purpose == _REPAIR:
+            return
+        self._wall = now.wall
+        if purpose == _FETCH:
+            self._fetching.discard(node_id)
+            bodies = self._bodies()
+            if not self._take(candidate, outcome) or self._bodies() == bodies:
+                self._forget_claims(node_id)
+            else:
+                self._fetched.discard(node_id)  # an answer is bounded: there may be more to fetch
+        elif candidate.standing in (Standing.ASKED, Standing.LATE):
+            candidate.standing = Standing.ANSWERED if self._take(candidate, outcome) else Standing.FAILED
+        if self.result is None:
+            self._advance(now)
+        elif self.result.records:
+            self._repair()
+
+    def _take(self, candidate: Candidate, outcome: Answer | Failed) -> bool:
+        """Take in what a holder showed; False if it failed or showed something forged."""
+        if not isinstance(outcome, Answer) or outcome.status is not Status.OK:
+            return False
+        assert isinstance(outcome.body, FoundValue)
+        for shown in outcome.body.records:
+            if isinstance(shown, Row):
+                self._claim(candidate.node_id, shown.publisher, (shown.seq, shown.hash))
+            elif not self._take_record(candidate.node_id, shown):
+                self.rejected += 1
+                return False
+        contacts = outcome.body.contacts
+        if contacts:
+            self._candidates.hear(self._usable(contacts, candidate.node_id), self._own_id)
+        return True
+
+    def _take_record(self, node_id: NodeId, raw: bytes) -> bool:
+        try:
+            record = decode_record(raw)
+            self._verifier.verify_record(record, self.target)
+        except (WireError, CryptoError):
+            return False
+        if record.kind is not Kind.IMMUTABLE and record.expires + CLOCK_SKEW_S < self._wall:
+            return True  # expired: as good as nothing, and no fault
+        slot = self._claim(node_id, record.publisher, (record.seq, record.hash))
+        if slot is not None:
+            slot.bodies[record.hash] = record
+        return True
+
+    def _claim(self, node_id: NodeId, publisher: bytes, claim: tuple[int, bytes]) -> _Slot | None:
+        slot = self._slots.get(publisher)
+        if slot is None:
+            if len(self._slots) >= 2 * MULTI_ENTRIES_MAX:
+                return None
+            slot = self._slots[publisher] = _Slot()
+        slot.votes.setdefault(claim, set()).add(node_id)
+        return slot
+
+    def _forget_claims(self, node_id: NodeId) -> None:
+        for slot in self._slots.values():
+            for claim, who in list(slot.votes.items()):
+                if claim[1] not in slot.bodies:
+                    who.discard(node_id)
+                    if not who:
+                        del slot.votes[claim]
+
+    def _bodies(self) -> int:
+        return sum(len(slot.bodies) for slot in self._slots.values())
+
+    # Progress
+
+    def _advance(self, now: Now) -> None:
+        if self.result is not None:
+            return
+        span = self._candidates.nearest(self._quorum.n)
+        answered = [c for c in span if c.standing is Standing.ANSWERED]
+        has_record = any(slot.bodies for slot in self._slots.values())
+        if self._has_immutable():
+            self._finish(len(answered))
+            return
+        is_enough = len(answered) >= self._quorum.read and self._spans_prefixes(span, answered)
+        if is_enough and self._fetch_missing():
+            return
+        if is_enough and has_record:
+            self._finish(len(answered))
+            return
+        self._ask_more(span, len(answered), is_enough=is_enough, now=now)
+        if self._is_exhausted(span):
+            self._finish(len(answered))
+
+    def _has_immutable(self) -> bool:
+        slot = self._slots.get(b"")
+        return slot is not None and bool(slot.bodies)
+
+    def _spans_prefixes(self, span: list[Candidate], answered: list[Candidate]) -> bool:
+        """Where the n span two public prefixes, the answers must too: one prefix may be one operator."""
+        if len({c.prefix for c in span if c.prefix}) < 2:  # noqa: PLR2004 - two, as the protocol says
+            return True
+        return len({c.prefix or c.node_id for c in answered}) >= 2  # noqa: PLR2004
+
+    def _fetch_missing(self) -> bool:
+        """Ask for bodies that were only named; True while one is awaited."""
+        for slot in self._slots.values():
+            best = slot.best()
+            for _, who in sorted(slot.unseen(best.seq if best else 0).items(), reverse=True):
+                if who & self._fetching:
+                    break
+                holder = next((n for n in who if n not in self._fetched), None)
+                if holder is not None:
+                    self._fetch(holder)
+                    break
+        return bool(self._fetching)
+
+    def _fetch(self, node_id: NodeId) -> None:
+        candidate = self._candidates.get(node_id)
+        assert candidate is not None
+        self._fetched.add(node_id)
+        self._fetching.add(node_id)
+        body = FindValue(self.target, self._known(), ANSWER_BODIES_BYTES_MAX)
+        self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, _FETCH))
+
+    def _ask_more(self, span: list[Candidate], answered: int, *, is_enough: bool, now: Now) -> None:
+        wanted = len(span) if is_enough else max(self._quorum.read - answered, 1)
+        in_flight = sum(1 for c in span if c.standing is Standing.ASKED)
+        for candidate in span:
+            if in_flight >= wanted:
+                break
+            if candidate.standing is Standing.FRESH:
+                self._ask(candidate, now)
+                in_flight += 1
+        edge = span[-1].distance if len(span) == self._quorum.n else 1 << 256
+        room = ALPHA - self._candidates.in_flight()
+        for candidate in self._candidates.heard_within(edge):
+            if room <= 0:
+                break
+            if candidate.standing is Standing.FRESH:
+                self._ask(candidate, now)
+                room -= 1
+
+    def _ask(self, candidate: Candidate, now: Now) -> None:
+        has_body = any(slot.bodies for slot in self._slots.values())
+        is_late = self._candidates.has_open() and any(
+            c.standing is Standing.LATE for c in self._candidates.nearest(self._quorum.n)
+        )
+        if self._body_asked and not has_body and not is_late:
+            body = FindValue(self.target, (), 0)  # somebody was asked for the body already
+        else:
+            body = FindValue(self.target, self._known(), RECORD_BYTES_MAX)
+            self._body_asked = candidate.node_id != self._own_id
+        candidate.standing = Standing.ASKED
+        candidate.late_at = now.mono + candidate.expected_s
+        self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S))
+
+    def _known(self) -> tuple[RecordHash, ...]:
+        return tuple(h for slot in self._slots.values() for h in slot.bodies)[:KNOWN_HASHES_MAX]
+
+    def _is_exhausted(self, span: list[Candidate]) -> bool:
+        """True when nobody is left who could change the outcome."""
+        if self._fetching or any(c.standing in (Standing.FRESH, Standing.ASKED, Standing.LATE) for c in span):
+            return False
+        edge = span[-1].distance if len(span) == self._quorum.n else 1 << 256
+        return not self._candidates.heard_within(edge)
+
+    def _finish(self, answered: int) -> None:
+        records = [best for slot in self._slots.values() if (best := slot.best()) is not None]
+        if answered < self._quorum.read and not self._has_immutable():
+            records = []
+        self.result = ReadResult(records, answered, self._quorum.read, self._quorum.n)
+        if records:
+            self._repair()
+
+    # Repair
+
+    def _repair(self) -> None:
+        """Give the result to those of the n that answered with less (PROTOCOL.md section 8, Reader)."""
+        assert self.result is not None
+        for candidate in self._candidates.nearest(self._quorum.n):
+            if candidate.standing is not Standing.ANSWERED or candidate.node_id in self._repaired:
+                continue
+            self._repaired.add(candidate.node_id)
+            for record in self.result.records:
+                if self._lacks(candidate.node_id, record):
+                    self._asks.append(self._repair_of(candidate, record))
+
+    def _lacks(self, node_id: NodeId, record: Record) -> bool:
+        if record.kind is not Kind.IMMUTABLE and record.expires <= self._wall:
+            return False
+        slot = self._slots[record.publisher]
+        shown = [claim for claim, who in slot.votes.items() if node_id in who]
+        return all(claim[0] < record.seq for claim in shown) and (record.seq, record.hash) not in shown
+
+    def _repair_of(self, candidate: Candidate, record: Record) -> Ask:
+        keep_until = int(self._wall) + DAY_S if record.kind is Kind.IMMUTABLE else 0
+        body = Store(self.target, record.raw, None, keep_until)
+        return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, _REPAIR)

@@ -1,0 +1,197 @@
+"""One quorum write: W durable answers of the n nearest nodes (PROTOCOL.md section 9).
+
+A candidate that fails or is late is replaced by the next nearest; a write with cas replaces nobody and counts nodes of
+the last day as existing, dead or not, so that two sides of a partition cannot both succeed. After W answers the others
+go on in the background.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.kad.candidates import Ask, Candidate, Candidates, Standing
+from yzdht.limits import REPLICAS, STORE_EXTRA_S, WRITE_TIMEOUT_S
+from yzdht.rpc.engine import Answer, Failed
+from yzdht.wire.rpc import Method, Refusal, Status, Store
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId, Target
+    from yzdht.kad.quorum import Quorum
+    from yzdht.ports import Now
+
+
+_STORE, _RESTORE, _AGAIN = 0, 1, 2
+
+_REPLACEABLE = frozenset(
+    {
+        Status.RATE_LIMITED,
+        Status.OVER_QUOTA,
+        Status.BUSY,
+        Status.REFUSED,
+        Status.UNKNOWN_METHOD,
+    }
+)
+"""Refusals that say something of the holder, not of the record: the next nearest is asked instead."""
+
+
+class WriteResult(NamedTuple):
+    """What a write came to.
+
+    Attributes:
+        accepted: Durable answers so far.
+        asked: n.
+        needed: W.
+        refusal: The commonest refusal, OK if there was none.
+        detail: Its body.
+
+    """
+
+    accepted: int
+    asked: int
+    needed: int
+    refusal: Status
+    detail: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What to store.
+
+    Attributes:
+        target: Where.
+        raw: The whole record.
+        cas: Sequence number that must be stored now, 0 for nothing, None for any.
+        keep_until: Unix seconds, for immutables and move records; else 0.
+        previous: The record whose seq is `cas`, to give to holders that have nothing.
+
+    """
+
+    target: Target
+    raw: bytes
+    cas: int | None = None
+    keep_until: int = 0
+    previous: bytes | None = None
+
+
+class Write:
+    """Store one record.
+
+    Args:
+        draft: What to store.
+        quorum: Its sizes, fixed.
+        candidates: Storage nodes near the target, oneself included if one stores; for a write with cas exactly the n.
+
+    """
+
+    def __init__(self, draft: Draft, quorum: Quorum, candidates: Candidates) -> None:
+        self.result: WriteResult | None = None
+        self._draft = draft
+        self._quorum = quorum
+        self._candidates = candidates
+        self._asks: list[Ask] = []
+        self._accepted = 0
+        self._asked = 0
+        self._refusals: Counter[tuple[Status, Refusal]] = Counter()
+        self._restored: set[NodeId] = set()
+
+    @property
+    def is_finished(self) -> bool:
+        """True once nothing more can come of it; `result` is set earlier."""
+        return self.result is not None and not self._candidates.has_open()
+
+    def start(self, now: Now) -> None:
+        """Send to all n at once."""
+        self._advance(now)
+
+    def take_asks(self) -> list[Ask]:
+        """Requests to send; empties the list."""
+        asks, self._asks = self._asks, []
+        return asks
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        return None if self.result is not None else self._candidates.next_late()
+
+    def handle_timer(self, now: Now) -> None:
+        """Replace those that are late."""
+        if self._candidates.mark_late(now.mono):
+            self._advance(now)
+
+    def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
+        """Take an answer in."""
+        candidate = self._candidates.get(node_id)
+        if candidate is None or candidate.standing not in (Standing.ASKED, Standing.LATE):
+            return
+        if isinstance(outcome, Failed):
+            candidate.standing = Standing.FAILED
+        elif purpose == _RESTORE:
+            self._ask(candidate, now, purpose=_AGAIN)
+        elif outcome.status is Status.OK:
+            candidate.standing = Standing.ANSWERED
+            self._accepted += 1
+        else:
+            self._refused(candidate, outcome, now)
+        self._advance(now)
+
+    def _refused(self, candidate: Candidate, outcome: Answer, now: Now) -> None:
+        detail = outcome.body if isinstance(outcome.body, Refusal) else Refusal()
+        if self._may_restore(candidate, outcome.status, detail):
+            self._restored.add(candidate.node_id)
+            self._ask(candidate, now, purpose=_RESTORE)
+            return
+        self._refusals[outcome.status, detail] += 1
+        is_replaceable = outcome.status in _REPLACEABLE and self._draft.cas is None
+        candidate.standing = Standing.FAILED if is_replaceable else Standing.ANSWERED
+
+    def _may_restore(self, candidate: Candidate, status: Status, detail: Refusal) -> bool:
+        """A holder that has nothing is given what the writer read, then asked again (section 8, Order)."""
+        return (
+            status is Status.CAS_MISMATCH
+            and detail.number == 0
+            and self._draft.previous is not None
+            and candidate.node_id not in self._restored
+        )
+
+    def _ask(self, candidate: Candidate, now: Now, purpose: int = _STORE) -> None:
+        draft = self._draft
+        if purpose == _RESTORE:
+            assert draft.previous is not None
+            body = Store(draft.target, draft.previous, None, draft.keep_until)
+        else:
+            body = Store(draft.target, draft.raw, draft.cas, draft.keep_until)
+        candidate.standing = Standing.ASKED
+        candidate.late_at = now.mono + candidate.expected_s + STORE_EXTRA_S
+        self._asks.append(Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, purpose))
+
+    def _advance(self, now: Now) -> None:
+        if self.result is not None:
+            return
+        if self._accepted >= self._quorum.write:
+            self._finish()
+            return
+        self._ask_more(now)
+        refused = sum(n for (status, _), n in self._refusals.items() if status not in _REPLACEABLE)
+        is_lost = refused > self._quorum.n - self._quorum.write
+        if is_lost or not self._candidates.has_open():
+            self._finish()
+
+    def _ask_more(self, now: Now) -> None:
+        """Keep n nodes in play: accepted, refused for good, or still in time."""
+        in_play = sum(1 for c in self._candidates if c.standing in (Standing.ASKED, Standing.ANSWERED))
+        asks_max = self._quorum.n if self._draft.cas is not None else self._quorum.n + REPLICAS
+        for candidate in self._candidates:
+            if in_play >= self._quorum.n or self._asked >= asks_max:
+                return
+            if candidate.standing is Standing.FRESH:
+                self._ask(candidate, now)
+                self._asked += 1
+                in_play += 1
+
+    def _finish(self) -> None:
+        (refusal, detail), _ = max(
+            self._refusals.items(), key=lambda item: item[1], default=((Status.OK, Refusal()), 0)
+        )
+        self.result = WriteResult(self._accepted, self._quorum.n, self._quorum.write, refusal, detail)
