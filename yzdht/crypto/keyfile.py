@@ -24,7 +24,7 @@ from yzdht.crypto.primitives import (
     pbkdf2,
     sha256,
 )
-from yzdht.errors import DecryptionFailed, UsageError, WireError, WrongPassphrase
+from yzdht.errors import DecryptionFailed, InvalidKey, UsageError, WireError, WrongPassphrase
 from yzdht.limits import (
     ARGON2_M_KIB_MAX,
     ARGON2_M_KIB_MIN,
@@ -47,6 +47,10 @@ SALT_BYTES = 16
 
 _MAGIC = b"YZK1"
 _COMMIT_BYTES = 32
+# The one PKCS8 form of a P-256 key with its public point: scalar and point follow _PKCS8_START and _PKCS8_MIDDLE.
+_PKCS8_START = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
+_PKCS8_MIDDLE = bytes.fromhex("a14403420004")
+_PKCS8_BYTES = len(_PKCS8_START) + KEY_BYTES + len(_PKCS8_MIDDLE) + 2 * KEY_BYTES
 _PHRASE_BYTES = 10
 _PHRASE_SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case
 
@@ -257,7 +261,7 @@ def decode_identity(tlv: bytes) -> IdentityKeys:
     Raises:
         WireError: Unknown or descending types, types 1 and 3 not exactly once, more than KEM_KEYS_KEPT_MAX KEM
             keys, or a length that does not fit.
-        InvalidKey: A private key is not an unencrypted P-256 PKCS8 key.
+        InvalidKey: A private key is not a P-256 key as PKCS8, 138 bytes with its public point.
 
     """
     bodies: dict[_Field, list[bytes]] = {tag: [] for tag in _Field}
@@ -278,13 +282,29 @@ def decode_identity(tlv: bytes) -> IdentityKeys:
     if len(secrets[0]) != STORAGE_SECRET_BYTES:
         raise WireError("a storage secret has 32 bytes")
     decoded = sorted((_decode_kem(body) for body in kems), key=lambda kem: kem.not_after, reverse=True)
-    return IdentityKeys(PrivateKey.from_pkcs8(signing[0]), tuple(decoded), secrets[0])
+    return IdentityKeys(_decode_private_key(signing[0]), tuple(decoded), secrets[0])
 
 
 def _decode_kem(body: bytes) -> KemKey:
     reader = Reader(body)
     not_after = reader.u32()
-    return KemKey(PrivateKey.from_pkcs8(reader.rest()), not_after)
+    return KemKey(_decode_private_key(reader.rest()), not_after)
+
+
+def _decode_private_key(der: bytes) -> PrivateKey:
+    """Load a key in the form that this library and every WebCrypto write.
+
+    The form is compared first: a foreign algorithm would leave the loader as an error of the crypto library, which
+    is not one of ours.
+    """
+    middle = len(_PKCS8_START) + KEY_BYTES
+    if (
+        len(der) != _PKCS8_BYTES
+        or not der.startswith(_PKCS8_START)
+        or not der.startswith(_PKCS8_MIDDLE, middle)
+    ):
+        raise InvalidKey("a private key is not a P-256 key in PKCS8 form")
+    return PrivateKey.from_pkcs8(der)
 
 
 def generate_phrase(rng: Rng) -> str:
