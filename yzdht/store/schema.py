@@ -153,15 +153,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
 def _enter_wal(connection: sqlite3.Connection, path: Path) -> None:
     """Switch to the write-ahead log; SQLite does not wait for its busy timeout when two processes do so at once."""
     give_up_at = monotonic() + BUSY_TIMEOUT_S
-    while True:
+    mode = ""
+    while not mode:
         try:
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
                 raise
             sleep(_BUSY_PAUSE_S)
-        else:
-            break
     if mode != "wal":
         raise StoreError(f"{path} is on a disk without shared memory", hint="choose a folder on a local disk")
 

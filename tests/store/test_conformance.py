@@ -1,0 +1,537 @@
+"""One suite for both record stores, and a state machine that holds them against each other and a plain model."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.store.shelf import Shelf
+from tests.store.writes import LATER, NOW, immutable, move, multi, mutable, peer, publisher, target
+from yzdht.limits import MULTI_ENTRIES_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
+from yzdht.ports import StoredRecord
+from yzdht.store.policy import Quotas, Totals
+from yzdht.wire.slot import (
+    CasRefused,
+    Equivocation,
+    Head,
+    Kind,
+    OverQuota,
+    SeqTooLow,
+    Stored,
+    StoreBroken,
+    Verdict,
+    Write,
+    head_after,
+    judge,
+)
+
+
+if TYPE_CHECKING:
+    from tests.store.conftest import OpenShelf
+
+
+ONE = (target(1), publisher(1))
+
+
+async def test_stored_record_is_read_back(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    write = mutable()
+
+    assert await shelf.put_one(write) == Stored()
+
+    head = head_after(None, write)
+    assert shelf.store.head(*ONE) == head
+    assert shelf.store.get(target(1), NOW) == [StoredRecord(head, publisher(1), write.body)]
+
+
+async def test_unknown_slot_has_no_head_and_no_records(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    assert shelf.store.head(*ONE) is None
+    assert shelf.store.get(target(1), NOW) == []
+    assert shelf.store.totals() == Totals(0, 0)
+    assert shelf.store.targets(None, 10) == []
+
+
+async def test_writes_are_judged_in_order_of_submission(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    first = mutable(seq=5)
+
+    verdicts = await shelf.put(
+        first,
+        mutable(seq=4),
+        mutable(seq=6, cas=4),
+        mutable(seq=5, text="other"),
+        replace(first, cas=1),
+        mutable(seq=6, cas=5),
+    )
+
+    assert verdicts == [
+        Stored(),
+        SeqTooLow(5, first.hash),
+        CasRefused(5, first.hash),
+        Equivocation(5, first.hash),
+        Stored(),
+        Stored(),
+    ]
+
+
+async def test_verdicts_never_arrive_inside_submit(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    ops = shelf.submit(mutable(1), mutable(2))
+
+    assert shelf.batches == []
+    assert await shelf.settled(ops) == [Stored(), Stored()]
+
+
+async def test_submitted_write_is_read_before_it_is_decided(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    ops = shelf.submit(mutable(seq=1), mutable(seq=3), mutable(seq=2))
+
+    head = shelf.store.head(*ONE)
+    assert head is not None
+    assert head.seq == 3
+    assert [each.body for each in shelf.store.get(target(1), NOW)] == [mutable(seq=3).body]
+    await shelf.settled(ops)
+    assert shelf.store.head(*ONE) == head
+
+
+async def test_largest_seq_survives_a_round_trip(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    await shelf.put(move(seq=2**64 - 1), mutable(2, seq=2**63))
+
+    heads = [shelf.store.head(*ONE), shelf.store.head(target(2), publisher(2))]
+    assert [head and head.seq for head in heads] == [2**64 - 1, 2**63]
+    assert await shelf.put_one(mutable(2, seq=2**63 - 1)) == SeqTooLow(2**63, mutable(2, seq=2**63).hash)
+
+
+async def test_expired_record_is_not_shown(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(mutable())
+
+    assert len(shelf.store.get(target(1), LATER - 0.001)) == 1
+    assert shelf.store.get(target(1), LATER) == []
+
+
+async def test_move_record_is_shown_until_its_keep_until(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(move(seq=2))
+
+    assert len(shelf.store.get(target(1), LATER - 1)) == 1
+    assert shelf.store.get(target(1), LATER) == []
+    await shelf.sweep(LATER)
+    assert shelf.store.totals() == Totals(0, 0)
+    assert isinstance(await shelf.put_one(move(seq=1, wall_now=LATER + 1)), SeqTooLow)
+
+
+async def test_immutable_is_kept_until_the_largest_keep_until(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    await shelf.put(immutable(keep_until=LATER), immutable(keep_until=LATER + 9), immutable(keep_until=LATER + 3))
+
+    (record,) = shelf.store.get(target(1), LATER + 8)
+    assert record.publisher == b""
+    assert (record.head.keep_until, record.head.expires) == (LATER + 9, LATER + 9)
+    await shelf.sweep(LATER + 8)
+    assert shelf.store.totals().records == 1
+
+
+async def test_sweep_drops_the_body_first_and_the_memory_later(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(mutable(seq=1, expires=LATER + 50), mutable(seq=2, expires=LATER))
+
+    await shelf.sweep(LATER)
+    head = shelf.store.head(*ONE)
+    assert head is not None
+    assert (head.seq, head.has_body, head.size) == (2, False, 0)
+    assert shelf.store.totals() == Totals(0, 0)
+    assert await shelf.put_one(mutable(seq=1, expires=LATER + 50, wall_now=LATER)) == SeqTooLow(2, head.hash)
+
+    await shelf.sweep(LATER + 50)
+    assert shelf.store.head(*ONE) is None
+
+
+async def test_sweep_takes_more_rows_than_one_transaction(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    count = SWEEP_ROWS_MAX * 2 + 3
+    await shelf.put(*(mutable(slot) for slot in range(count)), mutable(count, expires=LATER + 1))
+
+    await shelf.sweep(LATER)
+
+    assert shelf.store.totals().records == 1
+    assert shelf.store.head(*ONE) is None
+
+
+async def test_pin_is_sticky(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=0))
+
+    assert await shelf.put(mutable(seq=1), mutable(seq=1, is_pinned=True), mutable(seq=2)) == [
+        OverQuota(),
+        Stored(),
+        Stored(),
+    ]
+    head = shelf.store.head(*ONE)
+    assert head is not None
+    assert head.is_pinned
+
+
+# Quotas
+
+
+def same_publisher(slot: int, **changes: object) -> Write:
+    return mutable(slot, **({"publisher": publisher(1)} | changes))
+
+
+async def test_publisher_may_not_store_more_records_than_its_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=2))
+
+    verdicts = await shelf.put(same_publisher(1), same_publisher(2), same_publisher(3), mutable(4))
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), Stored()]
+    assert shelf.store.head(target(3), publisher(1)) is None
+
+
+async def test_replacement_counts_only_its_growth(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=1, publisher_bytes=10))
+
+    verdicts = await shelf.put(
+        mutable(seq=1, body=bytes(10)),
+        mutable(seq=2, body=bytes(10)),
+        mutable(seq=3, body=bytes(11)),
+        mutable(seq=4, body=bytes(4)),
+        mutable(seq=5, body=bytes(10)),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), Stored(), Stored()]
+
+
+async def test_pinned_records_are_counted_against_nobody(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_bytes=10, total_bytes=10))
+
+    verdicts = await shelf.put(
+        same_publisher(1, body=bytes(100), is_pinned=True),
+        same_publisher(2, body=bytes(10)),
+        same_publisher(3, body=bytes(1)),
+        same_publisher(2, body=bytes(10), is_pinned=True),
+        same_publisher(3, body=bytes(1)),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), Stored(), Stored()]
+    assert shelf.store.totals() == Totals(3, 111)
+
+
+async def test_immutables_are_charged_to_the_peer_that_first_brought_them(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1, publisher_records=0))
+
+    verdicts = await shelf.put(
+        immutable(1, stored_by=peer(1)),
+        immutable(1, stored_by=peer(2)),
+        immutable(2, stored_by=peer(2)),
+        immutable(3, stored_by=peer(2)),
+        immutable(3, stored_by=peer(1)),
+        immutable(4, stored_by=b""),
+    )
+
+    assert verdicts == [Stored(), Stored(), Stored(), OverQuota(), OverQuota(), Stored()]
+
+
+async def test_expired_immutable_is_charged_to_who_brings_it_back(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1))
+    await shelf.put(immutable(1, stored_by=peer(1)))
+
+    again = immutable(1, stored_by=peer(2), keep_until=LATER + 9, wall_now=LATER)
+    verdicts = await shelf.put(
+        again,
+        immutable(2, stored_by=peer(1), keep_until=LATER + 9),
+        immutable(3, stored_by=peer(2), keep_until=LATER + 9),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota()]
+
+
+async def test_memory_of_an_expired_record_counts_as_a_record_but_no_bytes(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=2, publisher_bytes=11))
+    await shelf.put(
+        same_publisher(1, expires=LATER + 50, body=b"x"), same_publisher(1, seq=2, expires=LATER, body=bytes(10))
+    )
+    assert await shelf.put_one(same_publisher(2, body=bytes(10), wall_now=LATER)) == OverQuota()
+
+    await shelf.sweep(LATER)
+
+    later = {"expires": LATER + 40, "wall_now": LATER}
+    verdicts = await shelf.put(same_publisher(2, body=bytes(10), **later), same_publisher(3, body=b"y", **later))
+    assert verdicts == [Stored(), OverQuota()]
+
+
+async def test_forgotten_slot_frees_its_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=1))
+    await shelf.put(same_publisher(1))
+
+    await shelf.sweep(LATER)
+
+    assert await shelf.put_one(same_publisher(2, wall_now=LATER, expires=LATER + 1)) == Stored()
+
+
+async def test_all_strangers_together_have_a_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(total_records=2))
+
+    verdicts = await shelf.put(mutable(1), immutable(2), mutable(3), mutable(1, seq=2), mutable(3, is_pinned=True))
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), Stored(), Stored()]
+
+
+# Targets that publishers share
+
+
+async def test_entries_of_several_publishers_are_shown_newest_first(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    await shelf.put(multi(1, seq=5), multi(2, seq=9), multi(3, seq=7))
+
+    assert [each.head.seq for each in shelf.store.get(target(7), NOW)] == [9, 7, 5]
+
+
+async def test_smallest_entry_leaves_a_full_target(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(*(multi(by, seq=by + 10) for by in range(MULTI_ENTRIES_MAX)))
+
+    verdicts = await shelf.put(
+        multi(100, seq=5),  # the smallest itself
+        multi(101, seq=500),
+        multi(102, seq=1, expires=LATER + 1),  # `expires` counts before `seq`
+        multi(31, seq=600),  # replaces its own entry, nobody leaves
+    )
+
+    assert verdicts == [OverQuota(), Stored(), Stored(), Stored()]
+    shown = {each.publisher for each in shelf.store.get(target(7), NOW)}
+    assert shown == {publisher(by) for by in (*range(2, MULTI_ENTRIES_MAX), 101, 102)}
+    assert len(shown) == MULTI_ENTRIES_MAX
+
+
+async def test_entry_that_left_is_remembered(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(*(multi(by, seq=by + 10) for by in range(MULTI_ENTRIES_MAX + 1)))
+
+    head = shelf.store.head(target(7), publisher(0))
+
+    assert head is not None
+    assert (head.seq, head.has_body) == (10, False)
+    assert await shelf.put_one(multi(0, seq=9)) == SeqTooLow(10, head.hash)
+    assert await shelf.put_one(multi(0, seq=10)) == OverQuota()
+    assert await shelf.put_one(multi(0, seq=1_000)) == Stored()
+
+
+async def test_expired_entries_make_room_before_they_are_swept(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(*(multi(by, seq=by + 10) for by in range(MULTI_ENTRIES_MAX)))
+
+    assert await shelf.put_one(multi(100, seq=1, wall_now=LATER, expires=LATER + 5)) == Stored()
+    assert [each.head.seq for each in shelf.store.get(target(7), LATER)] == [1]
+
+
+# Pages, totals, the queue, the end
+
+
+async def test_pages_of_targets_cover_everything_once(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(*(mutable(slot) for slot in range(10, 15)), *(multi(by, slot=12) for by in range(20, 25)))
+
+    pages = []
+    after = None
+    while page := shelf.store.targets(after, 3):
+        pages.append([target_ for target_, _, _ in page])
+        after = page[-1][0]
+
+    assert [sorted(set(page)) for page in pages] == [
+        [target(10), target(11), target(12)],
+        [target(13), target(14)],
+    ]
+    assert sum(map(len, pages)) == 10
+
+
+async def test_page_rows_are_heads_as_head_tells_them(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.put(mutable(1), immutable(2))
+
+    page = shelf.store.targets(None, 10)
+
+    assert [(each, by) for each, by, _ in page] == [ONE, (target(2), b"")]
+    assert [head for _, _, head in page] == [shelf.store.head(*ONE), shelf.store.head(target(2), b"")]
+
+
+async def test_full_queue_is_said_and_answered_as_busy(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+
+    ops = shelf.submit(*(mutable(seq=seq) for seq in range(1, STORE_QUEUE_WRITES_MAX + 1)))
+    assert not shelf.store.has_room()
+    (late,) = shelf.submit(mutable(2))
+
+    assert set(await shelf.settled(ops)) == {Stored()}
+    assert await shelf.settled([late]) == [StoreBroken()]
+    assert shelf.store.has_room()
+
+
+async def test_close_hands_out_every_verdict_first(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    ops = shelf.submit(*(mutable(slot) for slot in range(600)))
+
+    await shelf.store.close()
+    await shelf.store.close()
+
+    assert [shelf.verdicts[op] for op in ops] == [Stored()] * 600
+
+
+async def test_write_after_close_is_refused(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf()
+    await shelf.store.close()
+
+    assert await shelf.put_one(mutable()) == StoreBroken()
+
+
+# Both against a plain model
+
+
+class Model:
+    """The rules again, as plainly as they can be said: no sums, no sweeping, no order of rows."""
+
+    def __init__(self) -> None:
+        self.slots: dict[tuple[bytes, bytes], tuple[Head, Write]] = {}
+
+    def put(self, write: Write) -> Verdict:
+        key = (write.target, write.publisher)
+        head = self.slots[key][0] if key in self.slots else None
+        verdict = judge(head, write)
+        if verdict != Stored():
+            return verdict
+        if write.kind is Kind.MULTI and not (head and head.is_live(write.wall_now)):
+            live = self.live(write.target, write.wall_now)
+            if len(live) == MULTI_ENTRIES_MAX:
+                smallest = min(live, key=self.rank)
+                if self.rank(smallest) > (write.expires, write.seq, write.publisher):
+                    return OverQuota()
+                leaver, its_write = self.slots[smallest]
+                self.slots[smallest] = (replace(leaver, has_body=False, size=0), its_write)
+        self.slots[key] = (head_after(head, write), write)
+        return verdict
+
+    def rank(self, key: tuple[bytes, bytes]) -> tuple[int, int, bytes]:
+        head = self.slots[key][0]
+        return head.expires, head.seq, key[1]
+
+    def live(self, under: bytes, wall_now: float) -> list[tuple[bytes, bytes]]:
+        return [key for key, (head, _) in self.slots.items() if key[0] == under and head.is_live(wall_now)]
+
+
+def as_of(head: Head | None, wall_now: float) -> Head | None:
+    """A head without what depends on whether it was swept yet."""
+    if head is None or not head.is_remembered(wall_now):
+        return None
+    return head if head.is_live(wall_now) else replace(head, has_body=False, size=0)
+
+
+class StoresAgree(RuleBasedStateMachine):
+    """Any sequence of writes, time and sweeps gives the same verdicts, heads and records everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.shelves = [self.runner.run(self.open_shelf(kind)) for kind in ("memory", "sqlite")]
+        self.model = Model()
+        self.now = NOW
+
+    async def open_shelf(self, kind: str) -> Shelf:
+        return Shelf(kind, Path(self.folder.name))
+
+    @rule(
+        drafts=st.lists(
+            st.tuples(
+                st.sampled_from(["mutable", "immutable", "multi", "move"]),
+                st.integers(0, 2),  # slot
+                st.integers(1, 4),  # seq
+                st.sampled_from(["", "other"]),
+                st.integers(1, 6),  # life
+                st.none() | st.integers(0, 3),  # cas
+                st.booleans(),  # pinned
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def write(self, drafts: list[tuple[str, int, int, str, int, int | None, bool]]) -> None:
+        self.put(*(self.drafted(*draft) for draft in drafts))
+
+    @rule(first=st.integers(1, 40), count=st.integers(25, 40), seq=st.integers(1, 4), life=st.integers(1, 6))
+    def crowd(self, first: int, count: int, seq: int, life: int) -> None:
+        self.put(
+            *(multi(by, seq, expires=self.now + life, wall_now=self.now) for by in range(first, first + count))
+        )
+
+    @rule(seconds=st.integers(1, 4))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule()
+    def sweep(self) -> None:
+        for shelf in self.shelves:
+            self.runner.run(shelf.sweep(self.now))
+
+    def drafted(
+        self, kind: str, slot: int, seq: int, text: str, life: int, cas: int | None, is_pinned: bool
+    ) -> Write:
+        rest = {"cas": cas, "is_pinned": is_pinned, "wall_now": self.now}
+        until = self.now + life
+        if kind == "mutable":
+            return mutable(slot + 10, seq, text, expires=until, **rest)
+        if kind == "immutable":
+            return immutable(slot + 20, until, **rest)
+        if kind == "multi":
+            return multi(slot, seq, expires=until, **rest)
+        return move(seq, until, **rest)
+
+    def put(self, *writes: Write) -> None:
+        expected = [self.model.put(write) for write in writes]
+        for shelf in self.shelves:
+            assert self.runner.run(shelf.put(*writes)) == expected
+
+    @invariant()
+    def heads_agree(self) -> None:
+        for (under, by), (head, _) in self.model.slots.items():
+            wanted = as_of(head, self.now)
+            for shelf in self.shelves:
+                assert as_of(shelf.store.head(under, by), self.now) == wanted  # type: ignore[arg-type]  # the model keys by bytes
+
+    @invariant()
+    def records_agree(self) -> None:
+        for under in {key[0] for key in self.model.slots}:
+            wanted = {by: self.model.slots[under, by] for _, by in self.model.live(under, self.now)}
+            for shelf in self.shelves:
+                records = shelf.store.get(under, self.now)  # type: ignore[arg-type]  # the model keys by bytes
+                assert {each.publisher: (each.head, each.body) for each in records} == {
+                    by: (head, write.body) for by, (head, write) in wanted.items()
+                }
+
+    @invariant()
+    def sums_agree_with_the_rows(self) -> None:
+        for shelf in self.shelves:
+            rows = shelf.store.targets(None, 10_000)
+            assert shelf.store.totals() == Totals(len(rows), sum(head.size for _, _, head in rows))
+
+    def teardown(self) -> None:
+        for shelf in self.shelves:
+            self.runner.run(shelf.store.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+
+StoresAgree.TestCase.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+TestStoresAgree = StoresAgree.TestCase
