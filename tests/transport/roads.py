@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from yzdht.ports import Link, Listener, Transport
-from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
 from yzdht.transport.websocket import WebSocketTransport
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.transport.bounds import LinkBounds
 
 
 PATIENCE_S = 20.0  # only a failing test waits so long

@@ -430,7 +430,9 @@ async def test_an_address_where_nobody_listens_refuses(road: Road) -> None:
     assert near.count == 0
 
 
-@pytest.mark.parametrize("url", ["", "node", "://", "gopher://node", "ws://", "memory://", "ws://[::1", "ws://h:x"])
+@pytest.mark.parametrize(
+    "url", ["", "node", "://", "gopher://node", "ws://", "memory://", "ws://[::1", "ws://h:x"]
+)
 async def test_what_is_no_address_is_not_dialled(road: Road, url: str) -> None:
     with pytest.raises(DialFailed, match="address") as failure:
         await road.transport().dial(url, Owners(), PATIENCE_S)

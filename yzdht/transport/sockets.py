@@ -45,7 +45,8 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     """Bind every address of a host to one port.
 
     IPV6_V6ONLY is left alone, so that `::` takes IPv4 too where the system does so by default; event loops would
-    switch that off.
+    switch that off. The protocol is named because asyncio sets TCP_NODELAY only on sockets, and on what they accept,
+    that say they are TCP.
 
     Args:
         host: IP address or name.
@@ -58,7 +59,8 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for address in await resolve(host, port):
-            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             sockets.append(sock)
             sock.setblocking(False)  # noqa: FBT003 -- the standard library takes it by position
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

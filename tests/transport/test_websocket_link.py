@@ -1,0 +1,250 @@
+"""An open link, against a stranger that speaks frames byte by byte."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.frames import Opcode
+
+from tests.transport.roads import Owner, Owners, turns
+from tests.transport.strangers import Stranger, frame, request as opening
+from yzdht.limits import WEBSOCKET_MESSAGE_BYTES_MAX
+from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.websocket import WebSocketTransport
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+HASTY = LinkBounds(close_s=0.05)
+
+
+@pytest.fixture
+async def call(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Stranger, Owner]]:
+    owners = Owners()
+    bounds = getattr(request, "param", LinkBounds())
+    listener = await WebSocketTransport(bounds=bounds).listen("127.0.0.1", 0, owners)
+    stranger = await Stranger.call(listener.endpoints[0].port)
+    stranger.say(opening())
+    await stranger.hear_head()
+    owner = await owners.next()
+    yield stranger, owner
+    await listener.close()
+    owner.link.abort()
+    await owner.closed()
+    await stranger.hang_up()
+    await turns(3)
+    assert len(owner.reasons) == 1
+
+
+async def close_code(stranger: Stranger) -> int:
+    """Read the close frame, which is what comes next."""
+    head = await stranger.hear(2)
+    assert head[0] == 0x88
+    body = await stranger.hear(head[1])
+    return int(struct.unpack("!H", body[:2])[0])
+
+
+async def test_fragments_become_one_message(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"one ", fin=False))
+    stranger.say(frame(Opcode.PING, b"between"))
+    stranger.say(frame(Opcode.CONT, b"two ", fin=False) + frame(Opcode.CONT, b"three"))
+    stranger.say(frame(Opcode.BINARY, b"four"))
+
+    assert await owner.take(2) == [b"one two three", b"four"]
+
+
+async def test_fragments_of_the_largest_message_pass(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    half = WEBSOCKET_MESSAGE_BYTES_MAX // 2
+    stranger.say(frame(Opcode.BINARY, bytes(half), fin=False))
+    stranger.say(frame(Opcode.CONT, bytes(WEBSOCKET_MESSAGE_BYTES_MAX - half)))
+
+    assert await owner.take(1) == [bytes(WEBSOCKET_MESSAGE_BYTES_MAX)]
+
+
+async def test_fragments_too_large_in_sum_close_the_link(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, bytes(WEBSOCKET_MESSAGE_BYTES_MAX - 1), fin=False))
+    stranger.say(frame(Opcode.CONT, b"", fin=False) + frame(Opcode.CONT, b"12", fin=False))
+
+    assert await close_code(stranger) == 1009
+    await stranger.hang_up()
+    assert await owner.closed() == "message too large"
+    assert owner.messages == []
+
+
+async def test_empty_fragments_without_end_hold_no_memory(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"x", fin=False))
+    stranger.say(frame(Opcode.CONT, b"", fin=False) * 10_000)
+    stranger.say(frame(Opcode.PING, b"done"))
+    await stranger.hear(6)
+
+    partial = owner.link._partial  # type: ignore[attr-defined]  # what the test is about
+    assert partial == b"x"
+    stranger.say(frame(Opcode.CONT, b"y"))
+    assert await owner.take(1) == [b"xy"]
+
+
+@pytest.mark.parametrize("fin", [True, False])
+async def test_a_text_message_closes_the_link(call: tuple[Stranger, Owner], *, fin: bool) -> None:
+    stranger, owner = call
+    stranger.say(
+        frame(Opcode.BINARY, b"before") + frame(Opcode.TEXT, b"hello", fin=fin) + frame(Opcode.CONT, b"x")
+    )
+    stranger.say(frame(Opcode.BINARY, b"after"))
+
+    code = await close_code(stranger)
+    await stranger.hang_up()
+
+    assert await owner.closed() == "text message"
+    assert owner.messages == [b"before"]
+    assert code in (
+        {1003} if not fin else {1003, 1002}
+    )  # the stray CONT of the whole one is a fault of its own
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        frame(Opcode.BINARY, b"unmasked", mask=False),
+        frame(Opcode.CONT, b"of nothing"),
+        frame(Opcode.BINARY, b"x", fin=False) + frame(Opcode.BINARY, b"y"),
+        b"\xc2" + frame(Opcode.BINARY, b"rsv1")[1:],
+        b"\x83" + frame(Opcode.BINARY, b"opcode 3")[1:],
+        frame(Opcode.CLOSE, b"\x00"),
+        frame(Opcode.CLOSE, b"\x03\xed"),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x89\xfe\x00\x7e" + bytes(130),
+    ],
+)
+async def test_a_broken_frame_closes_the_link(call: tuple[Stranger, Owner], said: bytes) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"before"))
+    stranger.say(said)
+
+    assert await close_code(stranger) in {1002, 1009}
+    await stranger.hang_up()
+    assert await owner.closed() in {"protocol error", "message too large"}
+    assert owner.messages == [b"before"]
+
+
+async def test_a_length_above_the_bound_is_refused_before_its_bytes_come(
+    call: tuple[Stranger, Owner],
+) -> None:
+    stranger, owner = call
+    stranger.say(b"\x82\xff" + (1 << 62).to_bytes(8, "big"))
+
+    assert await close_code(stranger) == 1009
+    await stranger.hang_up()
+    assert await owner.closed() == "message too large"
+
+
+@pytest.mark.parametrize("call", [HASTY], indirect=True)
+async def test_who_does_not_leave_after_a_fault_is_cut_off(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.TEXT, b"hello"))
+
+    assert await close_code(stranger) == 1003
+    assert await owner.closed() == "text message"  # after close_s, with the stranger's end still open
+
+
+async def test_a_ping_is_answered_by_its_pong(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.PING, b"marco") + frame(Opcode.PONG, b"nobody asked"))
+
+    assert await stranger.hear(7) == frame(Opcode.PONG, b"marco", mask=False)
+    assert owner.messages == []
+
+
+async def test_a_close_frame_is_echoed(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"last") + frame(Opcode.CLOSE, b"\x03\xe8bye"))
+
+    assert await stranger.hear_rest() == frame(Opcode.CLOSE, b"\x03\xe8bye", mask=False)
+    await stranger.hang_up()
+    assert await owner.closed() == "closed by peer"
+    assert owner.messages == [b"last"]
+
+
+async def test_an_answer_to_the_last_message_before_a_close_frame_is_dropped(
+    call: tuple[Stranger, Owner],
+) -> None:
+    stranger, owner = call
+    owner.react = lambda owner: owner.link.send(b"too late")
+    stranger.say(frame(Opcode.BINARY, b"last") + frame(Opcode.CLOSE))
+
+    assert await stranger.hear_rest() == frame(Opcode.CLOSE, mask=False)
+    await stranger.hang_up()
+    assert await owner.closed() == "closed by peer"
+
+
+async def test_a_peer_that_vanishes_without_a_close_frame_has_closed(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"last") + frame(Opcode.BINARY, b"cut short")[:5])
+    await stranger.hang_up()
+
+    assert await owner.closed() == "closed by peer"
+    assert owner.messages == [b"last"]
+
+
+async def test_a_reset_is_told_as_such(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    await stranger.reset()
+
+    assert await owner.closed() == "reset"
+
+
+@pytest.mark.parametrize("call", [HASTY], indirect=True)
+async def test_a_half_open_peer_cannot_keep_a_link_from_closing(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    owner.link.send(b"bye")
+    owner.link.close()
+
+    assert await stranger.hear(5) == frame(Opcode.BINARY, b"bye", mask=False)
+    assert await close_code(stranger) == 1000
+    assert await owner.closed() == "stalled"  # the stranger never answered, and its end is still open
+
+
+async def test_messages_after_our_close_frame_are_dropped(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    owner.link.close()
+    await close_code(stranger)
+    stranger.say(
+        frame(Opcode.BINARY, b"late") + frame(Opcode.TEXT, b"late") + frame(Opcode.CLOSE, b"\x03\xe8")
+    )
+
+    await stranger.hear_rest()
+    await stranger.hang_up()
+    assert await owner.closed() == "closed"
+    assert owner.messages == []
+
+
+async def test_messages_sent_in_one_turn_leave_in_one_write(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    for number in range(10):
+        owner.link.send(bytes([number]))
+
+    assert owner.link.unsent_bytes == 10
+    await turns(1)
+
+    expected = b"".join(frame(Opcode.BINARY, bytes([number]), mask=False) for number in range(10))
+    assert await stranger.hear(len(expected)) == expected
+
+
+async def test_pings_whose_pongs_are_not_read_end_in_an_overrun(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a Transport, though typed as a write end
+    pings = frame(Opcode.PING, bytes(125)) * 500
+    while not owner.reasons:
+        stranger.say(pings)
+        await turns(2)
+        if stranger.writer.transport.is_closing():
+            break
+
+    assert await owner.closed() == "overrun"
