@@ -276,3 +276,9 @@ class DialFailed(TransportError):
     """A peer could not be reached at an address."""
 
     default_hint = "check that the node is running and that the address is right"
+
+
+class ReachedAnother(DialFailed):
+    """Another node than the expected one answered at an address."""
+
+    default_hint = "check the node id behind the # of the address"

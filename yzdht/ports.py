@@ -198,9 +198,7 @@ class Transport(Protocol):
         """
         ...
 
-    async def listen(
-        self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]
-    ) -> Listener:
+    async def listen(self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]) -> Listener:
         """Accept channels.
 
         Args:

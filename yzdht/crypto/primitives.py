@@ -10,7 +10,11 @@ import hmac as _hmac
 from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha256 as _sha256
 
-from cryptography.exceptions import InvalidSignature as _LibraryInvalidSignature, InvalidTag
+from cryptography.exceptions import (
+    InvalidSignature as _LibraryInvalidSignature,
+    InvalidTag,
+    UnsupportedAlgorithm,
+)
 from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
@@ -98,9 +102,7 @@ def _load_public(public_key: bytes) -> ec.EllipticCurvePublicKey:
 
 def _compress(key: ec.EllipticCurvePublicKey) -> PublicKey:
     return PublicKey(
-        key.public_bytes(
-            serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
-        )
+        key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
     )
 
 
@@ -157,7 +159,7 @@ class PrivateKey:
         """
         try:
             key = serialization.load_der_private_key(der, password=None)
-        except (ValueError, TypeError, NotImplementedError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise InvalidKey("a private key is damaged") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != _CURVE.name:
             raise InvalidKey("a private key is not a P-256 key")
@@ -231,9 +233,7 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> None:
 
 def argon2id(passphrase: bytes, salt: bytes, m_kib: int, t: int, p: int) -> bytes:
     """Argon2id (RFC 9106), 32 bytes; the caller has checked the parameters."""
-    return Argon2id(salt=salt, length=KEY_BYTES, iterations=t, lanes=p, memory_cost=m_kib).derive(
-        passphrase
-    )
+    return Argon2id(salt=salt, length=KEY_BYTES, iterations=t, lanes=p, memory_cost=m_kib).derive(passphrase)
 
 
 def pbkdf2(passphrase: bytes, salt: bytes, iterations: int) -> bytes:

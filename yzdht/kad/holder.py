@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 _STRANGER = Rate(STORE_BYTES_PER_S_STRANGER, STORE_BURST_BYTES_STRANGER)
+_NOTHING = Refusal()
 _TABLE_PEER = _STRANGER.times(TABLE_PEER_ALLOWANCE)
 
 
@@ -55,7 +56,7 @@ class Refused:
     """A STORE that goes no further."""
 
     status: Status
-    detail: Refusal = Refusal()
+    detail: Refusal = _NOTHING
 
 
 def status_of(verdict: Verdict) -> tuple[Status, Refusal]:
@@ -170,7 +171,9 @@ class Holder:
         )
 
 
-def shorten(records: list[tuple[bytes, bytes, int, bytes]], body: FindValue | Get) -> tuple[bytes | Row, ...]:
+def shorten(
+    records: Sequence[tuple[bytes, bytes, int, bytes]], body: FindValue | Get
+) -> tuple[bytes | Row, ...]:
     """Replace by a row what the asker knows and what goes past its `body_max`.
 
     Args:

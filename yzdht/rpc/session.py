@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.crypto.handshake import Established, Initiator, Responder
 from yzdht.crypto.session import RecordLayer
-from yzdht.errors import CryptoError, WireError
+from yzdht.errors import CryptoError, WireError, YzError
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     HANDSHAKE_TIMEOUT_S,
@@ -107,11 +107,13 @@ class Ended:
     Attributes:
         reason: A few words for logs and counters.
         is_fault: True when the peer broke the protocol.
+        error: What was wrong, where something was.
 
     """
 
     reason: str
     is_fault: bool
+    error: YzError | None = None
 
 
 Event = Opened | Requested | Answered | Pushed | Expiring | Ended
@@ -197,7 +199,7 @@ class Session:
             else:
                 self._receive_record(message, now)
         except (WireError, CryptoError) as error:
-            self._end(str(error), is_fault=True)
+            self._end(str(error), is_fault=True, error=error)
 
     def _receive_handshake(self, message: bytes, now: Now) -> None:
         handshake = self._handshake
@@ -431,7 +433,7 @@ class Session:
             del self._numbers[flight.call]
             self._events.append(Answered(flight.call, Failed(FailReason.TIMEOUT)))
 
-    def _end(self, reason: str, *, is_fault: bool) -> None:
+    def _end(self, reason: str, *, is_fault: bool, error: YzError | None = None) -> None:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
@@ -442,4 +444,4 @@ class Session:
         self._deadlines.clear()
         self._requests.clear()
         self._handshake = None
-        self._events.append(Ended(reason, is_fault))
+        self._events.append(Ended(reason, is_fault, error))

@@ -1,0 +1,225 @@
+"""One channel and the session on it: messages in, messages out, one timer, and back-pressure both ways.
+
+A peer that does not read its answers gets no more of its requests served: they wait here, bounded, and then the
+channel is not read any more. Calls to a peer that does not read wait too, bounded, then fail as busy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.limits import CALLS_WAITING_MAX, DEFERRED_REQUESTS_BYTES_MAX
+from yzdht.rpc.engine import Failed, FailReason
+from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
+from yzdht.wire.rpc import Put, Store
+
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from yzdht.crypto.handshake import Initiator, Responder
+    from yzdht.ids import NodeId
+    from yzdht.ports import Link
+    from yzdht.rpc.engine import Peer
+    from yzdht.sessions.clock import Clock
+    from yzdht.wire.rpc import Body, Method, Status
+
+
+_REQUEST_BYTES = 256
+"""What a waiting request costs beside its record."""
+
+
+class Owner(Protocol):
+    """Whoever is told what happens on a connection."""
+
+    def on_event(self, connection: Connection, event: Event) -> None:
+        """A session event, in order."""
+        ...
+
+
+class Connection:
+    """A link handler that runs one session.
+
+    Args:
+        link: The open channel.
+        clock: For the session.
+        loop: For its timer.
+        owner: Hears its events.
+
+    """
+
+    def __init__(self, link: Link, clock: Clock, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
+        self.link = link
+        self.peer: Peer | None = None
+        self.url: str | None = None
+        self.is_retired = False
+        self.session: Session | None = None
+        self._clock = clock
+        self._loop = loop
+        self._owner = owner
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._deferred: deque[Requested] = deque()
+        self._deferred_bytes = 0
+        self._waiting: deque[tuple[int, Method, Body, float]] = deque()
+        self._is_pumping = False
+
+    @property
+    def is_initiator(self) -> bool:
+        """True if this end dialled."""
+        return self.session is not None and self.session.is_initiator
+
+    @property
+    def node_id(self) -> NodeId | None:
+        """Who is at the other end, once that is proved."""
+        return self.peer.node_id if self.peer is not None else None
+
+    @property
+    def is_idle(self) -> bool:
+        """True when neither end waits for an answer."""
+        session = self.session
+        if session is None or session.state is State.ENDED:
+            return True
+        return not (session.calls_in_flight or session.requests_open or self._waiting)
+
+    def begin(self, handshake: Initiator | Responder) -> None:
+        """Start the session."""
+        self.session = Session(handshake, self._clock.now())
+        self._pump()
+
+    # From the link
+
+    def on_message(self, message: bytes) -> None:
+        """One message arrived."""
+        if self.session is not None:
+            self.session.receive(message, self._clock.now())
+            self._pump()
+
+    def on_writable(self) -> None:
+        """The peer reads again."""
+        now = self._clock.now()
+        while self._deferred and not self.link.is_congested:
+            request = self._deferred.popleft()
+            self._deferred_bytes -= _size(request.body)
+            self._owner.on_event(self, request)
+        if self._deferred_bytes < DEFERRED_REQUESTS_BYTES_MAX:
+            self.link.resume_reading()
+        while self._waiting and not self.link.is_congested:
+            call, method, body, timeout_s = self._waiting.popleft()
+            assert self.session is not None
+            self.session.call(call, method, body, timeout_s, now)
+            self._flush()
+        self._pump()
+
+    def on_closed(self, reason: str) -> None:
+        """The link is gone."""
+        if self.session is None:
+            self._owner.on_event(self, Ended(reason, is_fault=False))
+            return
+        self.session.on_channel_closed(reason)
+        self._pump()
+
+    # From the owner
+
+    def call(self, call: int, method: Method, body: Body, timeout_s: float) -> None:
+        """Send a request."""
+        session = self.session
+        assert session is not None
+        if self.link.is_congested and session.state is not State.ENDED:
+            if len(self._waiting) >= CALLS_WAITING_MAX:
+                self._owner.on_event(self, Answered(call, Failed(FailReason.BUSY)))
+            else:
+                self._waiting.append((call, method, body, timeout_s))
+            return
+        session.call(call, method, body, timeout_s, self._clock.now())
+        self._pump()
+
+    def cancel(self, call: int) -> None:
+        """Forget a call."""
+        if self.session is not None:
+            self.session.cancel(call)
+
+    def reply(self, number: int, status: Status, body: Body) -> None:
+        """Answer a request."""
+        if self.session is not None:
+            self.session.reply(number, status, body, self._clock.now())
+            self._pump()
+
+    def close(self) -> None:
+        """Say goodbye."""
+        if self.session is not None:
+            self.session.close(self._clock.now())
+            self._pump()
+        else:
+            self.link.abort()
+
+    # The pump
+
+    def _pump(self) -> None:
+        """Send what the session says, tell what it heard, until both are quiet; re-arm the timer."""
+        if self._is_pumping:
+            return
+        session = self.session
+        assert session is not None
+        self._is_pumping = True
+        try:
+            self._flush()
+            while events := session.take_events():
+                for event in events:
+                    self._hear(event)
+                self._flush()
+        finally:
+            self._is_pumping = False
+        self._arm()
+
+    def _flush(self) -> None:
+        assert self.session is not None
+        for message in self.session.take_outgoing():
+            self.link.send(message)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Requested) and (self._deferred or self.link.is_congested):
+            self._deferred.append(event)
+            self._deferred_bytes += _size(event.body)
+            if self._deferred_bytes >= DEFERRED_REQUESTS_BYTES_MAX:
+                self.link.pause_reading()
+            return
+        if isinstance(event, Ended):
+            self._end(event)
+        self._owner.on_event(self, event)
+
+    def _end(self, event: Ended) -> None:
+        self._flush()
+        if event.is_fault:
+            self.link.abort()
+        else:
+            self.link.close()
+        self._deferred.clear()
+        while self._waiting:
+            call = self._waiting.popleft()[0]
+            self._owner.on_event(self, Answered(call, Failed(FailReason.CLOSED)))
+
+    def _arm(self) -> None:
+        """One timer per connection: moved only when it must ring earlier, else it rings early and is set anew."""
+        assert self.session is not None
+        at = self.session.next_timer()
+        if at is None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None or at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_later(max(0.0, at - self._clock.now().mono), self._ring)
+
+    def _ring(self) -> None:
+        assert self.session is not None
+        self._timer = None
+        self.session.handle_timer(self._clock.now())
+        self._pump()
+
+
+def _size(body: Body) -> int:
+    return _REQUEST_BYTES + (len(body.record) if isinstance(body, Store | Put) else 0)

@@ -1,0 +1,69 @@
+"""When a peer may be dialled again, and at which of its addresses (PROTOCOL.md section 6).
+
+An address heard from others was judged where it was heard; a name among them is resolved here, and only public
+addresses behind it are dialled, unless private ones are allowed. What an operator typed is always dialled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from yzdht.errors import DialFailed, UsageError
+from yzdht.limits import CONTACTS_HEARD_MAX, DIAL_PAUSE_S_MAX, DIAL_PAUSE_S_MIN
+from yzdht.wire.address import is_public, parse_url
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId
+
+
+class Pauses:
+    """How long a node that could not be reached is left alone; doubles with each failure."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
+
+    def is_paused(self, node_id: NodeId, mono: float) -> bool:
+        """True while it must not be dialled."""
+        pause = self._until.get(node_id)
+        return pause is not None and mono < pause[0]
+
+    def failed(self, node_id: NodeId, mono: float) -> None:
+        """A dial failed."""
+        _, pause_s = self._until.get(node_id, (0.0, DIAL_PAUSE_S_MIN / 2))
+        pause_s = min(2 * pause_s, DIAL_PAUSE_S_MAX)
+        self._until[node_id] = (mono + pause_s, pause_s)
+        self._until.move_to_end(node_id)
+        if len(self._until) > CONTACTS_HEARD_MAX:
+            self._until.popitem(last=False)
+
+    def succeeded(self, node_id: NodeId) -> None:
+        """It was reached."""
+        self._until.pop(node_id, None)
+
+
+async def resolve(url: str, *, is_private_allowed: bool) -> str:
+    """The address to dial for a url that was heard from others.
+
+    Raises:
+        DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
+
+    """
+    try:
+        parsed = parse_url(url)
+    except UsageError as error:
+        raise DialFailed(str(error)) from None
+    if parsed.ip is not None or is_private_allowed:
+        return url
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(parsed.host, parsed.port)
+    except OSError as error:
+        raise DialFailed(f"the name {parsed.host} does not resolve") from error
+    hosts = [str(address[4][0]) for address in found]
+    if not hosts or not all(is_public(host) for host in hosts):
+        raise DialFailed(f"the name {parsed.host} leads to a private address")
+    if parsed.protocol == "wss":
+        return url  # the certificate is the name's
+    return parsed.with_host(hosts[0])

@@ -1,0 +1,488 @@
+"""Sessions: who is connected, who is being dialled, and which session serves a peer.
+
+PROTOCOL.md section 3, points 5 and 6. Owns dial tasks and every connection of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.crypto.handshake import Initiator, Responder
+from yzdht.crypto.naming import node_id_of
+from yzdht.errors import DialFailed, ReachedAnother, TransportError, WrongNodeId
+from yzdht.ids import shorten
+from yzdht.limits import (
+    BOTH_DIALLED_S,
+    CALLS_WAITING_MAX,
+    CLIENT_SESSIONS_PER_NODE_ID_MAX,
+    DIAL_TIMEOUT_S,
+    DIALS_IN_FLIGHT_MAX,
+    GOODBYE_S_MAX,
+    HALF_OPEN_MAX,
+    HALF_OPEN_PER_PREFIX_MAX,
+    HANDSHAKE_BURST_PER_PREFIX,
+    HANDSHAKES_PER_PREFIX_PER_S,
+    LINKS_WAITING_MAX,
+    PREFIXES_TRACKED_MAX,
+    RETIRED_LOOK_S,
+    RETIRED_S_MAX,
+    SESSIONS_MAX,
+)
+from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
+from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
+from yzdht.sessions.connection import Connection
+from yzdht.sessions.dialling import Pauses, resolve
+from yzdht.wire.address import limit_prefix, public_prefix
+from yzdht.wire.frame import Caps
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yzdht.crypto.handshake import Credentials
+    from yzdht.ids import NodeId
+    from yzdht.ports import Link, Listener, Transport
+    from yzdht.sessions.clock import Clock
+    from yzdht.telemetry import Counters
+    from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body, Method
+
+
+log = logging.getLogger(__name__)
+
+_HANDSHAKES = Rate(HANDSHAKES_PER_PREFIX_PER_S, HANDSHAKE_BURST_PER_PREFIX)
+
+
+class SessionsSink(Protocol):
+    """Whoever owns the sessions is told what happens on them."""
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """A first session with a peer began, or its last one ended."""
+        ...
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """A peer asks; answer with `connection.reply(number, …)`."""
+        ...
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        ...
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """A message without an answer."""
+        ...
+
+
+@dataclass(slots=True)
+class _Dial:
+    """A contact that is being dialled, and the calls that wait for it."""
+
+    task: asyncio.Task[None]
+    waiting: deque[tuple[int, Method, Body, float]] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What sessions stand on.
+
+    Attributes:
+        credentials: This end's half of every handshake.
+        transports: Ways to dial and listen.
+        clock: The present.
+        counters: Where to count.
+        is_private_allowed: `--allow-private`.
+
+    """
+
+    credentials: Credentials
+    transports: Sequence[Transport]
+    clock: Clock
+    counters: Counters
+    is_private_allowed: bool = False
+
+
+class Sessions:
+    """Every session of one process.
+
+    Args:
+        world: What they stand on.
+        sink: Is told what happens.
+        on_fault: Task guard: given a task that must not fail silently.
+
+    """
+
+    def __init__(
+        self, world: World, sink: SessionsSink, on_fault: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> None:
+        self._world = world
+        self._sink = sink
+        self._on_fault = on_fault
+        self._own_id = node_id_of(world.credentials.signer.public_key)
+        self._loop = asyncio.get_running_loop()
+        self._by_id: dict[NodeId, Connection] = {}
+        self._clients: dict[NodeId, list[Connection]] = {}
+        self._all: set[Connection] = set()
+        self._half_open: dict[Connection, str | None] = {}
+        self._half_open_by_prefix: Counter[str] = Counter()
+        self._waiting_links: deque[Connection] = deque()
+        self._opened_at: dict[Connection, float] = {}
+        self._dials: dict[NodeId, _Dial] = {}
+        self._typed: set[str] = set()
+        self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
+        self._pauses = Pauses()
+        self._prefix_buckets = Buckets(PREFIXES_TRACKED_MAX)
+        self._calls: dict[int, Connection] = {}
+        self._listeners: list[Listener] = []
+        self._is_closing = False
+        self._emptied = asyncio.Event()
+
+    # Who is there
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def peers(self) -> list[Peer]:
+        """Everybody with a live session, clients included."""
+        return [c.peer for c in self._all if c.peer is not None]
+
+    def connection_of(self, node_id: NodeId) -> Connection | None:
+        """The session that serves a peer."""
+        return self._by_id.get(node_id)
+
+    def expected_s(self, node_id: NodeId) -> float | None:
+        """Seconds within which a peer usually answers; None without a session."""
+        connection = self._by_id.get(node_id)
+        return (
+            None if connection is None or connection.session is None else connection.session.rtt.expected_s()
+        )
+
+    # Calls
+
+    def call(self, call: int, contact: Contact, method: Method, body: Body, timeout_s: float) -> None:
+        """Send a request to a contact, dialling it if there is no session; `on_answer` follows."""
+        connection = self._by_id.get(contact.node_id)
+        if connection is not None:
+            self._calls[call] = connection
+            connection.call(call, method, body, timeout_s)
+            return
+        dial = self._dials.get(contact.node_id) or self._start_dial(contact)
+        if dial is None:
+            self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.UNREACHABLE))
+        elif len(dial.waiting) >= CALLS_WAITING_MAX:
+            self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.BUSY))
+        else:
+            dial.waiting.append((call, method, body, timeout_s))
+
+    def cancel(self, call: int) -> None:
+        """Forget a call; nothing follows."""
+        connection = self._calls.pop(call, None)
+        if connection is not None:
+            connection.cancel(call)
+            return
+        for dial in self._dials.values():
+            dial.waiting = deque(w for w in dial.waiting if w[0] != call)
+
+    # Dialling
+
+    async def dial(self, url: str, expected: NodeId | None = None) -> Connection:
+        """Open a session with whoever is at an address that a person typed.
+
+        Args:
+            url: Dialled whatever it is.
+            expected: The node id that must answer; None takes any.
+
+        Raises:
+            DialFailed: Nobody answers there, or the wrong one, or not with this network's handshake.
+
+        """
+        self._typed.add(url)
+        return await self._open(url, expected)
+
+    def _start_dial(self, contact: Contact) -> _Dial | None:
+        now = self._world.clock.now()
+        if self._is_closing or not contact.urls or self._pauses.is_paused(contact.node_id, now.mono):
+            return None
+        if len(self._dials) >= DIALS_IN_FLIGHT_MAX:
+            return None
+        task = self._loop.create_task(self._dial_contact(contact))
+        if self._on_fault is not None:
+            task.add_done_callback(self._on_fault)
+        dial = self._dials[contact.node_id] = _Dial(task)
+        return dial
+
+    async def _dial_contact(self, contact: Contact) -> None:
+        """Try the addresses of a contact in turn; then send, or fail, the calls that waited."""
+        reason = FailReason.UNREACHABLE
+        try:
+            for url in contact.urls:
+                try:
+                    await self._open(await self._address_of(url), contact.node_id, url)
+                    break
+                except DialFailed as error:
+                    if isinstance(error, ReachedAnother):
+                        reason = FailReason.WRONG_ID
+                    log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
+                    self._world.counters.add("dials_failed")
+                if contact.node_id in self._by_id:
+                    break  # it dialled us meanwhile
+        finally:
+            dial = self._dials.pop(contact.node_id)
+            connection = self._by_id.get(contact.node_id)
+            if connection is None:
+                self._pauses.failed(contact.node_id, self._world.clock.now().mono)
+            for call, method, body, timeout_s in dial.waiting:
+                if connection is None:
+                    self._sink.on_answer(call, Failed(reason))
+                else:
+                    self._calls[call] = connection
+                    connection.call(call, method, body, timeout_s)
+
+    async def _address_of(self, url: str) -> str:
+        if url in self._typed:
+            return url
+        return await resolve(url, is_private_allowed=self._world.is_private_allowed)
+
+    async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
+        scheme = url.partition(":")[0]
+        transport = next((t for t in self._world.transports if scheme in t.schemes), None)
+        if transport is None:
+            raise DialFailed(f"the address {url} needs a protocol that this node does not speak")
+        made: list[Connection] = []
+
+        def accept(link: Link) -> Connection:
+            connection = self._connect(link)
+            connection.url = shown_url or url
+            made.append(connection)
+            self._outcomes[connection] = self._loop.create_future()
+            return connection
+
+        try:
+            await transport.dial(url, accept, DIAL_TIMEOUT_S)
+        except TransportError as error:
+            if isinstance(error, DialFailed):
+                raise
+            raise DialFailed(str(error)) from error
+        connection = made[0]
+        outcome = self._outcomes[connection]
+        try:
+            connection.begin(Initiator(self._world.credentials, expected))
+            return await outcome
+        finally:
+            self._outcomes.pop(connection, None)
+
+    # Listening
+
+    async def listen(self, url_scheme: str, host: str, port: int) -> Listener:
+        """Accept sessions at an address.
+
+        Raises:
+            ListenFailed: It cannot be listened on.
+
+        """
+        transport = next(t for t in self._world.transports if url_scheme in t.schemes)
+        listener = await transport.listen(host, port, self._accept)
+        self._listeners.append(listener)
+        return listener
+
+    def _accept(self, link: Link) -> Connection | None:
+        """Bound what strangers can make this process compute before they have proved anything."""
+        prefix = limit_prefix(link.remote.host)
+        now = self._world.clock.now()
+        if self._is_closing or len(self._all) >= SESSIONS_MAX:
+            return self._refuse_link("sessions")
+        if prefix is not None:
+            if self._half_open_by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX:
+                return self._refuse_link("half_open_prefix")
+            if self._prefix_buckets.take(prefix, 1, _HANDSHAKES, now.mono) > 0:
+                return self._refuse_link("handshake_rate")
+        if len(self._half_open) < HALF_OPEN_MAX:
+            connection = self._connect(link)
+            self._respond(connection)
+            return connection
+        if len(self._waiting_links) >= LINKS_WAITING_MAX:
+            return self._refuse_link("half_open")
+        connection = self._connect(link)
+        link.pause_reading()
+        self._waiting_links.append(connection)
+        return connection
+
+    def _refuse_link(self, why: str) -> Connection | None:
+        self._world.counters.add("links_refused", why)
+        return None
+
+    def _respond(self, connection: Connection) -> None:
+        prefix = limit_prefix(connection.link.remote.host)
+        self._half_open[connection] = prefix
+        if prefix is not None:
+            self._half_open_by_prefix[prefix] += 1
+        connection.begin(Responder(self._world.credentials))
+
+    def _no_longer_half_open(self, connection: Connection) -> None:
+        if connection not in self._half_open:
+            return
+        prefix = self._half_open.pop(connection)
+        if prefix is not None:
+            self._half_open_by_prefix[prefix] -= 1
+            if not self._half_open_by_prefix[prefix]:
+                del self._half_open_by_prefix[prefix]
+        while self._waiting_links and len(self._half_open) < HALF_OPEN_MAX:
+            waiting = self._waiting_links.popleft()
+            if waiting in self._all:
+                self._respond(waiting)
+                waiting.link.resume_reading()
+
+    def _connect(self, link: Link) -> Connection:
+        connection = Connection(link, self._world.clock, self._loop, self)
+        self._all.add(connection)
+        return connection
+
+    # Events of connections
+
+    def on_event(self, connection: Connection, event: Event) -> None:
+        """Something happened on a connection."""
+        match event:
+            case Answered(call, outcome):
+                if self._calls.pop(call, None) is not None:
+                    self._sink.on_answer(call, outcome)
+            case Requested(number, method, body):
+                self._sink.on_request(connection, number, method, body)
+            case Opened():
+                self._on_opened(connection, event)
+            case Pushed(record_type, data):
+                assert connection.peer is not None
+                self._sink.on_push(connection.peer, record_type, data)
+            case Expiring():
+                self._renew(connection)
+            case Ended():
+                self._on_ended(connection, event)
+
+    def _on_opened(self, connection: Connection, event: Opened) -> None:
+        established = event.established
+        host = connection.link.remote.host
+        connection.peer = peer = Peer(
+            established.peer_id,
+            established.peer_key,
+            Caps(established.peer_caps),
+            established.session_id,
+            host,
+            public_prefix(host),
+        )
+        self._no_longer_half_open(connection)
+        self._opened_at[connection] = self._world.clock.now().mono
+        self._pauses.succeeded(peer.node_id)
+        self._world.counters.add("sessions_opened")
+        log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
+        if peer.caps & Caps.CLIENT:
+            self._add_client(connection, peer)
+        else:
+            self._add_node(connection, peer)
+        outcome = self._outcomes.get(connection)
+        if outcome is not None and not outcome.done():
+            outcome.set_result(self._by_id.get(peer.node_id, connection))
+
+    def _add_client(self, connection: Connection, peer: Peer) -> None:
+        clients = self._clients.setdefault(peer.node_id, [])
+        if len(clients) >= CLIENT_SESSIONS_PER_NODE_ID_MAX:
+            self._world.counters.add("links_refused", "client_sessions")
+            self._loop.call_soon(connection.close)
+            return
+        clients.append(connection)
+
+    def _add_node(self, connection: Connection, peer: Peer) -> None:
+        """Keep one session per peer; if both dialled at once, the one that the lower id began."""
+        current = self._by_id.get(peer.node_id)
+        if current is None:
+            self._by_id[peer.node_id] = connection
+            self._sink.on_link(peer, Up(connection.url))
+            return
+        if self._keeps_current(current, connection, peer):
+            self._retire(connection)
+            return
+        self._by_id[peer.node_id] = connection
+        self._retire(current)
+        self._sink.on_link(peer, Up(connection.url))
+
+    def _keeps_current(self, current: Connection, new: Connection, peer: Peer) -> bool:
+        age_s = self._world.clock.now().mono - self._opened_at[current]
+        if current.is_initiator == new.is_initiator or age_s > BOTH_DIALLED_S:
+            return False  # the same end began anew: it knows why
+        own_is_lower = self._own_id < peer.node_id
+        return current.is_initiator == own_is_lower
+
+    def _retire(self, connection: Connection) -> None:
+        """Use a session no more; close it when neither end waits for an answer on it."""
+        connection.is_retired = True
+        give_up_at = self._world.clock.now().mono + RETIRED_S_MAX
+
+        def look() -> None:
+            if connection in self._all:
+                if connection.is_idle or self._world.clock.now().mono >= give_up_at:
+                    connection.close()
+                else:
+                    self._loop.call_later(RETIRED_LOOK_S, look)
+
+        self._loop.call_later(RETIRED_LOOK_S, look)
+
+    def _renew(self, connection: Connection) -> None:
+        """Make before break: whoever dialled dials again, and the new session replaces the old."""
+        peer = connection.peer
+        if not connection.is_initiator or connection.url is None or peer is None or self._is_closing:
+            return
+        task = self._loop.create_task(self._renew_at(connection.url, peer.node_id))
+        if self._on_fault is not None:
+            task.add_done_callback(self._on_fault)
+
+    async def _renew_at(self, url: str, node_id: NodeId) -> None:
+        try:
+            await self._open(url, node_id)
+        except DialFailed:
+            self._world.counters.add("dials_failed")
+
+    def _on_ended(self, connection: Connection, event: Ended) -> None:
+        self._all.discard(connection)
+        self._no_longer_half_open(connection)
+        self._opened_at.pop(connection, None)
+        if event.is_fault:
+            self._world.counters.add("sessions_faulted", "open" if connection.peer else "handshake")
+            log.info("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
+        outcome = self._outcomes.get(connection)
+        if outcome is not None and not outcome.done():
+            failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed
+            outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
+        peer = connection.peer
+        if peer is not None:
+            clients = self._clients.get(peer.node_id)
+            if clients is not None and connection in clients:
+                clients.remove(connection)
+                if not clients:
+                    del self._clients[peer.node_id]
+            if self._by_id.get(peer.node_id) is connection:
+                del self._by_id[peer.node_id]
+                self._sink.on_link(peer, Down(event.reason))
+        if self._is_closing and not self._all:
+            self._emptied.set()
+
+    # The end
+
+    async def close(self) -> None:
+        """Stop listening, say goodbye to everybody, and end; GOODBYE_S_MAX at most."""
+        self._is_closing = True
+        for listener in self._listeners:
+            await listener.close()
+        for dial in list(self._dials.values()):
+            dial.task.cancel()
+        links = [c.link for c in self._all]
+        for connection in list(self._all):
+            connection.close()
+        if self._all:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), GOODBYE_S_MAX)
+        for link in links:
+            link.close()
