@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -284,10 +285,8 @@ class SqliteStore:
             self._tell(self._end_sweep)
 
     def _tell(self, on_loop: Callable[[], None]) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop was closed without close(): nobody is left to be told
             self._schedule(on_loop)
-        except RuntimeError:
-            self._is_closing = True  # the loop was closed without close(): nobody is left to be told
 
     # Back on the loop
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from yzdht.errors import StoreError
+from yzdht.store.files import as_store_error, create_file, is_leftover, make_folder, read_file, replace_file
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_created_file_is_for_its_owner_only_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    assert create_file(path, b"bytes")
+
+    assert path.read_bytes() == b"bytes"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_creating_never_touches_a_file_that_exists(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    assert not create_file(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_creating_does_not_follow_a_dangling_link(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.symlink_to(tmp_path / "elsewhere")
+
+    assert not create_file(path, b"new")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_replacing_swaps_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644), "wb") as old:  # noqa: PTH123 - an explicit mode
+        old.write(b"a longer old content")
+
+    replace_file(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_replacement_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+
+    with pytest.raises(StoreError) as caught:
+        replace_file(path, b"new")
+
+    assert "not a folder" in caught.value.hint
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("write", [create_file, replace_file])
+def test_folder_that_is_not_there_is_a_store_error(tmp_path: Path, write: object) -> None:
+    assert callable(write)
+    with pytest.raises(StoreError):
+        write(tmp_path / "nowhere" / "file", b"")
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+
+    assert read_file(path, 5) == b"12345"
+    with pytest.raises(StoreError, match="longer than 4"):
+        read_file(path, 4)
+
+
+def test_missing_file_reads_as_none(tmp_path: Path) -> None:
+    assert read_file(tmp_path / "file", 5) is None
+
+
+def test_reading_a_folder_is_a_store_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        read_file(tmp_path, 5)
+
+
+def test_made_folder_is_for_its_owner_only(tmp_path: Path) -> None:
+    make_folder(tmp_path / "above" / "folder")
+
+    assert (tmp_path / "above" / "folder").stat().st_mode & 0o777 == 0o700
+
+
+def test_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    make_folder(tmp_path)
+
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_file_in_the_place_of_a_folder_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError) as caught:
+            make_folder(path)
+        assert "name a folder" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "read-only"), (errno.EACCES, "may write"), (errno.EIO, "disk")],
+)
+def test_hint_fits_the_error(tmp_path: Path, number: int, hint: str) -> None:
+    error = as_store_error(OSError(number, os.strerror(number)), tmp_path)
+
+    assert hint in error.hint
+    assert os.strerror(number) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (".state.0123456789abcdef.tmp", True),
+        (".other.0123456789abcdef.tmp", False),
+        (".state.0123.tmp", False),
+        ("state", False),
+        ("state.0123456789abcdef.tmp", False),
+    ],
+)
+def test_leftovers_are_known_by_their_names(name: str, is_one: object) -> None:
+    assert is_leftover(name, frozenset({"state"})) is is_one
