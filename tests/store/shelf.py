@@ -60,7 +60,7 @@ class Shelf:
     async def sweep(self, wall_now: float) -> None:
         """Sweep to the end: what is submitted behind it is decided behind it, but for the memory store's turns."""
         self.store.sweep(wall_now)
-        while isinstance(self.store, SqliteStore) and self.store._is_sweeping:
+        while isinstance(self.store, SqliteStore) and self.store._is_sweeping:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)

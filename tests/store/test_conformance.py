@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -23,8 +23,8 @@ from yzdht.wire.slot import (
     Kind,
     OverQuota,
     SeqTooLow,
-    Stored,
     StoreBroken,
+    Stored,
     Verdict,
     Write,
     head_after,
@@ -136,7 +136,9 @@ async def test_move_record_is_shown_until_its_keep_until(open_shelf: OpenShelf) 
 async def test_immutable_is_kept_until_the_largest_keep_until(open_shelf: OpenShelf) -> None:
     shelf = open_shelf()
 
-    await shelf.put(immutable(keep_until=LATER), immutable(keep_until=LATER + 9), immutable(keep_until=LATER + 3))
+    await shelf.put(
+        immutable(keep_until=LATER), immutable(keep_until=LATER + 9), immutable(keep_until=LATER + 3)
+    )
 
     (record,) = shelf.store.get(target(1), LATER + 8)
     assert record.publisher == b""
@@ -187,8 +189,8 @@ async def test_pin_is_sticky(open_shelf: OpenShelf) -> None:
 # Quotas
 
 
-def same_publisher(slot: int, **changes: object) -> Write:
-    return mutable(slot, **({"publisher": publisher(1)} | changes))
+def same_publisher(slot: int, **changes: Any) -> Write:
+    return mutable(slot, publisher=publisher(1), **changes)
 
 
 async def test_publisher_may_not_store_more_records_than_its_share(open_shelf: OpenShelf) -> None:
@@ -261,14 +263,17 @@ async def test_expired_immutable_is_charged_to_who_brings_it_back(open_shelf: Op
 async def test_memory_of_an_expired_record_counts_as_a_record_but_no_bytes(open_shelf: OpenShelf) -> None:
     shelf = open_shelf(Quotas(publisher_records=2, publisher_bytes=11))
     await shelf.put(
-        same_publisher(1, expires=LATER + 50, body=b"x"), same_publisher(1, seq=2, expires=LATER, body=bytes(10))
+        same_publisher(1, expires=LATER + 50, body=b"x"),
+        same_publisher(1, seq=2, expires=LATER, body=bytes(10)),
     )
     assert await shelf.put_one(same_publisher(2, body=bytes(10), wall_now=LATER)) == OverQuota()
 
     await shelf.sweep(LATER)
 
     later = {"expires": LATER + 40, "wall_now": LATER}
-    verdicts = await shelf.put(same_publisher(2, body=bytes(10), **later), same_publisher(3, body=b"y", **later))
+    verdicts = await shelf.put(
+        same_publisher(2, body=bytes(10), **later), same_publisher(3, body=b"y", **later)
+    )
     assert verdicts == [Stored(), OverQuota()]
 
 
@@ -284,7 +289,9 @@ async def test_forgotten_slot_frees_its_share(open_shelf: OpenShelf) -> None:
 async def test_all_strangers_together_have_a_share(open_shelf: OpenShelf) -> None:
     shelf = open_shelf(Quotas(total_records=2))
 
-    verdicts = await shelf.put(mutable(1), immutable(2), mutable(3), mutable(1, seq=2), mutable(3, is_pinned=True))
+    verdicts = await shelf.put(
+        mutable(1), immutable(2), mutable(3), mutable(1, seq=2), mutable(3, is_pinned=True)
+    )
 
     assert verdicts == [Stored(), Stored(), OverQuota(), Stored(), Stored()]
 
@@ -438,6 +445,41 @@ def as_of(head: Head | None, wall_now: float) -> Head | None:
     return head if head.is_live(wall_now) else replace(head, has_body=False, size=0)
 
 
+class Draft(NamedTuple):
+    """A write without its time."""
+
+    kind: str
+    slot: int
+    seq: int
+    text: str
+    life: int
+    cas: int | None
+    is_pinned: bool
+
+    def dated(self, now: int) -> Write:
+        until = now + self.life
+        rest: dict[str, Any] = {"cas": self.cas, "is_pinned": self.is_pinned, "wall_now": now}
+        if self.kind == "mutable":
+            return mutable(self.slot + 10, self.seq, self.text, expires=until, **rest)
+        if self.kind == "immutable":
+            return immutable(self.slot + 20, until, **rest)
+        if self.kind == "multi":
+            return multi(self.slot, self.seq, expires=until, **rest)
+        return move(self.seq, until, **rest)
+
+
+drafts = st.builds(
+    Draft,
+    kind=st.sampled_from(["mutable", "immutable", "multi", "move"]),
+    slot=st.integers(0, 2),
+    seq=st.integers(1, 4),
+    text=st.sampled_from(["", "other"]),
+    life=st.integers(1, 6),
+    cas=st.none() | st.integers(0, 3),
+    is_pinned=st.booleans(),
+)
+
+
 class StoresAgree(RuleBasedStateMachine):
     """Any sequence of writes, time and sweeps gives the same verdicts, heads and records everywhere."""
 
@@ -452,28 +494,17 @@ class StoresAgree(RuleBasedStateMachine):
     async def open_shelf(self, kind: str) -> Shelf:
         return Shelf(kind, Path(self.folder.name))
 
-    @rule(
-        drafts=st.lists(
-            st.tuples(
-                st.sampled_from(["mutable", "immutable", "multi", "move"]),
-                st.integers(0, 2),  # slot
-                st.integers(1, 4),  # seq
-                st.sampled_from(["", "other"]),
-                st.integers(1, 6),  # life
-                st.none() | st.integers(0, 3),  # cas
-                st.booleans(),  # pinned
-            ),
-            min_size=1,
-            max_size=6,
-        )
-    )
-    def write(self, drafts: list[tuple[str, int, int, str, int, int | None, bool]]) -> None:
-        self.put(*(self.drafted(*draft) for draft in drafts))
+    @rule(drafts=st.lists(drafts, min_size=1, max_size=6))
+    def write(self, drafts: list[Draft]) -> None:
+        self.put(*(draft.dated(self.now) for draft in drafts))
 
     @rule(first=st.integers(1, 40), count=st.integers(25, 40), seq=st.integers(1, 4), life=st.integers(1, 6))
     def crowd(self, first: int, count: int, seq: int, life: int) -> None:
         self.put(
-            *(multi(by, seq, expires=self.now + life, wall_now=self.now) for by in range(first, first + count))
+            *(
+                multi(by, seq, expires=self.now + life, wall_now=self.now)
+                for by in range(first, first + count)
+            )
         )
 
     @rule(seconds=st.integers(1, 4))
@@ -484,19 +515,6 @@ class StoresAgree(RuleBasedStateMachine):
     def sweep(self) -> None:
         for shelf in self.shelves:
             self.runner.run(shelf.sweep(self.now))
-
-    def drafted(
-        self, kind: str, slot: int, seq: int, text: str, life: int, cas: int | None, is_pinned: bool
-    ) -> Write:
-        rest = {"cas": cas, "is_pinned": is_pinned, "wall_now": self.now}
-        until = self.now + life
-        if kind == "mutable":
-            return mutable(slot + 10, seq, text, expires=until, **rest)
-        if kind == "immutable":
-            return immutable(slot + 20, until, **rest)
-        if kind == "multi":
-            return multi(slot, seq, expires=until, **rest)
-        return move(seq, until, **rest)
 
     def put(self, *writes: Write) -> None:
         expected = [self.model.put(write) for write in writes]
@@ -526,7 +544,7 @@ class StoresAgree(RuleBasedStateMachine):
             rows = shelf.store.targets(None, 10_000)
             assert shelf.store.totals() == Totals(len(rows), sum(head.size for _, _, head in rows))
 
-    def teardown(self) -> None:
+    def teardown(self) -> None:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
         for shelf in self.shelves:
             self.runner.run(shelf.store.close())
         self.runner.close()

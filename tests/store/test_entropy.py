@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from yzdht.ports import Rng
+from typing import TYPE_CHECKING
+
 from yzdht.store.entropy import SystemRng
+
+
+if TYPE_CHECKING:
+    from yzdht.ports import Rng
 
 
 def test_tokens_have_the_size_asked_for_and_differ() -> None:

@@ -115,7 +115,12 @@ def test_file_in_the_place_of_a_folder_is_a_store_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.ENOSPC, "free some space"), (errno.EROFS, "read-only"), (errno.EACCES, "may write"), (errno.EIO, "disk")],
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "may write"),
+        (errno.EIO, "disk"),
+    ],
 )
 def test_hint_fits_the_error(tmp_path: Path, number: int, hint: str) -> None:
     error = as_store_error(OSError(number, os.strerror(number)), tmp_path)

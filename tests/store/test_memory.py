@@ -7,7 +7,7 @@ from tests.store.writes import LATER, NOW, multi, mutable, publisher, target
 from yzdht.limits import STORE_BATCH_WRITES_MAX
 from yzdht.store.memory import _DUE_SLACK, MemoryStore
 from yzdht.store.policy import EVERYBODY, Totals
-from yzdht.wire.slot import Stored, StoreBroken
+from yzdht.wire.slot import StoreBroken, Stored
 
 
 if TYPE_CHECKING:
@@ -95,7 +95,12 @@ def test_nothing_is_left_of_what_was_forgotten() -> None:
     turns.run()
 
     assert turns.store.totals() == Totals(0, 0)
-    assert (turns.store._slots, turns.store._records, turns.store._usage, turns.store._due) == ({}, {}, {}, [])
+    assert (turns.store._slots, turns.store._records, turns.store._usage, turns.store._due) == (
+        {},
+        {},
+        {},
+        [],
+    )
 
 
 def test_sums_follow_pinning() -> None:

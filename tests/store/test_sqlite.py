@@ -18,12 +18,13 @@ from yzdht.errors import NewerFormat, StoreError
 from yzdht.limits import STORE_BATCH_WRITES_MAX
 from yzdht.store.rows import RECORDS_SCHEMA
 from yzdht.store.sqlite import SqliteStore
-from yzdht.wire.slot import SeqTooLow, Stored, StoreBroken
+from yzdht.wire.slot import SeqTooLow, StoreBroken, Stored
 
 
 if TYPE_CHECKING:
     from tests.store.conftest import OpenShelf
     from tests.store.shelf import Shelf
+    from yzdht.wire.slot import Verdict
 
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ async def test_verdict_is_handed_out_only_after_the_commit(tmp_path: Path) -> No
     told: list[int] = []
     path = tmp_path / "records.sqlite"
 
-    def sink(batch: list[tuple[int, object]]) -> None:
+    def sink(_: list[tuple[int, Verdict]]) -> None:
         with closing(sqlite3.connect(path)) as other:  # sees committed rows only
             told.extend(other.execute("SELECT count(*) FROM records").fetchone())
 
@@ -221,12 +222,12 @@ async def test_damage_found_while_reading_is_a_store_error(open_sqlite: OpenShel
         file.write(b"\xff" * (size - 4_096))
 
     with pytest.raises(StoreError, match="damaged"):
-        store._reading.execute("PRAGMA cache_size=0")
-        for slot in range(50):
-            store.get(target(slot), NOW)
+        [store.get(target(slot), NOW) for slot in range(50)]
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 100, b"SQLite format 3\0"])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to be one" * 100, b"SQLite format 3\0"]
+)
 def test_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "records.sqlite"
     path.write_bytes(content)
@@ -279,14 +280,21 @@ async def test_loop_that_was_closed_first_ends_the_thread_quietly(tmp_path: Path
     assert not store._thread.is_alive()
 
 
-@pytest.mark.process
-async def test_killed_process_loses_nothing_that_its_sink_reported(open_sqlite: OpenShelf, tmp_path: Path) -> None:
-    path = tmp_path / "records.sqlite"
-    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+def killed_while_writing(path: Path) -> list[int]:
+    """Run a child that writes without end, kill it, and return the ops that its sink reported."""
+    command = [sys.executable, "-c", CHILD, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         reported = [int(child.stdout.readline()) for _ in range(1_000)]
         child.send_signal(signal.SIGKILL)
-        reported += [int(line) for line in re.findall(r"(\d+)\n", child.stdout.read())]
+        return reported + [int(line) for line in re.findall(r"(\d+)\n", child.stdout.read())]
+
+
+@pytest.mark.process
+async def test_killed_process_loses_nothing_that_its_sink_reported(
+    open_sqlite: OpenShelf, tmp_path: Path
+) -> None:
+    reported = killed_while_writing(tmp_path / "records.sqlite")
 
     store = open_sqlite().store
 

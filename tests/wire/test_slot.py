@@ -79,7 +79,7 @@ def test_expired_record_counts_as_nothing_for_cas_but_its_seq_is_remembered() ->
 
 
 @pytest.mark.parametrize("is_swept", [False, True])
-def test_slot_is_forgotten_at_the_largest_expires_it_accepted(is_swept: bool) -> None:
+def test_slot_is_forgotten_at_the_largest_expires_it_accepted(is_swept: object) -> None:
     head = head_after(head_after(None, mutable(seq=1, expires=LATER + 50)), mutable(seq=3, expires=LATER))
     head = without_body(head) if is_swept else head
 

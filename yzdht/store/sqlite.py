@@ -68,6 +68,11 @@ class Commit(NamedTuple):
     is_broken: bool
 
 
+class _Connections(NamedTuple):
+    writing: sqlite3.Connection  # the thread's, from the moment it starts
+    reading: sqlite3.Connection
+
+
 class _Sweep(NamedTuple):
     wall_now: float
 
@@ -80,19 +85,18 @@ class SqliteStore:
     """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread."""
 
     def __init__(
-        self, path: Path, writing: sqlite3.Connection, reading: sqlite3.Connection, quotas: Quotas
+        self, path: Path, connections: _Connections, quotas: Quotas, sink: Sink, schedule: Schedule
     ) -> None:
         self._path = path
-        self._writing = writing
-        self._reading = reading
-        self._writer = Writer(writing, quotas)
+        self._writing, self._reading = connections
+        self._sink = sink
+        self._schedule = schedule
+        self._writer = Writer(self._writing, quotas)
         self._overlay = Overlay()
         self._queue: SimpleQueue[Submission | _Sweep | _Close] = SimpleQueue()
         self._commits: deque[Commit] = deque(maxlen=STORE_COMMITS_KEPT_MAX)
         self._is_sweeping = False
         self._is_closing = False
-        self._sink: Sink
-        self._schedule: Schedule
         self._thread = threading.Thread(target=self._work, name="yzdht-store", daemon=True)
 
     @classmethod
@@ -117,8 +121,7 @@ class SqliteStore:
         except BaseException:
             writing.close()
             raise
-        store = cls(path, writing, reading, quotas or Quotas())
-        store._sink, store._schedule = sink, schedule
+        store = cls(path, _Connections(writing, reading), quotas or Quotas(), sink, schedule)
         store._thread.start()
         return store
 

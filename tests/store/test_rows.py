@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tests.store.writes import LATER, immutable, mutable
+from yzdht.ids import RecordHash
+from yzdht.store.policy import Quotas
+from yzdht.store.rows import (
+    HEAD_COLUMNS,
+    RECORDS_SCHEMA,
+    SELECT_ENTRIES,
+    SELECT_HEAD,
+    SELECT_PAGE,
+    SELECT_SLOT,
+    SELECT_UNDER_TARGET,
+    SWEEP_BODIES,
+    SWEEP_SLOTS,
+    columns_of,
+    head_of,
+)
+from yzdht.store.schema import open_database
+from yzdht.store.writer import Writer
+from yzdht.wire.slot import Head, Kind
+
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+u32 = st.integers(0, 2**32 - 1)
+heads = st.builds(
+    lambda head: replace(head, has_body=head.size > 0),
+    st.builds(
+        Head,
+        kind=st.sampled_from(Kind),
+        seq=st.integers(0, 2**64 - 1),
+        hash=st.binary(min_size=32, max_size=32).map(RecordHash),
+        created=u32,
+        expires=u32,
+        keep_until=u32,
+        expires_max=u32,
+        size=st.integers(0, 65_536),
+        has_body=st.booleans(),
+        is_pinned=st.booleans(),
+    ),
+)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    opened = open_database(tmp_path / "records.sqlite", RECORDS_SCHEMA)
+    yield opened
+    opened.close()
+
+
+@given(heads)
+def test_head_survives_its_row(head: Head) -> None:
+    columns = columns_of(head)
+
+    assert len(columns) == HEAD_COLUMNS
+    assert head_of(columns) == head
+    assert all(-(2**63) <= value < 2**63 for value in columns if isinstance(value, int))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [SELECT_HEAD, SELECT_PAGE, SELECT_SLOT, SELECT_UNDER_TARGET, SELECT_ENTRIES, SWEEP_BODIES, SWEEP_SLOTS],
+)
+def test_no_statement_scans_the_table(connection: sqlite3.Connection, statement: str) -> None:
+    parameters = [b""] * (3 if "?3" in statement else 2 if statement.count("?") > 1 else 1)
+
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+    assert [
+        step for step in plan if step.startswith("SCAN") and "CONSTANT" not in step and "subquery" not in step
+    ] == []
+    assert [step for step in plan if "TEMP B-TREE" in step] == []
+
+
+def usage(connection: sqlite3.Connection) -> dict[bytes, tuple[int, int, int]]:
+    return {row[0]: row[1:] for row in connection.execute("SELECT owner, slots, records, bytes FROM usage")}
+
+
+def test_triggers_keep_the_sums(connection: sqlite3.Connection) -> None:
+    writer = Writer(connection, Quotas())
+
+    writer.commit(
+        [mutable(1, body=bytes(5)), immutable(2, body=bytes(7)), mutable(3, body=bytes(9), is_pinned=True)]
+    )
+    assert usage(connection)[b"*"] == (2, 2, 12)
+    assert usage(connection)[b""] == (1, 1, 9)
+
+    writer.commit([mutable(1, seq=2, body=bytes(6)), immutable(2, is_pinned=True, body=bytes(7))])
+    assert usage(connection)[b"*"] == (1, 1, 6)
+    assert usage(connection)[b""] == (2, 2, 16)
+
+    writer.sweep(LATER)
+    assert set(usage(connection).values()) <= {(0, 0, 0)}
