@@ -1,0 +1,78 @@
+/**
+ * Every error that the browser client raises on purpose, in one tree; the twin of yzdht/errors.py.
+ *
+ * An error names a fact and carries a hint (what to try, imperative). Verification errors never say which byte
+ * was wrong.
+ */
+
+export class YzError extends Error {
+  static defaultHint = "";
+
+  /**
+   * @param {string} message One sentence that names the fact.
+   * @param {{hint?: string}} [options] `hint` replaces the one of the class.
+   */
+  constructor(message, { hint } = {}) {
+    super(message);
+    this.name = new.target.name;
+    /** @type {string} */
+    this.hint = hint ?? /** @type {typeof YzError} */ (new.target).defaultHint;
+  }
+}
+
+// Ours: the caller asked for something impossible.
+
+/** An argument is out of its documented range. */
+export class UsageError extends YzError {}
+
+/** A value is longer than one record can carry. */
+export class ValueTooLarge extends UsageError {
+  static defaultHint = "split the value; one record carries at most 61,436 bytes";
+}
+
+/** Nothing is stored under this name, or what was there is deleted. */
+export class NotFound extends YzError {}
+
+// The peer's: bytes that arrived are not what the protocol allows.
+
+/** Bytes do not parse as the protocol says (PROTOCOL.md). */
+export class WireError extends YzError {}
+
+/** A key, a signature or a ciphertext was refused. */
+export class CryptoError extends YzError {}
+
+/** A public or private key is not a valid P-256 key in the required form. */
+export class InvalidKey extends CryptoError {}
+
+/** A signature does not verify, is high-S or has the wrong length. */
+export class InvalidSignature extends CryptoError {
+  static defaultHint = "the data was forged or damaged on its way; ask another node";
+}
+
+/** A ciphertext, its commitment or its padding was refused. */
+export class DecryptionFailed extends CryptoError {
+  static defaultHint = "the data was damaged, or sealed under another key";
+}
+
+/** The record is sealed for somebody else. */
+export class NotAReader extends CryptoError {
+  static defaultHint = "ask its publisher to store it again with you among its readers";
+}
+
+/** The session handshake did not complete (PROTOCOL.md section 3). */
+export class HandshakeFailed extends CryptoError {
+  static defaultHint = "check the network name, the network key and the node id";
+}
+
+/** A node answered, but not the one that was dialled. */
+export class WrongNodeId extends HandshakeFailed {}
+
+/** A keyfile does not open with this passphrase. */
+export class WrongPassphrase extends CryptoError {
+  static defaultHint = "try the passphrase again; without it the keys cannot be read";
+}
+
+/** A key derivation that WebCrypto does not have (PROTOCOL.md section 13, kdf 1). */
+export class UnsupportedKdf extends CryptoError {
+  static defaultHint = "make a file that browsers open: run `yz id export` on the machine that holds this one";
+}
