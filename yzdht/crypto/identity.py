@@ -115,5 +115,5 @@ class IdentityKeys:
         """Signs as this identity."""
         return KeySigner(self.signing)
 
-    def __repr__(self) -> str:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint}>"

@@ -34,11 +34,12 @@ def cut(message: bytes) -> Iterator[tuple[bytes, bool]]:
 class Assembler:
     """Puts one direction's pieces together; holds at most MESSAGE_BYTES_MAX bytes."""
 
-    __slots__ = ("_pieces", "_size", "_type")
+    __slots__ = ("_held", "_type")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._held = (
+            bytearray()
+        )  # not a list of pieces: a million pieces of one byte would cost far more than 1 MiB
         self._type: RecordType | None = None
 
     def add(self, record_type: RecordType, piece: bytes, *, more: bool) -> bytes | None:
@@ -57,12 +58,11 @@ class Assembler:
             raise WireError("pieces of two messages are interleaved")
         if more and not piece:
             raise WireError("an empty piece is not the last")
-        self._size += len(piece)
-        if self._size > MESSAGE_BYTES_MAX:
+        if len(self._held) + len(piece) > MESSAGE_BYTES_MAX:
             raise FrameTooLarge("a message is over 1 MiB")
-        self._pieces.append(piece)
+        self._held += piece
         if more:
             return None
-        message = b"".join(self._pieces)
-        self._pieces, self._size, self._type = [], 0, None
+        message = bytes(self._held)
+        self._held, self._type = bytearray(), None
         return message

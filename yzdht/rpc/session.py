@@ -29,7 +29,7 @@ from yzdht.limits import (
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.rpc.fragments import Assembler, cut
 from yzdht.rpc.rtt import RoundTrip
-from yzdht.wire.frame import RecordType
+from yzdht.wire.frame import NEVER_CUT, RecordType
 from yzdht.wire.rpc import (
     REQUESTS,
     RESPONSES,
@@ -308,16 +308,21 @@ class Session:
     # What this end says
 
     def call(self, call: int, method: Method, body: Body, timeout_s: float, now: Now) -> None:
-        """Send a request; an Answered event brings what came of it.
+        """Send a request; an Answered event brings what came of it, even after Ended.
 
         Args:
             call: Opaque number, unique among the calls in flight.
-            method: What to ask.
+            method: What to ask; one of RESPONSES.
             body: Its body.
             timeout_s: Hard deadline, seconds from now.
             now: The present.
 
+        Raises:
+            FrameTooLarge: The request is over MESSAGE_BYTES_MAX; no event follows.
+
         """
+        assert method in RESPONSES
+        assert call not in self._numbers
         if self._layer is None or self.state is State.ENDED:
             self._events.append(Answered(call, Failed(FailReason.CLOSED)))
             return
@@ -325,6 +330,8 @@ class Session:
             self._events.append(Answered(call, Failed(FailReason.BUSY)))
             return
         number = self._next_number
+        # First: a request that cannot be sent must not stay in flight.
+        self._send_message(RecordType.REQUEST, encode_request(number, method, encode_body(body)), now.mono)
         self._next_number = number % 0xFFFFFFFF + 1
         deadline = now.mono + timeout_s
         self._calls[number] = _InFlight(call, method, now.mono, deadline)
@@ -334,7 +341,6 @@ class Session:
             heapq.heapify(self._deadlines)
         else:
             heapq.heappush(self._deadlines, (deadline, number))
-        self._send_message(RecordType.REQUEST, encode_request(number, method, encode_body(body)), now.mono)
 
     def cancel(self, call: int) -> None:
         """Forget a call; no event follows, a late answer is dropped."""
@@ -343,13 +349,28 @@ class Session:
             del self._calls[number]
 
     def reply(self, number: int, status: Status, body: Body, now: Now) -> None:
-        """Answer a request; a no-op once the session has ended."""
-        self._requests.discard(number)
-        self._respond(number, status, body, now.mono)
+        """Answer a request; a no-op when it has its answer, or once the session has ended.
+
+        Raises:
+            FrameTooLarge: The answer is over MESSAGE_BYTES_MAX; the request is still open.
+
+        """
+        if number in self._requests:
+            self._respond(number, status, body, now.mono)
+            self._requests.discard(number)
 
     def push(self, record_type: RecordType, data: bytes, now: Now) -> None:
-        """Send a message that has no answer."""
-        self._send_message(record_type, data, now.mono)
+        """Send a message that has no answer; a no-op without a session.
+
+        Raises:
+            FrameTooLarge: It is over MESSAGE_BYTES_MAX.
+            UsageError: It is of a type that is never cut, and too long for one record.
+
+        """
+        if record_type in NEVER_CUT:
+            self._send_record(record_type, data, now.mono)
+        else:
+            self._send_message(record_type, data, now.mono)
 
     def close(self, now: Now) -> None:
         """Say goodbye and end; calls in flight fail."""
@@ -392,7 +413,7 @@ class Session:
         if self._ping_sent_at is None:
             idle = self._heard_at + SESSION_PING_EVERY_S
         else:
-            idle = self._heard_at + SESSION_SILENT_S_MAX
+            idle = self._silent_at(self._ping_sent_at)
         age = self._opened_at + SESSION_S_MAX - (0 if self._is_expiring else SESSION_RENEW_BEFORE_S)
         return min(idle, age, self._next_deadline())
 
@@ -407,10 +428,15 @@ class Session:
             return
         if now.mono >= self._opened_at + SESSION_S_MAX:
             self.close(now)
-        elif now.mono >= self._heard_at + SESSION_SILENT_S_MAX and self._ping_sent_at is not None:
+        elif self._ping_sent_at is not None and now.mono >= self._silent_at(self._ping_sent_at):
             self._end("silent", is_fault=False)
         else:
             self._keep_alive(now)
+
+    def _silent_at(self, ping_sent_at: float) -> float:
+        """When a pinged peer counts as gone; a ping that a sleeping machine sent late gets its whole time."""
+        wait_s = SESSION_SILENT_S_MAX - SESSION_PING_EVERY_S
+        return max(self._heard_at + SESSION_SILENT_S_MAX, ping_sent_at + wait_s)
 
     def _keep_alive(self, now: Now) -> None:
         if not self._is_expiring and now.mono >= self._opened_at + SESSION_S_MAX - SESSION_RENEW_BEFORE_S:

@@ -42,7 +42,7 @@ class Identity(IdentityKeys):
     """An identity that can be kept in a file; see IdentityKeys for what it holds."""
 
     @classmethod
-    def generate(cls, rng: Rng | None = None, wall_now: float | None = None) -> Self:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
+    def generate(cls, rng: Rng | None = None, wall_now: float | None = None) -> Self:
         """Make a new identity in memory only.
 
         Args:

@@ -6,10 +6,10 @@ as text and judged when it is used, so that protocols of newer versions pass thr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from ipaddress import (
-    AddressValueError,
     IPv4Address,
     IPv4Network,
     IPv6Address,
@@ -46,6 +46,12 @@ class ClientType(StrEnum):
 
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
+_NAME_LENGTH_MAX = 253
+_PORT_MAX = 65_535
+_NETLOC = re.compile(
+    r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?))(?::(?P<port>[0-9]{0,5}))?"
+)
+"""Labels are bounded here: a resolver fails on a longer or an empty one in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +98,45 @@ def parse_url(text: str) -> Url:
         UsageError: Not such an address; the hint shows one.
 
     """
-    hint = "write it as ws://host:port, for example ws://192.0.2.1:8083"
     if len(text.encode(errors="replace")) > URL_BYTES_MAX:
-        raise UsageError("the address is longer than 512 bytes", hint=hint)
+        raise _refused("the address is longer than 512 bytes")
+    # First of all: urlsplit drops spaces and control characters without a word.
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise _refused("the address holds a character that no address has")
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except (ValueError, AddressValueError):
-        raise UsageError("the address does not parse", hint=hint) from None
+    except ValueError:
+        raise _refused("the address does not parse") from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise UsageError(f"the address {text[:80]!r} starts with neither ws:// nor wss://", hint=hint)
-    if (
-        not host
-        or parts.username is not None
-        or parts.fragment
-        or not text.isascii()
-        or not text.isprintable()
-    ):
-        raise UsageError(f"the address {text[:80]!r} is not host and port", hint=hint)
-    if port == 0 or "%" in host:
-        raise UsageError(f"the address {text[:80]!r} names no usable host and port", hint=hint)
+        raise _refused(f"the address {text[:80]!r} starts with neither ws:// nor wss://")
+    if parts.fragment:
+        raise _refused(f"the address {text[:80]!r} is not host and port")
+    host, port = _split_netloc(parts.netloc.lower())
     path = parts.path or "/"
     if parts.query:
         path += "?" + parts.query
-    return Url(parts.scheme, host.lower(), port or _DEFAULT_PORTS[parts.scheme], path)
+    url = Url(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port, path)
+    if len(url.text) > URL_BYTES_MAX:
+        raise _refused("the address with its port is longer than 512 bytes")
+    return url
+
+
+def _split_netloc(netloc: str) -> tuple[str, int | None]:
+    """Host in its normal form, and the port if there is one."""
+    match = _NETLOC.fullmatch(netloc)
+    if match is None or len(match["name"] or "") > _NAME_LENGTH_MAX:
+        raise _refused(f"the address of {netloc[:80]!r} is not host and port")
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= _PORT_MAX:
+        raise _refused(f"the address of {netloc[:80]!r} names no usable port")
+    try:
+        return str(IPv6Address(match["ipv6"])) if match["ipv6"] else match["name"], port
+    except ValueError:
+        raise _refused(f"the address of {netloc[:80]!r} is not host and port") from None
+
+
+def _refused(why: str) -> UsageError:
+    return UsageError(why, hint="write it as ws://host:port, for example ws://192.0.2.1:8083")
 
 
 class Address(Struct, frozen=True, array_like=True, gc=False):
@@ -225,6 +246,8 @@ _PRIVATE_BLOCKS_V4 = tuple(
 )
 _LINK_LOCAL_V6 = IPv6Network("fe80::/10")
 _UNIQUE_LOCAL_V6 = IPv6Network("fc00::/7")
+_GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+_DOCUMENTATION_V6 = IPv6Network("3fff::/20")  # younger than the ipaddress module of Python 3.11
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
@@ -235,19 +258,27 @@ def scope_of(host: str) -> Scope:
     IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are judged by that address, so that they are no way
     around the rule.
     """
+    ip = _judged(host)
+    if ip is None:
+        return None
+    return _scope_v4(ip) if isinstance(ip, IPv4Address) else _scope_v6(ip)
+
+
+def _judged(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that an IP literal stands for, the carried one of IPv6 forms that carry one; None for a name."""
     try:
         ip = ip_address(host)
     except ValueError:
         return None
-    if isinstance(ip, IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return _scope_v4(ip.ipv4_mapped)
-        if ip in _NAT64:
-            return _scope_v4(IPv4Address(ip.packed[12:]))
-        if ip in _SIX_TO_FOUR:
-            return _scope_v4(IPv4Address(ip.packed[2:6]))
-        return _scope_v6(ip)
-    return _scope_v4(ip)
+    if isinstance(ip, IPv4Address):
+        return ip
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip in _NAT64:
+        return IPv4Address(ip.packed[12:])
+    if ip in _SIX_TO_FOUR:
+        return IPv4Address(ip.packed[2:6])
+    return ip
 
 
 def _scope_v4(ip: IPv4Address) -> Scope:
@@ -266,7 +297,9 @@ def _scope_v6(ip: IPv6Address) -> Scope:
         return _LINK_LOCAL_V6
     if ip in _UNIQUE_LOCAL_V6:
         return IPv6Network((ip.packed[:6] + bytes(10), 48))
-    return _Anywhere.PUBLIC if ip.is_global and not ip.is_multicast else None
+    # Outside of 2000::/3 is_global also says yes to site-local, IPv4-compatible and unallocated addresses.
+    is_unicast = ip in _GLOBAL_UNICAST_V6 and ip not in _DOCUMENTATION_V6
+    return _Anywhere.PUBLIC if is_unicast and ip.is_global else None
 
 
 def is_public(host: str) -> bool:
@@ -291,24 +324,22 @@ def may_dial(host: str, namer_host: str, *, is_private_allowed: bool) -> bool:
 
 def public_prefix(host: str) -> str | None:
     """The /24 or IPv6 /48 of a public unicast address, for quorum and diversity rules; None for any other."""
-    if not is_public(host):
-        return None
-    ip = ip_address(host)
-    if isinstance(ip, IPv6Address):
-        if ip.ipv4_mapped is None:
-            return str(IPv6Network((ip.packed[:6] + bytes(10), 48)))
-        ip = ip.ipv4_mapped
-    return str(IPv4Network((ip.packed[:3] + bytes(1), 24)))
+    return _prefix(host, 48)
 
 
 def limit_prefix(host: str) -> str | None:
     """The /24 or IPv6 /56 of a public unicast address, by which handshakes are limited; None for any other."""
-    if not is_public(host):
+    return _prefix(host, 56)
+
+
+def _prefix(host: str, bits_v6: int) -> str | None:
+    """Of a carried IPv4 address its /24: behind NAT64 all of them would share one prefix."""
+    ip = _judged(host) if is_public(host) else None
+    if ip is None:
         return None
-    ip = ip_address(host)
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None:
-        return str(IPv6Network((ip.packed[:7] + bytes(9), 56)))
-    return public_prefix(host)
+    if isinstance(ip, IPv6Address):
+        return str(IPv6Network((ip.packed, bits_v6), strict=False))
+    return str(IPv4Network((ip.packed, 24), strict=False))
 
 
 @dataclass(frozen=True, slots=True)

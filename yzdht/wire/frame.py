@@ -67,7 +67,9 @@ _NAMED = (
 
 _MORE = 0x80
 _FIRST_MESSAGE_TYPE = 0x10
-_NEVER_CUT = frozenset({RecordType.RELAY_DATA, RecordType.CREDIT})
+NEVER_CUT = frozenset({RecordType.RELAY_DATA, RecordType.CREDIT})
+"""Message types that are one record each."""
+
 _DATA_LENGTHS = {
     RecordType.CLOSE: (0, 0),
     RecordType.ALERT: (2, 2),
@@ -94,7 +96,7 @@ def _rule(byte: int) -> _Rule | None:
         record_type = RecordType(byte & ~_MORE)
     except ValueError:
         return None
-    if more and (record_type < _FIRST_MESSAGE_TYPE or record_type in _NEVER_CUT):
+    if more and (record_type < _FIRST_MESSAGE_TYPE or record_type in NEVER_CUT):
         return None
     bound = RELAY_DATA_BYTES_MAX if record_type is RecordType.RELAY_DATA else RECORD_DATA_BYTES_MAX
     least, most = _DATA_LENGTHS.get(record_type, (0, bound))

@@ -17,6 +17,7 @@ from yzdht.errors import WireError
 from yzdht.ids import PublicKey, RecordHash, Target
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
+    BODY_DEPTH_MAX,
     BUCKET_SIZE,
     CONTACT_URLS_MAX,
     CONTACTS_PER_ANSWER_MAX,
@@ -407,22 +408,29 @@ def decode_body(data: bytes, body_type: type[_B]) -> _B:
 def _check_shortest_form(data: bytes) -> None:
     try:
         tree = msgspec.msgpack.decode(data)
+        _refuse_foreign(tree)
         is_shortest = _encoder.encode(tree) == data
-        _refuse_foreign_types(tree)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError, TypeError):
         raise WireError("the body is not valid MessagePack") from None
     if not is_shortest:
         raise WireError("the body is not in shortest form")
 
 
-def _refuse_foreign_types(tree: object) -> None:
-    pending = [tree]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(item)
-        elif not (item is None or isinstance(item, bool | int | bytes | str)):
-            raise WireError("the body holds a map, a float or an ext type")
+def _refuse_foreign(tree: list[object]) -> None:
+    """Walk the arrays layer by layer: recursion would accept another depth on every call stack."""
+    arrays = [tree]
+    for _ in range(BODY_DEPTH_MAX):
+        inner: list[list[object]] = []
+        for array in arrays:
+            for item in array:
+                if isinstance(item, list):
+                    inner.append(item)
+                elif not (item is None or isinstance(item, bool | int | bytes | str)):
+                    raise WireError("the body holds a map, a float or an ext type")
+        if not inner:
+            return
+        arrays = inner
+    raise WireError("the body is nested too deeply")
 
 
 _HEADER_BYTES = 5

@@ -1,0 +1,83 @@
+"""The calls that a node and a client offer alike."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from yzdht.crypto.sealing import Public, Self
+from yzdht.errors import NotFound
+from yzdht.records import DEFAULT_TTL_S, Receipt, Records, Value
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import PublicKey
+
+
+class _Missing(Enum):
+    RAISE = auto()
+
+
+_T = TypeVar("_T")
+
+
+class DhtCalls:
+    """store, get and delete of one identity; `Node` and `Client` inherit them."""
+
+    def _records(self) -> Records:
+        """The identity's reads and writes.
+
+        Raises:
+            UsageError: Not connected, or without an identity.
+
+        """
+        raise AssertionError("Node and Client say whose records these are")
+
+    async def store(
+        self,
+        name: str,
+        value: bytes,
+        *,
+        readers: Public | Self | None = None,
+        ttl: float = DEFAULT_TTL_S,
+        if_seq: int | None = None,
+    ) -> Receipt:
+        """Store a value under a name; see `Records.store` for ranges and errors.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            value: At most 61,436 bytes.
+            readers: Who can read it; `Self()` when None.
+            ttl: Seconds it lives, 1 to 30 days.
+            if_seq: Store only if this seq is stored now, 0 for nothing.
+
+        """
+        return await self._records().store(name, value, readers or Self(), ttl, if_seq)
+
+    @overload
+    async def get(self, name: str, *, publisher: PublicKey | None = None) -> Value: ...
+
+    @overload
+    async def get(self, name: str, *, publisher: PublicKey | None = None, default: _T) -> Value | _T: ...
+
+    async def get(
+        self, name: str, *, publisher: PublicKey | None = None, default: object = _Missing.RAISE
+    ) -> object:
+        """Read the newest value under a name; see `Records.get` for errors.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            publisher: Whose public value; None for one's own.
+            default: Returned instead of raising NotFound.
+
+        """
+        try:
+            return await self._records().get(name, publisher)
+        except NotFound:
+            if default is _Missing.RAISE:
+                raise
+            return default
+
+    async def delete(self, name: str) -> list[Receipt]:
+        """Delete what is stored under a name, private and public; see `Records.delete` for errors."""
+        return await self._records().delete(name)

@@ -1,0 +1,359 @@
+"""A client: stores and reads through nodes that it does not trust.
+
+It takes part in no routing. It asks two nodes where two can be reached and takes the newest of what verifies; a write
+goes through one, and through the next with identical bytes if that one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from yzdht.api import DhtCalls
+from yzdht.crypto.handshake import Credentials
+from yzdht.crypto.naming import network_id
+from yzdht.errors import DialFailed, NoNode, UsageError
+from yzdht.limits import ANSWER_BODIES_BYTES_MAX, DELEGATED_TIMEOUT_S
+from yzdht.records import Reading, Records, Writing
+from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.sessions import Sessions, SystemClock
+from yzdht.sessions.hub import World
+from yzdht.store.entropy import SystemRng
+from yzdht.store.home import Home
+from yzdht.telemetry import Counters
+from yzdht.transport.websocket import WebSocketTransport
+from yzdht.wire.address import Contact, parse_url
+from yzdht.wire.frame import Caps
+from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Status, WhoAmI
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from yzdht.ids import NetworkId, NodeId, Target
+    from yzdht.ports import Now
+    from yzdht.rpc.engine import Down, Peer, Up
+    from yzdht.sessions.connection import Connection
+    from yzdht.store.keyfile import Identity
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body
+
+
+log = logging.getLogger(__name__)
+
+_ASKED_AT_ONCE = 2
+
+
+class Pinged(NamedTuple):
+    """What came of one ping.
+
+    Attributes:
+        url: Who was asked.
+        node_id: Who answered; None for nobody.
+        took_s: Seconds of one round trip; None without an answer.
+        seen_at: The IP address that the node sees; None without an answer.
+        error: Why there was no answer; empty if there was one.
+
+    """
+
+    url: str
+    node_id: NodeId | None
+    took_s: float | None
+    seen_at: str | None
+    error: str
+
+
+class _Nodes:
+    """The nodes of a client: sessions, fail-over, and the way to the replicas (`records.Access`)."""
+
+    def __init__(self, urls: tuple[str, ...], home: Home, network: NetworkId, psk: bytes | None) -> None:
+        self._urls = urls
+        self._clock = SystemClock()
+        self.counters = Counters()
+        caps = Caps.ALWAYS | Caps.CLIENT
+        credentials = Credentials(home.identity.signer, network, caps, psk)
+        world = World(
+            credentials, [WebSocketTransport()], self._clock, self.counters, is_private_allowed=True
+        )
+        self._sessions = Sessions(world, self)
+        self._contacts: dict[str, Contact] = {}
+        self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
+        self._last_call = 0
+        self._failures: dict[str, str] = {}
+
+    # SessionsSink
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """Sessions come and go; calls dial when they need one."""
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """A client serves nobody."""
+        status = Status.OK if method is Method.PING else Status.REFUSED
+        connection.reply(number, status, Empty())
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        future = self._pending.pop(call, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """Nothing is pushed to a client yet."""
+        self.counters.add("pushes_dropped")
+
+    # Nodes
+
+    async def connect(self) -> None:
+        """Reach as many nodes as are asked at once, at least one."""
+        reached = 0
+        for url in self._urls:
+            reached += await self._contact(url) is not None
+            if reached == _ASKED_AT_ONCE:
+                return
+        if not reached:
+            raise self._no_node()
+
+    def _no_node(self) -> NoNode:
+        tried = "; ".join(f"{url}: {why}" for url, why in self._failures.items())
+        return NoNode(f"no node could be reached ({tried})")
+
+    async def _contact(self, url: str) -> Contact | None:
+        """Who answers at a url; None if nobody does."""
+        known = self._contacts.get(url)
+        if known is not None:
+            return known
+        try:
+            connection = await self._sessions.dial(url)
+        except DialFailed as error:
+            self._failures[url] = str(error)
+            return None
+        peer = connection.peer
+        assert peer is not None
+        contact = Contact(peer.node_id, peer.public_key, (url,), peer.caps)
+        self._contacts[url] = contact
+        return contact
+
+    async def call(self, url: str, method: Method, body: Body) -> Answer | Failed:
+        """Ask the node at a url; dials it again if the session was lost."""
+        contact = await self._contact(url)
+        if contact is None:
+            return Failed(FailReason.UNREACHABLE)
+        self._last_call += 1
+        call = self._last_call
+        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
+        self._pending[call] = future
+        self._sessions.call(call, contact, method, body, DELEGATED_TIMEOUT_S)
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            self._pending.pop(call, None)
+            self._sessions.cancel(call)
+            raise
+        if isinstance(outcome, Failed):
+            self._failures[url] = outcome.reason.value
+            if outcome.reason is FailReason.WRONG_ID:
+                del self._contacts[url]  # the node was set up anew
+        return outcome
+
+    async def ping(self) -> list[Pinged]:
+        """Ask every node where it sees this client."""
+        return [await self._ping(url) for url in self._urls]
+
+    async def _ping(self, url: str) -> Pinged:
+        contact = await self._contact(url)  # the dial is not part of the round trip
+        started = self._clock.now().mono
+        outcome = await self.call(url, Method.WHOAMI, Empty())
+        if contact is None or not isinstance(outcome, Answer) or not isinstance(outcome.body, WhoAmI):
+            return Pinged(url, None, None, None, self._failures.get(url, "no answer"))
+        took_s = self._clock.now().mono - started
+        return Pinged(url, contact.node_id, took_s, outcome.body.host, "")
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self._sessions.close()
+
+    # Access
+
+    def now(self) -> Now:
+        """The present."""
+        return self._clock.now()
+
+    def count(self, name: str) -> None:
+        """Count something that a node did wrong."""
+        self.counters.add(name)
+
+    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+        """Ask two nodes for every target; others take the place of those that do not answer."""
+        waiting = list(self._urls)
+        shown: list[list[Reading]] = [[] for _ in targets]
+        answers = 0
+        while waiting and answers < _ASKED_AT_ONCE:
+            batch, waiting = waiting[: _ASKED_AT_ONCE - answers], waiting[_ASKED_AT_ONCE - answers :]
+            for readings in await asyncio.gather(*(self._read_through(url, targets) for url in batch)):
+                if readings is not None:
+                    answers += 1
+                    for slot, reading in zip(shown, readings, strict=True):
+                        slot.append(reading)
+        if not answers:
+            raise self._no_node()
+        return shown
+
+    async def _read_through(self, url: str, targets: Sequence[Target]) -> list[Reading] | None:
+        asks = (self.call(url, Method.GET, Get(t, (), ANSWER_BODIES_BYTES_MAX)) for t in targets)
+        readings = []
+        for outcome in await asyncio.gather(*asks):
+            if not isinstance(outcome, Answer) or not isinstance(outcome.body, Got):
+                return None
+            got = outcome.body
+            records = tuple(r for r in got.records if isinstance(r, bytes))
+            readings.append(Reading(records, got.answered, got.needed))
+        return readings
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        """Store through the first node that takes it on, with identical bytes at every try."""
+        refused: Writing | None = None
+        for url in self._urls:
+            outcome = await self.call(url, Method.PUT, Put(target, record, cas, keep_until))
+            if isinstance(outcome, Failed):
+                continue
+            if isinstance(outcome.body, PutDone):
+                return _writing(outcome.body)
+            detail = outcome.body if isinstance(outcome.body, Refusal) else Refusal()
+            refused = Writing(0, 1, 1, outcome.status, detail.number)
+        if refused is None:
+            raise self._no_node()
+        return refused
+
+
+def _writing(done: PutDone) -> Writing:
+    try:
+        refusal = Status(done.refusal)
+    except ValueError:
+        refusal = Status.BAD_REQUEST
+    number = done.detail[0] if done.detail and isinstance(done.detail[0], int) else 0
+    return Writing(done.accepted, done.asked, done.needed, refusal, number)
+
+
+class Client(DhtCalls):
+    """Stores and reads through nodes.
+
+    Use it as `async with Client.connect(url, …) as dht:`.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        identity: Identity | None = None,
+        home: Path | None = None,
+        passphrase: str | None = None,
+        network: str = "main",
+        network_key: bytes | None = None,
+    ) -> None:
+        if not urls:
+            raise UsageError("a client needs the address of a node", hint="try ws://127.0.0.1:8083")
+        self._urls = tuple(parse_url(url).text for url in urls)
+        self._identity = identity
+        self._home_path = home
+        self._passphrase = passphrase
+        self._network = network_id(network)
+        self._network_key = network_key
+        self._home: Home | None = None
+        self._nodes: _Nodes | None = None
+        self._own_records: Records | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        *urls: str,
+        identity: Identity | None = None,
+        home: Path | None = None,
+        passphrase: str | None = None,
+        network: str = "main",
+        network_key: bytes | None = None,
+    ) -> Client:
+        """A client of the nodes at these addresses; several fail over.
+
+        Args:
+            urls: `ws://` or `wss://` addresses.
+            identity: Who reads and writes; the home's when None, a new one in memory without a home.
+            home: Folder of the identity and of what it has seen; None remembers nothing after the end.
+            passphrase: Opens the home's identity.
+            network: Name of the network.
+            network_key: 32 bytes, for a private network.
+
+        Raises:
+            UsageError: An argument does not parse.
+
+        """
+        return cls(
+            urls,
+            identity=identity,
+            home=home,
+            passphrase=passphrase,
+            network=network,
+            network_key=network_key,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            NoNode: No node could be reached.
+            StoreError: The home cannot be opened.
+
+        """
+        home = Home.open(self._home_path, identity=self._identity, passphrase=self._passphrase)
+        nodes = _Nodes(self._urls, home, self._network, self._network_key)
+        try:
+            await nodes.connect()
+        except BaseException:
+            await nodes.close()
+            home.close()
+            raise
+        self._home, self._nodes = home, nodes
+        self._own_records = Records(home.identity, self._network, nodes, home.marks, SystemRng())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._nodes is not None:
+            await self._nodes.close()
+        if self._home is not None:
+            self._home.close()
+        self._home = self._nodes = self._own_records = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who reads and writes."""
+        assert self._home is not None, "connect first: async with Client.connect(…) as dht"
+        return self._home.identity
+
+    @property
+    def counters(self) -> Counters:
+        """What this client counted: rejected records, failed dials."""
+        assert self._nodes is not None, "connect first: async with Client.connect(…) as dht"
+        return self._nodes.counters
+
+    @property
+    def records(self) -> Records:
+        """Reads and writes by slot, and identity records."""
+        return self._records()
+
+    def _records(self) -> Records:
+        if self._own_records is None:
+            raise UsageError("the client is not connected", hint="use: async with Client.connect(url) as dht")
+        return self._own_records
+
+    async def ping(self) -> list[Pinged]:
+        """Ask every node where it sees this client."""
+        if self._nodes is None:
+            raise UsageError("the client is not connected", hint="use: async with Client.connect(url) as dht")
+        return await self._nodes.ping()

@@ -1,0 +1,123 @@
+"""What a node and a client can be told, checked once, before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - field types of a public dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.crypto.naming import network_id
+from yzdht.errors import ConfigError, UsageError, WireError
+from yzdht.limits import ADDRESSES_MAX
+from yzdht.wire.address import parse_url
+from yzdht.wire.text import decode_node_id
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NetworkId, NodeId
+
+
+DEFAULT_PORT = 8083
+DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+_PORT_MAX = 65_535
+_PSK_DIGITS = 64
+
+
+class Bootstrap(NamedTuple):
+    """One address to join through.
+
+    Attributes:
+        url: Where.
+        node_id: Who must answer there; None takes any.
+
+    """
+
+    url: str
+    node_id: NodeId | None
+
+
+def parse_bootstrap(text: str) -> Bootstrap:
+    """Parse `URL[#NODE_ID]`.
+
+    Raises:
+        ConfigError: The url or the node id does not parse.
+
+    """
+    url, mark, tail = text.partition("#")
+    try:
+        parsed = parse_url(url)
+        node_id = decode_node_id(tail) if mark else None
+    except UsageError as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+    except WireError as error:
+        raise ConfigError(str(error), hint="write it as ws://host:port#<node id>") from None
+    return Bootstrap(parsed.text, node_id)
+
+
+def parse_network_key(text: str) -> bytes:
+    """The 32 bytes of a network key file: 64 hexadecimal digits and an optional newline.
+
+    Raises:
+        ConfigError: The text is anything else.
+
+    """
+    digits = text.removesuffix("\n")
+    is_hex = len(digits) == _PSK_DIGITS and all(c in "0123456789abcdefABCDEF" for c in digits)
+    if not is_hex:
+        raise ConfigError(
+            "a network key file holds 64 hexadecimal digits",
+            hint="make one with: openssl rand -hex 32 > FILE; chmod 600 FILE",
+        )
+    return bytes.fromhex(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """How a node runs.
+
+    Attributes:
+        port: 0 to 65535; 0 picks a free one.
+        host: Address to listen on.
+        bootstrap: Addresses to join through, `URL[#NODE_ID]`.
+        data: Folder of the node's key, records and state; None keeps everything in memory.
+        network: Name of the network.
+        network_key: 32 bytes that every node and client of a private network holds; None for an open one.
+        is_private_allowed: Advertise loopback and dial private addresses that others name.
+        public_addresses: Advertised instead of the interfaces' addresses.
+        passphrase: Opens the node's key.
+
+    """
+
+    port: int = DEFAULT_PORT
+    host: str = DEFAULT_HOST
+    bootstrap: tuple[str, ...] = ()
+    data: Path | None = None
+    network: str = "main"
+    network_key: bytes | None = None
+    is_private_allowed: bool = False
+    public_addresses: tuple[str, ...] = ()
+    passphrase: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= _PORT_MAX:
+            raise ConfigError(f"the port {self.port} is not between 0 and 65535", hint="try --port 8083")
+        if len(self.public_addresses) > ADDRESSES_MAX:
+            raise ConfigError(f"a node advertises at most {ADDRESSES_MAX} addresses")
+        if self.network_key is not None and len(self.network_key) != _PSK_DIGITS // 2:
+            raise ConfigError("a network key has 32 bytes")
+        try:
+            network_id(self.network)
+            for url in self.public_addresses:
+                parse_url(url)
+        except UsageError as error:
+            raise ConfigError(str(error), hint=error.hint) from None
+        self.bootstraps()
+
+    @property
+    def network_id(self) -> NetworkId:
+        """NET of the network."""
+        return network_id(self.network)
+
+    def bootstraps(self) -> list[Bootstrap]:
+        """The parsed bootstrap addresses."""
+        return [parse_bootstrap(text) for text in self.bootstrap]

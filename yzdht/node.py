@@ -1,0 +1,589 @@
+"""A node: the one loop that owns its engines, sessions, store and tasks.
+
+Moves bytes and instants between them and decides nothing of its own: records are judged in kad and store, sessions in
+rpc. `Node()` opens no HTTP and takes no signals; many can live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from yzdht.addresses import advertised
+from yzdht.api import DhtCalls
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, Bootstrap, NodeConfig
+from yzdht.crypto.handshake import Credentials
+from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
+from yzdht.crypto.signing import RecordChecks
+from yzdht.errors import DialFailed, StoreError, UsageError
+from yzdht.ids import Target, shorten
+from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, Own, PutNotice
+from yzdht.kad.write import Draft
+from yzdht.limits import (
+    BOOTSTRAP_PAUSE_S_MAX,
+    BOOTSTRAP_PAUSE_S_MIN,
+    DIAL_TIMEOUT_S,
+    HANDSHAKE_TIMEOUT_S,
+    JOIN_WAIT_S_MAX,
+    NODE_IDENTITY_LIFE_S,
+    NODE_IDENTITY_RENEW_S,
+    STATE_SAVE_EVERY_S,
+)
+from yzdht.records import Reading, Records, Writing
+from yzdht.rpc.engine import Call, Cancel, Drop, Find, Persist, Push, Reply
+from yzdht.sessions import Sessions, SystemClock
+from yzdht.sessions.hub import World
+from yzdht.state import decode_state, encode_state
+from yzdht.store.entropy import SystemRng
+from yzdht.store.folder import DataFolder
+from yzdht.store.home import Home
+from yzdht.store.keyfile import Identity
+from yzdht.store.memory import MemoryStore
+from yzdht.store.sqlite import SqliteStore
+from yzdht.telemetry import Counters
+from yzdht.transport.websocket import WebSocketTransport
+from yzdht.wire.address import (
+    Address,
+    Contact,
+    IdentityPayload,
+    KemEntry,
+    NodeType,
+    encode_identity_payload,
+    json_view,
+)
+from yzdht.wire.frame import Caps
+from yzdht.wire.record import IDENTITY_TAG, Record, decode_record
+from yzdht.wire.rpc import Method, Status, WhoAmI
+from yzdht.wire.slot import Kind, Write
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from yzdht.ids import NodeId
+    from yzdht.kad.read import ReadResult
+    from yzdht.kad.write import WriteResult
+    from yzdht.ports import Listener, Now
+    from yzdht.rpc.engine import Answer, Down, Failed, Outgoing, Peer, Up
+    from yzdht.sessions.connection import Connection
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body
+    from yzdht.wire.slot import Verdict
+
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
+_SUITE = 1
+_MS = 1_000
+
+
+class Node(DhtCalls):
+    """A node of the network, and the calls of the person who runs it.
+
+    Use it as `async with Node(…) as node:`; it has then tried its bootstrap addresses and knows whom they know.
+    """
+
+    def __init__(  # noqa: PLR0913 - the flags of yz-node, by keyword
+        self,
+        port: int = DEFAULT_PORT,
+        *,
+        host: str = DEFAULT_HOST,
+        bootstrap: Sequence[str] = (),
+        data: Path | None = None,
+        network: str = "main",
+        network_key: bytes | None = None,
+        allow_private: bool = False,
+        public_addresses: Sequence[str] = (),
+        identity: Identity | None = None,
+        home: Path | None = None,
+        passphrase: str | None = None,
+        on_event: Callable[[dict[str, object]], None] | None = None,
+    ) -> None:
+        """Describe a node; nothing starts before `async with`.
+
+        Args:
+            port: 0 picks a free one.
+            host: Address to listen on.
+            bootstrap: Addresses to join through, `URL[#NODE_ID]`.
+            data: Folder of its key and records; None keeps everything in memory.
+            network: Name of the network.
+            network_key: 32 bytes, for a private network.
+            allow_private: Advertise loopback, dial private addresses that others name.
+            public_addresses: Advertised instead of the interfaces' addresses.
+            identity: The person whose store, get and delete these are; not the node's own identity.
+            home: Folder of that person's identity and high-water marks.
+            passphrase: Opens the node's key.
+            on_event: Hears `joined` and `bootstrap` events.
+
+        Raises:
+            ConfigError: An argument is out of range.
+
+        """
+        self.config = NodeConfig(
+            port=port,
+            host=host,
+            bootstrap=tuple(bootstrap),
+            data=data,
+            network=network,
+            network_key=network_key,
+            is_private_allowed=allow_private,
+            public_addresses=tuple(public_addresses),
+            passphrase=passphrase,
+        )
+        self.counters = Counters()
+        self.bootstrap_tried = 0
+        self.bootstrap_joined = 0
+        self._person = identity
+        self._home_path = home
+        self._home: Home | None = None
+        self._own_records: Records | None = None
+        self._on_event = on_event or (lambda _event: None)
+        self._clock = SystemClock()
+        self._rng = SystemRng()
+        self._folder: DataFolder | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gets: dict[int, asyncio.Future[ReadResult]] = {}
+        self._puts: dict[int, asyncio.Future[WriteResult]] = {}
+        self._finds: dict[int, asyncio.Future[list[Contact]]] = {}
+        self._requests: dict[int, tuple[Connection, int]] = {}
+        self._last_request = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._is_pumping = False
+        self._joined = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._record: Record | None = None
+        self._payload: IdentityPayload | None = None
+        self._network = self.config.network_id
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Start.
+
+        Raises:
+            ListenFailed: The port is taken.
+            DataLocked: Another node holds the data folder.
+            StoreError: The data folder cannot be used.
+            WrongPassphrase: The node's key does not open.
+
+        """
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the data folder, listen, and try the bootstrap addresses; raises as `async with`."""
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(self.stop)
+            self._open_data()
+            await self._listen()
+            self._publish_to_self()
+            self._recall_peers()
+            self._spawn(self._maintain())
+            await self._bootstrap()
+            undo.pop_all()
+
+    async def stop(self) -> None:
+        """Say goodbye, commit what is queued, close everything; safe to call twice."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if hasattr(self, "engine"):
+            self.engine.stop(self._clock.now())
+            self._pump()
+            self._save_state()
+        if hasattr(self, "sessions"):
+            await self.sessions.close()
+        if hasattr(self, "store_of_records"):
+            await self.store_of_records.close()
+        if self._home is not None:
+            self._home.close()
+            self._home = None
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _open_data(self) -> None:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        self.store_of_records: SqliteStore | MemoryStore
+        if config.data is None:
+            self.identity = Identity.generate()
+            self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon)
+        else:
+            self._folder = DataFolder.open(config.data)
+            self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
+            self.store_of_records = SqliteStore.open(
+                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe
+            )
+        own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
+        self.engine = KadEngine(
+            Own(own, config.is_private_allowed),
+            self.store_of_records,
+            RecordChecks(self._network),
+            self._rng,
+        )
+
+    async def _listen(self) -> None:
+        credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
+        transport = WebSocketTransport(on_refused=self._on_link_refused)
+        world = World(credentials, [transport], self._clock, self.counters, self.config.is_private_allowed)
+        self.sessions = Sessions(world, self, self._guard)
+        self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
+        self._sign_identity()
+
+    def _on_link_refused(self, _remote: object, reason: str) -> None:
+        self.counters.add("links_refused", reason)
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's id."""
+        return self.identity.node_id
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.listener.endpoints[0].port
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """What it advertises."""
+        return self._payload.addresses if self._payload is not None else ()
+
+    @property
+    def is_joined(self) -> bool:
+        """True once lookups named nobody new."""
+        return self.engine.is_joined
+
+    def json_view(self) -> dict[str, object]:
+        """The node as PROTOCOL.md section 6 shows it."""
+        assert self._payload is not None
+        assert self._record is not None
+        return json_view(self.node_id, self._payload, self._record.seq, self._record.expires)
+
+    # The identity record
+
+    def _sign_identity(self) -> None:
+        now = self._clock.now()
+        addresses = advertised(
+            self.config.host,
+            self.port,
+            self.config.public_addresses,
+            is_private_allowed=self.config.is_private_allowed,
+        )
+        identity = self.identity
+        kem = tuple(KemEntry(_SUITE, k.key.public_key, k.not_after) for k in identity.kem[:2])
+        self._payload = IdentityPayload(NodeType.COMMUNITY.value, addresses, int(_CAPS), kem)
+        created = int(now.wall)
+        draft = RecordDraft(
+            Kind.IDENTITY, created, created + NODE_IDENTITY_LIFE_S, int(now.wall * _MS), IDENTITY_TAG
+        )
+        author = Author(identity.signer, identity.self_key, self._network)
+        raw = seal_record(draft, encode_identity_payload(self._payload), Public(), author, b"")
+        self._record = decode_record(raw)
+
+    def _publish_to_self(self) -> None:
+        """Peers ask a node for its own identity record: it must be here before anybody does."""
+        record = self._record
+        assert record is not None
+        write = Write(
+            target=Target(self.node_id),
+            publisher=record.publisher,
+            kind=record.kind,
+            seq=record.seq,
+            hash=record.hash,
+            created=record.created,
+            expires=record.expires,
+            body=record.raw,
+            cas=None,
+            keep_until=0,
+            stored_by=b"",
+            is_pinned=True,
+            wall_now=self._clock.now().wall,
+        )
+        self.store_of_records.submit(
+            0, write
+        )  # nobody waits for the verdict: the record is made anew at each start
+
+    async def _publish_identity(self) -> None:
+        assert self._record is not None
+        await self._put(Draft(Target(self.node_id), self._record.raw))
+
+    # Joining
+
+    def _recall_peers(self) -> None:
+        state = self._folder.read_state() if self._folder is not None else None
+        now = self._clock.now()
+        saved = decode_state(state) if state is not None else []
+        for peer in saved:
+            self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now)
+        if saved or self.config.bootstrap:
+            self.engine.expect_peers(now)
+        self._pump()
+
+    async def _bootstrap(self) -> None:
+        """Dial every bootstrap address once; if none answered, go on trying in the background."""
+        bootstraps = self.config.bootstraps()
+        self.bootstrap_tried = len(bootstraps)
+        if bootstraps:
+            results = await asyncio.gather(*(self._dial_bootstrap(b) for b in bootstraps))
+            self.bootstrap_joined = sum(results)
+            if self.bootstrap_joined:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._joined.wait(), JOIN_WAIT_S_MAX)
+            else:
+                self._spawn(self._keep_trying(bootstraps))
+        if not self.bootstrap_joined and not len(self.sessions):
+            self.engine.stop_waiting(self._clock.now())
+            self._pump()
+
+    async def _dial_bootstrap(self, bootstrap: Bootstrap) -> bool:
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S + HANDSHAKE_TIMEOUT_S):
+                await self.sessions.dial(bootstrap.url, bootstrap.node_id)
+        except (DialFailed, TimeoutError) as error:
+            log.warning("bootstrap failed url=%s reason=%s", bootstrap.url, str(error) or "timed out")
+            return False
+        return True
+
+    async def _keep_trying(self, bootstraps: list[Bootstrap]) -> None:
+        pause_s = BOOTSTRAP_PAUSE_S_MIN
+        while True:
+            self._on_event(
+                {"event": "bootstrap", "tried": len(bootstraps), "joined": 0, "retryInS": round(pause_s, 1)}
+            )
+            await asyncio.sleep(pause_s * self._rng.uniform(0.75, 1.25))
+            joined = sum(await asyncio.gather(*(self._dial_bootstrap(b) for b in bootstraps)))
+            if joined or self.engine.is_joined:
+                self.bootstrap_joined = joined
+                self._on_event({"event": "bootstrap", "tried": len(bootstraps), "joined": joined})
+                return
+            pause_s = min(2 * pause_s, BOOTSTRAP_PAUSE_S_MAX)
+
+    async def _maintain(self) -> None:
+        """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
+        published_at: float | None = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), STATE_SAVE_EVERY_S)
+            now = self._clock.now()
+            if published_at is not None and now.mono - published_at >= NODE_IDENTITY_RENEW_S:
+                self._sign_identity()
+                self._publish_to_self()
+                published_at = None
+            if published_at is None and self._joined.is_set():
+                published_at = now.mono
+                await self._publish_identity()
+            self.store_of_records.sweep(now.wall)
+            self._save_state()
+            await asyncio.sleep(STATE_SAVE_EVERY_S)
+
+    def _save_state(self) -> None:
+        if self._folder is None:
+            return
+        try:
+            self._folder.write_state(encode_state(self.engine.known()))
+        except StoreError as error:
+            log.warning("state not saved reason=%s", error)  # only a convenience of the next start
+
+    # SessionsSink
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """A peer came or went."""
+        self.engine.on_link(peer, change, self._clock.now())
+        self._pump()
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """A peer asks."""
+        peer = connection.peer
+        assert peer is not None
+        if method is Method.WHOAMI:
+            connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
+            return
+        self._last_request += 1
+        self._requests[self._last_request] = (connection, number)
+        self.engine.on_request(self._last_request, peer, method, body, self._clock.now())
+        self._pump()
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        self.engine.on_answer(call, outcome, self._clock.now())
+        self._pump()
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """No engine takes pushes yet: dropped and counted (PROTOCOL.md section 4)."""
+        self.counters.add("pushes_dropped", record_type.name.lower())
+
+    def _on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
+        now = self._clock.now()
+        for op, verdict in answers:
+            if op:
+                self.engine.on_stored(op, verdict, now)
+        self._pump()
+
+    # The pump
+
+    def _pump(self) -> None:
+        """Carry out what the engine wants until it wants nothing; re-arm its timer."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while outgoing := self.engine.take_outgoing():
+                for item in outgoing:
+                    self._carry_out(item)
+            for notice in self.engine.take_notices():
+                self._notice(notice)
+        finally:
+            self._is_pumping = False
+        self._arm()
+
+    def _carry_out(self, item: Outgoing) -> None:
+        match item:
+            case Call():
+                self.sessions.call(item.call, item.contact, item.method, item.body, item.deadline_s)
+            case Reply():
+                connection, number = self._requests.pop(item.request)
+                connection.reply(number, item.status, item.body)
+            case Persist():
+                self.store_of_records.submit(item.op, item.write)
+            case Cancel():
+                self.sessions.cancel(item.call)
+            case Push() | Find() | Drop():
+                raise AssertionError("the kad engine pushes, finds and drops nothing")
+
+    def _notice(self, notice: GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice) -> None:
+        match notice:
+            case GotNotice():
+                _resolve(self._gets.pop(notice.op, None), notice.result)
+            case PutNotice():
+                _resolve(self._puts.pop(notice.op, None), notice.result)
+            case FoundNotice():
+                _resolve(self._finds.pop(notice.op, None), notice.contacts)
+            case CountedNotice():
+                self.counters.add(notice.name, notice.label)
+            case JoinedNotice():
+                log.info("joined node=%s known=%d", shorten(self.node_id), notice.known)
+                self._joined.set()
+                self._on_event({"event": "joined", "known": notice.known})
+
+    def _arm(self) -> None:
+        at = self.engine.next_timer()
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        delay_s = max(0.0, at - self._clock.now().mono)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.engine.handle_timer(self._clock.now())
+        self._pump()
+
+    # Tasks
+
+    def _spawn(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._guard)
+
+    def _guard(self, task: asyncio.Task[None]) -> None:
+        """No task dies in silence: what it raised is logged, counted and kept for whoever waits for the end."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self.counters.add("task_failures")
+            self._failure = self._failure or error
+            log.error("task failed name=%s", task.get_name(), exc_info=error)
+
+    # Calls of the person
+
+    def _records(self) -> Records:
+        if self._own_records is None:
+            if self._person is None and self._home_path is None and self.config.data is not None:
+                raise UsageError(
+                    "this node has no person to store for",
+                    hint="give Node(identity=Identity.load_or_create(path)) or Node(home=FOLDER)",
+                )
+            self._home = Home.open(self._home_path, identity=self._person)
+            self._own_records = Records(
+                self._home.identity, self._network, _OwnAccess(self), self._home.marks, self._rng
+            )
+        return self._own_records
+
+    @property
+    def records(self) -> Records:
+        """Reads and writes by slot, and identity records."""
+        return self._records()
+
+    async def find(self, target: Target, count: int = 20) -> list[Contact]:
+        """The nodes nearest to a target, nearest first; this node is not among them."""
+        future: asyncio.Future[list[Contact]] = asyncio.get_running_loop().create_future()
+        self._finds[self.engine.find(target, count, self._clock.now())] = future
+        self._pump()
+        return await future
+
+    async def _get(self, target: Target) -> ReadResult:
+        future: asyncio.Future[ReadResult] = asyncio.get_running_loop().create_future()
+        self._gets[self.engine.get(target, self._clock.now())] = future
+        self._pump()
+        return await future
+
+    async def _put(self, draft: Draft) -> WriteResult:
+        future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
+        self._puts[self.engine.put(draft, self._clock.now())] = future
+        self._pump()
+        return await future
+
+
+class _OwnAccess:
+    """The way to the replicas for the node's own user: its own quorum reads and writes (`records.Access`)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+        """Read every target."""
+        results = await asyncio.gather(*(self._node._get(t) for t in targets))
+        return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        """Store one record."""
+        done = await self._node._put(Draft(target, record, cas, keep_until))
+        return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
+
+    def now(self) -> Now:
+        """The present."""
+        return self._node._clock.now()
+
+    def count(self, name: str) -> None:
+        """Count something that a node did wrong."""
+        self._node.counters.add(name)
+
+
+def _resolve(future: asyncio.Future[_T] | None, result: _T) -> None:
+    if future is not None and not future.done():
+        future.set_result(result)

@@ -1,0 +1,559 @@
+"""Sealed reads and writes under names: what a node and a client offer alike.
+
+PROTOCOL.md sections 7 and 8. Turns names into blinded tags, values into signed records, answers into values. Trusts no
+node: every record is verified, its publisher compared, and nothing older than this home has seen is returned. Reaches
+the network through `Access`, the disk through `Marks`; reads no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.crypto.naming import (
+    mutable_target,
+    normalise_name,
+    own_tag,
+    public_tag,
+)
+from yzdht.crypto.sealing import (
+    Author,
+    OpeningKeys,
+    Public,
+    RecordDraft,
+    Self,
+    open_record,
+    seal_record,
+    tombstone,
+)
+from yzdht.crypto.signing import RecordChecks
+from yzdht.errors import (
+    CasMismatch,
+    Conflict,
+    CryptoError,
+    NotFound,
+    ReadQuorumFailed,
+    StaleRecord,
+    UsageError,
+    WireError,
+    WriteQuorumFailed,
+    WrongTarget,
+)
+from yzdht.limits import (
+    CLOCK_SKEW_S,
+    PERSON_IDENTITY_LIFE_S,
+    PERSON_IDENTITY_RENEW_S,
+    PUT_RETRIES_MAX,
+    RECORD_LIFE_S_MAX,
+    SEQ_MAX,
+)
+from yzdht.ports import Mark
+from yzdht.wire.address import IdentityPayload, KemEntry, NodeType, encode_identity_payload
+from yzdht.wire.frame import Caps
+from yzdht.wire.record import IDENTITY_TAG, Record, decode_record, order_key
+from yzdht.wire.rpc import Status
+from yzdht.wire.slot import Kind
+from yzdht.wire.text import encode_slot_link
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from yzdht.crypto.identity import IdentityKeys
+    from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, Target
+    from yzdht.ports import Marks, Now, Rng
+
+
+DEFAULT_TTL_S = RECORD_LIFE_S_MAX
+_SUITE = 1
+_MS = 1_000
+_OUTRUN = (Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one node, or this node's own quorum read, showed under one target; nothing is verified yet.
+
+    Attributes:
+        records: Whole records.
+        answered: Replicas that answered it.
+        needed: Replicas that had to.
+
+    """
+
+    records: tuple[bytes, ...]
+    answered: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a delegated or own quorum write came to.
+
+    Attributes:
+        accepted: Replicas that hold the record durably.
+        asked: Replicas that should.
+        needed: Replicas that had to.
+        refusal: The commonest refusal; OK if there was none.
+        number: Its first field: stored seq, or the holder's unix seconds.
+
+    """
+
+    accepted: int
+    asked: int
+    needed: int
+    refusal: Status
+    number: int
+
+
+class Access(Protocol):
+    """The way to the replicas."""
+
+    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+        """Read every target; for each, what each node asked came back with (two if two can be asked).
+
+        Raises:
+            NoNode: No node could be reached.
+
+        """
+        ...
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        """Store one record.
+
+        Raises:
+            NoNode: No node could be reached.
+
+        """
+        ...
+
+    def now(self) -> Now:
+        """The present."""
+        ...
+
+    def count(self, name: str) -> None:
+        """Count something that a node did wrong."""
+        ...
+
+
+class Origin(StrEnum):
+    """How much a value's reader may trust it."""
+
+    SEALED = "sealed"
+    SIGNED = "signed"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value that was read.
+
+    Attributes:
+        data: The bytes as they were stored.
+        origin: Sealed for its readers, or public and signed.
+        publisher: Who signed it.
+        seq: Its sequence number.
+        created: Unix seconds.
+        expires: Unix seconds.
+        is_conflict: True when another body with the same seq was shown too, or seen before.
+
+    """
+
+    data: bytes
+    origin: Origin
+    publisher: PublicKey
+    seq: int
+    created: int
+    expires: int
+    is_conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A write that a quorum holds durably.
+
+    Attributes:
+        publisher: Who signed it.
+        seq: Its sequence number.
+        expires: Unix seconds.
+        link: `yz:` link that names the slot to others.
+        accepted: Replicas that had stored it when the write returned.
+        asked: Replicas that were asked.
+        needed: Replicas that had to.
+
+    """
+
+    publisher: PublicKey
+    seq: int
+    expires: int
+    link: str
+    accepted: int
+    asked: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One (publisher, tag) pair."""
+
+    publisher: PublicKey
+    tag: Tag
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The newest valid record of a slot that the nodes showed."""
+
+    record: Record
+    is_conflict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """One write as its caller wants it."""
+
+    slot: _Slot
+    value: bytes | None
+    readers: Public | Self
+    life_s: int
+    if_seq: int | None
+
+
+class Records:
+    """Reads and writes of one identity in one network.
+
+    Args:
+        identity: Signs and seals.
+        network: NET.
+        access: The way to the replicas.
+        marks: What this home has seen.
+        rng: For salts.
+
+    """
+
+    def __init__(
+        self, identity: IdentityKeys, network: NetworkId, access: Access, marks: Marks, rng: Rng
+    ) -> None:
+        self.identity = identity
+        self._network = network
+        self._access = access
+        self._marks = marks
+        self._rng = rng
+        self._checks = RecordChecks(network)
+        self._author = Author(identity.signer, identity.self_key, network)
+        kem = tuple(k.key for k in identity.kem)
+        self._keys = OpeningKeys(identity.self_key, kem, identity.public_key)
+
+    # Reading
+
+    async def get(self, name: str, publisher: PublicKey | None = None) -> Value:
+        """Read the newest value under a name.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            publisher: Whose public value; None for one's own, private before public.
+
+        Raises:
+            NotFound: Nothing is stored, or it was deleted.
+            StaleRecord: The nodes showed an older record than this home has seen.
+            ReadQuorumFailed: Too few replicas answered.
+            NotAReader: It is sealed for others.
+            CryptoError: Every node asked showed forged or foreign records.
+            NoNode: No node could be reached.
+
+        """
+        if publisher is None:
+            slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
+        else:
+            slots = [self._public_slot(publisher, name)]
+        return await self._get_first(slots, f"nothing is stored under {name!r}")
+
+    async def get_slot(self, publisher: PublicKey, tag: Tag) -> Value:
+        """Read the slot that a `yz:` link names; raises as `get`."""
+        return await self._get_first([self._slot(publisher, tag)], "nothing is stored in this slot")
+
+    async def _get_first(self, slots: list[_Slot], missing: str) -> Value:
+        """The first slot that has a value, asked one after the other.
+
+        A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
+        """
+        for slot in slots:
+            [readings] = await self._access.read([slot.target])
+            seen = self._newest(slot, readings)
+            if seen is not None and not seen.record.is_tombstone:
+                return self._value(seen)
+        raise NotFound(missing)
+
+    def _value(self, seen: _Seen) -> Value:
+        record = seen.record
+        return Value(
+            data=open_record(record, self._keys),
+            origin=Origin.SIGNED if record.readers == 0 else Origin.SEALED,
+            publisher=_publisher(record),
+            seq=record.seq,
+            created=record.created,
+            expires=record.expires,
+            is_conflict=seen.is_conflict,
+        )
+
+    def _newest(self, slot: _Slot, readings: list[Reading]) -> _Seen | None:
+        """The newest valid record of a slot, checked against what this home has seen; None for not found."""
+        records: list[Record] = []
+        fault: WireError | CryptoError | None = None
+        honest: list[Reading] = []
+        for reading in readings:
+            try:
+                records.extend(self._verified(slot, reading))
+                honest.append(reading)
+            except (WireError, CryptoError) as error:
+                self._access.count("rejected_records")
+                fault = error
+        if records:
+            return self._against_mark(slot, records)
+        if any(reading.answered >= reading.needed for reading in honest):
+            return None
+        if honest:
+            best = max(honest, key=lambda reading: reading.answered)
+            raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
+        assert fault is not None
+        raise fault
+
+    def _verified(self, slot: _Slot, reading: Reading) -> list[Record]:
+        verified = []
+        for raw in reading.records:
+            record = decode_record(raw)
+            self._checks.verify_record(record, slot.target)
+            if record.publisher != slot.publisher or record.tag != slot.tag:
+                raise WrongTarget("a node showed somebody else's record")
+            if record.expires + CLOCK_SKEW_S >= self._access.now().wall:
+                verified.append(record)
+        return verified
+
+    def _against_mark(self, slot: _Slot, records: list[Record]) -> _Seen:
+        best = max(records, key=order_key)
+        is_conflict = any(r.seq == best.seq and r.hash != best.hash for r in records)
+        mark = self._marks.get(slot.target)
+        if mark is not None:
+            if best.seq < mark.seq:
+                raise StaleRecord(best.seq, mark.seq)
+            is_conflict = is_conflict or (best.seq == mark.seq and best.hash != mark.hash)
+        self._marks.raise_to(slot.target, _mark(best))
+        self._marks.met(slot.publisher)
+        return _Seen(best, is_conflict)
+
+    async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
+        """The public key behind a node id, from its identity record.
+
+        Raises:
+            NotFound: No identity record is stored.
+            ReadQuorumFailed: Too few replicas answered.
+
+        """
+        target: Target = node_id  # type: ignore[assignment] # an identity record lies at its node id
+        [readings] = await self._access.read([target])
+        for reading in readings:
+            for raw in reading.records:
+                try:
+                    record = decode_record(raw)
+                    self._checks.verify_record(record, target)
+                except (WireError, CryptoError):
+                    self._access.count("rejected_records")
+                    continue
+                if record.kind is Kind.IDENTITY:
+                    self._marks.met(_publisher(record))
+                    return _publisher(record)
+        if all(reading.answered < reading.needed for reading in readings):
+            best = max(readings, key=lambda reading: reading.answered)
+            raise ReadQuorumFailed(best.answered, best.needed, best.needed)
+        raise NotFound("no identity record is stored for this node id")
+
+    # Writing
+
+    async def store(
+        self,
+        name: str,
+        value: bytes,
+        readers: Public | Self,
+        ttl: float = DEFAULT_TTL_S,
+        if_seq: int | None = None,
+    ) -> Receipt:
+        """Store a value under a name.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            value: At most 61,436 bytes.
+            readers: Who can read it.
+            ttl: Seconds it lives, 1 to 30 days.
+            if_seq: The seq that must be stored now, 0 for nothing; None to replace whatever is older.
+
+        Raises:
+            ValueTooLarge: The value does not fit in a record.
+            UsageError: Another argument is out of range.
+            CasMismatch: Not `if_seq` is stored.
+            Conflict: Another device of this identity won each of several attempts.
+            WriteQuorumFailed: Too few replicas stored it.
+            NoNode: No node could be reached.
+
+        """
+        life_s = int(ttl)
+        if not 1 <= life_s <= RECORD_LIFE_S_MAX:
+            raise UsageError("a value lives between 1 second and 30 days", hint="choose a ttl in that range")
+        if if_seq is not None and not 0 <= if_seq < SEQ_MAX:
+            raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
+        public_key = self.identity.public_key
+        slot = self._own_slot(name) if isinstance(readers, Self) else self._public_slot(public_key, name)
+        intent = _Intent(slot, value, readers, life_s, if_seq)
+        self._seal(
+            intent, 1, self._access.now()
+        )  # a value that does not fit is refused before anything is sent
+        await self.publish_identity()
+        return await self._put(intent)
+
+    async def delete(self, name: str) -> list[Receipt]:
+        """Delete what is stored under a name, private and public.
+
+        Raises:
+            NotFound: Nothing is stored.
+            WriteQuorumFailed: Too few replicas stored the tombstone.
+
+        """
+        slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
+        readings = await self._access.read([slot.target for slot in slots])
+        doomed = [s for s, r in zip(slots, readings, strict=True) if self._has_something(s, r)]
+        if not doomed:
+            raise NotFound(f"nothing is stored under {name!r}")
+        await self.publish_identity()
+        # A tombstone outlives every copy of what it deletes, as long as any may live.
+        return [await self._put(_Intent(s, None, Public(), RECORD_LIFE_S_MAX, None)) for s in doomed]
+
+    def _has_something(self, slot: _Slot, readings: list[Reading]) -> bool:
+        try:
+            seen = self._newest(slot, readings)
+        except StaleRecord:
+            seen = None  # this home knows better what is there
+        if seen is not None:
+            return not seen.record.is_tombstone
+        mark = self._marks.get(slot.target)
+        return mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall
+
+    async def publish_identity(self) -> None:
+        """Publish this person's identity record if that was not done lately (PROTOCOL.md section 6)."""
+        now = self._access.now()
+        identity = self.identity
+        last = self._marks.published_at(identity.node_id, self._network)
+        if last is not None and now.wall - last < PERSON_IDENTITY_RENEW_S:
+            return
+        kem = tuple(KemEntry(_SUITE, k.key.public_key, k.not_after) for k in identity.kem[:2])
+        payload = IdentityPayload(NodeType.CLIENT.value, (), int(Caps.ALWAYS | Caps.CLIENT), kem)
+        created = int(now.wall)
+        draft = RecordDraft(
+            Kind.IDENTITY, created, created + PERSON_IDENTITY_LIFE_S, int(now.wall * _MS), IDENTITY_TAG
+        )
+        record = seal_record(draft, encode_identity_payload(payload), Public(), self._author, b"")
+        target: Target = identity.node_id  # type: ignore[assignment] # an identity record lies at its node id
+        done = await self._access.write(target, record, None, 0)
+        if done.accepted < done.needed and done.refusal not in _OUTRUN:
+            raise _refused(done, now)
+        self._marks.set_published_at(identity.node_id, self._network, now.wall)
+
+    async def _put(self, intent: _Intent) -> Receipt:
+        least_seq = 1 + (intent.if_seq or 0)
+        for retries_left in reversed(range(1 + PUT_RETRIES_MAX)):
+            now = self._access.now()
+            record = self._seal(intent, least_seq, now)
+            done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
+            # A quorum beside a holder of something newer is no success yet: that record would win every read.
+            is_outrun = intent.if_seq is None and done.refusal in _OUTRUN and done.number >= record.seq
+            if done.accepted >= done.needed and not (is_outrun and retries_left):
+                return self._receipt(intent.slot, record, done)
+            if done.refusal is Status.CAS_MISMATCH:
+                raise CasMismatch(done.number)
+            if done.refusal not in _OUTRUN:
+                raise _refused(done, now)
+            if intent.if_seq is not None:
+                raise CasMismatch(done.number)
+            least_seq = 1 + await self._believed(intent.slot, done.number, now)
+        raise Conflict("another writer of this identity was faster each time")
+
+    async def _believed(self, slot: _Slot, seq: int, now: Now) -> int:
+        """A seq far in the future counts only if a verified record carries it: a liar could use up all numbers."""
+        if seq <= (now.wall + CLOCK_SKEW_S) * _MS:
+            return seq
+        [readings] = await self._access.read([slot.target])
+        seen = self._newest(slot, readings)
+        if seen is None or seen.record.seq < seq:
+            raise Conflict("a node claims a record from the future and cannot show it")
+        return seq
+
+    def _seal(self, intent: _Intent, least_seq: int, now: Now) -> Record:
+        mark = self._marks.get(intent.slot.target)
+        created = int(now.wall)
+        expires = created + intent.life_s
+        if mark is not None:
+            least_seq = max(least_seq, 1 + mark.seq)
+            expires = min(max(expires, mark.expires), created + RECORD_LIFE_S_MAX)
+        seq = max(least_seq, int(now.wall * _MS))
+        if seq >= SEQ_MAX:
+            raise Conflict("this slot has used up its sequence numbers")
+        is_tombstone = intent.value is None
+        draft = RecordDraft(Kind.MUTABLE, created, expires, seq, intent.slot.tag, is_tombstone)
+        if intent.value is None:
+            return decode_record(tombstone(draft, self._author))
+        salt = self._rng.token(24)
+        return decode_record(seal_record(draft, intent.value, intent.readers, self._author, salt))
+
+    def _receipt(self, slot: _Slot, record: Record, done: Writing) -> Receipt:
+        self._marks.raise_to(slot.target, _mark(record))
+        return Receipt(
+            publisher=slot.publisher,
+            seq=record.seq,
+            expires=record.expires,
+            link=encode_slot_link(slot.publisher, slot.tag),
+            accepted=done.accepted,
+            asked=done.asked,
+            needed=done.needed,
+        )
+
+    # Slots
+
+    def tags_of(self, name: str) -> tuple[Tag, Tag]:
+        """The private and the public tag of one's own name."""
+        name = normalise_name(name)
+        return own_tag(self.identity.name_key, self._network, name), public_tag(self._network, name)
+
+    def _own_slot(self, name: str) -> _Slot:
+        tag = own_tag(self.identity.name_key, self._network, normalise_name(name))
+        return self._slot(self.identity.public_key, tag)
+
+    def _public_slot(self, publisher: PublicKey, name: str) -> _Slot:
+        return self._slot(publisher, public_tag(self._network, normalise_name(name)))
+
+    def _slot(self, publisher: PublicKey, tag: Tag) -> _Slot:
+        return _Slot(publisher, tag, mutable_target(self._network, publisher, tag))
+
+
+def _publisher(record: Record) -> PublicKey:
+    return record.publisher  # type: ignore[return-value] # only immutables have none
+
+
+def _mark(record: Record) -> Mark:
+    return Mark(record.seq, record.hash, record.expires, record.is_tombstone)
+
+
+def _refused(done: Writing, now: Now) -> WriteQuorumFailed:
+    hint = None
+    why = "" if done.refusal is Status.OK else done.refusal.name.lower().replace("_", " ")
+    if done.refusal is Status.BAD_LIFETIME:
+        ahead_s = int(now.wall) - done.number
+        direction = "fast" if ahead_s > 0 else "slow"
+        why = f"your clock is {abs(ahead_s)} s {direction}"
+        hint = "set this machine's clock, then try again"
+    elif done.refusal is Status.OVER_QUOTA:
+        hint = "delete what is no longer needed, or wait until it expires"
+    elif done.refusal is Status.RATE_LIMITED:
+        hint = f"wait {done.number} ms, then try again"
+    error = WriteQuorumFailed(done.accepted, done.needed, done.asked, why)
+    if hint is not None:
+        error.hint = hint
+    return error

@@ -1,0 +1,56 @@
+"""What a node remembers over a restart: whom it knew, so that it finds them without its bootstrap addresses."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct
+
+from yzdht.errors import WireError
+from yzdht.ids import PublicKey
+from yzdht.limits import ADDRESSES_MAX, PEERS_SAVED_MAX
+from yzdht.wire.address import Address, address_of
+from yzdht.wire.rpc import decode_body, encode_body
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from yzdht.kad.table import Entry
+
+
+log = logging.getLogger(__name__)
+
+
+class SavedPeer(Struct, frozen=True, array_like=True, gc=False):
+    """One node that was known."""
+
+    public_key: Annotated[PublicKey, Meta(min_length=33, max_length=33)]
+    addresses: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)]
+    caps: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class _State(Struct, frozen=True, array_like=True, gc=False):
+    peers: Annotated[tuple[SavedPeer, ...], Meta(max_length=PEERS_SAVED_MAX)] = ()
+
+
+def encode_state(entries: Iterable[Entry]) -> bytes:
+    """The state file's bytes; a node without published addresses is kept with the one that worked."""
+    peers = []
+    for entry in entries:
+        addresses = entry.addresses
+        if not addresses and entry.worked_url is not None:
+            addresses = (address_of(entry.worked_url),)
+        if addresses:
+            peers.append(SavedPeer(entry.public_key, addresses, int(entry.caps)))
+    return encode_body(_State(tuple(peers[:PEERS_SAVED_MAX])))
+
+
+def decode_state(data: bytes) -> tuple[SavedPeer, ...]:
+    """The peers of a state file; none, with a warning, if it is damaged."""
+    try:
+        return decode_body(data, _State).peers
+    except WireError:
+        log.warning("the state file is damaged and is made anew")
+        return ()
