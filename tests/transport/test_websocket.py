@@ -106,6 +106,56 @@ async def test_a_name_is_tried_at_each_of_its_addresses() -> None:
     await end(listener, await near.next(), await far.next())
 
 
+def name_has(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Give every name these addresses, as the system's resolver would."""
+
+    async def getaddrinfo(
+        _host: str, port: int, **_: object
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+async def test_an_address_that_refuses_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    far, near = Owners(), Owners()
+    transport = WebSocketTransport()
+    listener = await transport.listen("127.0.0.1", 0, far)
+    name_has(monkeypatch, "127.0.0.3", "127.0.0.2", "127.0.0.1")
+
+    link = await transport.dial(url_of(listener, "node.example"), near, PATIENCE_S)
+
+    assert link.remote == listener.endpoints[0]
+    assert near.count == 1
+    await end(listener, await near.next(), await far.next())
+
+
+async def test_an_address_that_is_silent_takes_only_its_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far, near = Owners(), Owners()
+    transport = WebSocketTransport()
+    listener = await transport.listen("127.0.0.1", 0, far)
+    port = listener.endpoints[0].port
+    with socket.create_server(("127.0.0.2", port)):  # takes connections and never answers
+        name_has(monkeypatch, "127.0.0.2", "127.0.0.1")
+
+        link = await transport.dial(url_of(listener, "node.example"), near, 0.5)
+
+    assert link.remote == listener.endpoints[0]
+    assert near.count == 1
+    await end(listener, await near.next(), await far.next())
+
+
+async def test_the_last_address_s_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = await WebSocketTransport().listen("127.0.0.1", 0, Owners())
+    await listener.close()
+    name_has(monkeypatch, "127.0.0.2", "127.0.0.1")
+
+    with pytest.raises(DialFailed, match="refused"):
+        await WebSocketTransport().dial(url_of(listener, "node.example"), Owners(), PATIENCE_S)
+
+
 async def end(listener: Listener, *owners: Owner) -> None:
     await listener.close()
     for owner in owners:
