@@ -30,14 +30,13 @@ from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Statu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from yzdht.ids import NetworkId, NodeId, Target
     from yzdht.ports import Now
     from yzdht.rpc.engine import Down, Peer, Up
     from yzdht.sessions.connection import Connection
-    from yzdht.store.keyfile import Identity
+    from yzdht.store.keyfile import AnyPath, Identity
     from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body
 
@@ -248,7 +247,7 @@ class Client(DhtCalls):
         urls: Sequence[str],
         *,
         identity: Identity | None = None,
-        home: Path | None = None,
+        home: AnyPath | None = None,
         passphrase: str | None = None,
         network: str = "main",
         network_key: bytes | None = None,
@@ -270,7 +269,7 @@ class Client(DhtCalls):
         cls,
         *urls: str,
         identity: Identity | None = None,
-        home: Path | None = None,
+        home: AnyPath | None = None,
         passphrase: str | None = None,
         network: str = "main",
         network_key: bytes | None = None,

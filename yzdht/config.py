@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path  # noqa: TC003 - field types of a public dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import network_id
@@ -14,6 +13,8 @@ from yzdht.wire.text import decode_node_id
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from yzdht.ids import NetworkId, NodeId
 
 

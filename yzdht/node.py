@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from yzdht.addresses import advertised
@@ -39,7 +40,7 @@ from yzdht.state import decode_state, encode_state
 from yzdht.store.entropy import SystemRng
 from yzdht.store.folder import DataFolder
 from yzdht.store.home import Home
-from yzdht.store.keyfile import Identity
+from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.memory import MemoryStore
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Counters
@@ -61,7 +62,6 @@ from yzdht.wire.slot import Kind, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from yzdht.ids import NodeId
@@ -95,13 +95,13 @@ class Node(DhtCalls):
         *,
         host: str = DEFAULT_HOST,
         bootstrap: Sequence[str] = (),
-        data: Path | None = None,
+        data: AnyPath | None = None,
         network: str = "main",
         network_key: bytes | None = None,
         allow_private: bool = False,
         public_addresses: Sequence[str] = (),
         identity: Identity | None = None,
-        home: Path | None = None,
+        home: AnyPath | None = None,
         passphrase: str | None = None,
         on_event: Callable[[dict[str, object]], None] | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class Node(DhtCalls):
             port=port,
             host=host,
             bootstrap=tuple(bootstrap),
-            data=data,
+            data=Path(data) if data is not None else None,
             network=network,
             network_key=network_key,
             is_private_allowed=allow_private,

@@ -544,7 +544,7 @@ class StoresAgree(RuleBasedStateMachine):
             rows = shelf.store.targets(None, 10_000)
             assert shelf.store.totals() == Totals(len(rows), sum(head.size for _, _, head in rows))
 
-    def teardown(self) -> None:  # type: ignore[explicit-override]  # typing.override needs Python 3.12
+    def teardown(self) -> None:
         for shelf in self.shelves:
             self.runner.run(shelf.store.close())
         self.runner.close()

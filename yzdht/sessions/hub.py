@@ -449,9 +449,11 @@ class Sessions:
         self._all.discard(connection)
         self._no_longer_half_open(connection)
         self._opened_at.pop(connection, None)
+        if connection.peer is None and not event.is_fault:
+            self._world.counters.add("handshakes_abandoned")
         if event.is_fault:
             self._world.counters.add("sessions_faulted", "open" if connection.peer else "handshake")
-            log.info("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
+            log.debug("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
         outcome = self._outcomes.get(connection)
         if outcome is not None and not outcome.done():
             failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from yzdht.store.files import make_folder
-from yzdht.store.keyfile import Identity
+from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.marks import MemoryMarks, SqliteMarks
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 KEY_NAME = "identity.key"
@@ -33,7 +29,7 @@ class Home:
 
     @classmethod
     def open(
-        cls, path: Path | None, *, identity: Identity | None = None, passphrase: str | None = None
+        cls, path: AnyPath | None, *, identity: Identity | None = None, passphrase: str | None = None
     ) -> Home:
         """Open a home, making what is missing.
 
@@ -49,6 +45,7 @@ class Home:
         """
         if path is None:
             return cls(identity or Identity.generate(), MemoryMarks())
+        path = Path(path)
         make_folder(path)
         if identity is None:
             identity = Identity.load_or_create(path / KEY_NAME, passphrase=passphrase)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.identity import IdentityKeys
@@ -29,12 +30,12 @@ from yzdht.store.files import as_store_error, create_file, make_folder, replace_
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Self
 
     from yzdht.ports import Rng
 
 
+AnyPath = Path | str
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,7 +56,7 @@ class Identity(IdentityKeys):
         return super().generate(rng or SystemRng(), wall_now)
 
     @classmethod
-    def load(cls, path: Path, passphrase: str | None = None) -> Self:
+    def load(cls, path: AnyPath, passphrase: str | None = None) -> Self:
         """Read a keyfile.
 
         Args:
@@ -70,12 +71,12 @@ class Identity(IdentityKeys):
 
         """
         try:
-            return cls.import_bytes(_read_private(path), passphrase)
+            return cls.import_bytes(_read_private(Path(path)), passphrase)
         except WireError as error:
             raise StoreError(f"{path} is damaged or not a keyfile: {error}", hint=_COPY_HINT) from error
 
     @classmethod
-    def create(cls, path: Path, *, passphrase: str | None = None) -> Self:
+    def create(cls, path: AnyPath, *, passphrase: str | None = None) -> Self:
         """Make a new identity and keep it in a new file.
 
         Raises:
@@ -87,7 +88,7 @@ class Identity(IdentityKeys):
         return identity
 
     @classmethod
-    def load_or_create(cls, path: Path, *, passphrase: str | None = None) -> Self:
+    def load_or_create(cls, path: AnyPath, *, passphrase: str | None = None) -> Self:
         """Read a keyfile, or make one if there is none; processes that do so at once end with one identity.
 
         Args:
@@ -98,6 +99,7 @@ class Identity(IdentityKeys):
             As `load` and `create`.
 
         """
+        path = Path(path)
         if not os.path.lexists(path):
             identity = cls.generate()
             if identity._create_file(path, passphrase):
@@ -123,7 +125,7 @@ class Identity(IdentityKeys):
         keys = decode_identity(open_keyfile(data, phrase))
         return cls(keys.signing, keys.kem, keys.storage_secret)
 
-    def save(self, path: Path, passphrase: str | None = None, *, replace: bool = False) -> None:
+    def save(self, path: AnyPath, passphrase: str | None = None, *, replace: bool = False) -> None:
         """Write a keyfile with mode 0600, into a folder that is created with mode 0700; durable when this returns.
 
         Args:
@@ -136,6 +138,7 @@ class Identity(IdentityKeys):
             UsageError: The passphrase is empty or too long.
 
         """
+        path = Path(path)
         if replace:
             make_folder(path.parent)
             replace_file(path, self._sealed(passphrase))
