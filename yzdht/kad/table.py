@@ -51,6 +51,7 @@ class Entry:
         has_session: True while a session is open.
         expected_s: Seconds within which it usually answers.
         probe_at: When to probe it next; None while a session is open or a probe is under way.
+        is_storing: True if it keeps records.
 
     """
 
@@ -67,13 +68,12 @@ class Entry:
     has_session: bool = False
     expected_s: float = SOFT_DEADLINE_S_UNKNOWN
     probe_at: float | None = None
+    is_storing: bool = field(init=False)
     _contact: Contact | None = None
     _shown: dict[ClientType, WireContact] = field(default_factory=dict)
 
-    @property
-    def is_storing(self) -> bool:
-        """True if it keeps records."""
-        return bool(self.caps & Caps.STORAGE)
+    def __post_init__(self) -> None:
+        self.is_storing = bool(self.caps & Caps.STORAGE)
 
     def urls_for(self, client_type: ClientType) -> tuple[str, ...]:
         """Its published addresses that such a client can use, at most CONTACT_URLS_MAX."""
@@ -100,6 +100,7 @@ class Entry:
         """Take in what its own signed record says."""
         self.addresses = addresses
         self.caps = caps
+        self.is_storing = bool(caps & Caps.STORAGE)
         self._contact = None
         self._shown.clear()
 

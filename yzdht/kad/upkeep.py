@@ -15,6 +15,7 @@ from yzdht.limits import (
     DISCOVERY_EVERY_S_YOUNG,
     DISCOVERY_LOOKUPS_MAX,
     DISCOVERY_QUIET_LOOKUPS,
+    DISCOVERY_SOON_S,
     DISCOVERY_YOUNG_S,
     HEARD_AGAIN_S,
     HEARD_CALLS_IN_FLIGHT_MAX,
@@ -51,11 +52,19 @@ class Discovery:
         return self._is_running
 
     def trigger(self, now: Now) -> None:
-        """Somebody new is here: start as soon as possible."""
+        """Somebody new is here: look around at once before the first round is done, soon after it.
+
+        The newcomer finds everybody by its own lookups; ours only serve the rare case that it joins two networks, so
+        many arrivals share one round.
+        """
         if self._born_at is None:
             self._born_at = now.mono
-        if not self._is_running:
+        if self._is_running:
+            return
+        if not self.is_complete or self._next_at is None:
             self._next_at = now.mono
+        else:
+            self._next_at = min(self._next_at, now.mono + self._rng.uniform(*DISCOVERY_SOON_S))
 
     def next_timer(self) -> float | None:
         """When `next_target` may have something."""
