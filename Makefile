@@ -1,0 +1,121 @@
+# Every target does its own set-up: a machine with python3 (3.11 or newer) and make is enough to begin with.
+# The Python packages come from requirements/*.txt with hashes, wheels only; the project itself is installed in place.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint bench soak lock clean debian-packages
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+FROM_LOCK := install --quiet --only-binary :all: --require-hashes
+IN_PLACE := install --quiet --no-deps --no-build-isolation --editable .
+PORT ?= 8083
+ARGS ?=
+WHAT ?= soak
+YZ_SEEDS ?= 200
+
+help: ## this list
+	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start a node on port 8083; more flags with ARGS="…"
+	echo "Starting a node: yz-node --port $(PORT) $(ARGS)"
+	exec $(BIN)/yz-node --port $(PORT) $(ARGS)
+
+test: $(VENV)/.dev debian-packages ## lint, then every test with branch coverage
+	$(MAKE) --no-print-directory lint
+	echo "Running the tests"
+	exec $(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/.dev ## ruff, mypy and import-linter
+	echo "Checking style, types and imports"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## every measurement under bench/
+	for script in bench/*.py; do
+	  echo "== $$script"
+	  $(BIN)/python "$$script"
+	done
+
+soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results
+	export YZ_SOAK=1 YZ_SEEDS=$(YZ_SEEDS)
+	mkdir -p docs/results
+	log=docs/results/$$(date -u +%Y-%m-%d)-$(WHAT).log
+	{ echo "commit:  $$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo ', with changes')"
+	  echo "command: make soak YZ_SEEDS=$(YZ_SEEDS)"
+	  echo "machine: $$($(BIN)/python --version), $$(nproc) cores, $$(uname -sr)"
+	} | tee "$$log"
+	# Neither this folder, nor the home, nor the name of the machine goes into the log.
+	anonymous() { sed -u "s#$(CURDIR)#.#g; s#$$HOME#~#g; s#\b$$(uname -n)\b#machine#g"; }
+	long() { $(BIN)/python -m pytest --no-header --timeout=3600 "$$@" 2>&1 | anonymous | tee -a "$$log"; }
+	echo "Tests that are marked soak, then the long forms of all others" | tee -a "$$log"
+	long -m soak || { status=$$?; [ $$status = 5 ] || exit $$status; echo "No test is marked soak" | tee -a "$$log"; }
+	long
+	echo "Log: $$log"
+
+lock: $(VENV)/.dev ## resolve requirements/*.txt anew
+	echo "Resolving requirements/dev.txt and requirements/run.txt"
+	lock="$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --only-binary :all:"
+	lock="$$lock --generate-hashes --no-emit-index-url --no-header --no-annotate"
+	$$lock --extra dev pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$$lock --constraint requirements/dev.txt pyproject.toml requirements/build.in --output-file requirements/run.txt
+
+clean: ## remove the environment, caches and coverage data
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	find yzdht tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up. The stamps say which lock file an environment was made from.
+
+$(BIN)/python:
+	python=
+	for name in python3 python3.14 python3.13 python3.12 python3.11; do
+	  if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi
+	done
+	[ "$$python" ] || { echo "error: Python 3.11 or newer is needed; on Debian 12: apt-get install python3" >&2; exit 1; }
+	echo "Making a Python environment in $(VENV) with $$($$python --version)"
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then
+	  $(call debian,python3-venv)
+	fi
+	$$python -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	echo "Installing what a node needs (requirements/run.txt)"
+	$(PIP) $(FROM_LOCK) -r requirements/run.txt
+	$(PIP) $(IN_PLACE)
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	echo "Installing what the tests need (requirements/dev.txt)"
+	$(PIP) $(FROM_LOCK) -r requirements/dev.txt
+	$(PIP) $(IN_PLACE)
+	touch $@ $(VENV)/.run
+
+# What the tests start that is not Python: strace watches the disk, node and Chromium run the browser's half.
+debian-packages:
+	missing=
+	command -v strace >/dev/null || missing+=" strace"
+	command -v node >/dev/null || missing+=" nodejs"
+	[ -x /usr/bin/chromium ] || missing+=" chromium"
+	if [ "$$missing" ]; then
+	  $(call debian,$$missing)
+	fi
+
+# $(call debian,PACKAGES): install them, or say what to install.
+define debian
+by=; if [ "$$(id -u)" != 0 ]; then by="sudo -n"; fi
+  if ! command -v apt-get >/dev/null || ! $$by true 2>/dev/null; then
+    echo "error: these Debian packages are missing:" $(1) >&2
+    echo "hint: as root, run: apt-get update && apt-get install -y --no-install-recommends" $(1) >&2
+    exit 1
+  fi
+  echo "Installing Debian packages:" $(1)
+  $$by apt-get update -qq
+  $$by env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+endef
