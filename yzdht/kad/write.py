@@ -3,6 +3,10 @@
 A candidate that fails or is late is replaced by the next nearest; a write with cas replaces nobody and counts nodes of
 the last day as existing, dead or not, so that two sides of a partition cannot both succeed. After W answers the others
 go on in the background.
+
+A write with cas asks the nearest node first and the others only once that one has accepted. The nearest thus decides
+between writers that race, and the one that loses leaves its record nowhere; sent to all at once it would leave it on a
+minority, where its higher seq would later win over the record that a quorum had acknowledged.
 """
 
 from __future__ import annotations
@@ -143,7 +147,7 @@ class Write:
             self._ask(candidate, now, purpose=_RESTORE)
             return
         self._refusals[outcome.status, detail] += 1
-        is_replaceable = outcome.status in _REPLACEABLE and self._draft.cas is None
+        is_replaceable = outcome.status in _REPLACEABLE  # a write with cas has nobody to ask in its place
         candidate.standing = Standing.FAILED if is_replaceable else Standing.ANSWERED
 
     def _may_restore(self, candidate: Candidate, status: Status, detail: Refusal) -> bool:
@@ -174,21 +178,27 @@ class Write:
             return
         self._ask_more(now)
         refused = sum(n for (status, _), n in self._refusals.items() if status not in _REPLACEABLE)
-        is_lost = refused > self._quorum.n - self._quorum.write
+        is_lost = refused > self._quorum.n - self._quorum.write or (refused > 0 and self._is_first_awaited)
         if is_lost or not self._candidates.has_open():
             self._finish()
 
     def _ask_more(self, now: Now) -> None:
         """Keep n nodes in play: accepted, refused for good, or still in time."""
+        n = 1 if self._is_first_awaited else self._quorum.n
         in_play = sum(1 for c in self._candidates if c.standing in (Standing.ASKED, Standing.ANSWERED))
         asks_max = self._quorum.n if self._draft.cas is not None else self._quorum.n + REPLICAS
         for candidate in self._candidates:
-            if in_play >= self._quorum.n or self._asked >= asks_max:
+            if in_play >= n or self._asked >= asks_max:
                 return
             if candidate.standing is Standing.FRESH:
                 self._ask(candidate, now)
                 self._asked += 1
                 in_play += 1
+
+    @property
+    def _is_first_awaited(self) -> bool:
+        """True while a write with cas waits for the first node that takes it."""
+        return self._draft.cas is not None and not self._accepted
 
     def _finish(self) -> None:
         (refusal, detail), _ = max(
