@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.sim.authors import Pen
+from tests.sim.world import World, seeds
+from yzdht.ids import Target
+from yzdht.limits import CALL_TIMEOUT_S, DIAL_TIMEOUT_S, READ_TIMEOUT_S, SESSION_SILENT_S_MAX
+from yzdht.rpc.engine import Call, Failed, FailReason
+from yzdht.wire.rpc import Empty, Method, Status, WhoAmI
+
+
+ROOT = Path(__file__).parent.parent.parent
+PLACE = Target(bytes(32))
+
+
+def story(seed: int) -> int:
+    """What happened in a small network with faults, as one number."""
+    with World(seed) as world:
+        nodes = world.add_network(5)
+        world.weather.loss = 0.2
+        note = Pen(100).mutable("name", 1, b"value")
+        nodes[1].put(note.draft())
+        world.kill(nodes[2])
+        world.run_for(5)
+        nodes[3].get(note.target)
+        world.run_for(30)
+    return world.trace
+
+
+def test_a_seed_replays_to_the_byte() -> None:
+    assert story(1) == story(1)
+    assert story(1) != story(2)
+
+
+def test_a_seed_replays_in_another_process() -> None:
+    code = "from tests.sim.test_world import story; print(story(3))"
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+
+    assert traces == {f"{story(3)}\n"}
+
+
+def test_a_failure_names_the_line_that_replays_it() -> None:
+    with pytest.raises(AssertionError) as caught, World(17):
+        raise AssertionError
+
+    test = "tests/sim/test_world.py::test_a_failure_names_the_line_that_replays_it"
+    assert caught.value.__notes__ == [f"replay with: YZ_SEED=17 pytest '{test}'"]
+
+
+def test_seeds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("YZ_SEED", raising=False)
+    monkeypatch.delenv("YZ_SEEDS", raising=False)
+    assert seeds(3) == [0, 1, 2]
+    monkeypatch.setenv("YZ_SEEDS", "5")
+    assert seeds(3) == [0, 1, 2, 3, 4]
+    monkeypatch.setenv("YZ_SEED", "17")
+    assert seeds(3) == [17]
+
+
+def test_a_call_to_a_dead_node_fails_at_once() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        world.kill(two)
+        world.run_for(1)
+        began = world.now.mono
+        result = world.get(one, PLACE)
+
+        assert world.now.mono - began < 1
+        assert (result.answered, result.asked) == (1, 2)
+
+
+def test_a_broken_session_fails_its_calls_then_says_down() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        one.put(Pen(100).immutable(b"x").draft())
+        world.kill(two)
+        world.run_for(0.5)
+
+        entry = one.engine.table.get(two.node_id)
+        assert entry is not None
+        assert not entry.has_session
+        assert not one.flights
+
+
+def test_a_session_to_a_silent_node_ends_after_a_minute() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        world.silence(two)
+        world.run_for(SESSION_SILENT_S_MAX - 1)
+        assert two.node_id in one.sessions
+        world.run_for(2)
+        assert two.node_id not in one.sessions
+
+
+def test_a_short_cut_leaves_sessions_alone() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        session = one.sessions[two.node_id]
+        world.partition([one], [two])
+        world.run_for(20)
+        world.heal()
+        world.run_for(100)
+
+        assert one.sessions[two.node_id] is session
+
+
+def test_a_dial_across_a_cut_takes_its_time() -> None:
+    with World() as world:
+        one, two = world.add_node(), world.add_node()
+        world.partition([one], [two])
+        one.join(two)
+        world.run_for(DIAL_TIMEOUT_S - 0.1)
+        assert two.node_id in one.dials
+        world.run_for(0.2)
+        assert two.node_id not in one.dials
+        assert not one.sessions
+
+
+def test_a_lost_call_ends_at_its_deadline() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        world.weather.loss = 2.0
+        began = world.now.mono
+        world.run_until(lambda: not one.flights)
+        one.put(Pen(100).immutable(b"x").draft())
+        assert one.flights
+        world.run_until(lambda: not one.flights)
+
+        assert world.now.mono - began >= min(CALL_TIMEOUT_S, READ_TIMEOUT_S)
+        assert two.node_id in one.sessions
+
+
+def test_another_node_at_an_address_is_the_wrong_one() -> None:
+    with World() as world:
+        one, two, three = (world.add_node() for _ in range(3))
+        outcomes: list[object] = []
+        one._tell = lambda number, outcome: outcomes.append(outcome)  # type: ignore[method-assign] # noqa: ARG005 - a witness
+        one.join(two)
+        world.run_for(1)
+        wrong = replace(three.contact, urls=(two.url,))
+        world.call(one, Call(1_000_000, wrong, Method.PING, Empty(), 1.0))
+        world.run_for(5)
+
+        assert Failed(FailReason.WRONG_ID) in outcomes
+
+
+def test_a_restarted_node_has_its_records_and_its_peers() -> None:
+    with World() as world:
+        nodes = world.add_network(4)
+        note = Pen(100).mutable("name", 1, b"value")
+        world.put(nodes[0], note.draft())
+        world.run_for(1)
+        world.kill(nodes[3])
+        world.run_for(60)
+        world.restart(nodes[3])
+        world.run_for(1)
+
+        assert nodes[3].held_seq(note.target) == 1
+        assert len(nodes[3].engine.table) == 3
+        assert all(nodes[3].node_id in node.sessions for node in nodes[:3])
+
+
+def test_an_answer_that_does_not_decode_is_garbage() -> None:
+    with World() as world:
+        one, two = world.add_network(2)
+        two.responder = lambda _peer, _method, _body: (Status.OK, WhoAmI("host", 1, "ws"))
+        world.get(one, PLACE)
+
+        assert one.counts["garbage_answers", ""] >= 1
+
+
+def test_verdicts_of_an_earlier_life_are_not_told() -> None:
+    with World() as world:
+        (node,) = world.add_network(1)
+        world.weather.disk_s = 1.0
+        op = node.put(Pen(100).immutable(b"x").draft())
+        world.kill(node)
+        world.restart(node)
+        world.run_for(3)
+
+        assert op not in node.results
