@@ -1,0 +1,52 @@
+"""Every module has a test module of the same name, and every test module has its module or a folder of its own."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "yzdht"
+TESTS = ROOT / "tests"
+
+NOTHING_TO_RUN = {"__init__.py", "__main__.py", "limits.py", "ports.py"}
+BY_TRANSCRIPT = {"cli"}  # the command line is tested as people see it, in tests/cli
+NOT_MIRRORED = {"cli", "fuzz", "process", "sim", "vectors", "web"}
+ABOUT_THE_PROJECT = {"test_conftest.py", "test_docs.py", "test_layout.py", "test_tidy.py"}
+ABOUT_A_FOLDER = {"test_conformance.py", "test_vectors.py"}  # one suite for all modules beside it
+
+
+def modules() -> set[Path]:
+    found = {p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name not in NOTHING_TO_RUN}
+    return {p for p in found if p.parts[0] not in BY_TRANSCRIPT}
+
+
+def test_every_module_has_its_test_module() -> None:
+    missing = [m for m in modules() if not (TESTS / m.parent / f"test_{m.name}").exists()]
+
+    assert sorted(map(str, missing)) == []
+
+
+def test_every_test_module_has_its_module() -> None:
+    tests = {p.relative_to(TESTS) for p in TESTS.rglob("test_*.py")}
+    mirrored = {t for t in tests if t.parts[0] not in NOT_MIRRORED and t.name not in ABOUT_A_FOLDER}
+    mirrored -= {Path(name) for name in ABOUT_THE_PROJECT}
+    stray = [t for t in mirrored if t.with_name(t.name.removeprefix("test_")) not in modules()]
+
+    assert sorted(map(str, stray)) == []
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    silent = [p for p in PACKAGE.rglob("*.py") if not p.read_text().lstrip().startswith('"""')]
+
+    assert silent == []
+
+
+def test_every_part_of_the_package_stands_in_a_row_of_the_architecture() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    [layers] = [c for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
+    rows = {name for row in layers["layers"] for name in row.split(" | ")}
+    parts = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+
+    assert parts - {"__init__"} == rows
