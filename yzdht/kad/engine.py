@@ -294,10 +294,7 @@ class KadEngine:
         if isinstance(change, Up):
             self._on_up(peer, change.url, now)
         else:
-            entry = self.table.get(peer.node_id)
-            if entry is not None:
-                entry.has_session = False
-                entry.probe_at = now.mono
+            self.table.session_ended(peer.node_id, now.mono)
         self._advance(now)
 
     def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
@@ -537,21 +534,21 @@ class KadEngine:
 
     def _note_life(self, node_id: NodeId, outcome: Answer | Failed, now: Now, *, is_probe: bool) -> None:
         """An answer is a sign of life; a failure calls for a probe, and only missed probes count against a node."""
-        entry = self.table.get(node_id)
         if isinstance(outcome, Answer):
+            if self.table.alive(node_id, now.mono) is not None:
+                self._discovery.trigger(now)
+            entry = self.table.get(node_id)
             if entry is not None:
-                entry.seen_at, entry.missed = now.mono, 0
                 entry.expected_s = outcome.expected_s or entry.expected_s
             return
         if outcome.reason is FailReason.GARBAGE:
             self._notices.append(CountedNotice("garbage_answers"))
-        if outcome.reason in (FailReason.BUSY, FailReason.CLOSED):
-            return
+        is_to_blame = outcome.reason not in (FailReason.BUSY, FailReason.CLOSED)
         if is_probe:
-            if self.table.miss(node_id, now.mono):
+            if self.table.probe_ended(node_id, now.mono, is_missed=is_to_blame):
                 self._notices.append(CountedNotice("left_table"))
-        elif entry is not None and entry.probe_at is None:
-            entry.probe_at = now.mono
+        elif is_to_blame:
+            self.table.probe_soon(node_id, now.mono)
 
     def _run_errand(self, contact: Contact, kind: str, method: Method, body: Body) -> None:
         call = self._operations.number()

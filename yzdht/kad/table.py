@@ -50,7 +50,8 @@ class Entry:
         missed: Probes missed in a row.
         has_session: True while a session is open.
         expected_s: Seconds within which it usually answers.
-        probe_at: When to probe it next; None while a session is open or a probe is under way.
+        probe_at: When to probe it next; None while nothing speaks against it.
+        is_probed: True while a probe is under way.
         is_storing: True if it keeps records.
 
     """
@@ -68,6 +69,7 @@ class Entry:
     has_session: bool = False
     expected_s: float = SOFT_DEADLINE_S_UNKNOWN
     probe_at: float | None = None
+    is_probed: bool = False
     is_storing: bool = field(init=False)
     _contact: Contact | None = None
     _shown: dict[ClientType, WireContact] = field(default_factory=dict)
@@ -148,35 +150,51 @@ class Table:
         return len(self._entries) >= SMALL_NETWORK_NODES_MAX
 
     def admit(self, entry: Entry) -> Entry | None:
-        """Put a node in whose id was just proved; returns its entry, None if it may not enter."""
-        if entry.node_id == self._own_id or entry.caps & Caps.CLIENT or not entry.caps & Caps.ROUTING:
+        """Put a node in whose id was just proved; returns its entry, None if it may not enter.
+
+        One that is here already keeps its place with the capabilities that it shows now, or loses it for them.
+        """
+        if entry.node_id == self._own_id:
+            return None
+        if entry.caps & Caps.CLIENT or not entry.caps & Caps.ROUTING:
+            self._entries.pop(entry.node_id, None)
             return None
         known = self._entries.get(entry.node_id)
         if known is not None:
+            known.learn(known.addresses, entry.caps)
             return known
-        departed = self._departed.pop(entry.node_id, None)
         if self.is_full:
             return None
+        departed = self._departed.pop(entry.node_id, None)
         if departed is not None:
             entry.addresses = departed.entry.addresses
             entry.worked_url = departed.entry.worked_url
         self._entries[entry.node_id] = entry
         return entry
 
-    def miss(self, node_id: NodeId, mono: float) -> bool:
-        """Count a missed probe; True if the node left the table for it."""
+    def alive(self, node_id: NodeId, mono: float) -> Entry | None:
+        """A node answered; its entry if that brings it back into the table, else None.
+
+        A session can outlast a stay in the table: no handshake tells then that the node is back.
+        """
         entry = self._entries.get(node_id)
+        returned = None
         if entry is None:
-            self._postpone(node_id, mono)
-            return False
-        entry.missed += 1
-        if entry.missed < MISSED_PROBES_MAX:
-            if not entry.has_session:
-                entry.probe_at = mono + PROBE_AGAIN_S * entry.missed
-            return False
-        del self._entries[node_id]
-        self._depart(entry, mono + DEPARTED_RETRY_S_MIN)
-        return True
+            if node_id not in self._departed or self.is_full:
+                return None
+            returned = entry = self._departed.pop(node_id).entry
+            entry.has_session = True
+            self._entries[node_id] = entry
+        entry.seen_at, entry.missed = mono, 0
+        entry.probe_at, entry.is_probed = None, False
+        return returned
+
+    def session_ended(self, node_id: NodeId, mono: float) -> None:
+        """The last session with a node ended: probe it at once."""
+        entry = self._entries.get(node_id)
+        if entry is not None:
+            entry.has_session = False
+            entry.probe_at = None if entry.is_probed else mono
 
     def remember(self, entry: Entry, mono: float) -> None:
         """Take in a node known from before a restart: not in the table, but tried at once."""
@@ -184,7 +202,7 @@ class Table:
             self._depart(entry, mono)
 
     def _depart(self, entry: Entry, retry_at: float) -> None:
-        entry.has_session = False
+        entry.has_session = entry.is_probed = False
         if len(self._departed) >= DEPARTED_MAX:
             oldest = min(self._departed.values(), key=lambda d: d.entry.seen_at)
             del self._departed[oldest.entry.node_id]
@@ -219,12 +237,34 @@ class Table:
 
     # Probing
 
+    def probe_soon(self, node_id: NodeId, mono: float) -> None:
+        """A call to a node failed: probe it, unless a probe is under way or due."""
+        entry = self._entries.get(node_id)
+        if entry is not None and entry.probe_at is None and not entry.is_probed:
+            entry.probe_at = mono
+
+    def probe_ended(self, node_id: NodeId, mono: float, *, is_missed: bool) -> bool:
+        """A probe has no answer; `is_missed` if the node is to blame. True if it left the table for it."""
+        entry = self._entries.get(node_id)
+        if entry is None:
+            if is_missed:
+                self._postpone(node_id, mono)
+            return False
+        entry.is_probed = False
+        entry.missed += is_missed
+        if entry.missed < MISSED_PROBES_MAX:
+            entry.probe_at = mono + PROBE_AGAIN_S * max(entry.missed, 1)
+            return False
+        del self._entries[node_id]
+        self._depart(entry, mono + DEPARTED_RETRY_S_MIN)
+        return True
+
     def probes_due(self, mono: float) -> list[Entry]:
-        """Nodes to probe now; each is then under way until `miss` or a sign of life."""
+        """Nodes to probe now; each is then under way until `probe_ended` or `alive`."""
         self._forget(mono)
         due = [e for e in self._entries.values() if e.probe_at is not None and e.probe_at <= mono]
         for entry in due:
-            entry.probe_at = None
+            entry.probe_at, entry.is_probed = None, True
         for departed in self._departed.values():
             if departed.retry_at <= mono:
                 departed.retry_at = mono + departed.pause_s
