@@ -34,6 +34,27 @@ async function bodies({ rpc: { cases } }) {
   }
 }
 
+/** @param {Vectors} v */
+function messages({ rpc: { messages: given } }) {
+  same(given.length > 0, true, "there are messages");
+  for (const { name, kind, id, method, status, body, encoded } of given) {
+    const value = /** @type {import("../../wire/rpc.js").Value[]} */ (fromView(body));
+    if (kind === "request") {
+      same(rpc.encodeRequest(id, method, value), encoded, name);
+      same(rpc.decodeRequest(hex(encoded)), { id, method, body: value }, name);
+    } else {
+      same(rpc.encodeResponse(id, status, value), encoded, name);
+      same(rpc.decodeResponse(hex(encoded)), { id, status, body: value }, name);
+    }
+  }
+}
+
+/** @param {Vectors} v */
+async function refusedEncodings({ rpc: { refused } }) {
+  same(refused.length > 0, true, "there are refused encodings");
+  for (const { name, encoded } of refused) await refuses(WireError, () => rpc.decodeBody(hex(encoded)), name);
+}
+
 function integers() {
   const cases = {
     "00": 0, "7f": 127, cc80: 128, ccff: 255, cd0100: 256, cdffff: 65_535, ce00010000: 65_536, ceffffffff: 2 ** 32 - 1,
@@ -204,6 +225,8 @@ async function invitesRefused(v) {
 /** @type {import("../checks.js").Check[]} */
 export const CHECKS = [
   { name: "RPC bodies reproduce and read back", sections: ["rpc/cases"], run: bodies },
+  { name: "RPC messages reproduce and read back", sections: ["rpc/messages"], run: messages },
+  { name: "RPC encodings that must be refused are", sections: ["rpc/refused"], run: refusedEncodings },
   { name: "integers take their shortest form", run: integers },
   { name: "lengths take their shortest form", run: lengths },
   { name: "bodies outside the subset are refused", run: bodiesRefused },
