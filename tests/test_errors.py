@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from yzdht import errors
+from yzdht.errors import (
+    CasMismatch,
+    CryptoError,
+    ExitCode,
+    LookupFailed,
+    NotAReader,
+    QuorumFailed,
+    ReadQuorumFailed,
+    StaleRecord,
+    UsageError,
+    ValueTooLarge,
+    WireError,
+    WriteQuorumFailed,
+    YzError,
+)
+from yzdht.limits import VALUE_BYTES_MAX
+
+
+ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
+TRUNKS = {
+    "UsageError",
+    "ConfigError",
+    "WireError",
+    "CryptoError",
+    "LookupFailed",
+    "StoreError",
+    "TransportError",
+}
+
+
+def test_every_error_hangs_on_one_tree() -> None:
+    assert all(issubclass(kind, YzError) for kind in ALL)
+    assert {kind.__name__ for kind in YzError.__subclasses__()} == TRUNKS
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_hints_are_said_as_the_command_line_says_them(kind: type[YzError]) -> None:
+    hint = kind.default_hint
+
+    assert not hint.endswith((".", "!"))
+    assert hint == hint.strip()
+    assert kind.__doc__
+
+
+def test_a_hint_of_the_moment_replaces_that_of_the_class() -> None:
+    assert NotAReader("no").hint == NotAReader.default_hint
+    assert NotAReader("no", hint="ask B").hint == "ask B"
+    assert NotAReader("no", hint="").hint == ""
+    assert str(NotAReader("no")) == "no"
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "OK": 0,
+        "FAILURE": 1,
+        "USAGE": 2,
+        "NOT_FOUND": 3,
+        "STALE": 4,
+        "BAD_SIGNATURE": 5,
+        "QUORUM": 6,
+        "NO_NODE": 7,
+        "CONFLICT": 8,
+        "NOT_A_READER": 9,
+        "INTERRUPTED": 130,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (YzError, ExitCode.FAILURE),
+        (WireError, ExitCode.FAILURE),
+        (UsageError, ExitCode.USAGE),
+        (errors.ConfigError, ExitCode.USAGE),
+        (errors.NotFound, ExitCode.NOT_FOUND),
+        (StaleRecord, ExitCode.STALE),
+        (CryptoError, ExitCode.BAD_SIGNATURE),
+        (errors.WrongNodeId, ExitCode.BAD_SIGNATURE),
+        (errors.UnsafeFile, ExitCode.BAD_SIGNATURE),
+        (QuorumFailed, ExitCode.QUORUM),
+        (errors.NoNode, ExitCode.NO_NODE),
+        (CasMismatch, ExitCode.CONFLICT),
+        (errors.Conflict, ExitCode.CONFLICT),
+        (NotAReader, ExitCode.NOT_A_READER),
+    ],
+)
+def test_errors_end_the_command_line_with_their_code(kind: type[YzError], code: ExitCode) -> None:
+    assert kind.exit_code is code
+
+
+def test_a_stale_record_says_what_was_shown_and_what_was_seen() -> None:
+    error = StaleRecord(5, 9)
+
+    assert (error.seq, error.seen_seq) == (5, 9)
+    assert str(error) == "the nodes showed seq 5, but seq 9 was seen before"
+
+
+def test_a_failed_quorum_counts() -> None:
+    read, write = ReadQuorumFailed(1, 4, 8), WriteQuorumFailed(2, 5, 8, "301")
+
+    assert (read.answered, read.needed, read.asked) == (1, 4, 8)
+    assert str(read) == "1 of 8 nodes answered, 4 are needed"
+    assert str(write) == "2 of 8 nodes stored it durably, 5 are needed (301)"
+    assert isinstance(write, LookupFailed)
+
+
+def test_a_cas_mismatch_says_what_is_stored() -> None:
+    assert str(CasMismatch(7)) == "compare-and-swap refused: seq 7 is stored"
+    assert str(CasMismatch(0)) == "compare-and-swap refused: nothing is stored"
+    assert CasMismatch(7).seq == 7
+
+
+def test_the_largest_value_in_the_hint_is_the_real_one() -> None:
+    assert f"{VALUE_BYTES_MAX:,} bytes" in ValueTooLarge.default_hint
