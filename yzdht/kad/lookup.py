@@ -88,17 +88,25 @@ class Lookup:
         return [c.contact for c in self._candidates if c.standing is Standing.ANSWERED][: self.count]
 
     def _wanted(self) -> list[Candidate]:
-        """The nearest that may still be part of the result."""
-        return [c for c in self._candidates if c.standing is not Standing.FAILED][: self.count]
+        """The nearest that may still be part of the result, and as many behind them as there are late ones.
+
+        A late peer holds nobody up: those behind it are asked in its place, however many are late.
+        """
+        wanted: list[Candidate] = []
+        in_time = 0
+        for candidate in self._candidates:
+            if candidate.standing is Standing.FAILED:
+                continue
+            wanted.append(candidate)
+            in_time += candidate.standing is not Standing.LATE
+            if in_time == self.count:
+                break
+        return wanted
 
     def _advance(self, now: Now) -> None:
         if self.is_finished:
             return
         wanted = self._wanted()
-        # A late peer holds nobody up: those behind it are asked in its place.
-        late = sum(1 for c in wanted if c.standing is Standing.LATE)
-        if late:
-            wanted = [c for c in self._candidates if c.standing is not Standing.FAILED][: self.count + late]
         room = ALPHA - self._candidates.in_flight()
         for candidate in [c for c in wanted if c.standing is Standing.FRESH][: max(room, 0)]:
             candidate.standing = Standing.ASKED
