@@ -1,34 +1,42 @@
 """yzdht: a Kademlia DHT whose records are sealed and signed end to end.
 
-The public API; see README.md for five lines of it.
+The public API; see README.md for five lines of it. Names are imported when they are first used: `yz --version` must
+not wait for the cryptography.
 """
 
-from yzdht.client import Client
-from yzdht.crypto.sealing import Public, Self
-from yzdht.errors import (
-    CasMismatch,
-    ConfigError,
-    Conflict,
-    CryptoError,
-    DataLocked,
-    InvalidSignature,
-    LookupFailed,
-    NoNode,
-    NotAReader,
-    NotFound,
-    ReadQuorumFailed,
-    StaleRecord,
-    StoreError,
-    TransportError,
-    UsageError,
-    ValueTooLarge,
-    WireError,
-    WriteQuorumFailed,
-    YzError,
-)
-from yzdht.node import Node
-from yzdht.records import Origin, Receipt, Value
-from yzdht.store.keyfile import Identity
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from yzdht.client import Client
+    from yzdht.crypto.sealing import Public, Self
+    from yzdht.errors import (
+        CasMismatch,
+        ConfigError,
+        Conflict,
+        CryptoError,
+        DataLocked,
+        InvalidSignature,
+        LookupFailed,
+        NoNode,
+        NotAReader,
+        NotFound,
+        ReadQuorumFailed,
+        StaleRecord,
+        StoreError,
+        TransportError,
+        UsageError,
+        ValueTooLarge,
+        WireError,
+        WriteQuorumFailed,
+        YzError,
+    )
+    from yzdht.node import Node
+    from yzdht.records import Origin, Receipt, Value
+    from yzdht.store.keyfile import Identity
 
 
 __all__ = [
@@ -60,3 +68,28 @@ __all__ = [
     "WriteQuorumFailed",
     "YzError",
 ]
+
+_ELSEWHERE = {
+    "Client": "yzdht.client",
+    "Identity": "yzdht.store.keyfile",
+    "Node": "yzdht.node",
+    "Origin": "yzdht.records",
+    "Public": "yzdht.crypto.sealing",
+    "Receipt": "yzdht.records",
+    "Self": "yzdht.crypto.sealing",
+    "Value": "yzdht.records",
+}
+
+
+if not TYPE_CHECKING:  # type checkers would take every name for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_ELSEWHERE.get(name, "yzdht.errors")), name)
+        globals()[name] = value  # the next use finds it without coming here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

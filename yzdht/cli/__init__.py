@@ -1,0 +1,1 @@
+"""The command line: `yz-node` runs a node, `yz` stores and reads through one."""

@@ -1,0 +1,94 @@
+"""`yz get`: read a value."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from yzdht.cli.settings import Settings, json_option
+
+
+if TYPE_CHECKING:
+    from yzdht.records import Value
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--from", "source", metavar="WHO",
+    help="Whose: a public key, a node id, the fingerprint of an identity met, or a yz: link.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write to FILE, all or nothing; a new file is readable for you alone.",
+)  # fmt: skip
+@json_option
+@click.pass_obj
+def get(settings: Settings, *, name: str, source: str | None, output: Path | None) -> None:
+    """Read the value under NAME, or of a yz: link."""
+    from yzdht.cli.sources import parse_source, read_value  # noqa: PLC0415 - loads the library
+
+    whose = parse_source(settings, name, source)
+    value = settings.through_client(f"reading {name}", lambda client: read_value(client, name, whose))
+    screen = settings.screen
+    if value.is_conflict:
+        screen.say(
+            f"{screen.program}: warning: two values carry seq {value.seq}: their publisher wrote from two devices "
+            "at once, or a key was copied; this is the one that all readers choose"
+        )
+    if output is not None and str(output) != "-":
+        write_whole(output, value.data)
+    elif not screen.is_json:
+        screen.data(value.data)
+    if screen.is_json:
+        screen.object(value_view(name, value))
+
+
+def value_view(name: str, value: Value) -> dict[str, object]:
+    """A value as an object; `text` is there if its bytes are UTF-8."""
+    from yzdht.wire.text import encode_public_key  # noqa: PLC0415 - part of the library
+
+    view: dict[str, object] = {
+        "name": name,
+        "data": base64.b64encode(value.data).decode(),
+        "encoding": "base64",
+    }
+    with contextlib.suppress(UnicodeDecodeError):
+        view["text"] = value.data.decode()
+    return view | {
+        "origin": value.origin.value,
+        "publisher": encode_public_key(value.publisher),
+        "seq": value.seq,
+        "created": value.created,
+        "expires": value.expires,
+        "conflict": value.is_conflict,
+    }
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, all or nothing; one that exists keeps its mode, and a link what it points to.
+
+    A device or a pipe is written to, never replaced.
+
+    Raises:
+        StoreError: It cannot be written.
+
+    """
+    from yzdht.store.files import as_store_error, replace_file  # noqa: PLC0415 - part of the library
+
+    try:
+        path = path.resolve()
+        mode = path.stat().st_mode if path.exists() else None
+        if mode is not None and not stat.S_ISREG(mode):
+            path.write_bytes(data)
+            return
+        replace_file(path, data)
+        if mode is not None:
+            path.chmod(stat.S_IMODE(mode))
+    except OSError as error:
+        raise as_store_error(error, path) from error

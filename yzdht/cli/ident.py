@@ -1,0 +1,227 @@
+"""`yz id`: the identity of this home. Works without a node."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from yzdht.cli.passphrase import ask_twice, credential, opened, read_passphrase_fd
+from yzdht.cli.settings import Settings, json_option
+from yzdht.errors import StoreError, UsageError, WireError
+from yzdht.limits import KEYFILE_BYTES_MAX
+
+
+if TYPE_CHECKING:
+    from yzdht.store.keyfile import Identity
+
+
+_PRIVATE = 0o600
+_FORCE_HELP = "Put the identity that is there aside first; it is kept beside as identity.key.TIME.bak."
+
+
+@click.group("id")
+def ident() -> None:
+    """Show, make, back up and protect your identity."""
+
+
+# Show and make
+
+
+@ident.command()
+@json_option
+@click.pass_obj
+def show(settings: Settings) -> None:
+    """Show the identity of this home; it is made if there is none."""
+    _show(settings, settings.identity, {})
+
+
+@ident.command()
+@click.option("--force", is_flag=True, help=_FORCE_HELP)
+@json_option
+@click.pass_obj
+def new(settings: Settings, *, force: bool) -> None:
+    """Make a new identity; what the old one stored in private is read by the old one alone."""
+    from yzdht.store.keyfile import Identity  # noqa: PLC0415 - loads the cryptography
+
+    _refuse_overwrite(settings, is_forced=force)
+    identity = Identity.generate()
+    _install(settings, identity, settings.passphrase)
+
+
+# Back up and move
+
+
+@ident.command()
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Where to; - for stdout.  [default: yz-identity-FINGERPRINT.key]",
+)  # fmt: skip
+@json_option
+@click.pass_obj
+def export(settings: Settings, *, output: Path | None) -> None:
+    """Write a copy of the identity under a generated phrase; `yz id import` and browsers read it."""
+    from yzdht.crypto.keyfile import generate_phrase  # noqa: PLC0415 - loads the cryptography
+    from yzdht.store.entropy import SystemRng  # noqa: PLC0415 - as above
+
+    screen, identity = settings.screen, settings.identity
+    is_stdout = output is not None and str(output) == "-"
+    if is_stdout and screen.is_json:
+        raise UsageError("stdout cannot carry both the export and an object", hint="name a file with -o FILE")
+    path = output or Path(f"yz-identity-{identity.fingerprint}.key")
+    phrase = generate_phrase(SystemRng())
+    data = identity.export_bytes(phrase)
+    if is_stdout:
+        screen.data(data)
+    else:
+        _create(path, data)
+    if screen.is_json:
+        screen.object({"file": str(path), "phrase": phrase})
+        return
+    if not is_stdout:
+        screen.line(str(path))
+    screen.say(f"phrase: {phrase}")
+    screen.say("it is shown this once; keep it apart from the file")
+
+
+def _create(path: Path, data: bytes) -> None:
+    from yzdht.store.files import create_file  # noqa: PLC0415 - loads the library
+
+    if not create_file(path, data):
+        raise StoreError(f"{path} exists already", hint="choose another file with -o FILE")
+
+
+@ident.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help=_FORCE_HELP)
+@json_option
+@click.pass_obj
+def import_(settings: Settings, *, file: Path, force: bool) -> None:
+    """Make the identity in FILE, an export or a keyfile, the identity of this home.
+
+    --passphrase-fd carries the phrase of FILE; it is kept under the systemd credential yz-passphrase, or under none.
+    """
+    _refuse_overwrite(settings, is_forced=force)
+    identity = opened(lambda phrase: _read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
+    _install(settings, identity, credential())
+
+
+def _read_export(path: Path, phrase: str | None) -> Identity:
+    from yzdht.crypto.keyfile import needs_passphrase  # noqa: PLC0415 - loads the cryptography
+    from yzdht.store.keyfile import Identity  # noqa: PLC0415 - as above
+
+    data = _read(path)
+    try:
+        if needs_passphrase(data):  # others may see it: its phrase is long
+            return Identity.import_bytes(data, phrase)
+    except WireError as error:
+        raise StoreError(f"{path} is not an export of an identity: {error}", hint="check the path") from error
+    return Identity.load(path)
+
+
+def _read(path: Path) -> bytes:
+    from yzdht.store.files import read_file  # noqa: PLC0415 - loads the library
+
+    data = read_file(path, KEYFILE_BYTES_MAX)
+    if data is None:
+        raise UsageError(f"there is no file {path}", hint="check the path")
+    return data
+
+
+# Protect
+
+
+@ident.command()
+@click.option(
+    "--new-passphrase-fd", metavar="N", type=click.IntRange(0), help="Read the new one from descriptor N."
+)
+@click.option("--remove", is_flag=True, help="Keep the identity under no passphrase.")
+@json_option
+@click.pass_obj
+def passphrase(settings: Settings, *, new_passphrase_fd: int | None, remove: bool) -> None:
+    """Set, change or remove the passphrase of this home's identity."""
+    if remove and new_passphrase_fd is not None:
+        raise UsageError("--remove and --new-passphrase-fd exclude each other", hint="choose one")
+    identity = settings.identity
+    if remove:
+        text = None
+    elif new_passphrase_fd is not None:
+        text = read_passphrase_fd(new_passphrase_fd)
+    else:
+        text = ask_twice("new passphrase: ")
+    identity.save(settings.key_path, text, replace=True)
+    settings.screen.say(
+        "the identity is under no passphrase now" if text is None else "the passphrase is set"
+    )
+    if settings.screen.is_json:
+        _show(settings, identity, {})
+
+
+# What they share
+
+
+def _refuse_overwrite(settings: Settings, *, is_forced: bool) -> None:
+    if os.path.lexists(settings.key_path) and not is_forced:
+        raise StoreError(
+            f"{settings.key_path} holds an identity already",
+            hint="use --force to put it aside, or another --home DIR",
+        )
+
+
+def _install(settings: Settings, identity: Identity, passphrase_: str | None) -> None:
+    """Write the home's keyfile; at no moment is there none, and the one before is never lost."""
+    kept = _put_aside(settings.key_path)
+    identity.save(settings.key_path, passphrase_, replace=kept is not None)
+    if kept is not None:
+        settings.screen.say(f"the identity before is kept as {kept}")
+    _show(settings, identity, {"kept": None if kept is None else str(kept)})
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Give a keyfile a second name, for its owner alone."""
+    if not os.path.lexists(path):
+        return None
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    try:
+        for number in itertools.count(1):
+            kept = path.with_name(f"{path.name}.{when}{'' if number == 1 else f'-{number}'}.bak")
+            try:
+                os.link(path, kept)
+            except FileExistsError:
+                continue
+            kept.chmod(_PRIVATE)
+            return kept
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be put aside: {error.strerror}", hint="move it away by hand"
+        ) from error
+    raise AssertionError("numbers do not end")
+
+
+def _show(settings: Settings, identity: Identity, more: dict[str, object]) -> None:
+    from yzdht.crypto.keyfile import needs_passphrase  # noqa: PLC0415 - loads the cryptography
+    from yzdht.wire.text import encode_public_key  # noqa: PLC0415 - as above
+
+    path = settings.key_path
+    is_protected = needs_passphrase(_read(path))
+    screen = settings.screen
+    if screen.is_json:
+        screen.object(
+            {
+                "fingerprint": identity.fingerprint,
+                "nodeId": identity.node_id.hex(),
+                "publicKey": encode_public_key(identity.public_key),
+                "file": str(path),
+                "passphrase": is_protected,
+                **more,
+            }
+        )
+        return
+    screen.line(f"fingerprint  {identity.fingerprint}")
+    screen.line(f"node id      {identity.node_id.hex()}")
+    screen.line(f"public key   {encode_public_key(identity.public_key)}")
+    screen.line(f"file         {path}, under {'a' if is_protected else 'no'} passphrase")

@@ -1,0 +1,100 @@
+"""`yz`: store and read through nodes. One module per command, loaded when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from yzdht.cli import logs
+from yzdht.cli.passphrase import given_passphrase
+from yzdht.cli.running import EXIT_CODES, run
+from yzdht.cli.settings import DEFAULT_NODE, Settings, json_option
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_COMMANDS = {
+    "put": "yzdht.cli.put:put",
+    "get": "yzdht.cli.get:get",
+    "rm": "yzdht.cli.rm:rm",
+    "id": "yzdht.cli.ident:ident",
+    "ping": "yzdht.cli.ping:ping",
+}
+
+
+class _Commands(click.Group):
+    """The commands by name; only the one that runs is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--node", "nodes", metavar="URL", multiple=True,
+    help=f"A node to go through; several fail over.  [default: {DEFAULT_NODE}]",
+)  # fmt: skip
+@click.option(
+    "--home", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), envvar="YZ_HOME",
+    help="Folder of your identity and of what it has seen; also $YZ_HOME.",
+)  # fmt: skip
+@json_option
+@click.option("--network", metavar="NAME", default="main", show_default=True, help="Name of the network.")
+@click.option(
+    "--network-key", metavar="FILE", type=click.Path(path_type=Path), help="Key of a private network."
+)
+@click.option(
+    "--passphrase-fd", metavar="N", type=click.IntRange(0), help="Read the passphrase from descriptor N."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS, case_sensitive=False),
+    default="error",
+    show_default=True,
+    help="Logs on stderr.",
+)
+@click.version_option(package_name="yzdht", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(  # noqa: PLR0913 - click gives each option its argument
+    context: click.Context,
+    *,
+    nodes: tuple[str, ...],
+    home: Path | None,
+    network: str,
+    network_key: Path | None,
+    passphrase_fd: int | None,
+    log_level: str,
+) -> None:
+    """Store and read values, sealed and signed, through a node that need not be trusted."""
+    logs.configure(log_level)
+    context.obj = Settings(
+        screen=context.obj,
+        nodes=nodes,
+        home=home or _default_home(),
+        network=network,
+        network_key_path=network_key,
+        passphrase=given_passphrase(passphrase_fd),
+    )
+
+
+def _default_home() -> Path:
+    import platformdirs  # noqa: PLC0415 - not needed by --version
+
+    return platformdirs.user_config_path("yz", appauthor=False)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `yz`; returns the exit code."""
+    return run(cli, "yz", words)

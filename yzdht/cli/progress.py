@@ -1,0 +1,35 @@
+"""Shows that something goes on: on a terminal only, and only once it has taken a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SHOWN_AFTER_S = 1.0
+
+
+@contextlib.contextmanager
+def progress(doing: str) -> Iterator[None]:
+    """Show `doing` on stderr while the body runs inside the event loop."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    with contextlib.ExitStack() as shown:
+        handle = asyncio.get_running_loop().call_later(SHOWN_AFTER_S, _show, doing, shown)
+        try:
+            yield
+        finally:
+            handle.cancel()
+
+
+def _show(doing: str, shown: contextlib.ExitStack) -> None:
+    from rich.console import Console  # noqa: PLC0415 - loaded by no run that shows nothing
+
+    shown.enter_context(Console(stderr=True).status(doing))

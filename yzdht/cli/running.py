@@ -1,0 +1,87 @@
+"""One run of a program: its arguments to its exit code, whatever happens in between."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from yzdht.cli.logs import is_debugging
+from yzdht.cli.screen import Screen
+from yzdht.errors import ExitCode, UsageError, YzError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+
+EXIT_CODES = """\b
+Exit codes:
+  0  ok                        6  quorum: too few nodes answered
+  1  anything else             7  no node could be reached
+  2  usage                     8  conflict with another writer
+  3  not found                 9  not a reader of this record
+  4  stale: older than seen  130  interrupted
+  5  bad signature or key
+"""
+
+
+def run(command: click.Command, program: str, words: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        command: What to run.
+        program: Its name in errors.
+        words: The arguments; the process's own when None.
+
+    Returns:
+        The exit code. What no part of yzdht raises on purpose is left to `sys.excepthook`, which shows an internal
+        error; Python ends with 1 then.
+
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    screen = Screen(program, is_json=_wants_json(words))
+    sys.excepthook = _Bugs(screen)
+    try:
+        code = command.main(words, prog_name=program, standalone_mode=False, obj=screen)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        screen.fail(_as_usage_error(error))
+        return ExitCode.USAGE
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except YzError as error:
+        screen.fail(error)
+        return error.exit_code
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Before parsing: an error of the parser is an object too."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options
+
+
+def _as_usage_error(error: click.ClickException) -> UsageError:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"try: {context.command_path} --help" if context is not None else ""
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+class _Bugs:
+    """The process's excepthook: an error that nobody raised on purpose is ours, and is shown as such."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if is_debugging():
+            sys.__excepthook__(kind, error, trace)
+        fact = f"internal error {kind.__name__}: {error}"
+        hint = "this is a bug; please report it with what --log-level debug shows"
+        self._screen.fail(YzError(fact, hint=hint))

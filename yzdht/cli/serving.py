@@ -1,0 +1,175 @@
+"""The life of the process `yz-node`: start, say ready, run until a signal, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, Place, announcement
+from yzdht.errors import StoreError
+from yzdht.ids import shorten
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from yzdht.cli.screen import Screen
+    from yzdht.node import Node
+
+
+log = logging.getLogger(__name__)
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Teller:
+    """Tells programs, or people, what happens to a node; holds events back until it is ready.
+
+    Args:
+        screen: Where to write.
+
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._held: list[dict[str, object]] | None = []
+        self._is_heard = True
+
+    def hear(self, event: dict[str, object]) -> None:
+        """Something happened; `Node(on_event=…)`."""
+        if event["event"] == "bootstrap" and not event["joined"]:
+            log.warning(
+                "no bootstrap address reached tried=%s retry_in_s=%s", event["tried"], event["retryInS"]
+            )
+        if self._held is not None:
+            self._held.append(event)
+        else:
+            self._tell_program(event)
+
+    def ready(self, view: dict[str, object], place: Place) -> None:
+        """The node runs: tell that first, then what was held back.
+
+        Args:
+            view: The ready event.
+            place: Where it runs.
+
+        """
+        if self._screen.is_json:
+            self._tell_program(view)
+        else:
+            self._tell(lambda: self._screen.line("\n".join(announcement(view, place))))
+        if not view["addresses"]:
+            self._screen.say(f"{self._screen.program}: warning: {NO_ADDRESS}")
+            self._screen.say(f"{self._screen.program}: hint: {NO_ADDRESS_HINT}")
+            log.warning("no address to advertise host=%s port=%d", place.host, place.port)
+        held, self._held = self._held or [], None
+        for event in held:
+            self._tell_program(event)
+
+    def stopped(self, counters: dict[str, int]) -> None:
+        """The node ended."""
+        self._tell_program({"event": "stopped", "counters": counters})
+
+    def _tell_program(self, event: dict[str, object]) -> None:
+        if self._screen.is_json:
+            self._tell(lambda: self._screen.object(event))
+
+    def _tell(self, write: Callable[[], None]) -> None:
+        """A node outlives whoever read its output."""
+        if not self._is_heard:
+            return
+        try:
+            write()
+        except (BrokenPipeError, StoreError) as error:
+            self._is_heard = False
+            log.warning("stdout lost reason=%s", error)
+
+
+async def serve(node: Node, teller: Teller, place: Place, more: dict[str, object]) -> None:
+    """Run a node until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        node: Not started yet; its events go to `teller`.
+        teller: Tells what happens.
+        place: Where it runs; the port is filled in.
+        more: Further fields of the ready event.
+
+    Raises:
+        ListenFailed: The port is taken.
+        DataLocked: Another node holds the data folder.
+        StoreError: The data folder cannot be used.
+        WrongPassphrase: The node's key does not open.
+
+    """
+    with _ended_by_signal() as ended:
+        if not await _start(node, ended):
+            return
+        try:
+            log.info("listening node=%s host=%s port=%d", shorten(node.node_id), place.host, node.port)
+            teller.ready(_ready_event(node, place, more), place._replace(port=node.port))
+            await ended.wait()
+        finally:
+            await node.stop()
+        log.info("stopped node=%s", shorten(node.node_id))
+        teller.stopped(node.counters.as_dict())
+
+
+async def _start(node: Node, ended: asyncio.Event) -> bool:
+    """Start a node; False if a signal came first."""
+    starting = asyncio.ensure_future(node.start())
+    waiting = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not starting.done():
+            starting.cancel()  # it undoes what it began
+            await asyncio.wait((starting,))
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
+
+
+def _ready_event(node: Node, place: Place, more: dict[str, object]) -> dict[str, object]:
+    return {
+        "event": "ready",
+        **node.json_view(),
+        "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
+        "port": node.port,
+        "host": place.host,
+        "network": place.network,
+        "data": place.data,
+        "pid": os.getpid(),
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[asyncio.Event]:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def end(number: signal.Signals) -> None:
+        log.info("stopping signal=%s", number.name)
+        _leave_signals_to_the_system(loop)
+        ended.set()
+
+    for number in _ENDING:
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield ended
+    finally:
+        if not ended.is_set():
+            _leave_signals_to_the_system(loop)
+
+
+def _leave_signals_to_the_system(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on a signal ends the process at once, whatever the loop is busy with."""
+    for number in _ENDING:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,108 @@
+"""What stands before the command of `yz`, and what every command makes of it: an identity, a client."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path  # noqa: TC003 - field types of a dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from yzdht.cli.network_key import read_network_key
+from yzdht.cli.passphrase import opened
+from yzdht.cli.progress import progress
+from yzdht.cli.screen import Screen  # noqa: TC001 - field types of a dataclass
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from yzdht.client import Client
+    from yzdht.store.keyfile import Identity
+
+
+DEFAULT_NODE = "ws://127.0.0.1:8083"
+KEY_NAME = "identity.key"
+
+_T = TypeVar("_T")
+
+json_option = click.option(
+    "--json", "is_json", is_flag=True, expose_value=False, help="Print objects, for programs."
+)
+"""Accepted before and after the command; `running.run` has read it by then."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options before the command.
+
+    Attributes:
+        screen: Where to write.
+        nodes: Addresses of nodes, tried in turn.
+        home: Folder of the identity and of what it has seen.
+        network: Name of the network.
+        network_key_path: File of a private network's key.
+        passphrase: What --passphrase-fd or the systemd credential says; None for neither.
+
+    """
+
+    screen: Screen
+    nodes: tuple[str, ...]
+    home: Path
+    network: str
+    network_key_path: Path | None
+    passphrase: str | None = field(repr=False)
+
+    @property
+    def key_path(self) -> Path:
+        """The home's keyfile."""
+        return self.home / KEY_NAME
+
+    @cached_property
+    def identity(self) -> Identity:
+        """The home's identity, made on first use; prompts for its passphrase if it has to, once.
+
+        Raises:
+            WrongPassphrase: It does not open.
+            StoreError: It cannot be read or written.
+
+        """
+        from yzdht.store.keyfile import Identity  # noqa: PLC0415 - loads the cryptography
+
+        path = self.key_path
+        return opened(
+            lambda passphrase: Identity.load_or_create(path, passphrase=passphrase),
+            self.passphrase,
+            f"passphrase of {path}: ",
+        )
+
+    def through_client(self, doing: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+        """Connect, work, say goodbye.
+
+        Args:
+            doing: Shown when it takes long.
+            work: Given the connected client.
+
+        Raises:
+            NoNode: No node could be reached.
+            YzError: Whatever the work raises.
+
+        """
+        from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
+
+        client = Client.connect(
+            *(self.nodes or (DEFAULT_NODE,)),
+            identity=self.identity,
+            home=self.home,
+            network=self.network,
+            network_key=read_network_key(self.network_key_path),
+        )
+
+        async def connect_and_work() -> _T:
+            with progress(doing):
+                async with client:
+                    return await work(client)
+
+        return asyncio.run(connect_and_work())

@@ -1,0 +1,152 @@
+"""Whose value to read: what people write after --from, and links in place of a name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.naming import node_id_of, parse_fingerprint
+from yzdht.errors import NotFound, UsageError, WireError
+from yzdht.store.home import Home
+from yzdht.wire.text import SlotLink, decode_node_id, decode_public_key, decode_slot_link
+
+
+if TYPE_CHECKING:
+    from yzdht.cli.settings import Settings
+    from yzdht.client import Client
+    from yzdht.ids import NodeId, PublicKey
+    from yzdht.records import Value
+
+
+LINK_START = "yz:"
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+_PUBLIC_KEY_CHARACTERS = 44
+_SOURCE_HINT = "give a public key, a node id, the fingerprint of an identity met before, or a yz: link"
+
+
+@dataclass(frozen=True, slots=True)
+class Oneself:
+    """The home's own identity, private before public."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyholder:
+    """Whoever holds a public key."""
+
+    public_key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whoever has a node id."""
+
+    node_id: NodeId
+
+
+Source = Oneself | Keyholder | Holder | SlotLink
+
+
+def refuse_link(name: str) -> None:
+    """Keep names and links apart where only a name makes sense.
+
+    Raises:
+        UsageError: It starts like a link.
+
+    """
+    if name.startswith(LINK_START):
+        raise UsageError(
+            f"the name {name[:40]!r} starts like a link", hint="choose a name without yz: in front"
+        )
+
+
+def parse_source(settings: Settings, name: str, text: str | None) -> Source:
+    """Whose value NAME and --from mean.
+
+    Args:
+        settings: The home knows fingerprints.
+        name: A name, or a link.
+        text: What stands after --from.
+
+    Raises:
+        UsageError: It is none of the forms, or two links were given.
+        InvalidKey: It looks like a public key and is none.
+        NotFound: No identity of this fingerprint was met.
+
+    """
+    if name.startswith(LINK_START):
+        if text is not None:
+            raise UsageError("the link says already whose value it is", hint="leave --from out")
+        return _link(name)
+    return Oneself() if text is None else _from(settings, text)
+
+
+def _from(settings: Settings, text: str) -> Source:
+    if text.startswith(LINK_START):
+        return _link(text)
+    try:
+        if _HEX.fullmatch(text):
+            return Holder(decode_node_id(text.lower()))
+        if len(text) == _PUBLIC_KEY_CHARACTERS:
+            public_key = decode_public_key(text)
+            node_id_of(public_key)  # refuses what is no point before any node is asked
+            return Keyholder(public_key)
+    except WireError as error:
+        raise UsageError(f"--from {text}: {error}", hint=_SOURCE_HINT) from None
+    try:
+        fingerprint = parse_fingerprint(text)
+    except UsageError:
+        raise UsageError(f"--from {text[:80]!r} names nobody", hint=_SOURCE_HINT) from None
+    return Keyholder(_met(settings, fingerprint))
+
+
+def _link(text: str) -> SlotLink:
+    try:
+        link = decode_slot_link(text)
+    except WireError as error:
+        raise UsageError(f"the link is damaged: {error}", hint="copy it whole") from None
+    node_id_of(link.publisher)
+    return link
+
+
+def _met(settings: Settings, fingerprint: str) -> PublicKey:
+    identity = settings.identity
+    if fingerprint == identity.fingerprint:
+        return identity.public_key
+    home = Home.open(settings.home, identity=identity)
+    try:
+        public_key = home.marks.resolve_fingerprint(fingerprint)
+    finally:
+        home.close()
+    if public_key is None:
+        raise NotFound(
+            f"no identity with the fingerprint {fingerprint} was met",
+            hint="read from it once by its public key or node id",
+        )
+    return public_key
+
+
+async def read_value(client: Client, name: str, source: Source) -> Value:
+    """Read what NAME and --from mean.
+
+    Raises:
+        UsageError: A link and a name that it cannot belong to.
+        YzError: As `Records.get`.
+
+    """
+    match source:
+        case Oneself():
+            return await client.get(name)
+        case Keyholder():
+            return await client.get(name, publisher=source.public_key)
+        case Holder():
+            public_key = await client.records.resolve_node_id(source.node_id)
+            return await client.get(name, publisher=public_key)
+        case SlotLink():
+            if not name.startswith(LINK_START) and source.tag not in client.records.tags_of(name):
+                raise UsageError(
+                    f"the link does not belong to the name {name!r}",
+                    hint="check the name, or leave it out: yz get yz:…",
+                )
+            return await client.records.get_slot(source.publisher, source.tag)
