@@ -192,9 +192,12 @@ class Node(DhtCalls):
             self._open_data()
             await self._listen()
             self._publish_to_self()
-            self._recall_peers()
+            has_peers_to_meet = self._recall_peers()
             self._spawn(self._maintain())
             await self._bootstrap()
+            if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
+                self.engine.stop_waiting(self._clock.now())
+                self._pump()
             undo.pop_all()
 
     async def stop(self) -> None:
@@ -329,7 +332,8 @@ class Node(DhtCalls):
 
     # Joining
 
-    def _recall_peers(self) -> None:
+    def _recall_peers(self) -> bool:
+        """Have those dialled who were known before a restart; False if there are none."""
         state = self._folder.read_state() if self._folder is not None else None
         now = self._clock.now()
         saved = decode_state(state) if state is not None else []
@@ -338,6 +342,7 @@ class Node(DhtCalls):
         if saved or self.config.bootstrap:
             self.engine.expect_peers(now)
         self._pump()
+        return bool(saved)
 
     async def _bootstrap(self) -> None:
         """Dial every bootstrap address once; if none answered, go on trying in the background."""
@@ -351,9 +356,6 @@ class Node(DhtCalls):
                     await asyncio.wait_for(self._joined.wait(), JOIN_WAIT_S_MAX)
             else:
                 self._spawn(self._keep_trying(bootstraps))
-        if not self.bootstrap_joined and not len(self.sessions):
-            self.engine.stop_waiting(self._clock.now())
-            self._pump()
 
     async def _dial_bootstrap(self, bootstrap: Bootstrap) -> bool:
         try:
