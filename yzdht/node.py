@@ -374,10 +374,12 @@ class Node(DhtCalls):
             )
             await asyncio.sleep(pause_s * self._rng.uniform(0.75, 1.25))
             joined = sum(await asyncio.gather(*(self._dial_bootstrap(b) for b in bootstraps)))
-            if joined or self.engine.is_joined:
+            if joined:
                 self.bootstrap_joined = joined
                 self._on_event({"event": "bootstrap", "tried": len(bootstraps), "joined": joined})
                 return
+            if self.engine.is_joined:
+                return  # through others; a `joined` event has said so
             pause_s = min(2 * pause_s, BOOTSTRAP_PAUSE_S_MAX)
 
     async def _maintain(self) -> None:
