@@ -14,7 +14,12 @@ from yzdht.api import DhtCalls
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.errors import DialFailed, NoNode, UsageError
-from yzdht.limits import ANSWER_BODIES_BYTES_MAX, DELEGATED_TIMEOUT_S
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    CLIENT_PATIENCE_S,
+    DELEGATED_TIMEOUT_S,
+    PUT_PATIENCE_S,
+)
 from yzdht.records import Reading, Records, Writing
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.sessions import Sessions, SystemClock
@@ -185,20 +190,29 @@ class _Nodes:
         self.counters.add(name)
 
     async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
-        """Ask two nodes for every target; others take the place of those that do not answer."""
+        """Ask two nodes for every target; others take the place of those that fail or keep silent."""
         waiting = list(self._urls)
-        shown: list[list[Reading]] = [[] for _ in targets]
-        answers = 0
-        while waiting and answers < _ASKED_AT_ONCE:
-            batch, waiting = waiting[: _ASKED_AT_ONCE - answers], waiting[_ASKED_AT_ONCE - answers :]
-            for readings in await asyncio.gather(*(self._read_through(url, targets) for url in batch)):
-                if readings is not None:
-                    answers += 1
-                    for slot, reading in zip(shown, readings, strict=True):
-                        slot.append(reading)
-        if not answers:
+        running: set[asyncio.Task[list[Reading] | None]] = set()
+        shown: list[list[Reading]] = []
+        try:
+            while len(shown) < _ASKED_AT_ONCE and (waiting or running):
+                if waiting and len(running) + len(shown) < _ASKED_AT_ONCE:
+                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets)))
+                    continue
+                done, running = await asyncio.wait(
+                    running, timeout=CLIENT_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                shown.extend(readings for task in done if (readings := task.result()) is not None)
+                if not done and waiting:  # somebody keeps silent: the next one is asked beside it
+                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets)))
+                elif not done and shown:
+                    break  # one answer is here, and nobody may hold it up for long
+        finally:
+            for task in running:
+                task.cancel()
+        if not shown:
             raise self._no_node()
-        return shown
+        return [list(of_one_target) for of_one_target in zip(*shown, strict=True)]
 
     async def _read_through(self, url: str, targets: Sequence[Target]) -> list[Reading] | None:
         asks = (self.call(url, Method.GET, Get(t, (), ANSWER_BODIES_BYTES_MAX)) for t in targets)
@@ -215,7 +229,12 @@ class _Nodes:
         """Store through the first node that takes it on, with identical bytes at every try."""
         refused: Writing | None = None
         for url in self._urls:
-            outcome = await self.call(url, Method.PUT, Put(target, record, cas, keep_until))
+            try:
+                async with asyncio.timeout(PUT_PATIENCE_S if url != self._urls[-1] else None):
+                    outcome = await self.call(url, Method.PUT, Put(target, record, cas, keep_until))
+            except TimeoutError:
+                self._failures[url] = "silent"
+                continue
             if isinstance(outcome, Failed):
                 continue
             if isinstance(outcome.body, PutDone):
