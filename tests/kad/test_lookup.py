@@ -80,7 +80,7 @@ def test_a_nearer_contact_that_an_answer_names_is_asked_and_found() -> None:
     lookup.on_answer(node_id(10), 0, names(1), at(0.1))
     assert asked(lookup.take_asks()) == [1]
     lookup.on_answer(node_id(20), 0, nodes_answer(), at(0.1))
-    assert not lookup.is_finished
+    assert found(lookup) == [10, 20]
     lookup.on_answer(node_id(1), 0, nodes_answer(), at(0.1))
 
     assert lookup.is_finished

@@ -3,10 +3,14 @@
 As many nodes are asked as answers are needed, one more for each that is late or fails. One is asked for the body, the
 others for hashes; equal hashes are agreement, and only a newer or unknown hash costs a second request. Every body is
 verified before it counts. After the end, holders that showed less than the result are repaired.
+
+A holder that is asked to show what it claimed has not answered until it does: if it fails, another takes its place,
+or one failure could hide what W nodes acknowledged; if it is late, nobody waits for it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,8 +21,10 @@ from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     CLOCK_SKEW_S,
     DAY_S,
+    FETCHES_PER_HOLDER_MAX,
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
+    READ_SLOTS_MAX,
     READ_TIMEOUT_S,
     RECORD_BYTES_MAX,
     WRITE_TIMEOUT_S,
@@ -66,6 +72,14 @@ class _Slot:
     bodies: dict[RecordHash, Record] = field(default_factory=dict)
     votes: dict[tuple[int, bytes], set[NodeId]] = field(default_factory=dict)
 
+    def add(self, record: Record) -> bool:
+        """Keep a verified record unless a newer one is here; True if it is new."""
+        if record.hash in self.bodies or any(r.seq > record.seq for r in self.bodies.values()):
+            return False
+        self.bodies = {h: r for h, r in self.bodies.items() if r.seq == record.seq}
+        self.bodies[record.hash] = record
+        return True
+
     def best(self) -> Record | None:
         """Largest seq; at equal seq what more holders showed, then the larger (expires, hash)."""
         return max(
@@ -112,15 +126,17 @@ class Read:
         self._asks: list[Ask] = []
         self._slots: dict[bytes, _Slot] = {}
         self._fetching: set[NodeId] = set()
-        self._fetched: set[NodeId] = set()
+        self._fetches: Counter[NodeId] = Counter()
+        self._claims: Counter[NodeId] = Counter()
         self._repaired: set[NodeId] = set()
-        self._body_asked = False
+        self._body_asked: set[NodeId] = set()
+        self._bodies_taken = 0
         self._wall = 0.0
 
     @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""
-        return self.result is not None and not self._fetching and not self._candidates.has_open()
+        return self.result is not None and not self._candidates.has_open()
 
     def start(self, now: Now) -> None:
         """Ask oneself if one is among the n: what is held here need not be sent. Then the others."""
@@ -153,19 +169,29 @@ class Read:
         if candidate is None or purpose == _REPAIR:
             return
         self._wall = now.wall
+        if candidate.standing not in (Standing.ASKED, Standing.LATE):
+            return
         if purpose == _FETCH:
-            self._fetching.discard(node_id)
-            bodies = self._bodies()
-            if not self._take(candidate, outcome) or self._bodies() == bodies:
-                self._forget_claims(node_id)
-            else:
-                self._fetched.discard(node_id)  # an answer is bounded: there may be more to fetch
-        elif candidate.standing in (Standing.ASKED, Standing.LATE):
-            candidate.standing = Standing.ANSWERED if self._take(candidate, outcome) else Standing.FAILED
+            self._take_fetched(candidate, outcome)
+        elif self._take(candidate, outcome):
+            candidate.standing = Standing.ANSWERED
+        else:
+            candidate.standing = Standing.FAILED
+            self._forget_claims(node_id)
         if self.result is None:
             self._advance(now)
         elif self.result.records:
             self._repair()
+
+    def _take_fetched(self, candidate: Candidate, outcome: Answer | Failed) -> None:
+        """Take in what a holder shows of what it claimed; what it does not show it never claimed."""
+        self._fetching.discard(candidate.node_id)
+        taken = self._bodies_taken
+        is_answer = self._take(candidate, outcome)
+        candidate.standing = Standing.ANSWERED if is_answer else Standing.FAILED
+        has_shown = self._bodies_taken > taken  # an answer is bounded: there may be more to fetch
+        if not is_answer or not has_shown or self._fetches[candidate.node_id] >= FETCHES_PER_HOLDER_MAX:
+            self._forget_claims(candidate.node_id)
 
     def _take(self, candidate: Candidate, outcome: Answer | Failed) -> bool:
         """Take in what a holder showed; False if it failed or showed something forged."""
@@ -174,7 +200,7 @@ class Read:
         assert isinstance(outcome.body, FoundValue)
         for shown in outcome.body.records:
             if isinstance(shown, Row):
-                self._claim(candidate.node_id, shown.publisher, (shown.seq, shown.hash))
+                self._claim(candidate.node_id, shown.publisher, (shown.seq, shown.hash), is_shown=False)
             elif not self._take_record(candidate.node_id, shown):
                 self.rejected += 1
                 return False
@@ -191,30 +217,44 @@ class Read:
             return False
         if record.kind is not Kind.IMMUTABLE and record.expires + CLOCK_SKEW_S < self._wall:
             return True  # expired: as good as nothing, and no fault
-        slot = self._claim(node_id, record.publisher, (record.seq, record.hash))
+        slot = self._claim(node_id, record.publisher, (record.seq, record.hash), is_shown=True)
         if slot is not None:
-            slot.bodies[record.hash] = record
+            self._bodies_taken += slot.add(record)
         return True
 
-    def _claim(self, node_id: NodeId, publisher: bytes, claim: tuple[int, bytes]) -> _Slot | None:
+    def _claim(
+        self, node_id: NodeId, publisher: bytes, claim: tuple[int, bytes], *, is_shown: bool
+    ) -> _Slot | None:
+        """Note what a holder says it has; a record that it showed displaces what was only claimed."""
         slot = self._slots.get(publisher)
+        if slot is not None and node_id in slot.votes.get(claim, ()):
+            return slot
+        if not is_shown:
+            self._claims[node_id] += 1
+            if self._claims[node_id] > MULTI_ENTRIES_MAX:
+                return None
         if slot is None:
-            if len(self._slots) >= 2 * MULTI_ENTRIES_MAX:
+            if len(self._slots) >= READ_SLOTS_MAX and not (is_shown and self._drop_unshown()):
                 return None
             slot = self._slots[publisher] = _Slot()
         slot.votes.setdefault(claim, set()).add(node_id)
         return slot
 
+    def _drop_unshown(self) -> bool:
+        unshown = next((publisher for publisher, slot in self._slots.items() if not slot.bodies), None)
+        if unshown is not None:
+            del self._slots[unshown]
+        return unshown is not None
+
     def _forget_claims(self, node_id: NodeId) -> None:
-        for slot in self._slots.values():
+        for publisher, slot in list(self._slots.items()):
             for claim, who in list(slot.votes.items()):
                 if claim[1] not in slot.bodies:
                     who.discard(node_id)
                     if not who:
                         del slot.votes[claim]
-
-    def _bodies(self) -> int:
-        return sum(len(slot.bodies) for slot in self._slots.values())
+            if not slot.votes:
+                del self._slots[publisher]
 
     # Progress
 
@@ -228,7 +268,7 @@ class Read:
             self._finish(len(answered))
             return
         is_enough = len(answered) >= self._quorum.read and self._spans_prefixes(span, answered)
-        if is_enough and self._fetch_missing():
+        if is_enough and self._fetch_missing(now):
             return
         if is_enough and has_record:
             self._finish(len(answered))
@@ -245,28 +285,40 @@ class Read:
         """Where the n span two public prefixes, the answers must too: one prefix may be one operator."""
         if len({c.prefix for c in span if c.prefix}) < 2:  # noqa: PLR2004 - two, as the protocol says
             return True
-        return len({c.prefix or c.node_id for c in answered}) >= 2  # noqa: PLR2004
+        # Hearsay has no prefix of its own: whoever named it may be whoever runs it.
+        return len({c.prefix or c.node_id for c in answered if c.is_known}) >= 2  # noqa: PLR2004
 
-    def _fetch_missing(self) -> bool:
-        """Ask for bodies that were only named; True while one is awaited."""
+    def _fetch_missing(self, now: Now) -> bool:
+        """Ask for bodies that were only named; True while one may come in time."""
         for slot in self._slots.values():
             best = slot.best()
             for _, who in sorted(slot.unseen(best.seq if best else 0).items(), reverse=True):
-                if who & self._fetching:
+                holders = [c for c in self._candidates if c.node_id in who]
+                if any(self._is_fetched_from(c) for c in holders):
                     break
-                holder = next((n for n in who if n not in self._fetched), None)
+                holder = next((c for c in holders if self._may_fetch_from(c)), None)
                 if holder is not None:
-                    self._fetch(holder)
+                    self._fetch(holder, now)
                     break
-        return bool(self._fetching)
+        return any(self._is_fetched_from(c) for c in self._candidates)
 
-    def _fetch(self, node_id: NodeId) -> None:
-        candidate = self._candidates.get(node_id)
-        assert candidate is not None
-        self._fetched.add(node_id)
-        self._fetching.add(node_id)
+    def _is_fetched_from(self, candidate: Candidate) -> bool:
+        return candidate.standing is Standing.ASKED and candidate.node_id in self._fetching
+
+    def _may_fetch_from(self, candidate: Candidate) -> bool:
+        is_done = self._fetches[candidate.node_id] >= FETCHES_PER_HOLDER_MAX
+        return candidate.standing is Standing.ANSWERED and not is_done
+
+    def _fetch(self, candidate: Candidate, now: Now) -> None:
+        self._fetches[candidate.node_id] += 1
+        self._fetching.add(candidate.node_id)
         body = FindValue(self.target, self._known(), ANSWER_BODIES_BYTES_MAX)
-        self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, _FETCH))
+        self._send(candidate, body, _FETCH, now)
+
+    def _send(self, candidate: Candidate, body: FindValue, purpose: int, now: Now) -> None:
+        candidate.standing = Standing.ASKED
+        candidate.late_at = now.mono + candidate.expected_s
+        self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, purpose))
 
     def _ask_more(self, span: list[Candidate], answered: int, *, is_enough: bool, now: Now) -> None:
         wanted = len(span) if is_enough else max(self._quorum.read - answered, 1)
@@ -277,43 +329,48 @@ class Read:
             if candidate.standing is Standing.FRESH:
                 self._ask(candidate, now)
                 in_flight += 1
-        edge = span[-1].distance if len(span) == self._quorum.n else 1 << 256
         room = ALPHA - self._candidates.in_flight()
-        for candidate in self._candidates.heard_within(edge):
+        for candidate in self._candidates.heard_within(self._edge(span)):
             if room <= 0:
                 break
             if candidate.standing is Standing.FRESH:
                 self._ask(candidate, now)
                 room -= 1
 
+    def _edge(self, span: list[Candidate]) -> int:
+        """How near a node must be to be one of the n."""
+        return span[-1].distance if span and len(span) == self._quorum.n else 1 << 256
+
     def _ask(self, candidate: Candidate, now: Now) -> None:
         has_body = any(slot.bodies for slot in self._slots.values())
-        is_late = self._candidates.has_open() and any(
-            c.standing is Standing.LATE for c in self._candidates.nearest(self._quorum.n)
+        is_coming = any(
+            c.standing is Standing.ASKED and c.node_id in self._body_asked for c in self._candidates
         )
-        if self._body_asked and not has_body and not is_late:
-            body = FindValue(self.target, (), 0)  # somebody was asked for the body already
+        if is_coming and not has_body:
+            body = FindValue(self.target, (), 0)
         else:
             body = FindValue(self.target, self._known(), RECORD_BYTES_MAX)
-            self._body_asked = candidate.node_id != self._own_id
-        candidate.standing = Standing.ASKED
-        candidate.late_at = now.mono + candidate.expected_s
-        self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S))
+            self._body_asked.add(candidate.node_id)
+        self._send(candidate, body, _ASK, now)
 
     def _known(self) -> tuple[RecordHash, ...]:
         return tuple(h for slot in self._slots.values() for h in slot.bodies)[:KNOWN_HASHES_MAX]
 
     def _is_exhausted(self, span: list[Candidate]) -> bool:
         """True when nobody is left who could change the outcome."""
-        if self._fetching or any(c.standing in (Standing.FRESH, Standing.ASKED, Standing.LATE) for c in span):
+        if any(c.standing in (Standing.FRESH, Standing.ASKED, Standing.LATE) for c in span):
             return False
-        edge = span[-1].distance if len(span) == self._quorum.n else 1 << 256
-        return not self._candidates.heard_within(edge)
+        return not self._candidates.heard_within(self._edge(span))
 
     def _finish(self, answered: int) -> None:
         records = [best for slot in self._slots.values() if (best := slot.best()) is not None]
         if answered < self._quorum.read and not self._has_immutable():
             records = []
+        if (
+            len(records) > MULTI_ENTRIES_MAX
+        ):  # of a shared target the smallest leave, as they do at its holders
+            records.sort(key=lambda r: (r.expires, r.seq, r.publisher), reverse=True)
+            del records[MULTI_ENTRIES_MAX:]
         self.result = ReadResult(records, answered, self._quorum.read, self._quorum.n)
         if records:
             self._repair()

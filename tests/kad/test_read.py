@@ -1,0 +1,582 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kad.kit import GONE, TIMEOUT, asked, at, candidates, contact, node_id, number_of, shows
+from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
+from yzdht.ids import RecordHash
+from yzdht.kad.quorum import quorum_of
+from yzdht.kad.read import Read, ReadResult
+from yzdht.limits import (
+    CLOCK_SKEW_S,
+    DAY_S,
+    FETCHES_PER_HOLDER_MAX,
+    MULTI_ENTRIES_MAX,
+    SOFT_DEADLINE_S_UNKNOWN,
+)
+from yzdht.rpc.engine import Answer, Failed
+from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status, Store, WireContact
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.sim.authors import Note
+    from yzdht.ids import NodeId
+    from yzdht.kad.candidates import Ask, Candidates
+    from yzdht.wire.address import Contact
+
+
+PEN = Pen(1)
+NAME = "name"
+NEW = PEN.mutable(NAME, 5, b"new")
+OLD = PEN.mutable(NAME, 3, b"old")
+LATE = SOFT_DEADLINE_S_UNKNOWN
+EIGHT = range(1, 9)
+NOTHING = shows()
+
+
+def row(note: Note) -> Row:
+    return Row(note.record.publisher, note.record.seq, note.record.hash)
+
+
+def claim(seq: int, publisher: bytes = PEN.public_key) -> Row:
+    return Row(publisher, seq, RecordHash(seq.to_bytes(32)))
+
+
+def usable(contacts: tuple[WireContact, ...], _namer: NodeId) -> list[Contact]:
+    return [contact(int.from_bytes(c.public_key[1:])) for c in contacts]
+
+
+class Reading:
+    """A read under way, and what it asked; nodes are numbers, nearest first."""
+
+    def __init__(self, them: Candidates, n: int, note: Note = NEW, own: int = 999) -> None:
+        self.read = Read(note.target, quorum_of(n), them, node_id(own), NullChecks(NET), usable)
+        self.mono = 0.0
+        self.read.start(at(0.0))
+
+    def asks(self) -> list[Ask]:
+        return self.read.take_asks()
+
+    def hear(self, number: int, outcome: Answer | Failed, purpose: int = 0) -> None:
+        self.read.on_answer(node_id(number), purpose, outcome, at(self.mono))
+
+    def hear_all(self, asks: list[Ask], outcomes: Mapping[int, Answer | Failed]) -> None:
+        """Answer some asks; a node that is not named shows nothing."""
+        for ask in asks:
+            number = number_of(ask.contact)
+            self.hear(number, outcomes.get(number, NOTHING), ask.purpose)
+
+    def run(self, outcomes: Mapping[int, Answer | Failed]) -> list[Ask]:
+        """Answer everything that is asked until nothing is; returns all asks."""
+        everything: list[Ask] = []
+        while asks := self.asks():
+            everything += asks
+            self.hear_all(asks, outcomes)
+        return everything
+
+    def let_be_late(self) -> None:
+        timer = self.read.next_timer()
+        assert timer is not None
+        self.mono = timer
+        self.read.handle_timer(at(timer))
+
+    @property
+    def result(self) -> ReadResult:
+        assert self.read.result is not None
+        return self.read.result
+
+    @property
+    def seqs(self) -> list[int]:
+        return sorted(r.seq for r in self.result.records)
+
+
+def eight(note: Note = NEW) -> Reading:
+    return Reading(candidates(*range(1, 13)), 8, note)
+
+
+def stores(asks: list[Ask]) -> list[int]:
+    return asked([ask for ask in asks if ask.method is Method.STORE])
+
+
+def bodies_wanted(asks: list[Ask]) -> list[int]:
+    return [
+        number_of(ask.contact) for ask in asks if isinstance(ask.body, FindValue) and ask.body.body_max > 0
+    ]
+
+
+# Whom it asks
+
+
+def test_as_many_are_asked_as_are_needed_and_one_of_them_for_the_body() -> None:
+    asks = eight().asks()
+
+    assert asked(asks) == [1, 2, 3, 4]
+    assert bodies_wanted(asks) == [1]
+
+
+def test_equal_hashes_are_agreement() -> None:
+    reading = eight()
+    reading.hear_all(reading.asks(), {1: shows(NEW.raw)} | dict.fromkeys((2, 3, 4), shows(row(NEW))))
+
+    assert reading.result == ReadResult([NEW.record], 4, 4, 8)
+    assert reading.asks() == []
+    assert reading.read.is_finished
+
+
+def test_a_read_does_not_end_before_r_have_answered() -> None:
+    reading = eight()
+    reading.asks()
+    reading.hear(1, shows(NEW.raw))
+    reading.hear(2, shows(row(NEW)))
+    reading.hear(3, shows(row(NEW)))
+
+    assert reading.read.result is None
+
+
+def test_what_is_held_here_need_not_be_sent() -> None:
+    reading = Reading(candidates(*range(1, 8), own=20), 8, own=20)
+    (own,) = reading.asks()
+    assert asked([own]) == [20]
+    reading.hear(20, shows(NEW.raw))
+    asks = reading.asks()
+
+    assert asked(asks) == [1, 2, 3]
+    assert all(isinstance(ask.body, FindValue) and ask.body.known == (NEW.record.hash,) for ask in asks)
+
+
+def test_the_next_is_asked_for_the_body_when_the_first_fails() -> None:
+    reading = eight()
+    reading.asks()
+    reading.hear(1, GONE)
+    asks = reading.asks()
+
+    assert asked(asks) == bodies_wanted(asks) == [5]
+
+
+# Silence and failure
+
+
+def test_a_late_node_blocks_nobody() -> None:
+    reading = eight()
+    reading.asks()
+    for number in (2, 3, 4):
+        reading.hear(number, shows(row(NEW)))
+    reading.let_be_late()
+    assert reading.mono == LATE
+    reading.run({5: shows(NEW.raw)})
+
+    assert reading.seqs == [5]
+
+
+def test_a_late_answer_counts() -> None:
+    reading = eight()
+    reading.asks()
+    for number in (2, 3, 4):
+        reading.hear(number, NOTHING)
+    reading.let_be_late()
+    reading.asks()
+    reading.hear(1, shows(NEW.raw))
+
+    assert reading.result == ReadResult([NEW.record], 4, 4, 8)
+
+
+def test_a_failed_node_is_replaced_by_the_next_nearest() -> None:
+    reading = eight()
+    everything = reading.run(dict.fromkeys(range(1, 6), GONE) | {9: shows(NEW.raw)})
+
+    assert asked(everything)[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert reading.result.asked == 8
+    assert reading.seqs == [5]
+
+
+def test_not_found_only_when_all_n_have_answered() -> None:
+    reading = eight()
+    reading.hear_all(reading.asks(), {})
+    assert reading.read.result is None
+    rest = reading.asks()
+    assert asked(rest) == [5, 6, 7, 8]
+    reading.hear_all(rest[:3], {})
+    assert reading.read.result is None
+    reading.hear(8, NOTHING)
+
+    assert reading.result == ReadResult([], 8, 4, 8)
+
+
+def test_not_found_takes_r_answers_when_the_others_fail() -> None:
+    reading = Reading(candidates(*EIGHT), 8)
+    reading.run(dict.fromkeys((1, 2, 3, 4), TIMEOUT))
+
+    assert reading.result == ReadResult([], 4, 4, 8)
+
+
+def test_fewer_than_r_answers_are_no_quorum_whatever_they_show() -> None:
+    reading = Reading(candidates(*EIGHT), 8)
+    reading.run(dict.fromkeys((1, 2, 3, 4, 5), TIMEOUT) | {6: shows(NEW.raw)})
+
+    assert reading.result == ReadResult([], 3, 4, 8)
+
+
+def test_the_last_holder_is_found_among_those_who_have_nothing() -> None:
+    reading = eight()
+    reading.run({8: shows(NEW.raw)})
+
+    assert reading.seqs == [5]
+
+
+def test_a_read_among_nobody_is_no_quorum() -> None:
+    assert Reading(candidates(), 0).result == ReadResult([], 0, 1, 0)
+
+
+# Claims
+
+
+def test_an_unknown_higher_claim_is_fetched() -> None:
+    reading = eight()
+    reading.hear_all(
+        reading.asks(), {1: shows(OLD.raw), 2: shows(row(OLD)), 3: shows(row(NEW)), 4: shows(row(OLD))}
+    )
+    assert reading.read.result is None
+    (fetch,) = reading.asks()
+    assert asked([fetch]) == bodies_wanted([fetch]) == [3]
+    reading.hear(3, shows(NEW.raw), fetch.purpose)
+
+    assert reading.result.answered == 4
+    assert reading.seqs == [5]
+
+
+def test_a_claim_that_nobody_can_show_is_ignored() -> None:
+    reading = eight()
+    liar = shows(claim(2**63))
+    everything = reading.run({1: shows(NEW.raw), 2: liar} | dict.fromkeys((3, 4), shows(row(NEW))))
+
+    assert asked(everything)[:5] == [1, 2, 3, 4, 2]
+    assert reading.seqs == [5]
+
+
+def test_a_holder_that_fails_before_it_shows_its_claim_has_not_answered() -> None:
+    """Else one failure could hide what W nodes had acknowledged."""
+    reading = eight()
+    reading.hear_all(reading.asks(), {1: shows(OLD.raw), 2: shows(row(NEW))})
+    (fetch,) = reading.asks()
+    reading.hear(2, GONE, fetch.purpose)
+    assert reading.read.result is None
+    reading.run({5: shows(row(NEW))} | {5: shows(NEW.raw)})
+
+    assert reading.seqs == [5]
+
+
+def test_a_holder_that_is_slow_to_show_its_claim_blocks_nobody() -> None:
+    reading = eight()
+    reading.hear_all(reading.asks(), {1: shows(OLD.raw), 2: shows(claim(2**63))})
+    reading.asks()
+    reading.let_be_late()
+    assert asked(reading.asks()) == [5]
+    reading.hear(5, shows(row(OLD)))
+
+    assert reading.seqs == [3]
+    assert not reading.read.is_finished
+
+
+def test_a_claim_is_fetched_from_another_holder_when_the_first_is_slow() -> None:
+    reading = eight()
+    reading.hear_all(
+        reading.asks(), {1: shows(OLD.raw), 2: shows(row(NEW)), 3: shows(row(NEW)), 4: shows(row(OLD))}
+    )
+    assert asked(reading.asks()) == [2]
+    reading.let_be_late()
+    reading.hear(5, shows(row(OLD)))
+    assert 3 in asked(reading.asks())
+
+
+def test_made_up_publishers_crowd_nobody_out() -> None:
+    junk = [
+        shows(*(claim(2**62, b"\x02" + bytes((liar, entry)) * 16) for entry in range(MULTI_ENTRIES_MAX)))
+        for liar in range(4)
+    ]
+    reading = Reading(candidates(*EIGHT), 8)
+    reading.run(dict(enumerate(junk, 1)) | {8: shows(NEW.raw)})
+
+    assert reading.seqs == [5]
+
+
+def test_a_history_of_old_records_does_not_keep_a_read_busy() -> None:
+    reading = eight()
+    asks = reading.asks()
+    reading.hear_all(asks, {1: shows(OLD.raw), 2: shows(claim(2**63))})
+    fetches = 0
+    while reading.read.result is None:
+        (fetch,) = reading.asks()
+        fetches += 1
+        version = PEN.mutable(NAME, 3 + fetches)
+        reading.hear(2, shows(version.raw, claim(2**63 + fetches)), fetch.purpose)
+
+    assert fetches <= FETCHES_PER_HOLDER_MAX
+
+
+# Lies
+
+
+FOREIGN = PEN.mutable(NAME, 9)
+MOVED = PEN.mutable("another name", 9)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        forged(FOREIGN),
+        MOVED.raw,
+        Pen(2).mutable(NAME, 9).raw,
+        b"garbage",
+        b"",
+        FOREIGN.raw[:-1],
+        FOREIGN.raw + b"\0",
+        PEN.immutable(b"value").raw,
+    ],
+    ids=["forged", "moved", "foreign", "garbage", "empty", "short", "long", "immutable"],
+)
+def test_a_lie_is_counted_and_never_returned(lie: bytes) -> None:
+    reading = eight()
+    reading.run(dict.fromkeys((1, 2, 3), shows(lie)) | dict.fromkeys((4, 5, 6, 7, 8), shows(NEW.raw)))
+
+    assert reading.read.rejected == 3
+    assert reading.seqs == [5]
+    assert reading.result.answered == 4
+
+
+def test_a_liar_alone_is_no_quorum() -> None:
+    reading = Reading(candidates(1), 1)
+    reading.run({1: shows(forged(NEW))})
+
+    assert reading.result == ReadResult([], 0, 1, 1)
+
+
+def test_what_a_liar_claims_beside_a_forgery_is_forgotten() -> None:
+    reading = eight()
+    everything = reading.run(
+        {1: shows(claim(2**63), forged(NEW))} | dict.fromkeys((2, 3, 4, 5), shows(NEW.raw))
+    )
+
+    assert asked(everything).count(1) == 1
+    assert reading.seqs == [5]
+
+
+@pytest.mark.parametrize(("since", "is_shown"), [(CLOCK_SKEW_S - 1, True), (CLOCK_SKEW_S + 1, False)])
+def test_what_expired_long_ago_is_as_good_as_nothing(since: int, is_shown: bool) -> None:  # noqa: FBT001 - a case
+    expired = PEN.mutable(NAME, 9, created=WALL - DAY_S, expires=WALL - since)
+    reading = eight()
+    everything = reading.run({1: shows(expired.raw)})
+
+    assert bool(reading.result.records) == is_shown
+    assert reading.read.rejected == 0
+    assert stores(everything) == []
+
+
+# Which record wins
+
+
+def test_the_largest_seq_wins() -> None:
+    reading = eight()
+    reading.run({1: shows(OLD.raw), 2: shows(NEW.raw)})
+
+    assert reading.seqs == [5]
+
+
+def test_a_newer_tombstone_wins() -> None:
+    reading = eight()
+    grave = PEN.tombstone(NAME, 6)
+    reading.run({1: shows(NEW.raw), 2: shows(NEW.raw), 3: shows(grave.raw)})
+
+    assert [r.is_tombstone for r in reading.result.records] == [True]
+
+
+TWINS = sorted((PEN.mutable(NAME, 5, value) for value in (b"one", b"two")), key=lambda n: n.record.hash)
+
+
+def test_of_two_bodies_of_one_seq_the_one_that_more_holders_showed_wins() -> None:
+    smaller, larger = TWINS
+    reading = eight()
+    reading.run({1: shows(larger.raw), 2: shows(row(smaller)), 3: shows(smaller.raw), 4: shows(smaller.raw)})
+
+    assert reading.result.records == [smaller.record]
+
+
+def test_of_two_bodies_shown_as_often_the_larger_hash_wins() -> None:
+    smaller, larger = TWINS
+    reading = eight()
+    reading.run(dict.fromkeys((1, 2), shows(larger.raw)) | dict.fromkeys((3, 4), shows(smaller.raw)))
+
+    assert reading.result.records == [larger.record]
+
+
+def test_of_two_bodies_shown_as_often_the_later_end_wins() -> None:
+    longer = PEN.mutable(NAME, 5, b"new", life_s=2 * DAY_S)
+    reading = eight()
+    reading.run(dict.fromkeys((1, 2), shows(longer.raw)) | dict.fromkeys((3, 4), shows(NEW.raw)))
+
+    assert reading.result.records == [longer.record]
+
+
+def test_multi_records_are_merged_by_publisher() -> None:
+    one, two = Pen(1).multi(NAME, 1), Pen(2).multi(NAME, 7)
+    newer = Pen(1).multi(NAME, 2)
+    reading = eight(one)
+    reading.run(
+        {1: shows(one.raw), 2: shows(two.raw), 3: shows(row(newer)), 4: shows(newer.raw)}
+        | {3: shows(newer.raw)}
+    )
+
+    assert {(r.publisher, r.seq) for r in reading.result.records} == {
+        (Pen(1).public_key, 2),
+        (Pen(2).public_key, 7),
+    }
+
+
+def test_a_shared_target_shows_32_entries_and_the_shortest_lived_leave() -> None:
+    notes = [Pen(number).multi(NAME, 1, life_s=1_000 + number) for number in range(40)]
+    reading = eight(notes[0])
+    reading.run({1: shows(*(n.raw for n in notes[:20])), 2: shows(*(n.raw for n in notes[20:]))})
+
+    assert {r.hash for r in reading.result.records} == {n.record.hash for n in notes[8:]}
+
+
+def test_an_immutable_record_ends_a_read_with_the_first_that_shows_it() -> None:
+    note = PEN.immutable(b"value")
+    reading = eight(note)
+    reading.asks()
+    reading.hear(1, shows(note.raw))
+
+    assert reading.result.records == [note.record]
+
+
+# Contacts
+
+
+def heard(*numbers: int) -> Answer:
+    contacts = tuple(WireContact(contact(n).public_key, (), 0) for n in numbers)
+    return Answer(Status.OK, FoundValue((), contacts))
+
+
+def test_a_nearer_node_that_others_name_is_asked() -> None:
+    reading = Reading(candidates(10, 20, 30), 3)
+    everything = reading.run({10: heard(1), 1: shows(NEW.raw)})
+
+    assert 1 in asked(everything)
+    assert reading.seqs == [5]
+
+
+def test_dead_neighbours_that_a_liar_names_change_no_result() -> None:
+    reading = Reading(candidates(*range(100, 108)), 8)
+    reading.run({100: heard(*range(1, 21))} | dict.fromkeys(range(1, 21), GONE) | {107: shows(NEW.raw)})
+
+    assert reading.result == ReadResult([NEW.record], 8, 4, 8)
+
+
+def test_silent_neighbours_that_a_liar_names_are_not_waited_for() -> None:
+    reading = Reading(candidates(*range(100, 108)), 8)
+    while reading.read.result is None:
+        for ask in reading.asks():
+            number = number_of(ask.contact)
+            if number >= 100:
+                reading.hear(number, heard(*range(1, 21)) if number == 100 else NOTHING, ask.purpose)
+        if reading.read.result is None:
+            reading.let_be_late()
+
+    assert reading.result == ReadResult([], 8, 4, 8)
+    assert reading.mono <= 4 * LATE
+
+
+# Prefixes
+
+
+def test_where_the_n_span_two_prefixes_the_answers_must() -> None:
+    prefixes = dict.fromkeys(range(1, 8), "a") | {8: "b"}
+    reading = Reading(candidates(*EIGHT, prefixes=prefixes), 8)
+    everything = reading.run(dict.fromkeys(EIGHT, shows(NEW.raw)))
+
+    assert 8 in asked(everything)
+    assert reading.seqs == [5]
+
+
+def test_one_prefix_alone_is_enough_where_there_is_no_other() -> None:
+    reading = Reading(candidates(*EIGHT, prefixes=dict.fromkeys(EIGHT, "a")), 8)
+    everything = reading.run(dict.fromkeys(EIGHT, shows(NEW.raw)))
+
+    assert asked(everything) == [1, 2, 3, 4]
+
+
+def test_hearsay_is_no_second_prefix() -> None:
+    prefixes = dict.fromkeys(range(10, 18), "a") | {12: "b"}
+    reading = Reading(candidates(*range(10, 18), prefixes=prefixes), 8)
+    reading.asks()
+    for number in (10, 11, 13):
+        reading.hear(number, heard(1) if number == 10 else shows(NEW.raw))
+    reading.hear(1, shows(NEW.raw))
+    assert reading.read.result is None
+    reading.hear(12, NOTHING)
+
+    assert reading.seqs == [5]
+
+
+# Repair
+
+
+def test_holders_that_showed_less_are_given_the_result() -> None:
+    reading = eight()
+    everything = reading.run({1: shows(NEW.raw), 2: shows(row(OLD)), 3: NOTHING, 4: shows(row(NEW))})
+
+    repairs = [ask for ask in everything if ask.method is Method.STORE]
+    assert asked(repairs) == [2, 3]
+    assert all(ask.body == Store(NEW.target, NEW.raw, None, 0) for ask in repairs)
+
+
+def test_a_late_holder_is_repaired_too() -> None:
+    reading = eight()
+    reading.asks()
+    for number in (2, 3, 4):
+        reading.hear(number, shows(NEW.raw))
+    reading.let_be_late()
+    reading.hear_all(reading.asks(), {5: shows(NEW.raw)})
+    assert reading.seqs == [5]
+    reading.hear(1, NOTHING)
+
+    assert stores(reading.asks()) == [1]
+
+
+def test_a_holder_that_shows_a_newer_record_after_the_end_is_left_alone() -> None:
+    reading = eight()
+    reading.asks()
+    for number in (2, 3, 4):
+        reading.hear(number, shows(OLD.raw))
+    reading.let_be_late()
+    reading.hear_all(reading.asks(), {5: shows(OLD.raw)})
+    reading.hear(1, shows(NEW.raw))
+
+    assert stores(reading.asks()) == []
+
+
+def test_a_holder_of_another_body_of_the_same_seq_is_left_alone() -> None:
+    smaller, larger = TWINS
+    reading = eight()
+    everything = reading.run({1: shows(larger.raw), 2: shows(smaller.raw), 3: shows(larger.raw)})
+
+    assert stores(everything) == [4]
+
+
+def test_an_immutable_record_is_repaired_for_a_day() -> None:
+    note = PEN.immutable(b"value")
+    reading = eight(note)
+    reading.asks()
+    reading.hear(2, NOTHING)
+    reading.hear(1, shows(note.raw))
+    (repair,) = reading.asks()
+
+    assert isinstance(repair.body, Store)
+    assert repair.body.keep_until == WALL + DAY_S
+
+
+def test_what_was_not_found_is_not_repaired() -> None:
+    assert stores(eight().run({})) == []
