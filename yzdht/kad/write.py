@@ -69,7 +69,7 @@ class Draft:
         raw: The whole record.
         cas: Sequence number that must be stored now, 0 for nothing, None for any.
         keep_until: Unix seconds, for immutables and move records; else 0.
-        previous: The record whose seq is `cas`, to give to holders that have nothing.
+        previous: The record whose seq is `cas`, to give to holders that have nothing or an older one.
 
     """
 
@@ -151,11 +151,11 @@ class Write:
         candidate.standing = Standing.FAILED if is_replaceable else Standing.ANSWERED
 
     def _may_restore(self, candidate: Candidate, status: Status, detail: Refusal) -> bool:
-        """A holder that has nothing is given what the writer read, then asked again (section 8, Order)."""
+        """A holder that has nothing, or lags, is given what the writer read, then asked again (section 8, Order)."""
         return (
             status is Status.CAS_MISMATCH
-            and detail.number == 0
             and self._draft.previous is not None
+            and detail.number < (self._draft.cas or 0)
             and candidate.node_id not in self._restored
         )
 
