@@ -37,6 +37,10 @@ class Owner(Protocol):
         """A session event, in order."""
         ...
 
+    def on_gone(self, connection: Connection) -> None:
+        """Its link is closed, which is later than the end of its session; nothing follows."""
+        ...
+
 
 class Connection:
     """A link handler that runs one session.
@@ -116,9 +120,10 @@ class Connection:
         """The link is gone."""
         if self.session is None:
             self._owner.on_event(self, Ended(reason, is_fault=False))
-            return
-        self.session.on_channel_closed(reason)
-        self._pump()
+        else:
+            self.session.on_channel_closed(reason)
+            self._pump()
+        self._owner.on_gone(self)
 
     # From the owner
 

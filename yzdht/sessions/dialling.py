@@ -51,11 +51,13 @@ async def resolve(url: str, *, is_private_allowed: bool) -> str:
         DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
 
     """
+    if is_private_allowed:
+        return url  # whatever it is: a transport of this process's own may speak it
     try:
         parsed = parse_url(url)
     except UsageError as error:
         raise DialFailed(str(error)) from None
-    if parsed.ip is not None or is_private_allowed:
+    if parsed.ip is not None:
         return url
     try:
         found = await asyncio.get_running_loop().getaddrinfo(parsed.host, parsed.port)

@@ -43,7 +43,7 @@ from yzdht.wire.frame import Caps
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.crypto.handshake import Credentials
     from yzdht.ids import NodeId
@@ -84,7 +84,6 @@ class SessionsSink(Protocol):
 class _Dial:
     """A contact that is being dialled, and the calls that wait for it."""
 
-    task: asyncio.Task[None]
     waiting: deque[tuple[int, Method, Body, float]] = field(default_factory=deque)
 
 
@@ -129,6 +128,10 @@ class Sessions:
         self._by_id: dict[NodeId, Connection] = {}
         self._clients: dict[NodeId, list[Connection]] = {}
         self._all: set[Connection] = set()
+        self._links: set[Connection] = set()
+        self._no_links = asyncio.Event()
+        self._no_links.set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._half_open: dict[Connection, str | None] = {}
         self._half_open_by_prefix: Counter[str] = Counter()
         self._waiting_links: deque[Connection] = deque()
@@ -141,7 +144,6 @@ class Sessions:
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._is_closing = False
-        self._emptied = asyncio.Event()
 
     # Who is there
 
@@ -211,11 +213,16 @@ class Sessions:
             return None
         if len(self._dials) >= DIALS_IN_FLIGHT_MAX:
             return None
-        task = self._loop.create_task(self._dial_contact(contact))
+        self._spawn(self._dial_contact(contact))
+        dial = self._dials[contact.node_id] = _Dial()
+        return dial
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         if self._on_fault is not None:
             task.add_done_callback(self._on_fault)
-        dial = self._dials[contact.node_id] = _Dial(task)
-        return dial
 
     async def _dial_contact(self, contact: Contact) -> None:
         """Try the addresses of a contact in turn; then send, or fail, the calls that waited."""
@@ -250,32 +257,43 @@ class Sessions:
         return await resolve(url, is_private_allowed=self._world.is_private_allowed)
 
     async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
+        if self._is_closing:
+            raise DialFailed("this end is closing")
         scheme = url.partition(":")[0]
         transport = next((t for t in self._world.transports if scheme in t.schemes), None)
         if transport is None:
             raise DialFailed(f"the address {url} needs a protocol that this node does not speak")
         made: list[Connection] = []
+        outcome: asyncio.Future[Connection] = self._loop.create_future()
 
         def accept(link: Link) -> Connection:
             connection = self._connect(link)
             connection.url = shown_url or url
             made.append(connection)
-            self._outcomes[connection] = self._loop.create_future()
+            self._outcomes[connection] = outcome
+            connection.begin(Initiator(self._world.credentials, expected))
+            if self._is_closing:
+                connection.close()
             return connection
 
         try:
             await transport.dial(url, accept, DIAL_TIMEOUT_S)
+            return await outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
                 raise
             raise DialFailed(str(error)) from error
-        connection = made[0]
-        outcome = self._outcomes[connection]
-        try:
-            connection.begin(Initiator(self._world.credentials, expected))
-            return await outcome
         finally:
-            self._outcomes.pop(connection, None)
+            self._forget_dial(made, outcome)
+
+    def _forget_dial(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
+        """A dial ended; if it was given up, so is its half-open session."""
+        for connection in made:
+            del self._outcomes[connection]
+            if connection.peer is None:
+                connection.close()
+        if not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()  # looked at, though the dial may have ended before it
 
     # Listening
 
@@ -295,7 +313,7 @@ class Sessions:
         """Bound what strangers can make this process compute before they have proved anything."""
         prefix = limit_prefix(link.remote.host)
         now = self._world.clock.now()
-        if self._is_closing or len(self._all) >= SESSIONS_MAX:
+        if self._is_closing or len(self._links) >= SESSIONS_MAX:
             return self._refuse_link("sessions")
         if prefix is not None:
             if self._half_open_by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX:
@@ -341,6 +359,8 @@ class Sessions:
     def _connect(self, link: Link) -> Connection:
         connection = Connection(link, self._world.clock, self._loop, self)
         self._all.add(connection)
+        self._links.add(connection)
+        self._no_links.clear()
         return connection
 
     # Events of connections
@@ -435,9 +455,7 @@ class Sessions:
         peer = connection.peer
         if not connection.is_initiator or connection.url is None or peer is None or self._is_closing:
             return
-        task = self._loop.create_task(self._renew_at(connection.url, peer.node_id))
-        if self._on_fault is not None:
-            task.add_done_callback(self._on_fault)
+        self._spawn(self._renew_at(connection.url, peer.node_id))
 
     async def _renew_at(self, url: str, node_id: NodeId) -> None:
         try:
@@ -468,8 +486,12 @@ class Sessions:
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 self._sink.on_link(peer, Down(event.reason))
-        if self._is_closing and not self._all:
-            self._emptied.set()
+
+    def on_gone(self, connection: Connection) -> None:
+        """A link is closed for good: its socket is free."""
+        self._links.discard(connection)
+        if not self._links:
+            self._no_links.set()
 
     # The end
 
@@ -478,13 +500,14 @@ class Sessions:
         self._is_closing = True
         for listener in self._listeners:
             await listener.close()
-        for dial in list(self._dials.values()):
-            dial.task.cancel()
-        links = [c.link for c in self._all]
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for connection in list(self._all):
             connection.close()
-        if self._all:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), GOODBYE_S_MAX)
-        for link in links:
-            link.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._no_links.wait(), GOODBYE_S_MAX)
+        for connection in list(self._links):
+            connection.link.abort()
+        await self._no_links.wait()

@@ -1,0 +1,306 @@
+"""One channel and the session on it, above all with a peer that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sessions.kit import Party, Time, Village, turns, until
+from yzdht.ids import Target
+from yzdht.limits import (
+    CALLS_IN_FLIGHT_MAX,
+    CALLS_WAITING_MAX,
+    DEFERRED_REQUESTS_BYTES_MAX,
+    HANDSHAKE_TIMEOUT_S,
+    RECORD_BYTES_MAX,
+    REQUESTS_OPEN_MAX,
+)
+from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.memory import MemoryLink, MemoryTransport
+from yzdht.wire.frame import RecordType
+from yzdht.wire.rpc import (
+    Body,
+    Empty,
+    FindValue,
+    FoundValue,
+    Method,
+    Status,
+    Store,
+    encode_body,
+    encode_request,
+)
+
+
+if TYPE_CHECKING:
+    from yzdht.sessions.connection import Connection
+
+
+BIG = FoundValue((b"r" * 60_000,))
+ASK = FindValue(Target(bytes(32)))
+STALLED_S = 20.0
+
+
+def answer_much(connection: Connection, number: int, method: Method, _body: Body) -> None:
+    connection.reply(number, Status.OK, BIG if method is Method.FIND_VALUE else Empty())
+
+
+async def connected(village: Village) -> tuple[Party, Party, Connection, Connection]:
+    """Who asks, who answers much, and their two connections."""
+    asker, server = await village.pair()
+    server.on_asked = answer_much
+    await asker.answer_to(asker.ask(server.contact))
+    near = asker.sessions.connection_of(server.node_id)
+    far = server.sessions.connection_of(asker.node_id)
+    assert near is not None
+    assert far is not None
+    return asker, server, near, far
+
+
+def unsent(connection: Connection) -> int:
+    assert isinstance(connection.link, MemoryLink)
+    return connection.link.unsent_bytes
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_served_no_more_until_it_does(village: Village) -> None:
+    asker, server, near, far = await connected(village)
+    bounds = LinkBounds()
+    near.link.pause_reading()
+
+    calls = [asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=60.0) for _ in range(100)]
+    await turns(20)
+
+    assert far.link.is_congested
+    assert unsent(far) < bounds.unsent_bytes_high + 100_000
+    served = len(server.requests)
+    assert served < 10
+
+    near.link.resume_reading()
+    outcomes = [await asker.answer_to(call) for call in calls]
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert len(server.requests) == 101
+
+
+async def test_a_peer_that_never_reads_is_closed_as_stalled_and_others_are_served_meanwhile(
+    village: Village, clock: Time
+) -> None:
+    asker, server, near, far = await connected(village)
+    other = await village.party("other")
+    near.link.pause_reading()
+    for _ in range(50):
+        asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=600.0)
+    await turns(20)
+    assert far.link.is_congested
+
+    for _ in range(4):
+        await clock.advance(STALLED_S / 4)
+        outcome = await other.answer_to(other.ask(server.contact, Method.FIND_VALUE, ASK))
+        assert isinstance(outcome, Answer)
+    await until(lambda: len(server.sessions) == 1)
+
+    near.link.resume_reading()
+    await until(lambda: len(asker.sessions) == 0)
+    assert server.downs() == 1
+
+
+async def test_a_peer_that_floods_and_does_not_read_costs_bounded_memory(village: Village) -> None:
+    _, server, near, far = await connected(village)
+    assert near.session is not None
+    near.link.pause_reading()
+    bounds = LinkBounds()
+    most = 0
+    body = Store(Target(bytes(32)), bytes(RECORD_BYTES_MAX))
+
+    for number in range(4 * CALLS_IN_FLIGHT_MAX):
+        # More requests than an honest end has in flight.
+        near.session._send_message(*request(number + 1_000, Method.FIND_VALUE, ASK), near._clock.now().mono)
+        near.session._send_message(*request(number + 9_000, Method.STORE, body), near._clock.now().mono)
+        near._pump()
+        await turns(1)
+        most = max(most, far._deferred_bytes)
+
+    assert far._deferred_bytes == most
+    assert most < DEFERRED_REQUESTS_BYTES_MAX + REQUESTS_OPEN_MAX * 256 + RECORD_BYTES_MAX + 256
+    assert len(far._deferred) <= REQUESTS_OPEN_MAX
+    assert unsent(far) <= bounds.unsent_bytes_max
+    assert len(server.requests) < 20
+
+
+def request(number: int, method: Method, body: Body) -> tuple[RecordType, bytes]:
+    return RecordType.REQUEST, encode_request(number, method, encode_body(body))
+
+
+async def test_calls_to_a_peer_that_does_not_read_wait_bounded_then_fail_as_busy(village: Village) -> None:
+    asker, server, near, far = await connected(village)
+    far.link.pause_reading()
+    big = Store(Target(bytes(32)), bytes(RECORD_BYTES_MAX))
+    sent = []
+    while not near.link.is_congested:
+        sent.append(asker.ask(server.contact, Method.STORE, big, timeout_s=60.0))
+    waiting = [asker.ask(server.contact, timeout_s=60.0) for _ in range(CALLS_WAITING_MAX)]
+
+    refused = asker.ask(server.contact)
+    assert await asker.answer_to(refused) == Failed(FailReason.BUSY)
+    assert not near.is_idle
+    given_up = waiting.pop()
+    asker.sessions.cancel(given_up)
+
+    far.link.resume_reading()
+    for call in sent:
+        assert isinstance(await asker.answer_to(call), Answer)
+    await until(lambda: all(call in asker.answers for call in waiting))
+    assert given_up not in asker.answers
+    outcomes = [asker.answers[call] for call in waiting]
+    assert sum(isinstance(outcome, Answer) for outcome in outcomes) >= CALLS_IN_FLIGHT_MAX
+    assert {o.reason for o in outcomes if isinstance(o, Failed)} <= {FailReason.BUSY}
+
+
+async def test_calls_that_wait_for_a_peer_to_read_fail_when_it_goes(village: Village) -> None:
+    asker, server, near, far = await connected(village)
+    far.link.pause_reading()
+    big = Store(Target(bytes(32)), bytes(RECORD_BYTES_MAX))
+    calls = []
+    while not near.link.is_congested:
+        calls.append(asker.ask(server.contact, Method.STORE, big, timeout_s=60.0))
+    calls += [asker.ask(server.contact, timeout_s=60.0) for _ in range(10)]
+
+    far.link.abort()
+
+    for call in calls:
+        assert await asker.answer_to(call) == Failed(FailReason.CLOSED)
+    assert len(asker.sessions) == 0
+
+
+async def test_more_calls_than_fit_in_flight_fail_as_busy(village: Village) -> None:
+    asker, server, _, _ = await connected(village)
+    server.on_asked = lambda *_: None
+
+    calls = [asker.ask(server.contact, timeout_s=60.0) for _ in range(CALLS_IN_FLIGHT_MAX + 1)]
+
+    assert await asker.answer_to(calls[-1]) == Failed(FailReason.BUSY)
+    assert not any(call in asker.answers for call in calls[:-1])
+
+
+async def test_a_call_without_an_answer_fails_at_its_deadline(village: Village, clock: Time) -> None:
+    asker, server, _, _ = await connected(village)
+    server.on_asked = lambda *_: None
+    quick = asker.ask(server.contact, timeout_s=3.0)
+    slow = asker.ask(server.contact, timeout_s=9.0)
+
+    await clock.advance(3.0)
+
+    assert await asker.answer_to(quick) == Failed(FailReason.TIMEOUT)
+    assert slow not in asker.answers
+    await clock.advance(6.0)
+    assert await asker.answer_to(slow) == Failed(FailReason.TIMEOUT)
+    assert len(asker.sessions) == 1
+
+
+async def test_a_late_answer_is_dropped(village: Village, clock: Time) -> None:
+    asker, server, near, far = await connected(village)
+    server.on_asked = lambda *_: None
+    call = asker.ask(server.contact, timeout_s=3.0)
+    await until(lambda: len(server.requests) == 2)
+    await clock.advance(3.0)
+    await asker.answer_to(call)
+
+    far.reply(server.requests[1][1], Status.OK, Empty())
+    server.on_asked = answer_much
+    await asker.answer_to(asker.ask(server.contact))
+
+    assert near.session is not None
+    assert near.session.late_answers == 1
+    assert asker.answers[call] == Failed(FailReason.TIMEOUT)
+
+
+async def test_an_answer_from_within_the_request_s_own_event_is_sent(village: Village) -> None:
+    """Sending from within an event must not enter the pump twice, nor lose what was said."""
+    asker, server, _, _ = await connected(village)
+    nested: list[int] = []
+
+    def ask_back(connection: Connection, number: int, _method: Method, _body: Body) -> None:
+        nested.append(server.ask(asker.contact))
+        connection.reply(number, Status.OK, Empty())
+
+    server.on_asked = ask_back
+
+    assert isinstance(await asker.answer_to(asker.ask(server.contact)), Answer)
+    assert isinstance(await server.answer_to(nested[0]), Answer)
+
+
+async def test_a_silent_peer_is_pinged_and_given_up(village: Village, clock: Time) -> None:
+    _, server, near, far = await connected(village)
+    near.link.pause_reading()
+
+    await clock.advance(25.0)
+    assert len(server.sessions) == 1
+    await clock.advance(35.0)
+
+    await until(lambda: len(server.sessions) == 0)
+    assert far.is_idle
+    near.link.resume_reading()
+
+
+async def test_an_idle_session_is_kept_alive_by_pings(village: Village, clock: Time) -> None:
+    asker, server, near, _ = await connected(village)
+
+    for _ in range(40):
+        await clock.advance(25.0)
+        await turns(10)
+
+    assert len(asker.sessions) == len(server.sessions) == 1
+    assert asker.sessions.connection_of(server.node_id) is near
+
+
+async def test_a_link_without_a_session_is_aborted(village: Village, clock: Time) -> None:
+    low, _ = await village.pair()
+    stranger = MemoryTransport(village.network, "stranger")
+    reasons: list[str] = []
+
+    class Deaf:
+        def on_message(self, message: bytes) -> None:
+            raise AssertionError("nothing was said to it")
+
+        def on_writable(self) -> None:
+            pass
+
+        def on_closed(self, reason: str) -> None:
+            reasons.append(reason)
+
+    await stranger.dial(low.url, lambda _link: Deaf(), 1.0)
+    await turns(3)
+    assert len(low.sessions) == 1
+
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+    await until(lambda: reasons)
+
+    assert low.counters.get("sessions_faulted", "handshake") == 1
+    assert len(low.sessions) == 0
+
+
+@pytest.mark.parametrize("message", [b"", b"\x01", b"x" * 39, bytes(5_000), b"\x03" + bytes(119)])
+async def test_a_stranger_s_first_message_that_is_no_hello_ends_it_without_a_word(
+    village: Village, message: bytes
+) -> None:
+    low, _ = await village.pair()
+    heard: list[bytes] = []
+    gone = asyncio.Event()
+
+    class Rude:
+        def on_message(self, message: bytes) -> None:
+            heard.append(message)
+
+        def on_writable(self) -> None:
+            pass
+
+        def on_closed(self, reason: str) -> None:
+            gone.set()
+
+    link = await MemoryTransport(village.network, "stranger").dial(low.url, lambda _link: Rude(), 1.0)
+    link.send(message)
+    await gone.wait()
+
+    assert heard == []
+    assert low.counters.get("sessions_faulted", "handshake") == 1

@@ -1,0 +1,161 @@
+"""When a peer may be dialled again, and which addresses behind a name may be dialled at all."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from yzdht.errors import DialFailed
+from yzdht.ids import NodeId
+from yzdht.limits import CONTACTS_HEARD_MAX, DIAL_PAUSE_S_MAX, DIAL_PAUSE_S_MIN
+from yzdht.sessions.dialling import Pauses, resolve
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+A, B = NodeId(b"a" * 32), NodeId(b"b" * 32)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, hosts: Iterable[str]) -> list[str]:
+    """Let the system's resolver say this; what it is asked."""
+    asked: list[str] = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (h, port)) for h in hosts]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return list(found)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return asked
+
+
+# Pauses
+
+
+def test_a_pause_doubles_up_to_its_bound_and_ends() -> None:
+    pauses = Pauses()
+    mono = 100.0
+    for expected_s in (DIAL_PAUSE_S_MIN, 2 * DIAL_PAUSE_S_MIN, 4 * DIAL_PAUSE_S_MIN):
+        pauses.failed(A, mono)
+        assert pauses.is_paused(A, mono + expected_s - 0.01)
+        assert not pauses.is_paused(A, mono + expected_s)
+    for _ in range(20):
+        pauses.failed(A, mono)
+
+    assert pauses.is_paused(A, mono + DIAL_PAUSE_S_MAX - 0.01)
+    assert not pauses.is_paused(A, mono + DIAL_PAUSE_S_MAX)
+    assert not pauses.is_paused(B, mono)
+
+
+def test_success_ends_a_pause_and_the_next_one_is_short_again() -> None:
+    pauses = Pauses()
+    for _ in range(5):
+        pauses.failed(A, 0.0)
+
+    pauses.succeeded(A)
+    pauses.succeeded(B)
+    assert not pauses.is_paused(A, 0.0)
+
+    pauses.failed(A, 0.0)
+    assert not pauses.is_paused(A, DIAL_PAUSE_S_MIN)
+
+
+def test_pauses_are_bounded_and_the_oldest_is_forgotten() -> None:
+    pauses = Pauses()
+    for number in range(CONTACTS_HEARD_MAX + 1):
+        pauses.failed(NodeId(number.to_bytes(32)), 0.0)
+
+    assert not pauses.is_paused(NodeId(bytes(32)), 0.0)
+    assert pauses.is_paused(NodeId((1).to_bytes(32)), 0.0)
+    assert len(pauses._until) == CONTACTS_HEARD_MAX
+
+
+# Names
+
+
+async def test_an_ip_address_is_dialled_as_it_was_judged_where_it_was_heard() -> None:
+    assert await resolve("ws://127.0.0.1:8083", is_private_allowed=False) == "ws://127.0.0.1:8083"
+    assert await resolve("ws://[::1]:8083", is_private_allowed=False) == "ws://[::1]:8083"
+
+
+async def test_a_name_is_dialled_at_the_address_that_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a second answer of the resolver could lead elsewhere."""
+    answer(monkeypatch, ["8.8.8.8", "2001:4860:4860::8888"])
+
+    assert await resolve("ws://node.example:8083/ws", is_private_allowed=False) == "ws://8.8.8.8:8083/ws"
+
+
+async def test_an_ipv6_answer_is_dialled_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, ["2001:4860:4860::8888"])
+
+    url = await resolve("ws://node.example:1", is_private_allowed=False)
+
+    assert url == "ws://[2001:4860:4860::8888]:1"
+
+
+async def test_a_wss_name_stays_because_the_certificate_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, ["8.8.8.8"])
+
+    url = await resolve("wss://node.example", is_private_allowed=False)
+
+    assert url == "wss://node.example"
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ["127.0.0.1"],
+        ["10.0.0.1"],
+        ["8.8.8.8", "192.168.1.1"],
+        ["::1"],
+        ["fe80::1"],
+        ["::ffff:127.0.0.1"],
+        ["0.0.0.0"],
+        ["169.254.169.254"],
+        ["224.0.0.1"],
+        [],
+    ],
+)
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_a_name_with_an_address_that_is_not_public_is_refused(
+    monkeypatch: pytest.MonkeyPatch, hosts: list[str], scheme: str
+) -> None:
+    answer(monkeypatch, hosts)
+
+    with pytest.raises(DialFailed):
+        await resolve(f"{scheme}://node.example:8083", is_private_allowed=False)
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
+async def test_an_address_in_disguise_is_a_name_and_judged_by_where_it_leads(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    answer(monkeypatch, ["127.0.0.1"])
+
+    with pytest.raises(DialFailed):
+        await resolve(f"ws://{host}:8083", is_private_allowed=False)
+
+
+@pytest.mark.parametrize("url", ["", "http://node.example", "ws://", "ws://a b", "memory://x", "ws://h:0"])
+async def test_what_is_no_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    asked = answer(monkeypatch, ["8.8.8.8"])
+
+    with pytest.raises(DialFailed):
+        await resolve(url, is_private_allowed=False)
+    assert asked == []
+
+
+async def test_where_private_addresses_are_allowed_nothing_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = answer(monkeypatch, ["127.0.0.1"])
+
+    assert await resolve("ws://localhost:1", is_private_allowed=True) == "ws://localhost:1"
+    assert asked == []

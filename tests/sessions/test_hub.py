@@ -1,0 +1,671 @@
+"""Which session serves a peer, who may open one, and how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.sessions.kit import CLIENT, Party, Time, Village, live_timers, turns, until
+from yzdht.errors import DialFailed, ReachedAnother
+from yzdht.limits import (
+    CALLS_WAITING_MAX,
+    CLIENT_SESSIONS_PER_NODE_ID_MAX,
+    DIAL_PAUSE_S_MIN,
+    DIALS_IN_FLIGHT_MAX,
+    HALF_OPEN_MAX,
+    HALF_OPEN_PER_PREFIX_MAX,
+    HANDSHAKE_BURST_PER_PREFIX,
+    HANDSHAKE_TIMEOUT_S,
+    HANDSHAKES_PER_PREFIX_PER_S,
+    LINKS_WAITING_MAX,
+    RETIRED_S_MAX,
+    SESSION_RENEW_BEFORE_S,
+    SESSION_S_MAX,
+)
+from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.store.keyfile import Identity
+from yzdht.transport.memory import MemoryLink, MemoryTransport
+from yzdht.transport.websocket import WebSocketTransport
+from yzdht.wire.address import Contact
+from yzdht.wire.rpc import Empty, Method, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ports import Link, LinkHandler
+
+
+class Silent:
+    """The far end of a link that says what it is told to say, and nothing else."""
+
+    def __init__(self) -> None:
+        self.links: list[Link] = []
+        self.heard: list[bytes] = []
+        self.reasons: list[str] = []
+
+    def __call__(self, link: Link) -> Silent:
+        self.links.append(link)
+        return self
+
+    def on_message(self, message: bytes) -> None:
+        self.heard.append(message)
+
+    def on_writable(self) -> None:
+        pass
+
+    def on_closed(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def sessions_of(*parties: Party) -> list[int]:
+    return [len(party.sessions) for party in parties]
+
+
+# One session per peer
+
+
+async def test_a_call_dials_its_contact_and_is_answered(village: Village) -> None:
+    low, high = await village.pair()
+
+    outcome = await low.answer_to(low.ask(high.contact))
+
+    assert isinstance(outcome, Answer)
+    assert outcome.status is Status.OK
+    assert sessions_of(low, high) == [1, 1]
+    assert low.ups() == high.ups() == 1
+
+
+async def test_calls_made_during_a_dial_share_its_session(village: Village) -> None:
+    low, high = await village.pair()
+
+    calls = [low.ask(high.contact) for _ in range(20)]
+    outcomes = [await low.answer_to(call) for call in calls]
+
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert sessions_of(low, high) == [1, 1]
+    assert high.counters.get("sessions_opened") == 1
+
+
+@pytest.mark.parametrize("is_low_first", [True, False])
+async def test_both_ends_dial_at_once_and_keep_the_session_that_the_lower_id_began(
+    village: Village, clock: Time, *, is_low_first: bool
+) -> None:
+    low, high = await village.pair()
+    first, second = (low, high) if is_low_first else (high, low)
+
+    calls = [(first, first.ask(second.contact)), (second, second.ask(first.contact))]
+    calls += [(p, p.ask(q.contact)) for p, q in ((low, high), (high, low)) for _ in range(10)]
+    outcomes = [await party.answer_to(call) for party, call in calls]
+    late = [(p, p.ask(q.contact)) for p, q in ((low, high), (high, low)) for _ in range(10)]
+    outcomes += [await party.answer_to(call) for party, call in late]
+    await clock.advance(RETIRED_S_MAX)
+    await until(lambda: sessions_of(low, high) == [1, 1])
+
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    kept = low.sessions.connection_of(high.node_id), high.sessions.connection_of(low.node_id)
+    assert kept[0] is not None
+    assert kept[1] is not None
+    assert kept[0].is_initiator
+    assert not kept[1].is_initiator
+    assert kept[0].peer is not None
+    assert kept[1].peer is not None
+    assert kept[0].peer.session == kept[1].peer.session
+    assert low.downs() == high.downs() == 0
+
+
+async def test_a_call_still_waits_for_its_answer_on_a_session_that_was_replaced(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    high.on_asked = lambda *_: None
+    slow = low.ask(high.contact, timeout_s=60.0)
+    await until(lambda: high.requests)
+    connection, number, _, _ = high.requests[0]
+
+    await low.sessions.dial(high.url)  # the same end begins anew: the newest is used
+    assert sessions_of(low, high) == [2, 2]
+    await clock.advance(RETIRED_S_MAX / 2)
+    connection.reply(number, Status.OK, Empty())
+
+    assert isinstance(await low.answer_to(slow), Answer)
+    await clock.advance(RETIRED_S_MAX)
+    await until(lambda: sessions_of(low, high) == [1, 1])
+    assert low.downs() == high.downs() == 0
+
+
+async def test_a_replaced_session_is_closed_at_last_though_a_call_still_waits(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    high.on_asked = lambda *_: None
+    never = low.ask(high.contact, timeout_s=600.0)
+    await until(lambda: high.requests)
+
+    await low.sessions.dial(high.url)
+    await clock.advance(2 * RETIRED_S_MAX, steps=20)
+
+    assert await low.answer_to(never) == Failed(FailReason.CLOSED)
+    await until(lambda: sessions_of(low, high) == [1, 1])
+
+
+async def test_a_peer_that_was_restarted_is_served_on_its_newest_session(
+    village: Village, clock: Time
+) -> None:
+    """Its old session is still open here: the machine went down without a goodbye."""
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    old = low.sessions.connection_of(high.node_id)
+    again = Party(clock, MemoryTransport(village.network, "again"), identity=high.identity)
+    village.parties.append(again)
+    await clock.advance(11.0)
+
+    call = again.ask(low.contact)
+
+    assert isinstance(await again.answer_to(call), Answer)
+    assert low.sessions.connection_of(high.node_id) is not old
+    assert low.ups() == 2
+    assert low.downs() == 0
+
+
+async def test_sessions_of_one_client_identity_are_never_merged_and_the_17th_is_refused(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node")
+    person = Identity.generate()
+    clients = [
+        Party(clock, MemoryTransport(village.network, f"c{i}"), identity=person, caps=CLIENT)
+        for i in range(CLIENT_SESSIONS_PER_NODE_ID_MAX + 1)
+    ]
+    village.parties += clients
+    for client in clients:
+        await client.sessions.dial(node.url)
+    last = clients[-1]
+    await until(lambda: len(last.sessions) == 0)
+
+    assert len(node.sessions) == CLIENT_SESSIONS_PER_NODE_ID_MAX
+    assert node.counters.get("links_refused", "client_sessions") == 1
+    assert node.links == []
+    outcomes = [await c.answer_to(c.ask(node.contact)) for c in clients[:-1]]
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+
+    await clients[0].sessions.close()
+    await until(lambda: len(node.sessions) == CLIENT_SESSIONS_PER_NODE_ID_MAX - 1)
+    assert isinstance(await last.answer_to(last.ask(node.contact)), Answer)
+
+
+# Dialling
+
+
+async def test_a_dial_that_reaches_another_node_says_so(village: Village) -> None:
+    low, high = await village.pair()
+    absent = Identity.generate()
+
+    with pytest.raises(ReachedAnother):
+        await low.sessions.dial(high.url, absent.node_id)
+    call = low.ask(Contact(absent.node_id, absent.public_key, (high.url,), high.contact.caps))
+
+    assert await low.answer_to(call) == Failed(FailReason.WRONG_ID)
+    await until(lambda: sessions_of(low, high) == [0, 0])
+    assert low.counters.get("sessions_faulted", "handshake") == 2
+    assert low.ups() == high.ups() == 0
+
+
+async def test_a_node_that_could_not_be_reached_is_left_alone_for_longer_and_longer(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    await high.sessions.close()
+
+    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
+    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
+    assert low.counters.get("dials_failed") == 1
+    await clock.advance(DIAL_PAUSE_S_MIN)
+    await low.answer_to(low.ask(high.contact))
+    assert low.counters.get("dials_failed") == 2
+    await clock.advance(DIAL_PAUSE_S_MIN)
+    await low.answer_to(low.ask(high.contact))
+    assert low.counters.get("dials_failed") == 2
+    await clock.advance(DIAL_PAUSE_S_MIN)
+    await low.answer_to(low.ask(high.contact))
+    assert low.counters.get("dials_failed") == 3
+
+
+async def test_reaching_a_node_ends_its_pause(village: Village) -> None:
+    low, high = await village.pair()
+    nowhere = Contact(high.node_id, high.identity.public_key, ("memory://nowhere",), high.contact.caps)
+    assert await low.answer_to(low.ask(nowhere)) == Failed(FailReason.UNREACHABLE)
+
+    await high.sessions.dial(low.url)
+    await until(low.ups)
+
+    assert isinstance(await low.answer_to(low.ask(nowhere)), Answer)
+
+
+async def test_the_next_address_of_a_contact_is_tried(village: Village) -> None:
+    low, high = await village.pair()
+    urls = ("wss://", "quic://new", "memory://nowhere", high.url)
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+
+    assert isinstance(await low.answer_to(low.ask(contact)), Answer)
+    assert low.counters.get("dials_failed") == 3
+
+
+async def test_a_contact_without_addresses_is_unreachable(village: Village) -> None:
+    low, high = await village.pair()
+    contact = Contact(high.node_id, high.identity.public_key, (), high.contact.caps)
+
+    assert await low.answer_to(low.ask(contact)) == Failed(FailReason.UNREACHABLE)
+
+
+async def test_dials_under_way_and_calls_that_wait_for_one_are_bounded(village: Village) -> None:
+    low, high = await village.pair()
+    silent = Silent()
+    await MemoryTransport(village.network).listen("silent", 0, silent)
+    hidden = Contact(high.node_id, high.identity.public_key, ("memory://silent",), high.contact.caps)
+    waiting = [low.ask(hidden) for _ in range(CALLS_WAITING_MAX)]
+    busy = low.ask(hidden)
+    strangers = [Identity.generate() for _ in range(DIALS_IN_FLIGHT_MAX)]
+    others = [low.ask(Contact(s.node_id, s.public_key, ("memory://silent",), hidden.caps)) for s in strangers]
+
+    assert await low.answer_to(busy) == Failed(FailReason.BUSY)
+    assert await low.answer_to(others[-1]) == Failed(FailReason.UNREACHABLE)
+    await until(lambda: len(silent.links) == DIALS_IN_FLIGHT_MAX)
+    assert not any(call in low.answers for call in waiting)
+
+    await low.sessions.close()
+    assert all(low.answers[call] == Failed(FailReason.UNREACHABLE) for call in waiting)
+
+
+async def test_a_call_that_waits_for_a_dial_can_be_cancelled(village: Village) -> None:
+    low, high = await village.pair()
+    call, other = low.ask(high.contact), low.ask(high.contact)
+
+    low.sessions.cancel(call)
+    await low.answer_to(other)
+    await turns(5)
+
+    assert call not in low.answers
+    assert len(high.requests) == 1
+
+
+async def test_a_cancelled_call_brings_nothing(village: Village) -> None:
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    call = low.ask(high.contact)
+
+    low.sessions.cancel(call)
+    await low.answer_to(low.ask(high.contact))
+
+    assert call not in low.answers
+
+
+async def test_a_dial_to_an_end_that_says_nothing_ends_with_the_handshake_s_time(
+    village: Village, clock: Time
+) -> None:
+    low, _ = await village.pair()
+    silent = Silent()
+    await MemoryTransport(village.network).listen("silent", 0, silent)
+    dial = asyncio.ensure_future(low.sessions.dial("memory://silent"))
+    await until(lambda: silent.heard)
+
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+
+    with pytest.raises(DialFailed, match="timed out"):
+        await dial
+    await until(lambda: silent.reasons)
+    assert len(low.sessions) == 0
+
+
+async def test_a_dial_that_is_given_up_leaves_nothing_open(village: Village) -> None:
+    low, _ = await village.pair()
+    silent = Silent()
+    await MemoryTransport(village.network).listen("silent", 0, silent)
+    dial = asyncio.ensure_future(low.sessions.dial("memory://silent"))
+    await until(lambda: silent.heard)
+
+    dial.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dial
+    await turns(10)
+
+    assert silent.reasons
+    assert len(low.sessions) == 0
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(
+    ("is_private_allowed", "is_typed", "is_reached"),
+    [(False, False, False), (True, False, True), (False, True, True)],
+)
+async def test_a_name_that_leads_to_a_private_address_is_dialled_if_that_is_allowed_or_it_was_typed(
+    clock: Time, *, is_private_allowed: bool, is_typed: bool, is_reached: bool
+) -> None:
+    here = Party(clock, WebSocketTransport(), is_private_allowed=is_private_allowed)
+    there = Party(clock, WebSocketTransport())
+    url = (await there.listen()).replace("127.0.0.1", "localhost")
+    contact = Contact(there.node_id, there.identity.public_key, (url,), there.contact.caps)
+    if is_typed:
+        await here.sessions.dial(url)
+        await here.sessions.dial(url)  # the first session must not answer for the second dial
+
+    outcome = await here.answer_to(here.ask(contact))
+
+    assert isinstance(outcome, Answer) is is_reached
+    if not is_reached:
+        assert there.counters.get("sessions_opened") == 0
+    await here.sessions.close()
+    await there.sessions.close()
+
+
+async def test_a_node_that_dials_itself_is_refused_and_counted(village: Village) -> None:
+    low, high = await village.pair()
+
+    with pytest.raises(DialFailed):
+        await low.sessions.dial(low.url)
+
+    await until(lambda: len(low.sessions) == 0)
+    assert low.counters.get("sessions_faulted", "handshake") == 1
+    assert low.links == []
+    assert isinstance(await low.answer_to(low.ask(high.contact)), Answer)
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [({"network": "main"}, {"network": "other"}), ({"psk": b"k" * 32}, {}), ({}, {"psk": b"k" * 32})],
+)
+async def test_networks_never_meet(
+    village: Village, options: dict[str, object], other: dict[str, object]
+) -> None:
+    here, there = await village.party("here", **options), await village.party("there", **other)
+
+    with pytest.raises(DialFailed):
+        await here.sessions.dial(there.url)
+
+    await until(lambda: sessions_of(here, there) == [0, 0])
+    assert here.links == there.links == []
+
+
+# Strangers
+
+
+async def test_half_open_sessions_are_bounded_and_the_rest_wait_for_their_turn(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    silent = Silent()
+    stranger = MemoryTransport(village.network, "stranger")
+    for _ in range(HALF_OPEN_MAX):
+        await stranger.dial(low.url, silent, 1.0)
+    call = high.ask(low.contact, timeout_s=60.0)
+    await turns(20)
+    assert call not in high.answers
+    assert len(low.sessions) == HALF_OPEN_MAX + 1
+
+    silent.links.pop().abort()
+
+    assert isinstance(await high.answer_to(call), Answer)
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+    await until(lambda: len(low.sessions) == 1)
+    assert low.counters.get("sessions_faulted", "handshake") == HALF_OPEN_MAX - 1
+    assert low.counters.get("handshakes_abandoned") == 1
+
+
+async def test_links_that_wait_for_their_turn_are_bounded(village: Village) -> None:
+    low, _ = await village.pair()
+    silent = Silent()
+    stranger = MemoryTransport(village.network, "stranger")
+    for _ in range(HALF_OPEN_MAX + LINKS_WAITING_MAX):
+        await stranger.dial(low.url, silent, 1.0)
+
+    with pytest.raises(DialFailed):
+        await stranger.dial(low.url, silent, 1.0)
+
+    assert low.counters.get("links_refused", "half_open") == 1
+
+
+async def test_a_link_that_was_given_up_while_it_waited_takes_nobody_s_turn(
+    village: Village,
+) -> None:
+    low, high = await village.pair()
+    holding, waiting = Silent(), Silent()
+    stranger = MemoryTransport(village.network, "stranger")
+    for _ in range(HALF_OPEN_MAX):
+        await stranger.dial(low.url, holding, 1.0)
+    for _ in range(50):
+        await stranger.dial(low.url, waiting, 1.0)
+    for link in waiting.links:
+        link.abort()
+    call = high.ask(low.contact, timeout_s=60.0)
+    await turns(10)
+
+    holding.links.pop().abort()
+
+    assert isinstance(await high.answer_to(call), Answer)
+
+
+async def test_one_public_prefix_has_its_own_bound_and_others_are_served(village: Village) -> None:
+    low, _ = await village.pair()
+    silent = Silent()
+    crowd = [MemoryTransport(village.network, f"8.8.8.{i}") for i in range(HALF_OPEN_PER_PREFIX_MAX + 1)]
+    for transport in crowd[:-1]:
+        await transport.dial(low.url, silent, 1.0)
+
+    with pytest.raises(DialFailed):
+        await crowd[-1].dial(low.url, silent, 1.0)
+    assert low.counters.get("links_refused", "half_open_prefix") == 1
+
+    neighbour = Party(village.clock, MemoryTransport(village.network, "9.9.9.9"))
+    village.parties.append(neighbour)
+    assert isinstance(await neighbour.answer_to(neighbour.ask(low.contact)), Answer)
+
+    silent.links.pop().abort()
+    await until(lambda: low.counters.get("handshakes_abandoned"))
+    await crowd[-1].dial(low.url, silent, 1.0)
+
+
+async def test_one_public_prefix_begins_so_many_handshakes_and_then_some_per_second(
+    village: Village, clock: Time
+) -> None:
+    low, _ = await village.pair()
+    stranger = MemoryTransport(village.network, "2001:4860:4860::8888")
+
+    async def knock() -> bool:
+        silent = Silent()
+        try:
+            await stranger.dial(low.url, silent, 1.0)
+        except DialFailed:
+            return False
+        silent.links[0].abort()
+        await until(lambda: len(low.sessions) == 0)
+        return True
+
+    taken = [await knock() for _ in range(int(HANDSHAKE_BURST_PER_PREFIX) + 20)]
+    assert HANDSHAKE_BURST_PER_PREFIX <= sum(taken) < len(taken)
+    assert low.counters.get("links_refused", "handshake_rate") == len(taken) - sum(taken)
+
+    await clock.advance(10 / HANDSHAKES_PER_PREFIX_PER_S)
+    assert await knock()
+
+
+# Time
+
+
+async def test_a_session_is_made_anew_before_it_is_too_old(village: Village, clock: Time) -> None:
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    old = low.sessions.connection_of(high.node_id)
+    high.on_asked = lambda *_: None
+    call = low.ask(high.contact, timeout_s=2 * SESSION_S_MAX)
+    await until(lambda: len(high.requests) == 2)
+
+    await clock.advance(SESSION_S_MAX - SESSION_RENEW_BEFORE_S)
+    await until(lambda: low.sessions.connection_of(high.node_id) not in (None, old))
+
+    assert low.downs() == high.downs() == 0
+    connection, number, _, _ = high.requests[1]
+    connection.reply(number, Status.OK, Empty())
+    assert isinstance(await low.answer_to(call), Answer)
+    await clock.advance(2 * RETIRED_S_MAX, steps=20)
+    await until(lambda: sessions_of(low, high) == [1, 1])
+    assert low.downs() == high.downs() == 0
+
+
+async def test_a_session_that_could_not_be_made_anew_ends_at_its_age(village: Village, clock: Time) -> None:
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    for listener in list(high.sessions._listeners):
+        await listener.close()
+
+    await clock.advance(SESSION_S_MAX - SESSION_RENEW_BEFORE_S)
+    await until(lambda: low.counters.get("dials_failed"))
+    await clock.advance(SESSION_RENEW_BEFORE_S)
+
+    await until(lambda: sessions_of(low, high) == [0, 0])
+    assert low.downs() == high.downs() == 1
+
+
+# The end
+
+
+async def test_closing_says_goodbye_to_everybody_and_fails_what_waits(village: Village) -> None:
+    low, high = await village.pair()
+    third = await village.party("third")
+    high.on_asked = third.on_asked = lambda *_: None
+    calls = [low.ask(high.contact), low.ask(third.contact)]
+    await until(lambda: high.requests and third.requests)
+
+    await low.sessions.close()
+    await until(lambda: sessions_of(low, high, third) == [0, 0, 0])
+
+    assert [low.answers[call] for call in calls] == [Failed(FailReason.CLOSED)] * 2
+    assert high.downs() == third.downs() == 1
+    assert high.counters.get("sessions_faulted") == third.counters.get("sessions_faulted") == 0
+
+
+async def test_closing_twice_and_calling_afterwards_is_harmless(village: Village) -> None:
+    low, high = await village.pair()
+    await low.sessions.close()
+    await low.sessions.close()
+
+    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
+    with pytest.raises(DialFailed):
+        await low.sessions.dial(high.url)
+    with pytest.raises(DialFailed):
+        await high.sessions.dial(low.url)
+
+
+async def test_closing_ends_the_dials_under_way(village: Village) -> None:
+    low, high = await village.pair()
+    silent = Silent()
+    await MemoryTransport(village.network).listen("silent", 0, silent)
+    hidden = Contact(high.node_id, high.identity.public_key, ("memory://silent",), high.contact.caps)
+    before = asyncio.all_tasks()
+    call = low.ask(hidden)
+    typed = asyncio.ensure_future(low.sessions.dial("memory://silent"))
+    await until(lambda: len(silent.links) == 2)
+
+    await low.sessions.close()
+
+    with pytest.raises(DialFailed):
+        await typed
+    assert low.answers[call] == Failed(FailReason.UNREACHABLE)
+    assert asyncio.all_tasks() == before
+    await until(lambda: len(silent.reasons) == 2)
+    assert len(low.sessions) == 0
+
+
+async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Village) -> None:
+    low, high = await village.pair()
+    is_open = asyncio.Event()
+
+    class Slow(MemoryTransport):
+        async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> MemoryLink:
+            await is_open.wait()
+            return await super().dial(url, accept, timeout_s)
+
+    low.transports[:] = [Slow(village.network)]
+    typed = asyncio.ensure_future(low.sessions.dial(high.url))
+    await turns(3)
+
+    await low.sessions.close()
+    is_open.set()
+
+    with pytest.raises(DialFailed):
+        await typed
+    await turns(5)
+    assert sessions_of(low, high) == [0, 0]
+
+
+@pytest.mark.net
+async def test_closing_leaves_no_task_no_timer_and_no_socket(clock: Time) -> None:
+    before = asyncio.all_tasks()
+    fds = psutil.Process(os.getpid()).num_fds()
+    here, there, third = (Party(clock, WebSocketTransport()) for _ in range(3))
+    for party in (here, there, third):
+        await party.listen()
+    await here.answer_to(here.ask(there.contact))
+    await third.answer_to(third.ask(here.contact))
+
+    for party in (here, there, third):
+        await party.sessions.close()
+
+    assert asyncio.all_tasks() == before
+    assert psutil.Process(os.getpid()).num_fds() == fds
+    assert live_timers() == []
+
+
+@pytest.mark.net
+async def test_closing_waits_for_a_peer_that_does_not_answer_its_goodbye_but_not_for_long(
+    clock: Time,
+) -> None:
+    fds = psutil.Process(os.getpid()).num_fds()
+    here, there = Party(clock, WebSocketTransport()), Party(clock, WebSocketTransport())
+    await there.listen()
+    await here.answer_to(here.ask(there.contact))
+    connection = there.sessions.connection_of(here.node_id)
+    assert connection is not None
+    connection.link.pause_reading()  # it does not see the goodbye
+
+    closing = asyncio.ensure_future(here.sessions.close())
+    await turns(10)
+    assert not closing.done()
+    await clock.advance(2.0)
+    await closing
+
+    connection.link.resume_reading()
+    await there.sessions.close()
+    assert psutil.Process(os.getpid()).num_fds() == fds
+
+
+async def test_a_task_that_fails_is_handed_to_the_guard(village: Village) -> None:
+    low, high = await village.pair()
+
+    class Broken(MemoryTransport):
+        async def dial(self, *_: object) -> None:  # type: ignore[override] # it never returns
+            raise ZeroDivisionError
+
+    low.transports[:] = [Broken(village.network)]  # type: ignore[list-item] # a Transport
+    call = low.ask(high.contact)
+
+    assert await low.answer_to(call) == Failed(FailReason.UNREACHABLE)
+    await until(lambda: low.failed_tasks)
+    assert isinstance(low.failed_tasks.pop(), ZeroDivisionError)
+
+
+@pytest.mark.parametrize("method", [Method.PING, Method.WHOAMI])
+async def test_who_is_there_can_be_asked(village: Village, method: Method) -> None:
+    low, high = await village.pair()
+    assert low.sessions.expected_s(high.node_id) is None
+    assert low.sessions.peers() == []
+
+    await low.answer_to(low.ask(high.contact, method))
+
+    assert [peer.node_id for peer in low.sessions.peers()] == [high.node_id]
+    expected_s = low.sessions.expected_s(high.node_id)
+    assert expected_s is not None
+    assert expected_s > 0
