@@ -1,0 +1,265 @@
+"""What the documents say is so: examples run, commands and links exist, tables agree with the code."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import yzdht
+from yzdht.errors import ExitCode
+from yzdht.node import Node
+from yzdht.wire.frame import Caps, RecordType
+from yzdht.wire.rpc import REQUESTS, Method, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = Path(sys.executable).parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+USED_NODE = "ws://127.0.0.1:8083"
+EXAMPLE_S = 60
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return [text for found, text in FENCE.findall(document.read_text()) if found == language]
+
+
+def prose(document: Path) -> str:
+    return FENCE.sub("", document.read_text())
+
+
+def named(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+EXAMPLES = [
+    pytest.param(code, id=f"{named(document)}-{number}")
+    for document in DOCUMENTS
+    for number, code in enumerate(blocks(document, "python"))
+]
+COMMANDS = sorted(
+    {
+        line.split("#")[0].split("<")[0].strip() if "'" not in line else line
+        for document in DOCUMENTS
+        for block in blocks(document, "sh")
+        for line in block.splitlines()
+        if line
+    }
+)
+
+
+@pytest.fixture
+async def node_url() -> AsyncIterator[str]:
+    """Three nodes on loopback; the address of the first."""
+    async with (
+        Node(0, host="127.0.0.1", allow_private=True) as first,
+        Node(0, host="127.0.0.1", allow_private=True, bootstrap=[f"ws://127.0.0.1:{first.port}"]),
+        Node(0, host="127.0.0.1", allow_private=True, bootstrap=[f"ws://127.0.0.1:{first.port}"]),
+    ):
+        yield f"ws://127.0.0.1:{first.port}"
+
+
+@pytest.mark.net
+@pytest.mark.process
+@pytest.mark.parametrize("code", EXAMPLES)
+async def test_an_example_runs_against_real_nodes(code: str, node_url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", code.replace(USED_NODE, node_url),
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    stdout, stderr = await asyncio.wait_for(process.communicate(), EXAMPLE_S)
+
+    assert process.returncode == 0, stderr.decode()
+    assert stdout
+    assert not stderr, stderr.decode()
+
+
+def test_the_readme_shows_the_python_api() -> None:
+    [example] = blocks(ROOT / "README.md", "python")
+
+    assert USED_NODE in example
+
+
+# Commands
+
+
+def words_of(program: str) -> list[list[str]]:
+    """The words of every documented call of a program, without redirections and without what is piped into it."""
+    calls = [part.split() for line in COMMANDS for part in line.split("|")]
+    return [words for words in calls if words and words[0] == program]
+
+
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [PROGRAMS / command[0], *command[1:], "--help"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout
+
+
+def subcommands(text: str) -> list[str]:
+    _, _, listed = text.partition("Commands:\n")
+    return re.findall(r"^  (\w+) ", listed.partition("\n\n")[0], re.MULTILINE)
+
+
+def helps_of_yz() -> dict[str, str]:
+    helps = {"yz": help_of("yz")}
+    for name in subcommands(helps["yz"]):
+        helps[name] = help_of("yz", name)
+        for inner in subcommands(helps[name]):
+            helps[f"{name} {inner}"] = help_of("yz", name, inner)
+    return helps
+
+
+def options(texts: Iterable[str]) -> set[str]:
+    return set(re.findall(r"--[a-z][a-z-]+", " ".join(texts)))
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = {words[1] for words in words_of("make")}
+
+    assert used
+    assert used <= targets
+
+
+@pytest.mark.process
+def test_every_call_of_yz_names_a_command_with_its_options() -> None:
+    helps = helps_of_yz()
+    calls = words_of("yz")
+
+    assert calls
+    for words in calls:
+        name = next(word for word in words[1:] if word in helps)
+        if " ".join(words[words.index(name) :][:2]) in helps:
+            name = " ".join(words[words.index(name) :][:2])
+        assert options(words) <= options([helps["yz"], helps[name]]), words
+
+
+@pytest.mark.process
+def test_every_option_of_both_commands_is_documented_and_no_other() -> None:
+    real = options([help_of("yz-node"), *helps_of_yz().values()])
+    documented = options([(ROOT / "docs" / "cli.md").read_text()])
+
+    assert documented == real
+
+
+@pytest.mark.process
+def test_every_command_of_yz_is_documented() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+
+    assert [name for name in helps_of_yz() if f"yz {name}" not in text and name != "yz"] == []
+
+
+def test_calls_of_yz_node_use_its_options() -> None:
+    calls = words_of("yz-node")
+
+    assert calls
+    assert options(" ".join(words) for words in calls) <= options([help_of("yz-node")])
+
+
+# Links
+
+
+def slugs(document: Path) -> set[str]:
+    kept = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(prose(document)))
+    return {title.strip().replace(" ", "-") for title in kept}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for link in LINK.findall(prose(document)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        if anchor:
+            assert anchor in slugs(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    paths = re.findall(r"`((?:tests|yzdht|docs|web|bench|requirements)/[\w./-]*)`", prose(document))
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    pages = sorted(page.name for page in folder.glob("0*.md"))
+
+    assert re.findall(r"\((0\d+-[\w-]+\.md)\)", (folder / "README.md").read_text()) == pages
+    assert [int(name[:4]) for name in pages] == list(range(1, 1 + len(pages)))
+
+
+# Tables
+
+
+def rows(document: str, pattern: str) -> list[tuple[str, ...]]:
+    return re.findall(pattern, (ROOT / document).read_text(), re.MULTILINE)
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = rows("docs/cli.md", r"^\| (\d+) \| ([A-Z_]+) \|")
+
+    assert [(int(code), name) for code, name in table] == [(int(code), code.name) for code in ExitCode]
+
+
+def test_the_public_names_are_documented() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+
+    assert [name for name in yzdht.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_public_error_stands_under_its_parent() -> None:
+    table = {name: parent for name, parent in rows("docs/api.md", r"^\| `(\w+)` \| `(\w+)` \|")}  # noqa: C416 - pairs, for mypy
+    public = {name: getattr(yzdht, name) for name in yzdht.__all__}
+    errors = {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, yzdht.YzError)}
+
+    assert table.keys() == errors.keys() - {"YzError"}
+    for name, parent in table.items():
+        assert issubclass(errors[name], errors[parent]), name
+
+
+def test_statuses_are_those_of_the_protocol_page() -> None:
+    table = rows("PROTOCOL.md", r"^\| (\d+) \| ([A-Z_]+) \|")
+
+    assert [(int(number), name) for number, name in table] == [(int(s), s.name) for s in Status]
+
+
+def test_record_types_are_those_of_the_protocol_page() -> None:
+    table = rows("PROTOCOL.md", r"^\| 0x([01]\d) \| ([a-z_]+) \|")
+
+    assert [(int(number, 16), name) for number, name in table] == [
+        (int(t), t.name.lower()) for t in RecordType
+    ]
+
+
+def test_methods_of_the_protocol_page_are_those_that_nodes_answer() -> None:
+    table = {Method(int(number, 16)) for number, _ in rows("PROTOCOL.md", r"^\| 0x(\d\d) \| ([A-Z_]+) \|")}
+
+    assert table == {m for m in REQUESTS if m < Method.DIAL_BACK}
+
+
+def test_capability_bits_are_those_of_the_protocol_page() -> None:
+    table = {name: int(bit) for bit, name in rows("PROTOCOL.md", r"^\| (\d+) \| ([a-z]+) \|")}
+    later = {Caps.COMPRESSION, Caps.SELECTIVE_SYNC, Caps.ROW_LEVEL_SECURITY}
+
+    assert table == {bit.name.lower(): bit.bit_length() - 1 for bit in Caps if bit not in later and bit.name}
