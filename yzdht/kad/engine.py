@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
-from yzdht.errors import CryptoError, InvalidKey, UsageError, WireError
+from yzdht.errors import CryptoError, InvalidKey, RecordTooLarge, UsageError, WireError
 from yzdht.ids import NodeId, PublicKey, Target
 from yzdht.kad.candidates import Candidates
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
@@ -392,6 +392,8 @@ class KadEngine:
         """A record that every holder would refuse is refused here, before it is sent to eight of them."""
         try:
             self._verifier.check_target(decode_record(body.record), body.target)
+        except RecordTooLarge:
+            return Refused(Status.RECORD_TOO_BIG)
         except WireError:
             return Refused(Status.BAD_REQUEST)
         except CryptoError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yzdht.errors import CryptoError, LifetimeRefused, WireError
+from yzdht.errors import CryptoError, LifetimeRefused, RecordTooLarge, WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     MULTI_ENTRIES_MAX,
@@ -120,6 +120,8 @@ class Holder:
             return Refused(Status.RECORD_TOO_BIG)
         try:
             record = decode_record(body.record)
+        except RecordTooLarge:
+            return Refused(Status.RECORD_TOO_BIG)
         except (WireError, CryptoError):
             return Refused(Status.BAD_REQUEST)
         try:
@@ -132,8 +134,9 @@ class Holder:
     def _admit_record(
         self, record: Record, body: Store, stored_by: NodeId | bytes, now: Now
     ) -> Write | Refused:
-        if record.kind is not Kind.IMMUTABLE:
-            self._verifier.check_times(record, now.wall)
+        self._verifier.check_times(record, now.wall)
+        if 0 < body.keep_until <= now.wall and self._is_kept_on_request(record):
+            raise LifetimeRefused("the record would be gone at once")
         self._verifier.check_target(record, body.target)
         if not self._store.has_room():
             return Refused(Status.BUSY)
@@ -146,10 +149,14 @@ class Holder:
         self._verifier.verify_record(record, body.target)
         return write
 
+    def _is_kept_on_request(self, record: Record) -> bool:
+        """True for records that carry no end of their own: immutables and moves."""
+        return record.kind is Kind.IMMUTABLE or self._verifier.is_move(record)
+
     def _write_of(self, record: Record, body: Store, stored_by: NodeId | bytes, now: Now) -> Write:
         wall = int(now.wall)
         keep_until, expires = 0, record.expires
-        if record.kind is Kind.IMMUTABLE or self._verifier.is_move(record):
+        if self._is_kept_on_request(record):
             latest = wall + RECORD_LIFE_S_MAX
             keep_until = min(body.keep_until, latest) if body.keep_until else latest
             if record.kind is Kind.IMMUTABLE:
