@@ -140,12 +140,13 @@ class Operations:
 
     def stop(self, now: Now) -> None:
         """Fail whatever is under way; every operation reports its result."""
-        for table in (self._calls, self._writes):
-            while table:
-                number, pending = table.popitem()
-                if table is self._calls:
-                    self._send(Cancel(number))
-                self._feed(pending, Failed(FailReason.CLOSED), now)
+        while self._calls or self._writes:  # what fails may ask another in its place
+            if self._calls:
+                call, pending = self._calls.popitem()
+                self._send(Cancel(call))
+            else:
+                _, pending = self._writes.popitem()
+            self._feed(pending, Failed(FailReason.CLOSED), now)
 
     # One operation
 
