@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path  # noqa: TC003 - field types of a dataclass
@@ -72,11 +73,15 @@ class Settings:
         from yzdht.store.keyfile import Identity  # noqa: PLC0415 - loads the cryptography
 
         path = self.key_path
-        return opened(
+        is_new = not os.path.lexists(path)
+        identity = opened(
             lambda passphrase: Identity.load_or_create(path, passphrase=passphrase),
             self.passphrase,
             f"passphrase of {path}: ",
         )
+        if is_new:
+            self.screen.say(f"a new identity was made, {identity.fingerprint}, in {path}")
+        return identity
 
     def through_client(self, doing: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
         """Connect, work, say goodbye.

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from yzdht.cli.durations import parse_ttl
+from yzdht.errors import UsageError
+from yzdht.limits import RECORD_LIFE_S_MAX
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1), ("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800), ("4w", 2_419_200),
+        ("30d", 2_592_000), ("0007d", 604_800),
+    ],
+)  # fmt: skip
+def test_a_ttl_is_seconds_or_a_number_with_a_unit(text: str, seconds: int) -> None:
+    assert parse_ttl(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "d", "1.5h", "-1", "+1", "1 d", "7D", "1d12h", "\uff11", "7y", "1" * 10, "9" * 9_999]
+)
+def test_what_is_no_duration_is_refused_with_the_forms_that_are(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a duration") as caught:
+        parse_ttl(text)
+    assert "90s, 15m, 12h, 7d, 4w" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["0", "0w", "31d", "5w", "2592001", "999999999w"])
+def test_a_ttl_out_of_range_is_refused_with_the_range(text: str) -> None:
+    with pytest.raises(UsageError, match="between 1 second and 30 days"):
+        parse_ttl(text)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_ttl_in_range_or_a_usage_error(text: str) -> None:
+    try:
+        ttl_s = parse_ttl(text)
+    except UsageError:
+        return
+    assert 1 <= ttl_s <= RECORD_LIFE_S_MAX
