@@ -132,7 +132,7 @@ class _Nodes:
         try:
             connection = await self._sessions.dial(url)
         except DialFailed as error:
-            self._failures[url] = str(error)
+            self._failures[url] = str(error).removeprefix(f"{url}: ")  # some errors name the address, some do not
             return None
         peer = connection.peer
         assert peer is not None
