@@ -86,6 +86,11 @@ class Reading:
     answered: int
     needed: int
 
+    @property
+    def is_quorum(self) -> bool:
+        """True if enough replicas answered; never where none had to, as in a body of another method."""
+        return self.answered >= self.needed >= 1
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -105,6 +110,11 @@ class Writing:
     needed: int
     refusal: Status
     number: int
+
+    @property
+    def is_quorum(self) -> bool:
+        """True if enough replicas hold the record; never where none had to, as in a body of another method."""
+        return self.accepted >= self.needed >= 1
 
 
 class Access(Protocol):
@@ -311,7 +321,7 @@ class Records:
                 fault = error
         if records:
             return self._against_mark(slot, records)
-        if any(reading.answered >= reading.needed for reading in honest):
+        if any(reading.is_quorum for reading in honest):
             return None
         if honest:
             best = max(honest, key=lambda reading: reading.answered)
@@ -363,7 +373,7 @@ class Records:
                 if record.kind is Kind.IDENTITY:
                     self._marks.met(_publisher(record))
                     return _publisher(record)
-        if all(reading.answered < reading.needed for reading in readings):
+        if not any(reading.is_quorum for reading in readings):
             best = max(readings, key=lambda reading: reading.answered)
             raise ReadQuorumFailed(best.answered, best.needed, best.needed)
         raise NotFound("no identity record is stored for this node id")
@@ -396,14 +406,13 @@ class Records:
             NoNode: No node could be reached.
 
         """
-        life_s = int(ttl)
-        if not 1 <= life_s <= RECORD_LIFE_S_MAX:
+        if not 1 <= ttl <= RECORD_LIFE_S_MAX:
             raise UsageError("a value lives between 1 second and 30 days", hint="choose a ttl in that range")
         if if_seq is not None and not 0 <= if_seq < SEQ_MAX:
             raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
         public_key = self.identity.public_key
         slot = self._own_slot(name) if isinstance(readers, Self) else self._public_slot(public_key, name)
-        intent = _Intent(slot, value, readers, life_s, if_seq)
+        intent = _Intent(slot, value, readers, int(ttl), if_seq)
         self._seal(
             intent, 1, self._access.now()
         )  # a value that does not fit is refused before anything is sent
@@ -453,7 +462,7 @@ class Records:
         record = seal_record(draft, encode_identity_payload(payload), Public(), self._author, b"")
         target: Target = identity.node_id  # type: ignore[assignment] # an identity record lies at its node id
         done = await self._access.write(target, record, None, 0)
-        if done.accepted < done.needed and done.refusal not in _OUTRUN:
+        if not done.is_quorum and done.refusal not in _OUTRUN:
             raise _refused(done, now)
         self._marks.set_published_at(identity.node_id, self._network, now.wall)
 
@@ -465,7 +474,7 @@ class Records:
             done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
             # A quorum beside a holder of something newer is no success yet: that record would win every read.
             is_outrun = intent.if_seq is None and done.refusal in _OUTRUN and done.number >= record.seq
-            if done.accepted >= done.needed and not (is_outrun and retries_left):
+            if done.is_quorum and not (is_outrun and retries_left):
                 return self._receipt(intent.slot, record, done)
             if done.refusal is Status.CAS_MISMATCH:
                 raise CasMismatch(done.number)
