@@ -111,6 +111,7 @@ def test_addresses_that_parse(text: str, url: Url, normal: str) -> None:
         "ws://h/\x00",
         "ws://h/\x7f",
         "ws://h\\x",
+        "ws://h/\\x",
         'ws://"<>',
         "ws://a%41",
         "ws://h,i",

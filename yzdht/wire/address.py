@@ -100,8 +100,8 @@ def parse_url(text: str) -> Url:
     """
     if len(text.encode(errors="replace")) > URL_BYTES_MAX:
         raise _refused("the address is longer than 512 bytes")
-    # First of all: urlsplit drops spaces and control characters without a word.
-    if not text.isascii() or not text.isprintable() or " " in text:
+    # First of all: urlsplit drops spaces and control characters without a word; to a browser a backslash is a slash.
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise _refused("the address holds a character that no address has")
     try:
         parts = urlsplit(text)
