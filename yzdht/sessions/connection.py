@@ -143,6 +143,7 @@ class Connection:
     def cancel(self, call: int) -> None:
         """Forget a call."""
         if self.session is not None:
+            self._waiting = deque(waiting for waiting in self._waiting if waiting[0] != call)
             self.session.cancel(call)
 
     def reply(self, number: int, status: Status, body: Body) -> None:
