@@ -34,7 +34,9 @@ def read_network_key(path: Path | None) -> bytes | None:
     try:
         raw = _read_private(path)
     except OSError as error:
-        raise UsageError(f"the network key {path} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"the network key {path} cannot be read: {error.strerror}", hint="check the path"
+        ) from error
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:

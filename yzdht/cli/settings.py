@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,6 @@ import click
 
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.passphrase import opened
-from yzdht.cli.progress import progress
 from yzdht.cli.screen import Screen  # noqa: TC001 - field types of a dataclass
 
 
@@ -95,14 +93,20 @@ class Settings:
             YzError: Whatever the work raises.
 
         """
-        from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
+        import asyncio  # noqa: PLC0415 - not needed by --version
 
+        from yzdht.cli.progress import progress  # noqa: PLC0415 - loads asyncio
+        from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
+        from yzdht.crypto.naming import network_id  # noqa: PLC0415 - as above
+        from yzdht.wire.address import parse_url  # noqa: PLC0415 - as above
+
+        nodes = self.nodes or (DEFAULT_NODE,)
+        for url in nodes:
+            parse_url(url)  # what is mistyped is refused before a passphrase is asked for
+        network_id(self.network)
+        network_key = read_network_key(self.network_key_path)
         client = Client.connect(
-            *(self.nodes or (DEFAULT_NODE,)),
-            identity=self.identity,
-            home=self.home,
-            network=self.network,
-            network_key=read_network_key(self.network_key_path),
+            *nodes, identity=self.identity, home=self.home, network=self.network, network_key=network_key
         )
 
         async def connect_and_work() -> _T:

@@ -1,0 +1,122 @@
+"""What holds for both programs: how fast they start, how they end, what their help says."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.programs import YZ, environment
+from yzdht.cli import main as yz, node as yz_node
+from yzdht.cli.running import EXIT_CODES, run
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import InProcess
+
+
+HEAVY = ("asyncio", "uvloop", "websockets", "cryptography", "msgspec", "sqlite3", "rich", "platformdirs")
+
+
+@pytest.mark.parametrize("module", ["main", "node"])
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_load_nothing_heavy(module: str, option: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; from yzdht.cli.{module} import main; main([{option!r}]);"
+        f" print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment(tmp_path)
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("main", "name"), [(yz.main, "yz"), (yz_node.main, "yz-node")])
+def test_the_version_is_that_of_the_package(
+    in_process: InProcess, main: Callable[[list[str]], int], name: str
+) -> None:
+    assert in_process(main, "--version") == (0, f"{name} {version('yzdht')}\n", "")
+
+
+@pytest.mark.parametrize("main", [yz.main, yz_node.main])
+def test_the_help_lists_the_exit_codes(in_process: InProcess, main: Callable[[list[str]], int]) -> None:
+    said = in_process(main, "--help")
+
+    assert (said.code, said.stderr) == (0, "")
+    for line in EXIT_CODES.splitlines()[1:]:
+        assert line.strip() in said.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["put", "get", "rm", "ping", "id", "id show", "id new", "id export", "id import"]
+)
+def test_every_command_explains_itself(in_process: InProcess, command: str) -> None:
+    said = in_process(yz.main, *command.split(), "--help")
+
+    assert said.code == 0
+    assert f"Usage: yz {command}" in said.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["id"]])
+def test_a_command_line_without_a_command_shows_the_help(in_process: InProcess, words: list[str]) -> None:
+    said = in_process(yz.main, *words)
+
+    assert (said.code, said.stdout) == (2, "")
+    assert "Commands:" in said.stderr
+
+
+def test_errors_of_the_command_line_are_objects_for_programs(in_process: InProcess) -> None:
+    said = in_process(yz.main, "put", "--json")
+
+    assert said == (
+        2, "", '{"error": "missing argument \'NAME\'", "hint": "try: yz put --help", "exitCode": 2}\n',
+    )  # fmt: skip
+
+
+def test_a_name_like_an_option_is_still_a_name(in_process: InProcess, tmp_path: Path) -> None:
+    said = in_process(yz.main, "--home", str(tmp_path), "--network", "\0", "get", "--", "--json")
+
+    assert said.stderr.startswith("yz: error: ")
+
+
+def test_a_bug_is_called_one(in_process: InProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    in_process(lambda words: run(yz.cli, "yz", words), "--version")
+    error = ZeroDivisionError("division by zero")
+
+    sys.excepthook(ZeroDivisionError, error, None)
+
+    assert capsys.readouterr().err == (
+        "yz: error: internal error ZeroDivisionError: division by zero\n"
+        "yz: hint: this is a bug; please report it with what --log-level debug shows\n"
+    )
+
+
+def test_a_bug_shows_its_traceback_when_debugging(
+    in_process: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_process(lambda words: run(yz.cli, "yz", words), "--version")
+    logging.getLogger("yzdht").setLevel(logging.DEBUG)
+
+    try:
+        1 / 0  # noqa: B018 - raises
+    except ZeroDivisionError as error:
+        sys.excepthook(ZeroDivisionError, error, error.__traceback__)
+
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_the_shell_completes_commands(tmp_path: Path) -> None:
+    words = {"_YZ_COMPLETE": "bash_complete", "COMP_WORDS": "yz p", "COMP_CWORD": "1"}
+
+    done = subprocess.run([YZ], check=True, capture_output=True, text=True, env=environment(tmp_path) | words)
+
+    assert done.stdout.split() == ["plain,put", "plain,ping"]
