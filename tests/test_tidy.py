@@ -33,7 +33,13 @@ SKIPS = re.compile(r"pytest\.(?:mark\.)?(?:ski[p]|xfai[l])|importorski[p]|unitte
 @cache
 def tracked() -> tuple[tuple[str, str], ...]:
     """Name and text of every file under version control; binary files are left out."""
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = []
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
