@@ -27,6 +27,7 @@ from yzdht.limits import (
     CONTACT_URLS_MAX,
     CONTACTS_PER_ANSWER_MAX,
     JOIN_WAIT_S_MAX,
+    NODE_IDENTITY_LIFE_S,
     OPERATIONS_MAX,
     PEERS_SAVED_MAX,
     READ_TIMEOUT_S,
@@ -577,7 +578,8 @@ class KadEngine:
             except (WireError, CryptoError):
                 self._notices.append(CountedNotice("rejected_records"))
                 continue
-            if record.kind is Kind.IDENTITY and record.expires > now.wall:
+            is_recent = now.wall - record.created <= NODE_IDENTITY_LIFE_S
+            if record.kind is Kind.IDENTITY and is_recent and record.expires > now.wall:
                 addresses = tuple(a for a in payload.addresses if self._may_dial(a.url, entry.host))
                 entry.learn(addresses, entry.caps)
 
@@ -622,7 +624,8 @@ class KadEngine:
         if not self.table.is_full:
             for contact in self._hearsay.take():
                 self._run_errand(contact, _HEARSAY, Method.PING, Empty())
-        if not self._is_joined and self._discovery.is_complete and self._hearsay.is_idle:
+        is_done = self._discovery.is_complete and (self._hearsay.is_idle or self.table.is_full)
+        if is_done and not self._is_joined:
             self._is_joined = True
             self._notices.append(JoinedNotice(len(self.table)))
             self.stop_waiting(now)
