@@ -22,7 +22,7 @@ from yzdht.limits import (
 )
 from yzdht.records import Reading, Records, Writing
 from yzdht.rpc.engine import Answer, Failed, FailReason
-from yzdht.sessions import Sessions, SystemClock
+from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.hub import World
 from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from yzdht.ids import NetworkId, NodeId, Target
+    from yzdht.ids import NodeId, Target
     from yzdht.ports import Now
     from yzdht.rpc.engine import Down, Peer, Up
     from yzdht.sessions.connection import Connection
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 2
+
+_DECIDED = (Status.CAS_MISMATCH, Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
+"""Refusals that say something of the record: another node would say the same."""
 
 
 class Pinged(NamedTuple):
@@ -73,15 +76,11 @@ class Pinged(NamedTuple):
 class _Nodes:
     """The nodes of a client: sessions, fail-over, and the way to the replicas (`records.Access`)."""
 
-    def __init__(self, urls: tuple[str, ...], home: Home, network: NetworkId, psk: bytes | None) -> None:
+    def __init__(self, urls: tuple[str, ...], credentials: Credentials, clock: Clock) -> None:
         self._urls = urls
-        self._clock = SystemClock()
+        self._clock = clock
         self.counters = Counters()
-        caps = Caps.ALWAYS | Caps.CLIENT
-        credentials = Credentials(home.identity.signer, network, caps, psk)
-        world = World(
-            credentials, [WebSocketTransport()], self._clock, self.counters, is_private_allowed=True
-        )
+        world = World(credentials, [WebSocketTransport()], clock, self.counters, is_private_allowed=True)
         self._sessions = Sessions(world, self)
         self._contacts: dict[str, Contact] = {}
         self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
@@ -132,7 +131,9 @@ class _Nodes:
         try:
             connection = await self._sessions.dial(url)
         except DialFailed as error:
-            self._failures[url] = str(error).removeprefix(f"{url}: ")  # some errors name the address, some do not
+            self._failures[url] = str(error).removeprefix(
+                f"{url}: "
+            )  # some errors name the address, some do not
             return None
         peer = connection.peer
         assert peer is not None
@@ -157,10 +158,16 @@ class _Nodes:
             self._sessions.cancel(call)
             raise
         if isinstance(outcome, Failed):
-            self._failures[url] = outcome.reason.value
+            self._failed(url, outcome.reason.value)
             if outcome.reason is FailReason.WRONG_ID:
-                del self._contacts[url]  # the node was set up anew
+                self._contacts.pop(url, None)  # the node was set up anew
+        elif outcome.status is not Status.OK:
+            self._failed(url, outcome.status.name.lower())
         return outcome
+
+    def _failed(self, url: str, why: str) -> None:
+        self._failures[url] = why
+        self.counters.add("calls_failed", why)
 
     async def ping(self) -> list[Pinged]:
         """Ask every node where it sees this client."""
@@ -222,31 +229,39 @@ class _Nodes:
                 return None
             got = outcome.body
             records = tuple(r for r in got.records if isinstance(r, bytes))
+            if got.records and not records:
+                self._failed(url, "records_withheld")  # named, not shown: that is not "not found"
+                return None
             readings.append(Reading(records, got.answered, got.needed))
         return readings
 
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
         """Store through the first node that takes it on, with identical bytes at every try."""
         refused: Writing | None = None
-        for url in self._urls:
+        for url in self._urls:  # the next one may have a better clock, more room or more neighbours
             try:
                 async with asyncio.timeout(PUT_PATIENCE_S if url != self._urls[-1] else None):
                     outcome = await self.call(url, Method.PUT, Put(target, record, cas, keep_until))
             except TimeoutError:
-                self._failures[url] = "silent"
+                self._failed(url, "silent")
                 continue
             if isinstance(outcome, Failed):
                 continue
-            if isinstance(outcome.body, PutDone):
-                return _writing(outcome.body)
-            detail = outcome.body if isinstance(outcome.body, Refusal) else Refusal()
-            refused = Writing(0, 1, 1, outcome.status, detail.number)
+            done = _writing(outcome)
+            if done.is_quorum or done.refusal in _DECIDED:
+                return done
+            if refused is None or done.accepted > refused.accepted:
+                refused = done
         if refused is None:
             raise self._no_node()
         return refused
 
 
-def _writing(done: PutDone) -> Writing:
+def _writing(answer: Answer) -> Writing:
+    done = answer.body
+    if not isinstance(done, PutDone):
+        detail = done if isinstance(done, Refusal) else Refusal()
+        return Writing(0, 1, 1, answer.status, detail.number)
     try:
         refusal = Status(done.refusal)
     except ValueError:
@@ -261,7 +276,7 @@ class Client(DhtCalls):
     Use it as `async with Client.connect(url, …) as dht:`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `connect` takes, by keyword, and the clock
         self,
         urls: Sequence[str],
         *,
@@ -270,6 +285,7 @@ class Client(DhtCalls):
         passphrase: str | None = None,
         network: str = "main",
         network_key: bytes | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if not urls:
             raise UsageError("a client needs the address of a node", hint="try ws://127.0.0.1:8083")
@@ -279,6 +295,7 @@ class Client(DhtCalls):
         self._passphrase = passphrase
         self._network = network_id(network)
         self._network_key = network_key
+        self._clock = clock or SystemClock()
         self._home: Home | None = None
         self._nodes: _Nodes | None = None
         self._own_records: Records | None = None
@@ -325,16 +342,25 @@ class Client(DhtCalls):
 
         """
         home = Home.open(self._home_path, identity=self._identity, passphrase=self._passphrase)
-        nodes = _Nodes(self._urls, home, self._network, self._network_key)
         try:
-            await nodes.connect()
+            nodes = await self._connected(home)
         except BaseException:
-            await nodes.close()
             home.close()
             raise
         self._home, self._nodes = home, nodes
         self._own_records = Records(home.identity, self._network, nodes, home.marks, SystemRng())
         return self
+
+    async def _connected(self, home: Home) -> _Nodes:
+        caps = Caps.ALWAYS | Caps.CLIENT
+        credentials = Credentials(home.identity.signer, self._network, caps, self._network_key)
+        nodes = _Nodes(self._urls, credentials, self._clock)
+        try:
+            await nodes.connect()
+        except BaseException:
+            await nodes.close()
+            raise
+        return nodes
 
     async def __aexit__(
         self,

@@ -34,7 +34,7 @@ from yzdht.limits import (
 )
 from yzdht.records import Reading, Records, Writing
 from yzdht.rpc.engine import Call, Cancel, Drop, Find, Persist, Push, Reply
-from yzdht.sessions import Sessions, SystemClock
+from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.hub import World
 from yzdht.state import decode_state, encode_state
 from yzdht.store.entropy import SystemRng
@@ -104,6 +104,7 @@ class Node(DhtCalls):
         home: AnyPath | None = None,
         passphrase: str | None = None,
         on_event: Callable[[dict[str, object]], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Describe a node; nothing starts before `async with`.
 
@@ -120,6 +121,7 @@ class Node(DhtCalls):
             home: Folder of that person's identity and high-water marks.
             passphrase: Opens the node's key.
             on_event: Hears `joined` and `bootstrap` events.
+            clock: Whose monotonic time is the event loop's; the system's when None.
 
         Raises:
             ConfigError: An argument is out of range.
@@ -144,7 +146,7 @@ class Node(DhtCalls):
         self._home: Home | None = None
         self._own_records: Records | None = None
         self._on_event = on_event or (lambda _event: None)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._rng = SystemRng()
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -124,9 +124,9 @@ class Party:
     def contact(self) -> Contact:
         return Contact(self.node_id, self.identity.public_key, (self.url,), NODE)
 
-    async def listen(self, host: str = "127.0.0.1") -> str:
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> str:
         scheme = next(iter(self.transports[0].schemes & {"ws", "memory"}))
-        listener = await self.sessions.listen(scheme, host, 0)
+        listener = await self.sessions.listen(scheme, host, port)
         place = listener.endpoints[0]
         self.url = f"{scheme}://{place.host}" + (f":{place.port}" if place.port else "")
         return self.url

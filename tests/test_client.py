@@ -1,0 +1,248 @@
+"""A client of honest nodes: fail-over, its life, and what it tells of its nodes. Of hostile nodes: tests/hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.sessions.kit import Time, until
+from yzdht import (
+    CasMismatch,
+    Client,
+    CryptoError,
+    Identity,
+    Node,
+    NoNode,
+    NotAReader,
+    NotFound,
+    Origin,
+    Public,
+    UsageError,
+)
+from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
+from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX
+from yzdht.store.entropy import SystemRng
+from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import Status
+from yzdht.wire.slot import Kind
+from yzdht.wire.text import decode_slot_link
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+pytestmark = pytest.mark.net
+
+
+def url_of(node: Node) -> str:
+    return f"ws://127.0.0.1:{node.port}"
+
+
+@pytest.fixture
+async def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def nodes(clock: Time) -> AsyncIterator[list[Node]]:
+    """Two nodes that know each other."""
+    async with (
+        Node(0, host="127.0.0.1", clock=clock) as first,
+        Node(0, host="127.0.0.1", bootstrap=[url_of(first)], clock=clock) as second,
+    ):
+        await until(lambda: first.is_joined and second.is_joined)
+        yield [first, second]
+
+
+@pytest.fixture
+def urls(nodes: list[Node]) -> list[str]:
+    return [url_of(node) for node in nodes]
+
+
+async def test_what_one_client_stores_another_reads_through_another_node(urls: list[str]) -> None:
+    anna = Identity.generate()
+    async with Client.connect(urls[0], identity=anna) as dht:
+        receipt = await dht.store("note", b"private")
+        await dht.store("board", b"public", readers=Public())
+        assert (receipt.accepted, receipt.asked, receipt.needed) == (2, 2, 2)
+
+    async with Client.connect(urls[1], identity=anna) as dht:
+        value = await dht.get("note")
+        assert (value.data, value.origin, value.seq) == (b"private", Origin.SEALED, receipt.seq)
+    async with Client.connect(urls[1]) as dht:
+        assert (await dht.get("board", publisher=anna.public_key)).data == b"public"
+        with pytest.raises(NotFound):
+            await dht.get("note")
+        with pytest.raises(NotAReader):
+            await dht.records.get_slot(*decode_slot_link(receipt.link))
+        assert await dht.records.resolve_node_id(anna.node_id) == anna.public_key
+
+
+async def test_a_client_goes_on_with_the_node_that_is_left(
+    nodes: list[Node], urls: list[str], clock: Time
+) -> None:
+    async with Client(urls, clock=clock) as dht:
+        await dht.store("note", b"1")
+        await nodes[0].stop()
+
+        assert (await dht.get("note")).data == b"1"
+        assert (await dht.get("note")).data == b"1"
+
+
+async def test_one_of_the_addresses_may_be_dead_from_the_beginning(urls: list[str]) -> None:
+    async with Client.connect("ws://127.0.0.1:1", *urls) as dht:
+        await dht.store("note", b"1")
+
+        assert (await dht.get("note")).data == b"1"
+
+
+async def test_a_session_that_was_lost_is_opened_again(nodes: list[Node], urls: list[str]) -> None:
+    async with Client.connect(urls[0]) as dht:
+        await dht.store("note", b"1")
+        for connection in list(nodes[0].sessions._all):
+            if connection.peer is not None and connection.peer.node_id == dht.identity.node_id:
+                connection.link.abort()
+        await until(lambda: dht._nodes is not None and len(dht._nodes._sessions) == 0)
+
+        assert (await dht.get("note")).data == b"1"
+
+
+async def test_without_any_node_a_client_says_whom_it_tried_and_why(clock: Time) -> None:
+    with pytest.raises(NoNode, match=r"ws://127\.0\.0\.1:1: ") as caught:
+        async with Client(["ws://127.0.0.1:1", "ws://127.0.0.1:2"], clock=clock):
+            pass
+
+    assert "ws://127.0.0.1:2: " in str(caught.value)
+
+
+async def test_a_node_that_comes_back_is_used_again(clock: Time, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    node = Node(0, host="127.0.0.1", data=data, clock=clock)
+    await node.start()
+    port = node.port
+    async with Client([url_of(node)], clock=clock) as dht:
+        await dht.store("note", b"1")
+        await node.stop()
+        with pytest.raises(NoNode):
+            await dht.get("note")
+
+        async with Node(port, host="127.0.0.1", data=data, clock=clock):
+            await clock.advance(DIAL_PAUSE_S_MAX)
+            assert (await dht.get("note")).data == b"1"
+
+
+async def test_a_conditional_write_repeated_through_another_node_meets_itself(urls: list[str]) -> None:
+    """The first node may have stored it and died before it could say so; that it won nobody can know by then."""
+    async with Client.connect(*urls) as dht:
+        stored = await dht.store("note", b"1")
+        _, tag = decode_slot_link(stored.link)
+        identity, nodes = dht.identity, dht._nodes
+        assert nodes is not None
+        net = dht._network
+        draft = RecordDraft(
+            Kind.MUTABLE, int(nodes.now().wall), int(nodes.now().wall) + DAY_S, stored.seq + 1, tag
+        )
+        author = Author(identity.signer, identity.self_key, net)
+        raw = seal_record(draft, b"2", Self(), author, SystemRng().token(24))
+        target = dht.records._own_slot("note").target
+
+        writings = [await nodes.write(target, raw, stored.seq, 0) for _ in range(2)]
+
+        assert [w.is_quorum for w in writings] == [True, False]
+        assert (writings[1].refusal, writings[1].number) == (Status.CAS_MISMATCH, decode_record(raw).seq)
+        assert (await dht.get("note")).data == b"2"
+        with pytest.raises(CasMismatch):
+            await dht.store("note", b"3", if_seq=stored.seq)
+
+
+async def test_a_ping_tells_who_answers_and_who_does_not(nodes: list[Node], urls: list[str]) -> None:
+    async with Client.connect(*urls, "ws://127.0.0.1:1") as dht:
+        first, second, dead = await dht.ping()
+
+    assert [p.node_id for p in (first, second, dead)] == [nodes[0].node_id, nodes[1].node_id, None]
+    assert first.seen_at == "127.0.0.1"
+    assert first.took_s is not None
+    assert first.took_s >= 0
+    assert (first.error, dead.took_s, dead.seen_at) == ("", None, None)
+    assert dead.error
+
+
+async def test_another_network_or_network_key_does_not_connect(clock: Time) -> None:
+    async with Node(0, host="127.0.0.1", network="private", network_key=b"k" * 32, clock=clock) as node:
+        for options in ({}, {"network": "private"}, {"network_key": b"k" * 32}):
+            with pytest.raises(NoNode):
+                async with Client([url_of(node)], clock=clock, **options):
+                    pass
+        async with Client([url_of(node)], network="private", network_key=b"k" * 32, clock=clock) as dht:
+            await dht.store("note", b"1")
+        assert node.counters.get("handshakes_abandoned") == 3
+
+
+# Its life
+
+
+async def test_a_home_keeps_the_identity(urls: list[str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with Client.connect(urls[0], home=home, passphrase="correct horse") as dht:
+        node_id = dht.identity.node_id
+        await dht.store("note", b"1")
+
+    async with Client.connect(urls[0], home=str(home), passphrase="correct horse") as dht:
+        assert dht.identity.node_id == node_id
+        assert (await dht.get("note")).data == b"1"
+    with pytest.raises(CryptoError):
+        async with Client.connect(urls[0], home=home, passphrase="wrong"):
+            pass
+
+
+@pytest.mark.parametrize("urls", [(), ("http://127.0.0.1",), ("ws://",), ("ws://127.0.0.1:1#abc",)])
+async def test_what_is_no_address_is_refused_before_anything_is_opened(urls: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        Client.connect(*urls)
+
+
+async def test_a_client_that_is_not_connected_says_so() -> None:
+    client = Client.connect("ws://127.0.0.1:1")
+    for work in (client.get("note"), client.store("note", b""), client.delete("note"), client.ping()):
+        with pytest.raises(UsageError):
+            await work
+    with pytest.raises(UsageError):
+        _ = client.records
+
+
+async def test_a_client_that_has_ended_says_so(urls: list[str]) -> None:
+    async with Client.connect(urls[0]) as dht:
+        pass
+
+    with pytest.raises(UsageError):
+        await dht.get("note")
+
+
+async def test_a_client_leaves_nothing_behind(urls: list[str], tmp_path: Path) -> None:
+    tasks, fds = asyncio.all_tasks(), psutil.Process(os.getpid()).num_fds()
+    async with Client.connect(*urls, home=tmp_path / "home") as dht:
+        await dht.store("note", b"1")
+        reading = asyncio.ensure_future(dht.get("note"))
+    with pytest.raises(NoNode):
+        await reading
+
+    assert asyncio.all_tasks() == tasks
+    assert psutil.Process(os.getpid()).num_fds() <= fds
+
+
+async def test_calls_at_once_share_the_sessions(nodes: list[Node], urls: list[str]) -> None:
+    async with Client.connect(*urls) as dht:
+        await asyncio.gather(*(dht.store(f"note {n}", b"%d" % n) for n in range(20)))
+        values = await asyncio.gather(*(dht.get(f"note {n}") for n in range(20)))
+
+        assert [v.data for v in values] == [b"%d" % n for n in range(20)]
+        assert dht.counters.get("sessions_opened") == 2
+        for node in nodes:
+            clients = [p for p in node.sessions.peers() if p.node_id == dht.identity.node_id]
+            assert len(clients) == 1
