@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from yzdht.limits import CALLS_WAITING_MAX, DEFERRED_REQUESTS_BYTES_MAX
+from yzdht.limits import CALLS_WAITING_MAX, DEFERRED_REQUESTS_BYTES_MAX, DEFERRED_REQUESTS_MAX
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
 from yzdht.wire.rpc import Put, Store
@@ -107,7 +107,7 @@ class Connection:
             request = self._deferred.popleft()
             self._deferred_bytes -= _size(request.body)
             self._owner.on_event(self, request)
-        if self._deferred_bytes < DEFERRED_REQUESTS_BYTES_MAX:
+        if not self._is_full:
             self.link.resume_reading()
         while self._waiting and not self.link.is_congested:
             call, method, body, timeout_s = self._waiting.popleft()
@@ -160,6 +160,14 @@ class Connection:
         else:
             self.link.abort()
 
+    @property
+    def _is_full(self) -> bool:
+        """Before the session runs out of open requests: it would answer busy, and nobody reads answers."""
+        return (
+            self._deferred_bytes >= DEFERRED_REQUESTS_BYTES_MAX
+            or len(self._deferred) >= DEFERRED_REQUESTS_MAX
+        )
+
     # The pump
 
     def _pump(self) -> None:
@@ -188,7 +196,7 @@ class Connection:
         if isinstance(event, Requested) and (self._deferred or self.link.is_congested):
             self._deferred.append(event)
             self._deferred_bytes += _size(event.body)
-            if self._deferred_bytes >= DEFERRED_REQUESTS_BYTES_MAX:
+            if self._is_full:
                 self.link.pause_reading()
             return
         if isinstance(event, Ended):
