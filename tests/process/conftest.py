@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,16 +22,6 @@ _STDERR_SHOWN = 4_000
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long forms run only when they are asked for; they are left out, not skipped."""
-    if os.environ.get("YZ_SOAK") == "1":
-        return
-    long = [item for item in items if item.get_closest_marker("soak") and "process" in item.path.parts]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

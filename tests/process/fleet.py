@@ -44,6 +44,8 @@ _LIBC = ctypes.CDLL(None)
 _STDERR_SHOWN = 4_000
 _PORTS_BELOW_THE_KERNELS = range(20_000, 32_000)
 
+_given: set[int] = set()
+
 Event = dict[str, Any]
 
 
@@ -373,12 +375,15 @@ def steady_port() -> int:
     """A free port that the kernel gives to no outgoing connection while its node is down."""
     for _ in range(100):
         port = secrets.choice(_PORTS_BELOW_THE_KERNELS)
+        if port in _given:
+            continue
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
     raise AssertionError("no free port between 20000 and 32000")
 

@@ -52,11 +52,9 @@ def parse(lines: Iterable[str]) -> list[Call]:
         start, resumed, result = _BEGUN.match(line), _RESUMED.match(line), _RESULT.search(line)
         if start is not None:
             begun[start["pid"]] = (start["name"], start["file"], number)
-        if result is None or (start is None and resumed is None):
-            continue
-        pid = (start or resumed or {})["pid"]
-        if pid in begun:
-            name, file, began = begun.pop(pid)
+        match = start or resumed
+        if result is not None and match is not None and match["pid"] in begun:
+            name, file, began = begun.pop(match["pid"])
             calls.append(Call(name, file, int(result["result"]), began, number))
     return calls
 

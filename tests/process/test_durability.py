@@ -12,7 +12,6 @@ import asyncio
 import os
 import random  # noqa: TID251 - which node dies next, from a seed that is printed
 import signal
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from yzdht.store.sqlite import SqliteStore
 
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
     from tests.process.conftest import Note

@@ -50,7 +50,9 @@ class Secrets:
 
     @classmethod
     def draw(cls) -> Secrets:
-        return cls(*(f"{word}-{secrets.token_hex(12)}" for word in ("Wert?>ÿ", "Name", "net", "pass", "canary")))
+        return cls(
+            *(f"{word}-{secrets.token_hex(12)}" for word in ("Wert?>ÿ", "Name", "net", "pass", "canary"))
+        )
 
     @property
     def all_but_canary(self) -> list[str]:
@@ -168,7 +170,9 @@ async def prove_secrecy(tapped: Tapped, note: Note, count: int) -> None:
     files = tapped.files()
     assert found_in(files, drawn.all_but_canary) == []
     shown = found_in(files, [drawn.canary])
-    assert len({line.rpartition(" in ")[2].partition("/")[0] for line in shown}) == NODES, shown  # every node stores it
+    assert len({line.rpartition(" in ")[2].partition("/")[0] for line in shown}) == NODES, (
+        shown
+    )  # every node stores it
     assert any(name.endswith("records.sqlite-wal") for name in files)
 
     for node in tapped.nodes:

@@ -35,7 +35,9 @@ def test_the_sync_of_a_transaction_that_was_written_before_the_request_came_does
 
 def test_a_sync_of_another_file_or_one_that_failed_does_not_count() -> None:
     assert commits_before_answers(READ, LOGGED, SYNCED.replace("-wal", ""), ANSWER) == [0]
-    assert commits_before_answers(READ, LOGGED, SYNCED.replace("= 0", "= -1 EIO (Input/output error)"), ANSWER) == [0]
+    assert commits_before_answers(
+        READ, LOGGED, SYNCED.replace("= 0", "= -1 EIO (Input/output error)"), ANSWER
+    ) == [0]
 
 
 def test_small_requests_and_other_connections_are_left_out() -> None:
@@ -56,5 +58,5 @@ def test_calls_are_read_with_and_without_times_and_overlaps() -> None:
     assert parse([*lines, "10 1795230136.3 <... fdatasync resumed>) = 0"]) == [
         Call("fdatasync", "/data/records.sqlite-wal", 0, 0, 2)
     ]
-    assert parse(["10 read(3<TCPv6:[[::1]:1->[::1]:2]>, \"\"..., 9) = ?"]) == []
+    assert parse(['10 read(3<TCPv6:[[::1]:1->[::1]:2]>, ""..., 9) = ?']) == []
     assert commits_of(parse([LOGGED, SYNCED, SYNCED, LOGGED]), "-wal") == [(0, 1)]
