@@ -88,7 +88,10 @@ class Story:
         return writer, self.nodes[writer], self.random.randrange(len(SLOTS))
 
     def next_seq(self, writer: int, slot: int) -> int:
+        """As the protocol has it, but never equal: two bodies of one seq divide readers until their owner rewrites."""
         seq = max(self.marks[writer][slot] + 1, int(self.world.now.wall * 1_000))
+        while seq in {attempt.note.seq for attempt in self.attempts[slot]}:
+            seq += 1
         self.marks[writer][slot] = seq
         return seq
 

@@ -158,6 +158,25 @@ def test_an_immutable_record_is_found_at_its_one_holder() -> None:
             assert world.get(node, note.target).records == [note.record]
 
 
+def test_two_bodies_of_one_seq_stay_where_they_are_until_their_owner_rewrites() -> None:
+    with World() as world:
+        nodes = world.add_network(8)
+        twin = PEN.mutable("name", 1, b"another")
+        for number, node in enumerate(world.nearest(ONE.target, 8)):
+            node.hold(ONE if number % 2 else twin)
+        for node in nodes:
+            assert world.get(node, ONE.target).records[0] in (ONE.record, twin.record)
+        world.run_for(1)
+        held = [node.store.get(ONE.target, world.now.wall)[0].head.hash for node in nodes]
+        assert sorted(held) == sorted([ONE.record.hash, twin.record.hash] * 4)
+        result = world.put(nodes[0], twin.draft())
+        assert (result.refusal, result.detail) == (Status.EQUIVOCATION, Refusal(1, ONE.record.hash))
+        world.put(nodes[0], TWO.draft())
+
+        for node in nodes:
+            assert world.get(node, ONE.target).records == [TWO.record]
+
+
 # Failures
 
 
