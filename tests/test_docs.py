@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from yzdht.wire.rpc import REQUESTS, Method, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
 
 ROOT = Path(__file__).parent.parent
@@ -226,6 +227,16 @@ def test_the_public_names_are_documented() -> None:
     text = (ROOT / "docs" / "api.md").read_text()
 
     assert [name for name in yzdht.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.mark.parametrize(
+    "function", [yzdht.Node.__init__, yzdht.Client.connect, yzdht.Client.store, yzdht.Client.get]
+)
+def test_every_parameter_of_the_main_calls_is_documented(function: Callable[..., object]) -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    parameters = set(inspect.signature(function).parameters) - {"self"}
+
+    assert {p for p in parameters if not re.search(rf"\b{p}\b", text)} == set()
 
 
 def test_every_public_error_stands_under_its_parent() -> None:
