@@ -80,6 +80,10 @@ async def test_records_outlive_their_node_and_three_more_and_then_a_restart_of_t
     await start_all(survivors)
     await check_through_each(survivors, identity, library)
     await fleet.settle(survivors)
+    async with through(survivors[-1], Identity.generate()) as stranger:
+        for name in sorted(library.public):
+            value = await stranger.get(name, publisher=identity.public_key, default=None)
+            assert (value and value.data) == library.expected[name]
 
 
 async def test_the_first_get_at_a_restarted_node_finds_what_it_does_not_hold_itself(fleet: Fleet) -> None:
