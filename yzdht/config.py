@@ -72,6 +72,12 @@ def parse_network_key(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def _check_advertised(url: str) -> None:
+    ip = parse_url(url).ip
+    if ip is not None and ip.is_unspecified:
+        raise UsageError(f"nobody can dial {url}", hint="advertise an address of this machine")
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """How a node runs.
@@ -109,7 +115,7 @@ class NodeConfig:
         try:
             network_id(self.network)
             for url in self.public_addresses:
-                parse_url(url)
+                _check_advertised(url)
         except UsageError as error:
             raise ConfigError(str(error), hint=error.hint) from None
         self.bootstraps()

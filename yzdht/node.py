@@ -20,7 +20,8 @@ from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import DialFailed, StoreError, UsageError
 from yzdht.ids import Target, shorten
-from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, Own, PutNotice
+from yzdht.kad.contacts import Own
+from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
 from yzdht.kad.write import Draft
 from yzdht.limits import (
     BOOTSTRAP_PAUSE_S_MAX,
@@ -158,6 +159,7 @@ class Node(DhtCalls):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._is_pumping = False
+        self._is_running = False
         self._joined = asyncio.Event()
         self._failure: BaseException | None = None
         self._record: Record | None = None
@@ -191,6 +193,7 @@ class Node(DhtCalls):
         """Open the data folder, listen, and try the bootstrap addresses; raises as `async with`."""
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
+            self._is_running = True
             self._open_data()
             await self._listen()
             self._publish_to_self()
@@ -204,6 +207,7 @@ class Node(DhtCalls):
 
     async def stop(self) -> None:
         """Say goodbye, commit what is queued, close everything; safe to call twice."""
+        self._is_running = False
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -249,14 +253,11 @@ class Node(DhtCalls):
 
     async def _listen(self) -> None:
         credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
-        transport = WebSocketTransport(on_refused=self._on_link_refused)
+        transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
         world = World(credentials, [transport], self._clock, self.counters, self.config.is_private_allowed)
         self.sessions = Sessions(world, self, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         self._sign_identity()
-
-    def _on_link_refused(self, _remote: object, reason: str) -> None:
-        self.counters.add("links_refused", reason)
 
     @property
     def node_id(self) -> NodeId:
@@ -324,13 +325,14 @@ class Node(DhtCalls):
             is_pinned=True,
             wall_now=self._clock.now().wall,
         )
-        self.store_of_records.submit(
-            0, write
-        )  # nobody waits for the verdict: the record is made anew at each start
+        # Nobody waits for the verdict: the record is made anew at each start.
+        self.store_of_records.submit(0, write)
 
-    async def _publish_identity(self) -> None:
+    async def _publish_identity(self) -> bool:
+        """Store it in the network; False if that found no quorum."""
         assert self._record is not None
-        await self._put(Draft(Target(self.node_id), self._record.raw))
+        done = await self._put(Draft(Target(self.node_id), self._record.raw))
+        return done.accepted >= done.needed
 
     # Joining
 
@@ -386,18 +388,18 @@ class Node(DhtCalls):
 
     async def _maintain(self) -> None:
         """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
-        published_at: float | None = None
+        is_published = False
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._joined.wait(), STATE_SAVE_EVERY_S)
             now = self._clock.now()
-            if published_at is not None and now.mono - published_at >= NODE_IDENTITY_RENEW_S:
+            assert self._record is not None
+            if now.wall - self._record.created >= NODE_IDENTITY_RENEW_S:
                 self._sign_identity()
                 self._publish_to_self()
-                published_at = None
-            if published_at is None and self._joined.is_set():
-                published_at = now.mono
-                await self._publish_identity()
+                is_published = False
+            if not is_published and self._joined.is_set():
+                is_published = await self._publish_identity()
             self.store_of_records.sweep(now.wall)
             self._save_state()
             await asyncio.sleep(STATE_SAVE_EVERY_S)
@@ -493,7 +495,7 @@ class Node(DhtCalls):
 
     def _arm(self) -> None:
         at = self.engine.next_timer()
-        if at is None or (self._timer is not None and self._timer_at <= at):
+        if at is None or not self._is_running or (self._timer is not None and self._timer_at <= at):
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -528,6 +530,8 @@ class Node(DhtCalls):
     # Calls of the person
 
     def _records(self) -> Records:
+        if not self._is_running:
+            raise UsageError("the node is not running", hint="use: async with Node(…) as node")
         if self._own_records is None:
             if self._person is None and self._home_path is None and self.config.data is not None:
                 raise UsageError(
