@@ -100,7 +100,7 @@ class NodeConfig:
     bootstrap: tuple[str, ...] = ()
     data: Path | None = None
     network: str = "main"
-    network_key: bytes | None = None
+    network_key: bytes | None = field(default=None, repr=False)
     is_private_allowed: bool = False
     public_addresses: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)

@@ -1,0 +1,116 @@
+"""Which addresses a node advertises."""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple
+
+import psutil
+import pytest
+from hypothesis import given, strategies as st
+
+from yzdht.addresses import advertised, interface_hosts
+from yzdht.limits import ADDRESSES_MAX
+
+
+ANY_V4, ANY_V6 = "0.0.0.0", "::"
+PORT = 8083
+
+
+class Nic(NamedTuple):
+    """As psutil names one address of an interface."""
+
+    family: int
+    address: str
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    interfaces = {
+        "lo": [Nic(socket.AF_INET, "127.0.0.1"), Nic(socket.AF_INET6, "::1")],
+        "eth0": [
+            Nic(socket.AF_INET, "192.168.1.7"),
+            Nic(socket.AF_INET6, "fd00:1::7"),
+            Nic(socket.AF_INET6, "fe80::1%eth0"),
+            Nic(socket.AF_INET6, "fe80::2"),
+            Nic(17, "00:11:22:33:44:55"),
+        ],
+        "eth1": [Nic(socket.AF_INET, "8.8.4.4"), Nic(socket.AF_INET6, "2001:4860:4860::8844")],
+        "odd": [
+            Nic(socket.AF_INET, "0.0.0.0"),
+            Nic(socket.AF_INET, "224.0.0.1"),
+            Nic(socket.AF_INET, "169.254.1.1"),
+            Nic(socket.AF_INET, "192.168.1.7"),
+        ],
+    }
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
+
+
+def urls(host: str, *public: str, is_private_allowed: bool = False) -> list[str]:
+    return [a.url for a in advertised(host, PORT, public, is_private_allowed=is_private_allowed)]
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_wildcard_becomes_the_addresses_of_the_interfaces() -> None:
+    assert urls(ANY_V4) == ["ws://192.168.1.7:8083", "ws://8.8.4.4:8083"]
+    assert urls(ANY_V6) == [
+        "ws://192.168.1.7:8083",
+        "ws://8.8.4.4:8083",
+        "ws://[2001:4860:4860::8844]:8083",
+        "ws://[fd00:1::7]:8083",
+    ]
+
+
+@pytest.mark.usefixtures("machine")
+def test_loopback_is_advertised_last_and_only_where_it_is_asked_for() -> None:
+    assert urls(ANY_V4, is_private_allowed=True)[-1] == "ws://127.0.0.1:8083"
+    assert urls(ANY_V6, is_private_allowed=True)[-2:] == ["ws://127.0.0.1:8083", "ws://[::1]:8083"]
+    assert urls("127.0.0.1") == ["ws://127.0.0.1:8083"]
+    assert urls("::1") == ["ws://[::1]:8083"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_the_operator_typed_replaces_everything_else() -> None:
+    assert urls(ANY_V4, "wss://node.example", "ws://203.0.113.9:1") == [
+        "wss://node.example:443",
+        "ws://203.0.113.9:1",
+    ]
+
+
+@pytest.mark.usefixtures("machine")
+def test_one_address_to_listen_on_is_the_one_advertised() -> None:
+    assert urls("192.168.1.7") == ["ws://192.168.1.7:8083"]
+    assert urls("node.example") == ["ws://node.example:8083"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_only_a_browser_cannot_use_ws() -> None:
+    [ws] = advertised("192.168.1.7", PORT, (), is_private_allowed=False)
+    [wss] = advertised(ANY_V4, PORT, ["wss://node.example"], is_private_allowed=False)
+
+    assert (ws.protocol, ws.client_types) == ("ws", ("python", "nodejs"))
+    assert (wss.protocol, wss.client_types) == ("wss", ("browser", "python", "nodejs"))
+
+
+def test_a_machine_with_many_addresses_advertises_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {"eth0": [Nic(socket.AF_INET, f"10.0.0.{n}") for n in range(1, 100)]}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: many)
+
+    assert len(urls(ANY_V4)) == ADDRESSES_MAX
+    assert len(urls(ANY_V4, *(f"ws://10.0.0.{n}:1" for n in range(1, 100)))) == ADDRESSES_MAX
+
+
+@given(st.lists(st.ip_addresses() | st.text(max_size=20), max_size=30), st.sampled_from([ANY_V4, ANY_V6]))
+def test_no_interface_makes_it_advertise_a_wildcard(found: list[object], wildcard: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psutil, "net_if_addrs", lambda: {"eth0": [Nic(0, str(a)) for a in found]})
+
+        for allowed in (True, False):
+            shown = urls(wildcard, is_private_allowed=allowed)
+            assert not {"ws://0.0.0.0:8083", "ws://[::]:8083"} & set(shown)
+            assert allowed or not any("127." in u.split("//")[1][:4] or "[::1]" in u for u in shown)
+
+
+def test_this_machine_s_own_interfaces_are_read() -> None:
+    assert "127.0.0.1" in interface_hosts(ANY_V4)
+    assert not any(":" in host for host in interface_hosts(ANY_V4))

@@ -1,0 +1,74 @@
+"""The calls that nodes and clients offer alike, over any records."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_records import Person, Replicas
+from yzdht.api import DhtCalls
+from yzdht.crypto.sealing import Public
+from yzdht.errors import CasMismatch, NotFound, StaleRecord
+from yzdht.limits import DAY_S
+from yzdht.records import Origin, Reading, Records
+
+
+class Calls(DhtCalls):
+    """As a node or a client is."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+
+    def _records(self) -> Records:
+        return self.person.records
+
+
+@pytest.fixture
+def replicas() -> Replicas:
+    return Replicas()
+
+
+@pytest.fixture
+def dht(replicas: Replicas) -> Calls:
+    return Calls(Person(replicas))
+
+
+async def test_a_value_is_sealed_for_oneself_unless_said_otherwise(dht: Calls) -> None:
+    await dht.store("note", b"private")
+    await dht.store("board", b"public", readers=Public())
+
+    assert (await dht.get("note")).origin is Origin.SEALED
+    assert (await dht.get("board")).origin is Origin.SIGNED
+
+
+async def test_a_default_takes_the_place_of_what_is_not_there_and_of_nothing_else(
+    dht: Calls, replicas: Replicas
+) -> None:
+    assert await dht.get("note", default=None) is None
+    assert await dht.get("note", default=b"") == b""
+    with pytest.raises(NotFound):
+        await dht.get("note")
+    old = dht.person.sealed("note", b"old", 5)
+    await dht.store("note", b"new")
+    replicas.shown[dht.person.target("note")] = [Reading((old,), 4, 4)]
+    with pytest.raises(StaleRecord):
+        await dht.get("note", default=None)
+
+
+async def test_what_is_asked_for_is_handed_on(dht: Calls, replicas: Replicas) -> None:
+    receipt = await dht.store("note", b"1", ttl=DAY_S, if_seq=0)
+    assert receipt.expires == int(replicas.wall) + DAY_S
+    with pytest.raises(CasMismatch):
+        await dht.store("note", b"2", if_seq=0)
+    await dht.store("board", b"public", readers=Public())
+
+    reader = Calls(Person(replicas))
+    publisher = dht.person.identity.public_key
+    assert (await reader.get("board", publisher=publisher)).data == b"public"
+    assert await reader.get("note", publisher=publisher, default=None) is None
+
+    assert len(await dht.delete("note")) == 1
+
+
+def test_records_belong_to_somebody() -> None:
+    with pytest.raises(AssertionError):
+        DhtCalls()._records()

@@ -1,0 +1,80 @@
+"""Whom a node remembers over a restart."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given, strategies as st
+
+from yzdht.errors import YzError
+from yzdht.ids import PublicKey
+from yzdht.kad.table import Entry
+from yzdht.limits import PEERS_SAVED_MAX
+from yzdht.state import decode_state, encode_state
+from yzdht.store.keyfile import Identity
+from yzdht.wire.address import Address, address_of
+from yzdht.wire.frame import Caps
+
+
+NODE = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
+PERSON = Identity.generate(wall_now=0.0)
+
+
+def entry(*urls: str, worked: str | None = None) -> Entry:
+    key = PERSON.public_key
+    point = int.from_bytes(PERSON.node_id)
+    return Entry(PERSON.node_id, key, point, NODE, tuple(map(address_of, urls)), worked)
+
+
+def test_a_peer_comes_back_with_its_key_addresses_and_capabilities() -> None:
+    [peer] = decode_state(encode_state([entry("ws://192.0.2.1:8083", "wss://node.example")]))
+
+    assert peer.public_key == PERSON.public_key
+    assert [a.url for a in peer.addresses] == ["ws://192.0.2.1:8083", "wss://node.example:443"]
+    assert Caps(peer.caps) == NODE
+
+
+def test_a_peer_that_published_no_address_is_kept_with_the_one_that_worked() -> None:
+    [peer] = decode_state(encode_state([entry(worked="ws://127.0.0.1:1")]))
+
+    assert [a.url for a in peer.addresses] == ["ws://127.0.0.1:1"]
+
+
+def test_a_peer_without_any_address_is_not_kept() -> None:
+    assert decode_state(encode_state([entry()])) == ()
+    assert decode_state(encode_state([])) == ()
+
+
+def test_so_many_peers_are_kept_and_no_more() -> None:
+    saved = encode_state([entry("ws://192.0.2.1:1")] * (PEERS_SAVED_MAX + 10))
+
+    assert len(decode_state(saved)) == PEERS_SAVED_MAX
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x80", b"\x91\x91\x93", b"\xff" * 50, b"\x90\x00"])
+def test_a_damaged_file_is_no_memory_and_a_warning(damaged: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="yzdht"):
+        assert decode_state(damaged) == ()
+
+    assert "made anew" in caplog.text
+
+
+@given(st.binary(max_size=300))
+def test_whatever_the_file_holds_nothing_is_raised(data: bytes) -> None:
+    assert isinstance(decode_state(data), tuple)
+
+
+@given(st.data())
+def test_a_file_that_was_cut_short_or_flipped_raises_nothing(data: st.DataObject) -> None:
+    saved = bytearray(encode_state([entry("ws://192.0.2.1:1", "wss://node.example")] * 3))
+    cut = data.draw(st.integers(0, len(saved)))
+    position = data.draw(st.integers(0, len(saved) - 1))
+    saved[position] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        peers = decode_state(bytes(saved[:cut]))
+    except YzError as error:  # pragma: no cover
+        raise AssertionError from error
+
+    assert all(isinstance(a, Address) for peer in peers for a in peer.addresses)
+    assert all(len(PublicKey(peer.public_key)) == 33 for peer in peers)
