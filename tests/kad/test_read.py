@@ -14,6 +14,7 @@ from yzdht.limits import (
     DAY_S,
     FETCHES_PER_HOLDER_MAX,
     MULTI_ENTRIES_MAX,
+    REPAIR_AFTER_S,
     SOFT_DEADLINE_S_UNKNOWN,
 )
 from yzdht.rpc.engine import Answer, Failed
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 PEN = Pen(1)
 NAME = "name"
-NEW = PEN.mutable(NAME, 5, b"new")
-OLD = PEN.mutable(NAME, 3, b"old")
+SETTLED = WALL - int(REPAIR_AFTER_S)
+NEW = PEN.mutable(NAME, 5, b"new", created=SETTLED)
+OLD = PEN.mutable(NAME, 3, b"old", created=SETTLED)
 LATE = SOFT_DEADLINE_S_UNKNOWN
 EIGHT = range(1, 9)
 NOTHING = shows()
@@ -393,7 +395,9 @@ def test_a_newer_tombstone_wins() -> None:
     assert [r.is_tombstone for r in reading.result.records] == [True]
 
 
-TWINS = sorted((PEN.mutable(NAME, 5, value) for value in (b"one", b"two")), key=lambda n: n.record.hash)
+TWINS = sorted(
+    (PEN.mutable(NAME, 5, value, created=SETTLED) for value in (b"one", b"two")), key=lambda n: n.record.hash
+)
 
 
 def test_of_two_bodies_of_one_seq_the_one_that_more_holders_showed_wins() -> None:
@@ -413,7 +417,7 @@ def test_of_two_bodies_shown_as_often_the_larger_hash_wins() -> None:
 
 
 def test_of_two_bodies_shown_as_often_the_later_end_wins() -> None:
-    longer = PEN.mutable(NAME, 5, b"new", life_s=2 * DAY_S)
+    longer = PEN.mutable(NAME, 5, b"new", created=SETTLED, life_s=2 * DAY_S)
     reading = eight()
     reading.run(dict.fromkeys((1, 2), shows(longer.raw)) | dict.fromkeys((3, 4), shows(NEW.raw)))
 
@@ -531,6 +535,24 @@ def test_holders_that_showed_less_are_given_the_result() -> None:
     repairs = [ask for ask in everything if ask.method is Method.STORE]
     assert asked(repairs) == [2, 3]
     assert all(ask.body == Store(NEW.target, NEW.raw, None, 0) for ask in repairs)
+
+
+def test_a_record_whose_write_may_be_under_way_is_not_spread() -> None:
+    """It could take the place of another one that a writer with cas has just been promised."""
+    fresh = PEN.mutable(NAME, 5, b"new", created=SETTLED + 1)
+    reading = eight(fresh)
+
+    assert stores(reading.run({1: shows(fresh.raw), 2: shows(row(OLD))})) == []
+    assert reading.seqs == [5]
+
+
+def test_a_record_that_w_nodes_hold_is_spread_at_once() -> None:
+    fresh = PEN.mutable(NAME, 5, b"new", created=WALL)
+    prefixes = dict.fromkeys(range(1, 8), "a") | {8: "b"}
+    reading = Reading(candidates(*EIGHT, prefixes=prefixes), 8, fresh)
+    everything = reading.run(dict.fromkeys((1, 2, 3, 4, 5), shows(fresh.raw)))
+
+    assert stores(everything) == [6, 7, 8]
 
 
 def test_a_late_holder_is_repaired_too() -> None:

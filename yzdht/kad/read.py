@@ -27,6 +27,7 @@ from yzdht.limits import (
     READ_SLOTS_MAX,
     READ_TIMEOUT_S,
     RECORD_BYTES_MAX,
+    REPAIR_AFTER_S,
     WRITE_TIMEOUT_S,
 )
 from yzdht.rpc.engine import Answer, Failed
@@ -392,8 +393,19 @@ class Read:
         if record.kind is not Kind.IMMUTABLE and record.expires <= self._wall:
             return False
         slot = self._slots[record.publisher]
+        if not self._is_settled(record, slot):
+            return False
         shown = [claim for claim, who in slot.votes.items() if node_id in who]
         return all(claim[0] < record.seq for claim in shown) and (record.seq, record.hash) not in shown
+
+    def _is_settled(self, record: Record, slot: _Slot) -> bool:
+        """True once no write of this record is under way any more.
+
+        Repaired earlier, a record could take the place of one that another writer with cas has just been promised, and
+        its own writer, answered 0 for what the repair had stored, would count that promise too: both would succeed.
+        """
+        is_old = record.created + REPAIR_AFTER_S <= self._wall
+        return is_old or len(slot.votes.get((record.seq, record.hash), ())) >= self._quorum.write
 
     def _repair_of(self, candidate: Candidate, record: Record) -> Ask:
         keep_until = int(self._wall) + DAY_S if record.kind is Kind.IMMUTABLE else 0
