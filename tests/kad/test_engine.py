@@ -9,7 +9,8 @@ from tests.kad.kit import NODE, at
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from tests.sim.node import SimRng
 from yzdht.ids import NodeId, PublicKey, SessionId, Target
-from yzdht.kad.engine import CountedNotice, GotNotice, JoinedNotice, KadEngine, Notice, Own, PutNotice
+from yzdht.kad.contacts import Own
+from yzdht.kad.engine import CountedNotice, GotNotice, JoinedNotice, KadEngine, Notice, PutNotice
 from yzdht.kad.table import Entry
 from yzdht.limits import (
     ALPHA,

@@ -114,7 +114,7 @@ class Party:
         self.requests: list[tuple[Connection, int, Method, Body]] = []
         self.on_asked: Callable[[Connection, int, Method, Body], None] = self._serve
         self.url = ""
-        self._last_call = 0
+        self.last_call = 0
 
     @property
     def node_id(self) -> NodeId:
@@ -134,9 +134,9 @@ class Party:
     def ask(
         self, contact: Contact, method: Method = Method.PING, body: Body | None = None, timeout_s: float = 5.0
     ) -> int:
-        self._last_call += 1
-        self.sessions.call(self._last_call, contact, method, body or Empty(), timeout_s)
-        return self._last_call
+        self.last_call += 1
+        self.sessions.call(self.last_call, contact, method, body or Empty(), timeout_s)
+        return self.last_call
 
     async def answer_to(self, call: int) -> Answer | Failed:
         await until(lambda: call in self.answers)

@@ -10,8 +10,14 @@ import pytest
 
 from yzdht.errors import DialFailed
 from yzdht.ids import NodeId
-from yzdht.limits import CONTACTS_HEARD_MAX, DIAL_PAUSE_S_MAX, DIAL_PAUSE_S_MIN
-from yzdht.sessions.dialling import Pauses, resolve
+from yzdht.limits import (
+    CONTACTS_HEARD_MAX,
+    DIAL_PAUSE_S_MAX,
+    DIAL_PAUSE_S_MIN,
+    DIALS_PER_ADDRESS_BURST,
+    DIALS_PER_HOST_BURST,
+)
+from yzdht.sessions.dialling import AddressPace, Pauses, resolve
 
 
 if TYPE_CHECKING:
@@ -159,3 +165,27 @@ async def test_where_private_addresses_are_allowed_nothing_is_looked_up(
 
     assert await resolve("ws://localhost:1", is_private_allowed=True) == "ws://localhost:1"
     assert asked == []
+
+
+# Pace
+
+
+def test_an_address_that_others_name_is_dialled_a_few_times_then_seldom() -> None:
+    pace = AddressPace()
+    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+        pace.check("ws://192.0.2.9:80", 0.0)
+    with pytest.raises(DialFailed, match="too often"):
+        pace.check("ws://192.0.2.9:80/other", 0.0)
+
+    pace.check("ws://192.0.2.9:81", 0.0)
+    pace.check("ws://192.0.2.9:80", 60.0)
+
+
+def test_a_host_is_not_swept_by_naming_all_its_ports() -> None:
+    pace = AddressPace()
+    for port in range(1, int(DIALS_PER_HOST_BURST) + 1):
+        pace.check(f"ws://192.0.2.9:{port}", 0.0)
+
+    with pytest.raises(DialFailed, match=r"host 192\.0\.2\.9"):
+        pace.check("ws://192.0.2.9:9999", 0.0)
+    pace.check("memory://here", 0.0)

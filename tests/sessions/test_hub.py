@@ -273,7 +273,7 @@ async def test_dials_under_way_and_calls_that_wait_for_one_are_bounded(village: 
     others = [low.ask(Contact(s.node_id, s.public_key, ("memory://silent",), hidden.caps)) for s in strangers]
 
     assert await low.answer_to(busy) == Failed(FailReason.BUSY)
-    assert await low.answer_to(others[-1]) == Failed(FailReason.UNREACHABLE)
+    assert await low.answer_to(others[-1]) == Failed(FailReason.BUSY)
     await until(lambda: len(silent.links) == DIALS_IN_FLIGHT_MAX)
     assert not any(call in low.answers for call in waiting)
 
@@ -552,7 +552,7 @@ async def test_closing_twice_and_calling_afterwards_is_harmless(village: Village
     await low.sessions.close()
     await low.sessions.close()
 
-    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
+    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.BUSY)
     with pytest.raises(DialFailed):
         await low.sessions.dial(high.url)
     with pytest.raises(DialFailed):

@@ -10,7 +10,8 @@ from tests.sim.authors import NET, NullChecks, Pen
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import WireError
 from yzdht.ids import NodeId, SessionId
-from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, Own, PutNotice
+from yzdht.kad.contacts import Own
+from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
 from yzdht.rpc.engine import Answer, Call, Cancel, Down, Failed, FailReason, Peer, Persist, Reply, Up
 from yzdht.rpc.rtt import RoundTrip
 from yzdht.sessions.dialling import Pauses

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
-from yzdht.errors import CryptoError, InvalidKey, RecordTooLarge, UsageError, WireError
+from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
 from yzdht.ids import NodeId, PublicKey, Target
 from yzdht.kad.candidates import Candidates
+from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
 from yzdht.kad.lookup import Lookup
 from yzdht.kad.operations import Operation, Operations
@@ -22,12 +23,8 @@ from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, Write, WriteResult
 from yzdht.limits import (
-    ALPHA,
     BUCKET_SIZE,
-    CONTACT_URLS_MAX,
-    CONTACTS_PER_ANSWER_MAX,
     JOIN_WAIT_S_MAX,
-    NODE_IDENTITY_LIFE_S,
     OPERATIONS_MAX,
     PEERS_SAVED_MAX,
     READ_TIMEOUT_S,
@@ -44,14 +41,6 @@ from yzdht.rpc.engine import (
     Persist,
     Reply,
     Up,
-)
-from yzdht.wire.address import (
-    Address,
-    ClientType,
-    Contact,
-    decode_identity_payload,
-    may_dial,
-    parse_url,
 )
 from yzdht.wire.frame import Caps, RecordType
 from yzdht.wire.record import decode_record
@@ -70,34 +59,20 @@ from yzdht.wire.rpc import (
     Refusal,
     Status,
     Store,
-    WireContact,
     refusal_fields,
 )
-from yzdht.wire.slot import Kind, Verdict
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
+    from yzdht.wire.address import Address, Contact
+    from yzdht.wire.slot import Verdict
 
 
 _CANDIDATES = 3 * REPLICAS
 """How many of the table an operation looks at: the n, and those who replace the failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """What this node is.
-
-    Attributes:
-        contact: Its id, key and capabilities; the addresses are not needed here.
-        is_private_allowed: `--allow-private`.
-
-    """
-
-    contact: Contact
-    is_private_allowed: bool = False
 
 
 # Notices
@@ -178,6 +153,7 @@ class KadEngine:
         self._operations = Operations(self._own_id, self._holder, self._send)
         self._discovery = Discovery(self._own_id, rng)
         self._hearsay = Hearsay()
+        self._contacts = Contacts(own, self.table, self._hearsay, verifier, self._count)
         self._errands: dict[int, _Errand] = {}
         self._requests_to_store: dict[int, int] = {}
         self._outgoing: list[Outgoing] = []
@@ -185,8 +161,8 @@ class KadEngine:
         self._deferred: list[Callable[[Now], None]] = []
         self._waits_until: float | None = None
         self._is_joined = False
-        self._heard_new = 0
-        self._mono = 0.0
+        self._patience_ends_at: float | None = None
+        self._heard_before = 0
 
     @property
     def is_storing(self) -> bool:
@@ -254,12 +230,19 @@ class KadEngine:
 
     def on_request(self, request: int, peer: Peer, method: Method, body: Body, now: Now) -> None:
         """A peer asks."""
+        try:
+            self._serve(request, peer, method, body, now)
+        except StoreError:
+            self._notices.append(CountedNotice("store_errors"))
+            self._refuse(request, Refused(Status.BUSY))
+
+    def _serve(self, request: int, peer: Peer, method: Method, body: Body, now: Now) -> None:
         match body:
             case FindNode():
-                self._reply(request, FoundNodes(self._nearest_for(peer, body.target, body.count)))
+                self._reply(request, FoundNodes(self._contacts.nearest_for(peer, body.target, body.count)))
             case FindValue():
                 shown = self._holder.show(body, body.target, now.wall)
-                self._reply(request, FoundValue(shown, self._closer_for(peer, body.target)))
+                self._reply(request, FoundValue(shown, self._contacts.closer_for(peer, body.target)))
             case Store():
                 self._on_store(request, peer, body, now)
             case Get():
@@ -273,7 +256,7 @@ class KadEngine:
 
     def on_answer(self, call: int, outcome: Answer | Failed, now: Now) -> None:
         """A call ended."""
-        self._mono = now.mono
+        self._contacts.mono = now.mono
         errand = self._errands.pop(call, None)
         if errand is not None:
             self._note_life(errand.node_id, outcome, now, is_probe=errand.kind == _PROBE)
@@ -317,6 +300,7 @@ class KadEngine:
             self._discovery.next_timer(),
             self.table.next_probe(),
             self._waits_until if self._deferred else None,
+            None if self._is_joined else self._patience_ends_at,
         )
         return min((t for t in times if t is not None), default=None)
 
@@ -354,6 +338,8 @@ class KadEngine:
         refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
         admitted = refused or self._holder.admit(body, peer.node_id, now)
         if isinstance(admitted, Refused):
+            if admitted.status is Status.BAD_SIGNATURE:
+                self._holder.punish(peer, now)
             self._refuse(request, admitted)
             return
         op = self._operations.number()
@@ -384,6 +370,8 @@ class KadEngine:
         if refused is None:
             refused = self._check_put(body)
         if refused is not None:
+            if refused.status is Status.BAD_SIGNATURE:
+                self._holder.punish(peer, now)
             self._refuse(request, refused)
             return
         draft = Draft(body.target, body.record, body.cas, body.keep_until)
@@ -392,7 +380,8 @@ class KadEngine:
     def _check_put(self, body: Put) -> Refused | None:
         """A record that every holder would refuse is refused here, before it is sent to eight of them."""
         try:
-            self._verifier.check_target(decode_record(body.record), body.target)
+            record = decode_record(body.record)
+            self._verifier.verify_record(record, body.target)
         except RecordTooLarge:
             return Refused(Status.RECORD_TOO_BIG)
         except WireError:
@@ -407,28 +396,6 @@ class KadEngine:
     def _refuse(self, request: int, refused: Refused) -> None:
         self._notices.append(CountedNotice("refused", refused.status.name.lower()))
         self._send(Reply(request, refused.status, refused.detail))
-
-    def _nearest_for(self, peer: Peer, target: Target, count: int) -> tuple[WireContact, ...]:
-        """The nearest contacts that the asker can use; neither it nor this node is among them."""
-        count = min(count, CONTACTS_PER_ANSWER_MAX)
-        return self._shown(peer, self.table.closest(target, count + 1))[:count]
-
-    def _closer_for(self, peer: Peer, target: Target) -> tuple[WireContact, ...]:
-        """Contacts closer than this node, or its ALPHA nearest if it knows fewer that are closer."""
-        nearest = self.table.closest(target, CONTACTS_PER_ANSWER_MAX + 1)
-        point = int.from_bytes(target)
-        own = int.from_bytes(self._own_id) ^ point
-        closer = sum(1 for e in nearest if e.point ^ point < own)
-        return self._shown(peer, nearest)[: min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX)]
-
-    @staticmethod
-    def _shown(peer: Peer, entries: list[Entry]) -> tuple[WireContact, ...]:
-        client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
-        return tuple(
-            contact
-            for e in entries
-            if e.node_id != peer.node_id and (contact := e.wire_contact(client_type)).urls
-        )
 
     # Operations
 
@@ -453,13 +420,13 @@ class KadEngine:
 
         quorum = quorum_of(self.table.storing() + self.is_storing)
         candidates = self._candidates(self.table.closest(target, _CANDIDATES, only_storing=True), target)
-        read = Read(target, quorum, candidates, self._own_id, self._verifier, self._usable)
+        read = Read(target, quorum, candidates, self._own_id, self._verifier, self._contacts.usable)
         self._operations.start(read, report, now, stored_by=self._own_id)
 
     def _write(
         self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
     ) -> None:
-        if draft.cas:
+        if draft.cas is not None:
             self._read(
                 draft.target,
                 lambda read, at: self._write_after_read(draft, read, stored_by, finish, at),
@@ -482,11 +449,12 @@ class KadEngine:
         quorum = quorum_of(self.table.storing() + self.is_storing)
         if current is None and read.answered < read.needed:
             finish(WriteResult(0, quorum.n, quorum.write, Status.OK, Refusal()), now)
-        elif current is None or current.seq != draft.cas:
+        elif (0 if current is None else current.seq) != draft.cas:
             detail = Refusal() if current is None else Refusal(current.seq, current.hash)
             finish(WriteResult(0, quorum.n, quorum.write, Status.CAS_MISMATCH, detail), now)
         else:
-            full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, current.raw)
+            previous = None if current is None else current.raw
+            full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, previous)
             self._write_now(full, stored_by, finish, now)
 
     def _write_now(
@@ -516,7 +484,7 @@ class KadEngine:
             finish(operation, at)
 
         candidates = Candidates(target, self.table.closest(target, _CANDIDATES))
-        lookup = Lookup(target, count, candidates, self._own_id, self._usable)
+        lookup = Lookup(target, count, candidates, self._own_id, self._contacts.usable)
         self._operations.start(lookup, report, now)
 
     # Peers
@@ -564,54 +532,7 @@ class KadEngine:
         elif (
             errand.kind == _IDENTITY and isinstance(outcome, Answer) and isinstance(outcome.body, FoundValue)
         ):
-            self._learn_identity(errand.node_id, outcome.body, now)
-
-    def _learn_identity(self, node_id: NodeId, found: FoundValue, now: Now) -> None:
-        entry = self.table.get(node_id)
-        for raw in found.records:
-            if entry is None or not isinstance(raw, bytes):
-                continue
-            try:
-                record = decode_record(raw)
-                self._verifier.verify_record(record, Target(node_id))
-                payload = decode_identity_payload(record.payload)
-            except (WireError, CryptoError):
-                self._notices.append(CountedNotice("rejected_records"))
-                continue
-            is_recent = now.wall - record.created <= NODE_IDENTITY_LIFE_S
-            if record.kind is Kind.IDENTITY and is_recent and record.expires > now.wall:
-                addresses = tuple(a for a in payload.addresses if self._may_dial(a.url, entry.host))
-                entry.learn(addresses, entry.caps)
-
-    def _usable(self, contacts: tuple[WireContact, ...], namer: NodeId) -> list[Contact]:
-        """Contacts of an answer that are new and that may be dialled (PROTOCOL.md section 6)."""
-        usable = []
-        entry = self.table.get(namer)
-        namer_host = entry.host if entry is not None else ""
-        for heard in contacts:
-            try:
-                node_id = node_id_of(heard.public_key)
-            except InvalidKey:
-                self._notices.append(CountedNotice("bad_contacts"))
-                continue
-            if node_id == self._own_id or self.table.get(node_id) is not None:
-                continue
-            urls = tuple(u for u in heard.urls if self._may_dial(u, namer_host))[:CONTACT_URLS_MAX]
-            caps = Caps(heard.caps)
-            if urls and not caps & Caps.CLIENT and caps & Caps.ROUTING:
-                contact = Contact(node_id, heard.public_key, urls, caps)
-                usable.append(contact)
-                self._heard_new += self._hearsay.hear(contact, self._mono)
-        return usable
-
-    def _may_dial(self, url: str, namer_host: str) -> bool:
-        try:
-            parsed = parse_url(url)
-        except UsageError:
-            return False  # a protocol of a newer version, or nonsense
-        if parsed.ip is None:
-            return True  # a name: the shell resolves it and dials public addresses only
-        return may_dial(parsed.host, namer_host, is_private_allowed=self._own.is_private_allowed)
+            self._contacts.learn_identity(errand.node_id, outcome.body, now.wall)
 
     # Discovery
 
@@ -619,19 +540,28 @@ class KadEngine:
         """Look up what is due, dial who was heard of, and notice when the network is known."""
         target = self._discovery.next_target(now)
         if target is not None:
-            self._heard_new = 0
+            self._heard_before = self._hearsay.heard
             self._lookup(target, BUCKET_SIZE, self._discovered, now)
         if not self.table.is_full:
             for contact in self._hearsay.take():
                 self._run_errand(contact, _HEARSAY, Method.PING, Empty())
-        is_done = self._discovery.is_complete and (self._hearsay.is_idle or self.table.is_full)
-        if is_done and not self._is_joined:
+        if not self._is_joined and self._discovery.is_complete and self._has_met_enough(now):
             self._is_joined = True
             self._notices.append(JoinedNotice(len(self.table)))
             self.stop_waiting(now)
 
+    def _has_met_enough(self, now: Now) -> bool:
+        """Everybody who was named has been dialled, or has been for long enough: a liar can name for ever."""
+        if self._patience_ends_at is None:
+            self._patience_ends_at = now.mono + JOIN_WAIT_S_MAX
+        is_over = now.mono >= self._patience_ends_at
+        return self._hearsay.is_idle or self.table.is_full or is_over
+
     def _discovered(self, _lookup: Lookup, now: Now) -> None:
-        self._discovery.finished(self._heard_new, now)
+        self._discovery.finished(self._hearsay.heard - self._heard_before, now)
+
+    def _count(self, name: str) -> None:
+        self._notices.append(CountedNotice(name))
 
     def _send(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)

@@ -18,6 +18,7 @@ from yzdht.limits import (
     RECORD_LIFE_S_MAX,
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
+    STORE_CHARGE_BYTES_MIN,
     TABLE_PEER_ALLOWANCE,
 )
 from yzdht.rpc.bucket import Buckets, Rate
@@ -104,8 +105,12 @@ class Holder:
         if size > RECORD_BYTES_MAX:
             return Refused(Status.RECORD_TOO_BIG)
         rate = _TABLE_PEER if is_table_peer else _STRANGER
-        wait_s = self._buckets.take(peer.node_id, size, rate, now.mono)
+        wait_s = self._buckets.take(peer.node_id, max(size, STORE_CHARGE_BYTES_MIN), rate, now.mono)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
+
+    def punish(self, peer: Peer, now: Now) -> None:
+        """Charge a forged record as a large one: it cost a signature check and brought nothing."""
+        self._buckets.take(peer.node_id, RECORD_BYTES_MAX, _STRANGER, now.mono)
 
     def admit(self, body: Store, stored_by: NodeId | bytes, now: Now) -> Write | Refused:
         """Run every test that needs no disk.

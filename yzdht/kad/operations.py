@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from yzdht.errors import StoreError
 from yzdht.kad.holder import Refused, status_of
 from yzdht.kad.lookup import Lookup
 from yzdht.kad.read import Read
@@ -186,17 +187,24 @@ class Operations:
         self._send(Call(call, ask.contact, ask.method, ask.body, ask.deadline_s))
 
     def _ask_self(self, number: int, running: _Running, ask: Ask, now: Now) -> None:
-        outcome: Answer
+        outcome: Answer | Failed | None
+        try:
+            outcome = self._answer_of_self(number, running, ask, now)
+        except StoreError:
+            outcome = Failed(FailReason.BUSY)  # this disk fails; the others are asked
+        if outcome is not None:
+            running.operation.on_answer(self._own_id, ask.purpose, outcome, now)
+
+    def _answer_of_self(self, number: int, running: _Running, ask: Ask, now: Now) -> Answer | None:
+        """What this node answers; None while the answer waits for the disk."""
         if isinstance(ask.body, FindValue):
             shown = self._holder.show(ask.body, ask.body.target, now.wall)
-            outcome = Answer(Status.OK, FoundValue(shown))
-        else:
-            assert isinstance(ask.body, Store)
-            admitted = self._holder.admit(ask.body, running.stored_by, now)
-            if not isinstance(admitted, Refused):
-                op = self.number()
-                self._writes[op] = _Pending(number, self._own_id, ask.purpose)
-                self._send(Persist(op, admitted))
-                return
-            outcome = Answer(admitted.status, admitted.detail)
-        running.operation.on_answer(self._own_id, ask.purpose, outcome, now)
+            return Answer(Status.OK, FoundValue(shown))
+        assert isinstance(ask.body, Store)
+        admitted = self._holder.admit(ask.body, running.stored_by, now)
+        if isinstance(admitted, Refused):
+            return Answer(admitted.status, admitted.detail)
+        op = self.number()
+        self._writes[op] = _Pending(number, self._own_id, ask.purpose)
+        self._send(Persist(op, admitted))
+        return None

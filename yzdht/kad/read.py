@@ -22,6 +22,7 @@ from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
     FETCHES_PER_HOLDER_MAX,
+    FEW_REPLICAS,
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
     READ_SLOTS_MAX,
@@ -271,12 +272,22 @@ class Read:
         is_enough = len(answered) >= self._quorum.read and self._spans_prefixes(span, answered)
         if is_enough and self._fetch_missing(now):
             return
-        if is_enough and has_record:
+        if is_enough and has_record and not self._awaits_everybody(span):
             self._finish(len(answered))
             return
         self._ask_more(span, len(answered), is_enough=is_enough, now=now)
         if self._is_exhausted(span):
             self._finish(len(answered))
+
+    def _awaits_everybody(self, span: list[Candidate]) -> bool:
+        """With few replicas every one is heard, as long as it answers in time.
+
+        n follows who is live. Of two or three nodes one may have taken a delete alone while the others were away, and
+        the others, back again, would make a read quorum of stale copies between them.
+        """
+        if self._quorum.n > FEW_REPLICAS:
+            return False
+        return any(c.standing in (Standing.FRESH, Standing.ASKED) for c in span)
 
     def _has_immutable(self) -> bool:
         slot = self._slots.get(b"")
@@ -322,7 +333,8 @@ class Read:
         self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, purpose))
 
     def _ask_more(self, span: list[Candidate], answered: int, *, is_enough: bool, now: Now) -> None:
-        wanted = len(span) if is_enough else max(self._quorum.read - answered, 1)
+        is_few = self._quorum.n <= FEW_REPLICAS
+        wanted = len(span) if is_enough or is_few else max(self._quorum.read - answered, 1)
         in_flight = sum(1 for c in span if c.standing is Standing.ASKED)
         for candidate in span:
             if in_flight >= wanted:

@@ -98,9 +98,14 @@ class Hearsay:
     """Contacts that others named and nobody has met: a bounded queue of those to dial.
 
     A contact that could not be reached is not tried again for HEARD_AGAIN_S, however often it is named.
+
+    Attributes:
+        heard: How many new ones were named so far.
+
     """
 
     def __init__(self) -> None:
+        self.heard = 0
         self._waiting: OrderedDict[NodeId, Contact] = OrderedDict()
         self._failed_at: OrderedDict[NodeId, float] = OrderedDict()
         self._in_flight: set[NodeId] = set()
@@ -115,6 +120,7 @@ class Hearsay:
         if len(self._waiting) >= CONTACTS_HEARD_MAX:
             return False
         self._waiting[contact.node_id] = contact
+        self.heard += 1
         return True
 
     def take(self) -> list[Contact]:

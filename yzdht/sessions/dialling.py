@@ -11,12 +11,26 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from yzdht.errors import DialFailed, UsageError
-from yzdht.limits import CONTACTS_HEARD_MAX, DIAL_PAUSE_S_MAX, DIAL_PAUSE_S_MIN
+from yzdht.limits import (
+    CONTACTS_HEARD_MAX,
+    DIAL_PAUSE_S_MAX,
+    DIAL_PAUSE_S_MIN,
+    DIALS_PER_ADDRESS_BURST,
+    DIALS_PER_ADDRESS_PER_S,
+    DIALS_PER_HOST_BURST,
+    DIALS_PER_HOST_PER_S,
+    PREFIXES_TRACKED_MAX,
+)
+from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.wire.address import is_public, parse_url
 
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId
+
+
+_PER_HOST = Rate(DIALS_PER_HOST_PER_S, DIALS_PER_HOST_BURST)
+_PER_ADDRESS = Rate(DIALS_PER_ADDRESS_PER_S, DIALS_PER_ADDRESS_BURST)
 
 
 class Pauses:
@@ -42,6 +56,33 @@ class Pauses:
     def succeeded(self, node_id: NodeId) -> None:
         """It was reached."""
         self._until.pop(node_id, None)
+
+
+class AddressPace:
+    """How often an address that others named is dialled, whoever is said to be there.
+
+    Without it one answer that names twenty made-up nodes at a stranger's address would have this node, and every other
+    that hears of them, open connections to that stranger.
+    """
+
+    def __init__(self) -> None:
+        self._buckets = Buckets(PREFIXES_TRACKED_MAX)
+
+    def check(self, url: str, mono: float) -> None:
+        """Count a dial.
+
+        Raises:
+            DialFailed: The address, or its host, was dialled too often lately.
+
+        """
+        try:
+            parsed = parse_url(url)
+        except UsageError:
+            return  # of a transport within this process
+        if self._buckets.take(parsed.host, 1, _PER_HOST, mono) > 0:
+            raise DialFailed(f"the host {parsed.host} was dialled too often lately")
+        if self._buckets.take((parsed.host, parsed.port), 1, _PER_ADDRESS, mono) > 0:
+            raise DialFailed(f"the address {parsed.text} was dialled too often lately")
 
 
 async def resolve(url: str, *, is_private_allowed: bool) -> str:

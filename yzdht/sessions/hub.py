@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from yzdht.crypto.handshake import Initiator, Responder
 from yzdht.crypto.naming import node_id_of
@@ -37,7 +37,7 @@ from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
 from yzdht.sessions.connection import Connection
-from yzdht.sessions.dialling import Pauses, resolve
+from yzdht.sessions.dialling import AddressPace, Pauses, resolve
 from yzdht.wire.address import limit_prefix, public_prefix
 from yzdht.wire.frame import Caps
 
@@ -80,11 +80,28 @@ class SessionsSink(Protocol):
         ...
 
 
+class _Waiting(NamedTuple):
+    """A call that waits for its peer to be reached."""
+
+    method: Method
+    body: Body
+    timeout_s: float
+    timer: asyncio.TimerHandle
+
+
 @dataclass(slots=True)
 class _Dial:
     """A contact that is being dialled, and the calls that wait for it."""
 
-    waiting: deque[tuple[int, Method, Body, float]] = field(default_factory=deque)
+    waiting: dict[int, _Waiting] = field(default_factory=dict)
+
+    def take_all(self) -> list[tuple[int, _Waiting]]:
+        """Everything that waits, in order; empties it and stops its timers."""
+        taken = list(self.waiting.items())
+        self.waiting.clear()
+        for _, waiting in taken:
+            waiting.timer.cancel()
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,7 @@ class Sessions:
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
+        self._address_pace = AddressPace()
         self._prefix_buckets = Buckets(PREFIXES_TRACKED_MAX)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
@@ -175,12 +193,18 @@ class Sessions:
             connection.call(call, method, body, timeout_s)
             return
         dial = self._dials.get(contact.node_id) or self._start_dial(contact)
-        if dial is None:
-            self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.UNREACHABLE))
+        if isinstance(dial, FailReason):
+            self._loop.call_soon(self._sink.on_answer, call, Failed(dial))
         elif len(dial.waiting) >= CALLS_WAITING_MAX:
             self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.BUSY))
         else:
-            dial.waiting.append((call, method, body, timeout_s))
+            timer = self._loop.call_later(timeout_s, self._expire, dial, call)
+            dial.waiting[call] = _Waiting(method, body, timeout_s, timer)
+
+    def _expire(self, dial: _Dial, call: int) -> None:
+        """A call's deadline runs while its peer is being dialled, too."""
+        del dial.waiting[call]
+        self._sink.on_answer(call, Failed(FailReason.TIMEOUT))
 
     def cancel(self, call: int) -> None:
         """Forget a call; nothing follows."""
@@ -189,7 +213,8 @@ class Sessions:
             connection.cancel(call)
             return
         for dial in self._dials.values():
-            dial.waiting = deque(w for w in dial.waiting if w[0] != call)
+            if (waiting := dial.waiting.pop(call, None)) is not None:
+                waiting.timer.cancel()
 
     # Dialling
 
@@ -207,12 +232,12 @@ class Sessions:
         self._typed.add(url)
         return await self._open(url, expected)
 
-    def _start_dial(self, contact: Contact) -> _Dial | None:
-        now = self._world.clock.now()
-        if self._is_closing or not contact.urls or self._pauses.is_paused(contact.node_id, now.mono):
-            return None
-        if len(self._dials) >= DIALS_IN_FLIGHT_MAX:
-            return None
+    def _start_dial(self, contact: Contact) -> _Dial | FailReason:
+        """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
+        if self._is_closing or len(self._dials) >= DIALS_IN_FLIGHT_MAX:
+            return FailReason.BUSY
+        if not contact.urls or self._pauses.is_paused(contact.node_id, self._world.clock.now().mono):
+            return FailReason.UNREACHABLE
         self._spawn(self._dial_contact(contact))
         dial = self._dials[contact.node_id] = _Dial()
         return dial
@@ -244,7 +269,7 @@ class Sessions:
             connection = self._by_id.get(contact.node_id)
             if connection is None:
                 self._pauses.failed(contact.node_id, self._world.clock.now().mono)
-            for call, method, body, timeout_s in dial.waiting:
+            for call, (method, body, timeout_s, _) in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
                 else:
@@ -252,9 +277,12 @@ class Sessions:
                     connection.call(call, method, body, timeout_s)
 
     async def _address_of(self, url: str) -> str:
+        """The address to dial; what was heard from others is dialled seldom enough to be no weapon."""
         if url in self._typed:
             return url
-        return await resolve(url, is_private_allowed=self._world.is_private_allowed)
+        address = await resolve(url, is_private_allowed=self._world.is_private_allowed)
+        self._address_pace.check(address, self._world.clock.now().mono)
+        return address
 
     async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
         if self._is_closing:
@@ -352,7 +380,15 @@ class Sessions:
                 del self._half_open_by_prefix[prefix]
         while self._waiting_links and len(self._half_open) < HALF_OPEN_MAX:
             waiting = self._waiting_links.popleft()
-            if waiting in self._all:
+            prefix = limit_prefix(waiting.link.remote.host)
+            if (
+                waiting in self._all
+                and prefix
+                and self._half_open_by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX
+            ):
+                self._refuse_link("half_open_prefix")
+                waiting.close()
+            elif waiting in self._all:
                 self._respond(waiting)
                 waiting.link.resume_reading()
 

@@ -302,6 +302,11 @@ def _scope_v6(ip: IPv6Address) -> Scope:
     return _Anywhere.PUBLIC if is_unicast and ip.is_global else None
 
 
+def is_loopback(host: str) -> bool:
+    """True for a loopback IP literal."""
+    return scope_of(host) is _Anywhere.LOOPBACK
+
+
 def is_public(host: str) -> bool:
     """True for a public unicast IP literal."""
     return scope_of(host) is _Anywhere.PUBLIC

@@ -1,0 +1,160 @@
+"""Contacts: what others name, what this node names to them, and what a node says of itself.
+
+PROTOCOL.md sections 5 and 6. A contact that somebody named is a claim: it is bounded, judged by the scope rule, and
+believed only after a handshake. Addresses are a node's own word: its signed identity record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.naming import node_id_of
+from yzdht.errors import CryptoError, InvalidKey, UsageError, WireError
+from yzdht.ids import Target
+from yzdht.limits import ALPHA, CONTACT_URLS_MAX, CONTACTS_PER_ANSWER_MAX, NODE_IDENTITY_LIFE_S
+from yzdht.wire.address import (
+    ClientType,
+    Contact,
+    decode_identity_payload,
+    is_loopback,
+    may_dial,
+    parse_url,
+)
+from yzdht.wire.frame import Caps
+from yzdht.wire.record import decode_record
+from yzdht.wire.slot import Kind
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import NodeId
+    from yzdht.kad.table import Entry, Table
+    from yzdht.kad.upkeep import Hearsay
+    from yzdht.ports import RecordVerifier
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.rpc import FoundValue, WireContact
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What this node is.
+
+    Attributes:
+        contact: Its id, key and capabilities; the addresses are not needed here.
+        is_private_allowed: `--allow-private`.
+        hosts: IP addresses of this machine; a peer reached over loopback may name them, it is here too.
+
+    """
+
+    contact: Contact
+    is_private_allowed: bool = False
+    hosts: frozenset[str] = frozenset()
+
+
+class Contacts:
+    """Judges and names contacts.
+
+    Args:
+        own: What this node is.
+        table: Whom it knows.
+        hearsay: Whom it has only heard of.
+        verifier: Checks identity records.
+        count: Counts what was refused.
+
+    Attributes:
+        mono: The present, monotonic seconds; the engine keeps it true.
+
+    """
+
+    def __init__(
+        self,
+        own: Own,
+        table: Table,
+        hearsay: Hearsay,
+        verifier: RecordVerifier,
+        count: Callable[[str], None],
+    ) -> None:
+        self._own = own
+        self._table = table
+        self._hearsay = hearsay
+        self._verifier = verifier
+        self._count = count
+        self.mono = 0.0
+
+    # What others name
+
+    def usable(self, contacts: tuple[WireContact, ...], namer: NodeId) -> list[Contact]:
+        """Contacts of an answer that are new and that may be dialled."""
+        usable = []
+        entry = self._table.get(namer)
+        namer_host = entry.host if entry is not None else ""
+        for heard in contacts:
+            try:
+                node_id = node_id_of(heard.public_key)
+            except InvalidKey:
+                self._count("bad_contacts")
+                continue
+            if node_id == self._own.contact.node_id or self._table.get(node_id) is not None:
+                continue
+            urls = tuple(u for u in heard.urls if self._may_dial(u, namer_host))[:CONTACT_URLS_MAX]
+            caps = Caps(heard.caps)
+            if urls and not caps & Caps.CLIENT and caps & Caps.ROUTING:
+                contact = Contact(node_id, heard.public_key, urls, caps)
+                usable.append(contact)
+                self._hearsay.hear(contact, self.mono)
+        return usable
+
+    def learn_identity(self, node_id: NodeId, found: FoundValue, wall: float) -> None:
+        """Take in the addresses that a node signed, asked of itself."""
+        entry = self._table.get(node_id)
+        for raw in found.records:
+            if entry is None or not isinstance(raw, bytes):
+                continue
+            try:
+                record = decode_record(raw)
+                self._verifier.verify_record(record, Target(node_id))
+                payload = decode_identity_payload(record.payload)
+            except (WireError, CryptoError):
+                self._count("rejected_records")
+                continue
+            is_recent = wall - record.created <= NODE_IDENTITY_LIFE_S
+            if record.kind is Kind.IDENTITY and is_recent and record.expires > wall:
+                addresses = tuple(a for a in payload.addresses if self._may_dial(a.url, entry.host))
+                entry.learn(addresses, entry.caps)
+
+    def _may_dial(self, url: str, namer_host: str) -> bool:
+        try:
+            parsed = parse_url(url)
+        except UsageError:
+            return False  # a protocol of a newer version, or nonsense
+        if parsed.ip is None:
+            return True  # a name: the shell resolves it and dials public addresses only
+        if parsed.host in self._own.hosts and is_loopback(namer_host):
+            return True
+        return may_dial(parsed.host, namer_host, is_private_allowed=self._own.is_private_allowed)
+
+    # What this node names
+
+    def nearest_for(self, peer: Peer, target: Target, count: int) -> tuple[WireContact, ...]:
+        """The nearest contacts that the asker can use; neither it nor this node is among them."""
+        count = min(count, CONTACTS_PER_ANSWER_MAX)
+        return _shown(peer, self._table.closest(target, count + 1))[:count]
+
+    def closer_for(self, peer: Peer, target: Target) -> tuple[WireContact, ...]:
+        """Contacts closer than this node, or its ALPHA nearest if it knows fewer that are closer."""
+        nearest = self._table.closest(target, CONTACTS_PER_ANSWER_MAX + 1)
+        point = int.from_bytes(target)
+        own = int.from_bytes(self._own.contact.node_id) ^ point
+        closer = sum(1 for e in nearest if e.point ^ point < own)
+        return _shown(peer, nearest)[: min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX)]
+
+
+def _shown(peer: Peer, entries: list[Entry]) -> tuple[WireContact, ...]:
+    client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
+    return tuple(
+        contact
+        for e in entries
+        if e.node_id != peer.node_id and (contact := e.wire_contact(client_type)).urls
+    )
