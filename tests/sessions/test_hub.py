@@ -579,6 +579,16 @@ async def test_closing_ends_the_dials_under_way(village: Village) -> None:
     assert len(low.sessions) == 0
 
 
+async def test_a_call_whose_dial_had_not_begun_at_the_end_fails_too(village: Village) -> None:
+    low, high = await village.pair()
+    call = low.ask(high.contact)
+
+    await low.sessions.close()
+
+    assert low.answers[call] == Failed(FailReason.UNREACHABLE)
+    assert live_timers() == []
+
+
 async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Village) -> None:
     low, high = await village.pair()
     is_open = asyncio.Event()

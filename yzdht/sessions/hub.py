@@ -540,6 +540,10 @@ class Sessions:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for dial in self._dials.values():  # whose task was cancelled before its first step
+            for call, _ in dial.take_all():
+                self._sink.on_answer(call, Failed(FailReason.UNREACHABLE))
+        self._dials.clear()
         for connection in list(self._all):
             connection.close()
         with contextlib.suppress(TimeoutError):
