@@ -156,7 +156,7 @@ class StaleRecord(LookupFailed):
     """The nodes showed an older record than this home has already seen.
 
     Attributes:
-        seq: Sequence number of the record shown.
+        seq: Sequence number of the record shown; 0 for none.
         seen_seq: Sequence number of the newest record seen before.
 
     """
@@ -165,7 +165,8 @@ class StaleRecord(LookupFailed):
     default_hint = "try again through other nodes; the newest record may be out of reach"
 
     def __init__(self, seq: int, seen_seq: int) -> None:
-        super().__init__(f"the nodes showed seq {seq}, but seq {seen_seq} was seen before")
+        shown = f"seq {seq}" if seq else "nothing"
+        super().__init__(f"the nodes showed {shown}, but seq {seen_seq} was seen before")
         self.seq = seq
         self.seen_seq = seen_seq
 

@@ -12,22 +12,19 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from yzdht.addresses import advertised
+from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, Bootstrap, NodeConfig
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
 from yzdht.crypto.signing import RecordChecks
-from yzdht.errors import DialFailed, StoreError, UsageError
+from yzdht.errors import StoreError, UsageError
 from yzdht.ids import Target, shorten
+from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
 from yzdht.kad.write import Draft
 from yzdht.limits import (
-    BOOTSTRAP_PAUSE_S_MAX,
-    BOOTSTRAP_PAUSE_S_MIN,
-    DIAL_TIMEOUT_S,
-    HANDSHAKE_TIMEOUT_S,
     JOIN_WAIT_S_MAX,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
@@ -140,8 +137,6 @@ class Node(DhtCalls):
             passphrase=passphrase,
         )
         self.counters = Counters()
-        self.bootstrap_tried = 0
-        self.bootstrap_joined = 0
         self._person = identity
         self._home_path = home
         self._home: Home | None = None
@@ -158,6 +153,9 @@ class Node(DhtCalls):
         self._last_request = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._joining: Joining | None = None
+        self._is_rejoining = False
+        self._saved_state = b""
         self._is_pumping = False
         self._is_running = False
         self._joined = asyncio.Event()
@@ -245,7 +243,7 @@ class Node(DhtCalls):
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
-            Own(own, config.is_private_allowed),
+            Own(own, config.is_private_allowed, frozenset(interface_hosts("::"))),
             self.store_of_records,
             RecordChecks(self._network),
             self._rng,
@@ -268,6 +266,16 @@ class Node(DhtCalls):
     def port(self) -> int:
         """The port it listens on."""
         return self.listener.endpoints[0].port
+
+    @property
+    def bootstrap_tried(self) -> int:
+        """How many bootstrap addresses there are."""
+        return self._joining.tried if self._joining is not None else 0
+
+    @property
+    def bootstrap_joined(self) -> int:
+        """How many of them answered at the last try."""
+        return self._joining.joined if self._joining is not None else 0
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -350,41 +358,25 @@ class Node(DhtCalls):
 
     async def _bootstrap(self) -> None:
         """Dial every bootstrap address once; if none answered, go on trying in the background."""
-        bootstraps = self.config.bootstraps()
-        self.bootstrap_tried = len(bootstraps)
-        if bootstraps:
-            results = await asyncio.gather(*(self._dial_bootstrap(b) for b in bootstraps))
-            self.bootstrap_joined = sum(results)
-            if self.bootstrap_joined:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._joined.wait(), JOIN_WAIT_S_MAX)
-            else:
-                self._spawn(self._keep_trying(bootstraps))
+        self._joining = Joining(self.config.bootstraps(), self.sessions, self._rng, self._on_event)
+        if not self._joining.tried:
+            return
+        if await self._joining.try_once():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), JOIN_WAIT_S_MAX)
+        else:
+            self._spawn(self._keep_trying(self._joining))
 
-    async def _dial_bootstrap(self, bootstrap: Bootstrap) -> bool:
-        try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S + HANDSHAKE_TIMEOUT_S):
-                await self.sessions.dial(bootstrap.url, bootstrap.node_id)
-        except (DialFailed, TimeoutError) as error:
-            log.warning("bootstrap failed url=%s reason=%s", bootstrap.url, str(error) or "timed out")
-            return False
-        return True
+    async def _keep_trying(self, joining: Joining) -> None:
+        self._is_rejoining = True
+        await joining.keep_trying(lambda: len(self.engine.table) > 0)
+        self._is_rejoining = False
 
-    async def _keep_trying(self, bootstraps: list[Bootstrap]) -> None:
-        pause_s = BOOTSTRAP_PAUSE_S_MIN
-        while True:
-            self._on_event(
-                {"event": "bootstrap", "tried": len(bootstraps), "joined": 0, "retryInS": round(pause_s, 1)}
-            )
-            await asyncio.sleep(pause_s * self._rng.uniform(0.75, 1.25))
-            joined = sum(await asyncio.gather(*(self._dial_bootstrap(b) for b in bootstraps)))
-            if joined:
-                self.bootstrap_joined = joined
-                self._on_event({"event": "bootstrap", "tried": len(bootstraps), "joined": joined})
-                return
-            if self.engine.is_joined:
-                return  # through others; a `joined` event has said so
-            pause_s = min(2 * pause_s, BOOTSTRAP_PAUSE_S_MAX)
+    def _rejoin_if_alone(self) -> None:
+        """Whoever lost everybody, for days perhaps, begins again where it began."""
+        joining = self._joining
+        if joining is not None and joining.tried and not self._is_rejoining and not len(self.engine.table):
+            self._spawn(self._keep_trying(joining))
 
     async def _maintain(self) -> None:
         """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
@@ -402,13 +394,18 @@ class Node(DhtCalls):
                 is_published = await self._publish_identity()
             self.store_of_records.sweep(now.wall)
             self._save_state()
+            self._rejoin_if_alone()
             await asyncio.sleep(STATE_SAVE_EVERY_S)
 
     def _save_state(self) -> None:
         if self._folder is None:
             return
+        state = encode_state(self.engine.known())
+        if state == self._saved_state:
+            return
         try:
-            self._folder.write_state(encode_state(self.engine.known()))
+            self._folder.write_state(state)
+            self._saved_state = state
         except StoreError as error:
             log.warning("state not saved reason=%s", error)  # only a convenience of the next start
 

@@ -322,12 +322,22 @@ class Records:
         if records:
             return self._against_mark(slot, records)
         if any(reading.is_quorum for reading in honest):
+            self._check_hidden(slot)
             return None
         if honest:
             best = max(honest, key=lambda reading: reading.answered)
             raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
         assert fault is not None
         raise fault
+
+    def _check_hidden(self, slot: _Slot) -> None:
+        """Nothing is shown of what this home knows to be there: that must not pass for not found.
+
+        Of a private slot least of all: the older public value of the same name would be returned in its place.
+        """
+        mark = self._marks.get(slot.target)
+        if mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall:
+            raise StaleRecord(0, mark.seq)
 
     def _verified(self, slot: _Slot, reading: Reading) -> list[Record]:
         verified = []
@@ -490,7 +500,10 @@ class Records:
         if seq <= (now.wall + CLOCK_SKEW_S) * _MS:
             return seq
         [readings] = await self._access.read([slot.target])
-        seen = self._newest(slot, readings)
+        try:
+            seen = self._newest(slot, readings)
+        except StaleRecord:
+            seen = None
         if seen is None or seen.record.seq < seq:
             raise Conflict("a node claims a record from the future and cannot show it")
         return seq

@@ -1,0 +1,89 @@
+"""Joining through bootstrap addresses, and joining again when nobody is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from yzdht.errors import DialFailed
+from yzdht.limits import (
+    BOOTSTRAP_PAUSE_S_MAX,
+    BOOTSTRAP_PAUSE_S_MIN,
+    DIAL_TIMEOUT_S,
+    HANDSHAKE_TIMEOUT_S,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.config import Bootstrap
+    from yzdht.ports import Rng
+    from yzdht.sessions import Sessions
+
+
+log = logging.getLogger(__name__)
+
+
+class Joining:
+    """Dials what the operator typed.
+
+    Args:
+        bootstraps: Where, and who must answer.
+        sessions: Dials.
+        rng: For jitter, so that a fleet that lost its bootstrap node does not come back in step.
+        on_event: Hears `bootstrap` events.
+
+    Attributes:
+        joined: How many addresses answered at the last try.
+
+    """
+
+    def __init__(
+        self,
+        bootstraps: list[Bootstrap],
+        sessions: Sessions,
+        rng: Rng,
+        on_event: Callable[[dict[str, object]], None],
+    ) -> None:
+        self.joined = 0
+        self._bootstraps = bootstraps
+        self._sessions = sessions
+        self._rng = rng
+        self._on_event = on_event
+
+    @property
+    def tried(self) -> int:
+        """How many addresses there are."""
+        return len(self._bootstraps)
+
+    async def try_once(self) -> int:
+        """Dial every address at once; how many answered."""
+        self.joined = sum(await asyncio.gather(*(self._dial(b) for b in self._bootstraps)))
+        return self.joined
+
+    async def keep_trying(self, is_joined: Callable[[], bool]) -> None:
+        """Try until an address answers, or until `is_joined`: others may have found this node meanwhile."""
+        pause_s = BOOTSTRAP_PAUSE_S_MIN
+        while True:
+            self._tell(retryInS=round(pause_s, 1))
+            await asyncio.sleep(pause_s * self._rng.uniform(0.75, 1.25))
+            if await self.try_once():
+                self._tell()
+                return
+            if is_joined():
+                return  # a `joined` event has said so
+            pause_s = min(2 * pause_s, BOOTSTRAP_PAUSE_S_MAX)
+
+    def _tell(self, **more: object) -> None:
+        self._on_event({"event": "bootstrap", "tried": self.tried, "joined": self.joined, **more})
+
+    async def _dial(self, bootstrap: Bootstrap) -> bool:
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S + HANDSHAKE_TIMEOUT_S):
+                await self._sessions.dial(bootstrap.url, bootstrap.node_id)
+        except (DialFailed, TimeoutError) as error:
+            log.warning("bootstrap failed url=%s reason=%s", bootstrap.url, str(error) or "timed out")
+            return False
+        return True
