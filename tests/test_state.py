@@ -11,6 +11,7 @@ from yzdht.errors import YzError
 from yzdht.ids import PublicKey
 from yzdht.kad.table import Entry
 from yzdht.limits import PEERS_SAVED_MAX
+from yzdht.ports import Now
 from yzdht.state import decode_state, encode_state
 from yzdht.store.keyfile import Identity
 from yzdht.wire.address import Address, address_of
@@ -19,6 +20,7 @@ from yzdht.wire.frame import Caps
 
 NODE = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 PERSON = Identity.generate(wall_now=0.0)
+NOW = Now(1_000_000.0, 1_800_000_000.0)
 
 
 def entry(*urls: str, worked: str | None = None) -> Entry:
@@ -28,7 +30,7 @@ def entry(*urls: str, worked: str | None = None) -> Entry:
 
 
 def test_a_peer_comes_back_with_its_key_addresses_and_capabilities() -> None:
-    [peer] = decode_state(encode_state([entry("ws://192.0.2.1:8083", "wss://node.example")]))
+    [peer] = decode_state(encode_state([entry("ws://192.0.2.1:8083", "wss://node.example")], NOW))
 
     assert peer.public_key == PERSON.public_key
     assert [a.url for a in peer.addresses] == ["ws://192.0.2.1:8083", "wss://node.example:443"]
@@ -36,18 +38,27 @@ def test_a_peer_comes_back_with_its_key_addresses_and_capabilities() -> None:
 
 
 def test_a_peer_that_published_no_address_is_kept_with_the_one_that_worked() -> None:
-    [peer] = decode_state(encode_state([entry(worked="ws://127.0.0.1:1")]))
+    [peer] = decode_state(encode_state([entry(worked="ws://127.0.0.1:1")], NOW))
 
     assert [a.url for a in peer.addresses] == ["ws://127.0.0.1:1"]
 
 
 def test_a_peer_without_any_address_is_not_kept() -> None:
-    assert decode_state(encode_state([entry()])) == ()
-    assert decode_state(encode_state([])) == ()
+    assert decode_state(encode_state([entry()], NOW)) == ()
+    assert decode_state(encode_state([], NOW)) == ()
+
+
+def test_it_says_when_a_peer_was_last_seen_and_stays_the_same_within_an_hour() -> None:
+    gone, here = entry("ws://192.0.2.1:1"), entry("ws://192.0.2.1:1")
+    gone.seen_at, here.seen_at, here.has_session = NOW.mono - 7_200, NOW.mono - 7_200, True
+    peers = decode_state(encode_state([gone, here], NOW))
+
+    assert [int(NOW.wall // 3600) - p.seen_hour for p in peers] == [2, 0]
+    assert encode_state([here], NOW) == encode_state([here], Now(NOW.mono + 60, NOW.wall + 60))
 
 
 def test_so_many_peers_are_kept_and_no_more() -> None:
-    saved = encode_state([entry("ws://192.0.2.1:1")] * (PEERS_SAVED_MAX + 10))
+    saved = encode_state([entry("ws://192.0.2.1:1")] * (PEERS_SAVED_MAX + 10), NOW)
 
     assert len(decode_state(saved)) == PEERS_SAVED_MAX
 
@@ -67,7 +78,7 @@ def test_whatever_the_file_holds_nothing_is_raised(data: bytes) -> None:
 
 @given(st.data())
 def test_a_file_that_was_cut_short_or_flipped_raises_nothing(data: st.DataObject) -> None:
-    saved = bytearray(encode_state([entry("ws://192.0.2.1:1", "wss://node.example")] * 3))
+    saved = bytearray(encode_state([entry("ws://192.0.2.1:1", "wss://node.example")] * 3, NOW))
     cut = data.draw(st.integers(0, len(saved)))
     position = data.draw(st.integers(0, len(saved) - 1))
     saved[position] ^= 1 << data.draw(st.integers(0, 7))

@@ -25,6 +25,7 @@ from yzdht.kad.contacts import Own
 from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
 from yzdht.kad.write import Draft
 from yzdht.limits import (
+    HOUR_S,
     JOIN_WAIT_S_MAX,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
@@ -350,7 +351,8 @@ class Node(DhtCalls):
         now = self._clock.now()
         saved = decode_state(state) if state is not None else []
         for peer in saved:
-            self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now)
+            age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
+            self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
         if saved or self.config.bootstrap:
             self.engine.expect_peers(now)
         self._pump()
@@ -400,7 +402,7 @@ class Node(DhtCalls):
     def _save_state(self) -> None:
         if self._folder is None:
             return
-        state = encode_state(self.engine.known())
+        state = encode_state(self.engine.known(), self._clock.now())
         if state == self._saved_state:
             return
         try:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from yzdht.errors import WireError
 from yzdht.ids import PublicKey
-from yzdht.limits import ADDRESSES_MAX, PEERS_SAVED_MAX
+from yzdht.limits import ADDRESSES_MAX, HOUR_S, PEERS_SAVED_MAX
 from yzdht.wire.address import Address, address_of
 from yzdht.wire.rpc import decode_body, encode_body
 
@@ -18,32 +18,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.kad.table import Entry
+    from yzdht.ports import Now
 
 
 log = logging.getLogger(__name__)
 
 
 class SavedPeer(Struct, frozen=True, array_like=True, gc=False):
-    """One node that was known."""
+    """One node that was known; `seen_hour` is when it last gave a sign of life, in hours of unix time."""
 
     public_key: Annotated[PublicKey, Meta(min_length=33, max_length=33)]
     addresses: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)]
     caps: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    seen_hour: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
 
 
 class _State(Struct, frozen=True, array_like=True, gc=False):
     peers: Annotated[tuple[SavedPeer, ...], Meta(max_length=PEERS_SAVED_MAX)] = ()
 
 
-def encode_state(entries: Iterable[Entry]) -> bytes:
-    """The state file's bytes; a node without published addresses is kept with the one that worked."""
+def encode_state(entries: Iterable[Entry], now: Now) -> bytes:
+    """The state file's bytes; a node without published addresses is kept with the one that worked.
+
+    Whole hours keep the bytes the same while nothing but time has changed.
+    """
     peers = []
     for entry in entries:
         addresses = entry.addresses
         if not addresses and entry.worked_url is not None:
             addresses = (address_of(entry.worked_url),)
         if addresses:
-            peers.append(SavedPeer(entry.public_key, addresses, int(entry.caps)))
+            seen = now.wall if entry.has_session else now.wall - (now.mono - entry.seen_at)
+            peers.append(SavedPeer(entry.public_key, addresses, int(entry.caps), max(0, int(seen // HOUR_S))))
     return encode_body(_State(tuple(peers[:PEERS_SAVED_MAX])))
 
 

@@ -246,8 +246,20 @@ def test_who_left_is_tried_again_with_growing_pauses() -> None:
         assert [e.node_id for e in table.probes_due(now)] == [node_id(1)]
         table.probe_ended(node_id(1), now, is_missed=True)
 
-    assert pauses[:4] == [DEPARTED_RETRY_S_MIN * 2**i for i in range(4)]
-    assert pauses[-1] == DEPARTED_RETRY_S_MAX
+    full = [DEPARTED_RETRY_S_MIN * 2**i for i in range(1, 4)]
+    assert pauses[0] == DEPARTED_RETRY_S_MIN
+    assert all(pause / 2 <= p <= pause for p, pause in zip(pauses[1:], full, strict=False))
+    assert DEPARTED_RETRY_S_MAX / 2 <= pauses[-1] <= DEPARTED_RETRY_S_MAX
+
+
+def test_those_who_left_together_are_tried_again_one_by_one() -> None:
+    table = table_of(*range(1, 9))
+    for number in range(1, 9):
+        leave(table, number)
+    for due in table.probes_due(DEPARTED_RETRY_S_MIN):
+        table.probe_ended(due.node_id, DEPARTED_RETRY_S_MIN, is_missed=True)
+
+    assert len({departed.retry_at for departed in table._departed.values()}) == 8
 
 
 def test_a_write_with_cas_counts_nodes_of_the_last_day() -> None:

@@ -216,10 +216,12 @@ class KadEngine:
         self._waits_until = None
         self._start_deferred(now)
 
-    def remember(self, public_key: PublicKey, addresses: tuple[Address, ...], caps: Caps, now: Now) -> None:
-        """Take in a node known from before a restart; it is dialled at once."""
+    def remember(
+        self, public_key: PublicKey, addresses: tuple[Address, ...], caps: Caps, now: Now, age_s: float = 0.0
+    ) -> None:
+        """Take in a node known from before a restart, last seen `age_s` seconds ago; it is dialled at once."""
         node_id = node_id_of(public_key)
-        entry = Entry(node_id, public_key, int.from_bytes(node_id), caps, addresses, seen_at=now.mono)
+        entry = Entry(node_id, public_key, int.from_bytes(node_id), caps, addresses, seen_at=now.mono - age_s)
         self.table.remember(entry, now.mono)
 
     def known(self) -> list[Entry]:

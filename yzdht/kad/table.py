@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from yzdht.limits import (
     CAS_REMEMBERS_S,
     CONTACT_URLS_MAX,
+    DEPARTED_KEPT_S,
     DEPARTED_MAX,
     DEPARTED_RETRY_S_MAX,
     DEPARTED_RETRY_S_MIN,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from yzdht.ids import NodeId, PublicKey, Target
+
+
+_SHARES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -131,6 +135,7 @@ class Table:
 
     def __init__(self, own_id: NodeId) -> None:
         self._own_id = own_id
+        self._own_point = int.from_bytes(own_id)
         self._entries: dict[NodeId, Entry] = {}
         self._departed: dict[NodeId, _Departed] = {}
 
@@ -212,7 +217,14 @@ class Table:
         departed = self._departed.get(node_id)
         if departed is not None:
             departed.pause_s = min(2 * departed.pause_s, DEPARTED_RETRY_S_MAX)
-            departed.retry_at = mono + departed.pause_s
+            departed.retry_at = mono + departed.pause_s * self._share(departed.entry)
+
+    def _share(self, entry: Entry) -> float:
+        """Which part of a pause to wait, 0.5 to 1, another one for every pair of nodes.
+
+        All nodes across a cut leave at once. Spread out, the first pair to meet after it is healed tells the others.
+        """
+        return 0.5 + (entry.point ^ self._own_point) % _SHARES / (2 * _SHARES)
 
     # Who is near
 
@@ -226,9 +238,9 @@ class Table:
 
     def closest_of_a_day(self, target: Target, count: int, mono: float) -> list[Entry]:
         """The nearest storage nodes seen in the last day, dead or not: those that a write with cas counts."""
-        self._forget(mono)
         point = int.from_bytes(target)
-        entries = [*self._entries.values(), *(d.entry for d in self._departed.values())]
+        gone = (d.entry for d in self._departed.values())
+        entries = [*self._entries.values(), *(e for e in gone if e.seen_at >= mono - CAS_REMEMBERS_S)]
         return nsmallest(count, (e for e in entries if e.is_storing), key=lambda e: e.point ^ point)
 
     def storing(self) -> int:
@@ -278,10 +290,10 @@ class Table:
         return min(times, default=None)
 
     def _forget(self, mono: float) -> None:
-        old = [i for i, d in self._departed.items() if d.entry.seen_at < mono - CAS_REMEMBERS_S]
+        old = [i for i, d in self._departed.items() if d.entry.seen_at < mono - DEPARTED_KEPT_S]
         for node_id in old:
             del self._departed[node_id]
 
     def known(self) -> list[Entry]:
-        """Everybody in the table, then everybody who left it within a day."""
+        """Everybody in the table, then everybody who left it and is still tried."""
         return [*self._entries.values(), *(d.entry for d in self._departed.values())]
