@@ -116,6 +116,18 @@ def test_a_healed_partition_finds_itself(cut_s: int) -> None:
         world.run_until(lambda: knows_everybody(world), 1.5 * DEPARTED_RETRY_S_MAX)
 
 
+def test_after_a_long_partition_the_first_who_meet_tell_the_others() -> None:
+    with World() as world:
+        nodes = world.add_network(TWELVE)
+        world.partition(nodes[:6])
+        world.run_for(5_000)
+        assert [len(node.engine.table) for node in nodes] == [5] * TWELVE
+        world.heal()
+        world.run_for(60)
+
+        assert sum(len(node.engine.table) for node in nodes) >= 0.85 * TWELVE * (TWELVE - 1)
+
+
 def test_operations_started_while_joining_see_the_whole_network() -> None:
     with World() as world:
         nodes = world.add_network(8)
