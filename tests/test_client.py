@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import TYPE_CHECKING
 
 import psutil
@@ -22,9 +23,12 @@ from yzdht import (
     Origin,
     Public,
     UsageError,
+    ValueTooLarge,
+    WriteQuorumFailed,
 )
 from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
-from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX
+from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX, VALUE_BYTES_MAX
+from yzdht.ports import Now
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Status
@@ -182,6 +186,40 @@ async def test_another_network_or_network_key_does_not_connect(clock: Time) -> N
         async with Client([url_of(node)], network="private", network_key=b"k" * 32, clock=clock) as dht:
             await dht.store("note", b"1")
         assert node.counters.get("handshakes_abandoned") == 3
+
+
+async def test_the_largest_value_goes_through_the_network_and_one_byte_more_does_not(urls: list[str]) -> None:
+    largest = os.urandom(VALUE_BYTES_MAX)
+    person = Identity.generate()
+    async with (
+        Client.connect(urls[0], identity=person) as writer,
+        Client.connect(urls[1], identity=person) as reader,
+    ):
+        for readers in (Self(), Public()):
+            name = type(readers).__name__
+            await writer.store(name, largest, readers=readers)
+            assert (await reader.get(name)).data == largest
+            with pytest.raises(ValueTooLarge, match="61,436"):
+                await writer.store(name, largest + b"x", readers=readers)
+
+
+@pytest.mark.parametrize(("ahead_s", "words"), [(4_000, "s fast"), (-40 * DAY_S, "s slow")])
+async def test_a_clock_that_is_off_is_told_by_the_nodes(
+    urls: list[str], clock: Time, ahead_s: int, words: str
+) -> None:
+    class Wrong:
+        def now(self) -> Now:
+            mono, wall = clock.now()
+            return Now(mono, wall + ahead_s)
+
+    async with Client(urls, clock=Wrong()) as dht:
+        with pytest.raises(WriteQuorumFailed, match=words) as caught:
+            await dht.store("note", b"1")
+
+    found = re.search(r"your clock is (\d+) s", str(caught.value))
+    assert found is not None
+    assert abs(int(found[1]) - abs(ahead_s)) <= 2
+    assert "clock" in caught.value.hint
 
 
 # Its life

@@ -397,6 +397,33 @@ async def test_a_seq_from_the_future_counts_only_if_a_record_carries_it(
     assert receipt.seq == LYING_FUTURE + 1
 
 
+async def test_one_holder_that_claims_the_future_does_not_undo_a_quorum(
+    replicas: Replicas, anna: Person
+) -> None:
+    for status in (Status.SEQ_TOO_LOW, Status.EQUIVOCATION):
+        await anna.records.publish_identity()
+        replicas.verdicts.append(Writing(5, 8, 5, status, LYING_FUTURE))
+
+        receipt = await anna.records.store("note", b"mine", Self())
+
+        assert receipt.seq < LYING_FUTURE
+        assert receipt.accepted == 5
+    assert len(replicas.values()) == 2
+
+
+async def test_one_holder_that_shows_a_record_from_the_future_is_outdone(
+    replicas: Replicas, anna: Person
+) -> None:
+    await anna.records.publish_identity()
+    replicas.verdicts.append(Writing(5, 8, 5, Status.SEQ_TOO_LOW, LYING_FUTURE + 7))
+    replicas.held[anna.target("note")] = anna.sealed("note", b"fast clock", LYING_FUTURE)
+
+    receipt = await anna.records.store("note", b"mine", Self())
+
+    assert receipt.seq == LYING_FUTURE + 1
+    assert (await anna.records.get("note")).data == b"mine"
+
+
 async def test_a_seq_just_past_the_tolerated_future_is_looked_at(replicas: Replicas, anna: Person) -> None:
     await anna.records.publish_identity()
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int((WALL + CLOCK_SKEW_S) * MS) + 1))

@@ -32,6 +32,7 @@ from yzdht.errors import (
     CasMismatch,
     Conflict,
     CryptoError,
+    LookupFailed,
     NotFound,
     ReadQuorumFailed,
     StaleRecord,
@@ -483,8 +484,8 @@ class Records:
             record = self._seal(intent, least_seq, now)
             done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
             # A quorum beside a holder of something newer is no success yet: that record would win every read.
-            is_outrun = intent.if_seq is None and done.refusal in _OUTRUN and done.number >= record.seq
-            if done.is_quorum and not (is_outrun and retries_left):
+            newer_seq = await self._newer_seq(intent, record, done, now)
+            if done.is_quorum and not (newer_seq and retries_left):
                 return self._receipt(intent.slot, record, done)
             if done.refusal is Status.CAS_MISMATCH:
                 raise CasMismatch(done.number)
@@ -492,21 +493,27 @@ class Records:
                 raise _refused(done, now)
             if intent.if_seq is not None:
                 raise CasMismatch(done.number)
-            least_seq = 1 + await self._believed(intent.slot, done.number, now)
+            if not newer_seq:
+                raise Conflict("a node claims a newer record and cannot show it")
+            least_seq = 1 + newer_seq
         raise Conflict("another writer of this identity was faster each time")
 
-    async def _believed(self, slot: _Slot, seq: int, now: Now) -> int:
-        """A seq far in the future counts only if a verified record carries it: a liar could use up all numbers."""
-        if seq <= (now.wall + CLOCK_SKEW_S) * _MS:
-            return seq
-        [readings] = await self._access.read([slot.target])
+    async def _newer_seq(self, intent: _Intent, record: Record, done: Writing, now: Now) -> int:
+        """The seq that outran a record, 0 if none did.
+
+        One far in the future counts only if a verified record carries it: a liar could use up all numbers, and one
+        among many holders could keep every write from ending.
+        """
+        if intent.if_seq is not None or done.refusal not in _OUTRUN or done.number < record.seq:
+            return 0
+        if done.number <= (now.wall + CLOCK_SKEW_S) * _MS:
+            return done.number
+        [readings] = await self._access.read([intent.slot.target])
         try:
-            seen = self._newest(slot, readings)
-        except StaleRecord:
+            seen = self._newest(intent.slot, readings)
+        except (WireError, CryptoError, LookupFailed):
             seen = None
-        if seen is None or seen.record.seq < seq:
-            raise Conflict("a node claims a record from the future and cannot show it")
-        return seq
+        return seen.record.seq if seen is not None and seen.record.seq > record.seq else 0
 
     def _seal(self, intent: _Intent, least_seq: int, now: Now) -> Record:
         mark = self._marks.get(intent.slot.target)
