@@ -246,6 +246,97 @@ async def test_immutables_are_charged_to_the_peer_that_first_brought_them(open_s
     assert verdicts == [Stored(), Stored(), Stored(), OverQuota(), OverQuota(), Stored()]
 
 
+async def test_bringer_may_not_store_more_under_ever_new_keys_than_its_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=2))
+
+    verdicts = await shelf.put(
+        mutable(1, stored_by=peer(1)),
+        multi(2, stored_by=peer(1)),
+        mutable(3, stored_by=peer(1)),
+        immutable(4, stored_by=peer(1)),
+        mutable(3, stored_by=peer(2)),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), OverQuota(), Stored()]
+
+
+async def test_bytes_of_all_that_a_peer_brings_are_one_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_bytes=10))
+
+    verdicts = await shelf.put(
+        mutable(1, body=bytes(4)),
+        immutable(2, body=bytes(5)),
+        mutable(3, body=bytes(2)),
+        mutable(1, seq=2, body=bytes(6)),
+        mutable(1, seq=3, body=bytes(5)),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), OverQuota(), Stored()]
+
+
+async def test_who_brings_a_newer_version_takes_the_slot_over(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(publisher_records=1, publisher_bytes=10, peer_records=1, peer_bytes=10))
+
+    verdicts = await shelf.put(
+        mutable(1, seq=1, body=bytes(10), stored_by=peer(1)),
+        mutable(2, body=bytes(1), stored_by=peer(1)),
+        mutable(1, seq=2, body=bytes(10), stored_by=peer(2)),
+        mutable(2, body=bytes(10), stored_by=peer(1)),  # relieved
+        mutable(3, body=bytes(1), stored_by=peer(2)),  # charged
+    )
+
+    assert verdicts == [Stored(), OverQuota(), Stored(), Stored(), OverQuota()]
+
+
+async def test_newer_version_is_refused_when_its_bringer_has_no_room(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1))
+
+    verdicts = await shelf.put(
+        mutable(1, stored_by=peer(1)), mutable(2, stored_by=peer(2)), mutable(1, seq=2, stored_by=peer(2))
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota()]
+    head = shelf.store.head(*ONE)
+    assert head is not None
+    assert head.seq == 1
+
+
+async def test_same_record_again_stays_with_who_brought_it_first(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1))
+
+    verdicts = await shelf.put(
+        mutable(1, stored_by=peer(1)),
+        mutable(1, stored_by=peer(2)),
+        mutable(2, stored_by=peer(1)),
+        mutable(2, stored_by=peer(2)),
+    )
+
+    assert verdicts == [Stored(), Stored(), OverQuota(), Stored()]
+
+
+async def test_pinned_slot_costs_its_bringers_nothing(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1, peer_bytes=20))
+
+    verdicts = await shelf.put(
+        mutable(1, body=bytes(10), stored_by=peer(1)),
+        mutable(1, body=bytes(10), stored_by=b"", is_pinned=True),
+        mutable(1, seq=2, body=bytes(99), stored_by=peer(1)),
+        mutable(2, body=bytes(20), stored_by=peer(1)),
+    )
+
+    assert verdicts == [Stored()] * 4
+
+
+async def test_forgotten_slot_frees_the_share_of_its_bringer(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(peer_records=1))
+    await shelf.put(mutable(1))
+    assert await shelf.put_one(mutable(2)) == OverQuota()
+
+    await shelf.sweep(LATER)
+
+    assert await shelf.put_one(mutable(2, wall_now=LATER, expires=LATER + 1)) == Stored()
+
+
 async def test_expired_immutable_is_charged_to_who_brings_it_back(open_shelf: OpenShelf) -> None:
     shelf = open_shelf(Quotas(peer_records=1))
     await shelf.put(immutable(1, stored_by=peer(1)))

@@ -7,32 +7,36 @@ from tests.store.writes import LATER, NOW, immutable, move, multi, mutable, peer
 from yzdht.limits import MULTI_ENTRIES_MAX
 from yzdht.ports import StoredRecord
 from yzdht.store.policy import (
+    EVERYBODY,
     NOBODY,
-    Charge,
+    NOTHING,
     Entry,
+    Filled,
     Quotas,
+    Share,
     Usage,
+    Used,
     due_of,
     entries_that_leave,
     growth_of,
-    owner_of,
+    payers_of,
     shown,
 )
 from yzdht.wire.slot import head_after
 
 
-NOTHING = Charge(Usage(0, 0), Usage(0, 0))
+NONE_USED = Used(NOTHING, NOTHING, NOTHING)
 
 
 def entry(seq: int, expires: int = LATER, by: int = 1) -> Entry:
     return Entry(expires, seq, publisher(by))
 
 
-def test_publisher_pays_and_the_bringer_of_an_immutable() -> None:
-    assert owner_of(mutable(3), is_pinned=False) == publisher(3)
-    assert owner_of(immutable(stored_by=peer(5)), is_pinned=False) == peer(5)
-    assert owner_of(mutable(3), is_pinned=True) == NOBODY
-    assert owner_of(immutable(stored_by=b""), is_pinned=False) == NOBODY
+def test_publisher_and_bringer_both_pay() -> None:
+    assert payers_of(publisher(3), peer(5), is_pinned=False) == [publisher(3), peer(5), EVERYBODY]
+    assert payers_of(b"", peer(5), is_pinned=False) == [peer(5), EVERYBODY]
+    assert payers_of(publisher(3), b"", is_pinned=False) == [publisher(3), EVERYBODY]
+    assert payers_of(publisher(3), peer(5), is_pinned=True) == [NOBODY]
 
 
 @pytest.mark.parametrize(
@@ -46,21 +50,45 @@ def test_publisher_pays_and_the_bringer_of_an_immutable() -> None:
     ],
 )
 def test_share_limits_growth_only(used: Usage, growth: Usage, fits: object) -> None:
-    assert Charge(used, growth).fits(Usage(2, 10)) is fits
+    assert Share(2, 10).holds(used, growth) is fits
 
 
-def test_records_with_a_publisher_and_immutables_have_different_shares() -> None:
-    quotas = Quotas(publisher_records=0, peer_records=1)
-    one = Charge(Usage(0, 0), Usage(1, 1))
+@pytest.mark.parametrize(
+    "full",
+    [
+        Quotas(publisher_records=0),
+        Quotas(publisher_bytes=0),
+        Quotas(peer_records=0),
+        Quotas(peer_bytes=0),
+        Quotas(total_records=0),
+        Quotas(total_bytes=0),
+    ],
+)
+def test_every_share_must_have_room(full: Quotas) -> None:
+    assert Quotas().admit(mutable(), None, NONE_USED)
+    assert not full.admit(mutable(), None, NONE_USED)
 
-    assert not quotas.admit(mutable(), one, one)
-    assert quotas.admit(immutable(), one, one)
+
+def test_share_that_a_record_has_no_payer_for_is_not_asked() -> None:
+    assert Quotas(publisher_records=0).admit(immutable(), None, NONE_USED)
+    assert Quotas(peer_records=0).admit(mutable(stored_by=b""), None, NONE_USED)
 
 
-def test_everybody_together_has_a_share() -> None:
-    one = Charge(Usage(0, 0), Usage(1, 1))
+def test_newer_version_is_growth_for_its_publisher_and_all_of_it_new_for_another_bringer() -> None:
+    filled = Filled(head_after(None, mutable(body=bytes(10))), peer(1))
+    quotas = Quotas(publisher_records=1, publisher_bytes=10, peer_records=1, peer_bytes=10)
+    ten = Usage(1, 10)
 
-    assert not Quotas(total_bytes=0).admit(mutable(), NOTHING, one)
+    assert quotas.admit(mutable(seq=2, body=bytes(10)), filled, Used(ten, ten, ten))
+    by_other = mutable(seq=2, body=bytes(10), stored_by=peer(2))
+    assert quotas.admit(by_other, filled, Used(ten, NOTHING, ten))
+    assert not quotas.admit(by_other, filled, Used(ten, ten, ten))
+
+
+def test_slot_that_loses_its_pin_is_new_for_everybody() -> None:
+    filled = Filled(head_after(None, mutable(is_pinned=True)), peer(1))
+
+    assert not Quotas(total_records=0).admit(mutable(seq=2), filled, NONE_USED)
 
 
 def test_replacement_grows_by_the_difference() -> None:

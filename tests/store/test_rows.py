@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import tempfile
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
-from tests.store.writes import LATER, immutable, mutable
+from tests.store.writes import LATER, NOW, immutable, mutable, peer, publisher
 from yzdht.ids import RecordHash
-from yzdht.store.policy import Quotas
+from yzdht.store.policy import Quotas, payers_of
 from yzdht.store.rows import (
     HEAD_COLUMNS,
     RECORDS_SCHEMA,
@@ -24,13 +27,12 @@ from yzdht.store.rows import (
 )
 from yzdht.store.schema import open_database
 from yzdht.store.writer import Writer
-from yzdht.wire.slot import Head, Kind
+from yzdht.wire.slot import Head, Kind, Write
 
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 u32 = st.integers(0, 2**32 - 1)
@@ -84,7 +86,19 @@ def test_no_statement_scans_the_table(connection: sqlite3.Connection, statement:
 
 
 def usage(connection: sqlite3.Connection) -> dict[bytes, tuple[int, int, int]]:
-    return {row[0]: row[1:] for row in connection.execute("SELECT owner, slots, records, bytes FROM usage")}
+    return {row[0]: row[1:] for row in connection.execute("SELECT payer, slots, records, bytes FROM usage")}
+
+
+def sums_of_rows(connection: sqlite3.Connection) -> dict[bytes, tuple[int, int, int]]:
+    """What `usage` must hold, from the rows and `payers_of` alone."""
+    sums: dict[bytes, tuple[int, int, int]] = {}
+    for by, stored_by, pinned, size in connection.execute(
+        "SELECT publisher, stored_by, pinned, size FROM records"
+    ):
+        for payer in payers_of(by, stored_by, is_pinned=bool(pinned)):
+            slots, records, total = sums.get(payer, (0, 0, 0))
+            sums[payer] = (slots + 1, records + (size > 0), total + size)
+    return sums
 
 
 def test_triggers_keep_the_sums(connection: sqlite3.Connection) -> None:
@@ -101,4 +115,54 @@ def test_triggers_keep_the_sums(connection: sqlite3.Connection) -> None:
     assert usage(connection)[b""] == (2, 2, 16)
 
     writer.sweep(LATER)
-    assert set(usage(connection).values()) <= {(0, 0, 0)}
+    assert usage(connection) == {}
+
+
+def test_slot_is_charged_to_its_publisher_and_its_bringer(connection: sqlite3.Connection) -> None:
+    writer = Writer(connection, Quotas())
+
+    writer.commit(
+        [mutable(1, body=bytes(5), stored_by=peer(1)), mutable(2, body=bytes(7), stored_by=peer(1))]
+    )
+    assert usage(connection)[publisher(1)] == (1, 1, 5)
+    assert usage(connection)[peer(1)] == (2, 2, 12)
+
+    writer.commit([mutable(1, seq=2, body=bytes(6), stored_by=peer(2))])
+    assert usage(connection)[publisher(1)] == (1, 1, 6)
+    assert usage(connection)[peer(1)] == (1, 1, 7)
+    assert usage(connection)[peer(2)] == (1, 1, 6)
+
+
+drafts = st.builds(
+    mutable,
+    st.integers(1, 2),
+    st.integers(1, 6),
+    body=st.integers(1, 3).map(bytes),
+    stored_by=st.sampled_from([b"", peer(1), peer(2)]),
+    is_pinned=st.sampled_from([False, False, True]),
+    expires=st.integers(NOW + 1, NOW + 9),
+) | st.builds(
+    immutable,
+    st.just(3),
+    st.integers(NOW + 1, NOW + 9),
+    stored_by=st.sampled_from([b"", peer(1), peer(2)]),
+    is_pinned=st.sampled_from([False, False, True]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(drafts, st.integers(0, 2), st.booleans()), max_size=15))
+def test_sums_are_those_of_the_rows_whatever_happened(steps: list[tuple[Write, int, bool]]) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(open_database(Path(folder) / "records.sqlite", RECORDS_SCHEMA)) as connection,
+    ):
+        connection.execute("PRAGMA synchronous=OFF")
+        writer = Writer(connection, Quotas())
+        now = NOW
+        for write, seconds, is_swept in steps:
+            now += seconds
+            writer.commit([replace(write, wall_now=now)])
+            if is_swept:
+                writer.sweep(now)
+            assert usage(connection) == sums_of_rows(connection)

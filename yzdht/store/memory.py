@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from yzdht.limits import STORE_BATCH_WRITES_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
 from yzdht.ports import StoredRecord
@@ -12,15 +12,15 @@ from yzdht.store.policy import (
     EVERYBODY,
     NOBODY,
     NOTHING,
-    Charge,
     Entry,
+    Filled,
     Quotas,
     Totals,
     Usage,
+    Used,
     due_of,
     entries_that_leave,
-    growth_of,
-    owner_of,
+    payers_of,
     shown,
 )
 from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, judge
@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 _DUE_SLACK = 1_024
 
 
-class _Slot(NamedTuple):
-    """One slot: its state and who is charged for it."""
-
-    head: Head
-    owner: bytes
-
-
 class MemoryStore:
     """A RecordStore without a disk; `submit` decides at once, the verdict comes later as from the other.
 
@@ -62,7 +55,7 @@ class MemoryStore:
         self._sink = sink
         self._schedule = schedule
         self._quotas = quotas or Quotas()
-        self._slots: dict[Key, _Slot] = {}
+        self._slots: dict[Key, Filled] = {}
         self._records: dict[Target, dict[Publisher, StoredRecord]] = {}
         self._usage: dict[bytes, Usage] = {}
         self._due: list[tuple[int, Target, Publisher]] = []  # a heap; entries may be out of date
@@ -153,24 +146,17 @@ class MemoryStore:
             return verdict
         after = head_after(head, write)
         if slot and slot.head.holds(write):
-            self._fill(key, _Slot(after, NOBODY if after.is_pinned else slot.owner), write.body)
+            self._fill(key, Filled(after, slot.stored_by), write.body)
             return verdict
-        owner = owner_of(write, is_pinned=after.is_pinned)
-        if owner != NOBODY and not self._has_quota(write, slot, owner):
+        if not after.is_pinned and not self._quotas.admit(write, slot, self._used_by(write)):
             return OverQuota()
         if write.kind is Kind.MULTI and not self._make_room(write):
             return OverQuota()
-        self._fill(key, _Slot(after, owner), write.body)
+        self._fill(key, Filled(after, write.stored_by), write.body)
         return verdict
 
-    def _has_quota(self, write: Write, slot: _Slot | None, owner: bytes) -> bool:
-        counted = slot.head if slot and slot.owner != NOBODY else None
-        mine = slot.head if slot and slot.owner == owner else None
-        return self._quotas.admit(
-            write,
-            mine=Charge(self._used(owner), growth_of(write, mine)),
-            everybody=Charge(self._used(EVERYBODY), growth_of(write, counted)),
-        )
+    def _used_by(self, write: Write) -> Used:
+        return Used(self._used(write.publisher), self._used(write.stored_by), self._used(EVERYBODY))
 
     def _make_room(self, write: Write) -> bool:
         others = [
@@ -187,19 +173,19 @@ class MemoryStore:
 
     # Slots and their sums
 
-    def _fill(self, key: Key, slot: _Slot, body: bytes) -> None:
+    def _fill(self, key: Key, slot: Filled, body: bytes) -> None:
         self._put(key, slot)
         target, publisher = key
         self._records.setdefault(target, {})[publisher] = StoredRecord(slot.head, publisher, body)
 
     def _drop_body(self, key: Key) -> None:
-        head, owner = self._slots[key]
-        self._put(key, _Slot(replace(head, size=0, has_body=False), owner))
+        head, stored_by = self._slots[key]
+        self._put(key, Filled(replace(head, size=0, has_body=False), stored_by))
         self._drop_record(key)
 
     def _forget(self, key: Key) -> None:
         slot = self._slots.pop(key)
-        self._count(slot, -1)
+        self._count(key, slot, -1)
         if slot.head.has_body:
             self._drop_record(key)
 
@@ -210,25 +196,26 @@ class MemoryStore:
         if not records:
             del self._records[target]
 
-    def _put(self, key: Key, slot: _Slot) -> None:
+    def _put(self, key: Key, slot: Filled) -> None:
         before = self._slots.get(key)
         if before is not None:
-            self._count(before, -1)
-        self._count(slot, 1)
+            self._count(key, before, -1)
+        self._count(key, slot, 1)
         self._slots[key] = slot
         heapq.heappush(self._due, (due_of(slot.head), *key))
         if len(self._due) > 2 * len(self._slots) + _DUE_SLACK:
             self._due = [(due_of(each.head), *name) for name, each in self._slots.items()]
             heapq.heapify(self._due)
 
-    def _used(self, owner: bytes) -> Usage:
-        return self._usage.get(owner, NOTHING)
+    def _used(self, payer: bytes) -> Usage:
+        return self._usage.get(payer, NOTHING)
 
-    def _count(self, slot: _Slot, sign: int) -> None:
-        for owner in {slot.owner, EVERYBODY if slot.owner != NOBODY else NOBODY}:
-            used = self._used(owner)
+    def _count(self, key: Key, slot: Filled, sign: int) -> None:
+        _, publisher = key
+        for payer in payers_of(publisher, slot.stored_by, is_pinned=slot.head.is_pinned):
+            used = self._used(payer)
             changed = Usage(used.slots + sign, used.bytes + sign * slot.head.size)
             if changed.slots:
-                self._usage[owner] = changed
+                self._usage[payer] = changed
             else:
-                del self._usage[owner]
+                del self._usage[payer]

@@ -2,10 +2,12 @@
 
 PROTOCOL.md sections 7, 8 and 16. Pure; MemoryStore and the SQLite writer share it, so that they cannot differ.
 
-A slot is charged to its publisher, an immutable one to the peer that first brought it. What only memory is left of
-(seq and hash, until `expires_max`) still counts as a record but no longer as bytes: otherwise short-lived records with
-a long past would cost their publisher nothing. Pinned slots, and what this node's own user stored, are charged to
-nobody.
+A slot is charged to two: its publisher, and the peer that brought what is in it. Keys are free, so that a publisher's
+share alone would bind nobody; a peer's alone would let one publisher fill what all peers may bring. An immutable slot
+has no publisher and is charged to its bringer. Who brings a newer version takes the slot over from who brought the
+older; who brings the same record again does not. What only memory is left of (seq and hash, until `expires_max`) still
+counts as a record but no longer as bytes: otherwise short-lived records with a long past would cost nothing. Pinned
+slots, what this node's own user stored, are charged to nobody.
 """
 
 from __future__ import annotations
@@ -27,20 +29,20 @@ from yzdht.limits import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from yzdht.ids import Publisher
+    from yzdht.ids import NodeId, Publisher
     from yzdht.ports import StoredRecord
     from yzdht.wire.slot import Head, Write
 
 
 NOBODY = b""
-"""The owner of slots that no quota counts."""
+"""The payer of slots that no quota counts."""
 
 EVERYBODY = b"*"
-"""The owner under which the sum of all others is kept; no key and no node id is one byte long."""
+"""The payer under which the sum of all slots that anybody pays for is kept."""
 
 
 class Usage(NamedTuple):
-    """What one owner takes: slots (memory of expired records included) and bytes of bodies."""
+    """What one payer takes: slots (memory of expired records included) and bytes of bodies."""
 
     slots: int
     bytes: int
@@ -56,11 +58,14 @@ class Totals(NamedTuple):
 NOTHING = Usage(0, 0)
 
 
-def owner_of(write: Write, *, is_pinned: bool) -> bytes:
-    """Who is charged for a slot that `write` fills; NOBODY when the slot is pinned or the record is our user's."""
+def payers_of(publisher: Publisher, stored_by: NodeId | bytes, *, is_pinned: bool) -> list[bytes]:
+    """Under which names a slot is counted: its publisher, who brought it, and EVERYBODY; or NOBODY.
+
+    No two kinds of name are equal: a key has 33 bytes, a node id 32, the two words 1 and 0.
+    """
     if is_pinned:
-        return NOBODY
-    return bytes(write.publisher or write.stored_by)
+        return [NOBODY]
+    return [payer for payer in (bytes(publisher), bytes(stored_by), EVERYBODY) if payer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,8 @@ class Quotas:
     Attributes:
         publisher_bytes: Bytes of bodies per publisher.
         publisher_records: Slots per publisher.
-        peer_bytes: Bytes of immutable bodies per storing peer.
-        peer_records: Immutable slots per storing peer.
+        peer_bytes: Bytes of bodies per peer that brought them.
+        peer_records: Slots per peer that brought what is in them.
         total_bytes: Bytes of all bodies together.
         total_records: All slots together.
 
@@ -84,42 +89,72 @@ class Quotas:
     total_bytes: int = QUOTA_TOTAL_BYTES
     total_records: int = QUOTA_TOTAL_RECORDS
 
-    def admit(self, write: Write, mine: Charge, everybody: Charge) -> bool:
-        """True if what `write` adds fits into its owner's share and into the whole.
+    def admit(self, write: Write, filled: Filled | None, used: Used) -> bool:
+        """True if what `write` adds fits into its publisher's share, its bringer's, and the whole.
 
         Args:
-            write: What would fill the slot; its owner is not NOBODY.
-            mine: What its owner takes, and what the write adds to that.
-            everybody: What all owners take, and what the write adds to that.
+            write: What would fill a slot that is not pinned, nor will be.
+            filled: What is in the slot now.
+            used: What those who would pay take now.
 
         """
-        if write.publisher:
-            share = Usage(self.publisher_records, self.publisher_bytes)
-        else:
-            share = Usage(self.peer_records, self.peer_bytes)
-        return mine.fits(share) and everybody.fits(Usage(self.total_records, self.total_bytes))
+        counted = None if filled is None or filled.head.is_pinned else filled.head
+        is_taken_over = filled is None or filled.stored_by != write.stored_by
+        growth = growth_of(write, counted)
+        growth_of_bringer = growth_of(write, None if is_taken_over else counted)
+        return (
+            (not write.publisher or self._publisher_share.holds(used.publisher, growth))
+            and (not write.stored_by or self._peer_share.holds(used.bringer, growth_of_bringer))
+            and self._total.holds(used.everybody, growth)
+        )
+
+    @property
+    def _publisher_share(self) -> Share:
+        return Share(self.publisher_records, self.publisher_bytes)
+
+    @property
+    def _peer_share(self) -> Share:
+        return Share(self.peer_records, self.peer_bytes)
+
+    @property
+    def _total(self) -> Share:
+        return Share(self.total_records, self.total_bytes)
 
 
-class Charge(NamedTuple):
-    """What an owner takes now, and what a write would add to it."""
+class Filled(NamedTuple):
+    """What is in a slot, and who brought it."""
 
-    used: Usage
-    growth: Usage
+    head: Head
+    stored_by: NodeId | bytes
 
-    def fits(self, share: Usage) -> bool:
-        """True if it stays within `share`; what does not grow always fits."""
-        used, growth = self
-        return (growth.slots <= 0 or used.slots + growth.slots <= share.slots) and (
-            growth.bytes <= 0 or used.bytes + growth.bytes <= share.bytes
+
+class Used(NamedTuple):
+    """What those who pay for a write take before it; of a payer that it has not got, anything."""
+
+    publisher: Usage
+    bringer: Usage
+    everybody: Usage
+
+
+class Share(NamedTuple):
+    """What one payer may take."""
+
+    slots: int
+    bytes: int
+
+    def holds(self, used: Usage, growth: Usage) -> bool:
+        """True if `used` and `growth` together stay within; what does not grow always does."""
+        return (growth.slots <= 0 or used.slots + growth.slots <= self.slots) and (
+            growth.bytes <= 0 or used.bytes + growth.bytes <= self.bytes
         )
 
 
 def growth_of(write: Write, counted: Head | None) -> Usage:
-    """What a write adds for an owner; a replacement counts only its growth.
+    """What a write adds for a payer; a replacement counts only its growth.
 
     Args:
         write: What fills the slot.
-        counted: The slot's state now, if it is charged to the same owner; else None.
+        counted: The slot's state now, if the same payer is charged for it; else None.
 
     """
     if counted is None:

@@ -5,7 +5,9 @@ outlives its body (`size` 0) until `expires_max`. `due` is when a sweep next has
 both ends of a slot's life. `seq` is stored less 2**63, since SQLite's integers are signed; the order stays.
 
 `usage` is kept by triggers, in the transaction of the write itself: a sum over an index would cost as much as the
-publisher has records, and sums kept by hand could differ from the rows after an error.
+publisher has records, and sums kept by hand could differ from the rows after an error. It has a row for each payer of
+`policy.payers_of`. An update fires one trigger at most: three of them, each with as few sums as change, since a newer
+version mostly comes from another node than the one before.
 """
 
 from __future__ import annotations
@@ -24,18 +26,37 @@ if TYPE_CHECKING:
 
 SEQ_BIAS = 1 << 63
 
-_COUNT_NEW = """
-    INSERT INTO usage (owner, slots, records, bytes)
-    SELECT NEW.owner, 1, NEW.size > 0, NEW.size
-    UNION ALL SELECT x'2a', 1, NEW.size > 0, NEW.size WHERE NEW.owner != x''
-    ON CONFLICT (owner) DO UPDATE SET
+_ADD = """
+    ON CONFLICT (payer) DO UPDATE SET
         slots = slots + 1, records = records + excluded.records, bytes = bytes + excluded.bytes;
 """
-_UNCOUNT_OLD = """
-    UPDATE usage SET slots = slots - 1, records = records - (OLD.size > 0), bytes = bytes - OLD.size
-    WHERE owner = OLD.owner OR (owner = x'2a' AND OLD.owner != x'');
+_COUNT_NEW = f"""
+    INSERT INTO usage (payer, slots, records, bytes)
+    SELECT iif(NEW.pinned, x'', x'2a'), 1, NEW.size > 0, NEW.size
+    UNION ALL SELECT NEW.publisher, 1, NEW.size > 0, NEW.size WHERE NOT NEW.pinned AND NEW.publisher != x''
+    UNION ALL SELECT NEW.stored_by, 1, NEW.size > 0, NEW.size WHERE NOT NEW.pinned AND NEW.stored_by != x''
+    {_ADD}
 """
-_FORGET_OLD = "DELETE FROM usage WHERE owner = OLD.owner AND slots = 0;"
+_OLD_PAYERS = """
+    iif(OLD.pinned, x'', x'2a'),
+    iif(OLD.pinned, NULL, nullif(OLD.publisher, x'')),
+    iif(OLD.pinned, NULL, nullif(OLD.stored_by, x''))
+"""
+_UNCOUNT = """
+    UPDATE usage SET slots = slots - 1, records = records - (OLD.size > 0), bytes = bytes - OLD.size
+    WHERE payer IN ({payers});
+    DELETE FROM usage WHERE payer IN ({payers}) AND slots = 0;
+"""
+_UNCOUNT_OLD = _UNCOUNT.format(payers=_OLD_PAYERS)
+_RELIEVE_OLD_BRINGER = _UNCOUNT.format(payers="nullif(OLD.stored_by, x'')")
+_CHARGE_NEW_BRINGER = f"""
+    INSERT INTO usage (payer, slots, records, bytes)
+    SELECT NEW.stored_by, 1, NEW.size > 0, NEW.size WHERE NEW.stored_by != x'' {_ADD}
+"""
+_GROW = """
+    UPDATE usage SET records = records + (NEW.size > 0) - (OLD.size > 0), bytes = bytes + NEW.size - OLD.size
+    WHERE OLD.size != NEW.size AND payer IN ({payers});
+"""
 
 _RECORDS = (
     """
@@ -55,7 +76,6 @@ _RECORDS = (
         due INTEGER NOT NULL,
         last_stored REAL NOT NULL,
         stored_by BLOB NOT NULL,
-        owner BLOB NOT NULL,
         body BLOB
     )
     """,
@@ -64,18 +84,29 @@ _RECORDS = (
     "CREATE INDEX records_due ON records (due)",
     """
     CREATE TABLE usage (
-        owner BLOB PRIMARY KEY,
+        payer BLOB PRIMARY KEY,
         slots INTEGER NOT NULL,
         records INTEGER NOT NULL,
         bytes INTEGER NOT NULL
     ) WITHOUT ROWID
     """,
     f"CREATE TRIGGER records_added AFTER INSERT ON records BEGIN {_COUNT_NEW} END",
-    f"CREATE TRIGGER records_removed AFTER DELETE ON records BEGIN {_UNCOUNT_OLD} {_FORGET_OLD} END",
+    f"CREATE TRIGGER records_removed AFTER DELETE ON records BEGIN {_UNCOUNT_OLD} END",
     f"""
-    CREATE TRIGGER records_changed AFTER UPDATE OF owner, size ON records
-    WHEN OLD.owner != NEW.owner OR OLD.size != NEW.size
-    BEGIN {_COUNT_NEW} {_UNCOUNT_OLD} {_FORGET_OLD} END
+    CREATE TRIGGER records_resized AFTER UPDATE OF size ON records
+    WHEN OLD.size != NEW.size AND OLD.pinned = NEW.pinned AND (NEW.pinned OR OLD.stored_by = NEW.stored_by)
+    BEGIN {_GROW.format(payers=_OLD_PAYERS)} END
+    """,
+    f"""
+    CREATE TRIGGER records_taken_over AFTER UPDATE OF stored_by ON records
+    WHEN OLD.stored_by != NEW.stored_by AND NOT OLD.pinned AND NOT NEW.pinned
+    BEGIN
+        {_CHARGE_NEW_BRINGER} {_RELIEVE_OLD_BRINGER} {_GROW.format(payers="x'2a', nullif(OLD.publisher, x'')")}
+    END
+    """,
+    f"""
+    CREATE TRIGGER records_pinned AFTER UPDATE OF pinned ON records WHEN OLD.pinned != NEW.pinned
+    BEGIN {_COUNT_NEW} {_UNCOUNT_OLD} END
     """,
 )
 
@@ -91,30 +122,32 @@ SELECT_PAGE = f"""
     WHERE target > ? AND size > 0 ORDER BY target LIMIT ?
 """  # noqa: S608 - constant columns
 SELECT_REST_OF_PAGE = f"SELECT {_HEAD}, target, publisher FROM records WHERE target = ? AND size > 0"  # noqa: S608 - constant columns
-SELECT_TOTALS = "SELECT total(records), total(bytes) FROM usage WHERE owner IN (x'', x'2a')"
+SELECT_TOTALS = "SELECT total(records), total(bytes) FROM usage WHERE payer IN (x'', x'2a')"
 
 SELECT_SLOT = f"""
-    SELECT {_HEAD}, id, owner, mine.slots, mine.bytes, everybody.slots, everybody.bytes
+    SELECT {_HEAD}, records.id, records.stored_by, by_publisher.slots, by_publisher.bytes,
+           by_bringer.slots, by_bringer.bytes, by_all.slots, by_all.bytes
     FROM (SELECT 1)
     LEFT JOIN records ON target = ?1 AND publisher = ?2
-    LEFT JOIN usage AS mine ON mine.owner = ?3
-    LEFT JOIN usage AS everybody ON everybody.owner = x'2a'
-""".replace("id, owner,", "records.id, records.owner,")  # noqa: S608 - constant columns
+    LEFT JOIN usage AS by_publisher ON by_publisher.payer = ?2
+    LEFT JOIN usage AS by_bringer ON by_bringer.payer = ?3
+    LEFT JOIN usage AS by_all ON by_all.payer = x'2a'
+"""  # noqa: S608 - constant columns
 SELECT_ENTRIES = """
     SELECT expires, seq, publisher, id FROM records WHERE target = ? AND size > 0 AND publisher != ?
 """
 INSERT_SLOT = """
     INSERT INTO records (kind, seq, hash, created, expires, keep_until, expires_max, size, pinned, due, last_stored,
-                         stored_by, owner, body, target, publisher)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                         stored_by, body, target, publisher)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 REPLACE_SLOT = """
     UPDATE records SET kind = ?, seq = ?, hash = ?, created = ?, expires = ?, keep_until = ?, expires_max = ?,
-                       size = ?, pinned = ?, due = ?, last_stored = ?, stored_by = ?, owner = ?, body = ?
+                       size = ?, pinned = ?, due = ?, last_stored = ?, stored_by = ?, body = ?
     WHERE id = ?
 """
 PROLONG_SLOT = """
-    UPDATE records SET expires = ?, keep_until = ?, expires_max = ?, pinned = ?, due = ?, last_stored = ?, owner = ?
+    UPDATE records SET expires = ?, keep_until = ?, expires_max = ?, pinned = ?, due = ?, last_stored = ?
     WHERE id = ?
 """
 DROP_BODY = "UPDATE records SET body = NULL, size = 0, due = expires_max WHERE id = ?"

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from yzdht.limits import SWEEP_ROWS_MAX
 from yzdht.store.policy import (
-    NOBODY,
-    Charge,
     Entry,
+    Filled,
     Quotas,
     Usage,
+    Used,
     due_of,
     entries_that_leave,
-    growth_of,
-    owner_of,
 )
 from yzdht.store.rows import (
     DROP_BODY,
@@ -42,14 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from yzdht.wire.slot import Head, Verdict, Write
-
-
-class _Slot(NamedTuple):
-    """A slot that exists, as the transaction sees it."""
-
-    head: Head
-    id: int
-    owner: bytes
 
 
 class Writer:
@@ -115,38 +105,25 @@ class Writer:
         return True
 
     def _decide(self, write: Write) -> Verdict:
-        wanted_owner = owner_of(write, is_pinned=write.is_pinned)
-        row = self._connection.execute(SELECT_SLOT, (write.target, write.publisher, wanted_owner)).fetchone()
-        slot = (
-            _Slot(head_of(row), *row[HEAD_COLUMNS : HEAD_COLUMNS + 2])
-            if row[HEAD_COLUMNS] is not None
-            else None
-        )
-        head = slot.head if slot else None
+        row = self._connection.execute(
+            SELECT_SLOT, (write.target, write.publisher, write.stored_by)
+        ).fetchone()
+        row_id, stored_by = row[HEAD_COLUMNS : HEAD_COLUMNS + 2]
+        head = None if row_id is None else head_of(row)
         verdict = judge(head, write)
         if not isinstance(verdict, Stored):
             return verdict
         after = head_after(head, write)
-        if slot and slot.head.holds(write):
-            self._prolong(slot, after, write)
+        if head and head.holds(write):
+            self._prolong(row_id, after, write)
             return verdict
-        owner = NOBODY if after.is_pinned else wanted_owner
-        if owner != NOBODY and not self._has_quota(write, slot, owner, row[HEAD_COLUMNS + 2 :]):
+        filled = Filled(head, stored_by) if head else None
+        if not after.is_pinned and not self._quotas.admit(write, filled, _used_of(row[HEAD_COLUMNS + 2 :])):
             return OverQuota()
         if write.kind is Kind.MULTI and not self._make_room(write):
             return OverQuota()
-        self._save(slot, after, write, owner)
+        self._save(row_id, after, write)
         return verdict
-
-    def _has_quota(self, write: Write, slot: _Slot | None, owner: bytes, sums: Sequence[int | None]) -> bool:
-        mine_slots, mine_bytes, all_slots, all_bytes = (each or 0 for each in sums)
-        counted = slot.head if slot and slot.owner != NOBODY else None
-        mine = slot.head if slot and slot.owner == owner else None
-        return self._quotas.admit(
-            write,
-            mine=Charge(Usage(mine_slots, mine_bytes), growth_of(write, mine)),
-            everybody=Charge(Usage(all_slots, all_bytes), growth_of(write, counted)),
-        )
 
     def _make_room(self, write: Write) -> bool:
         rows = self._connection.execute(SELECT_ENTRIES, (write.target, write.publisher)).fetchall()
@@ -158,7 +135,7 @@ class Writer:
             self._connection.execute(DROP_BODY, (ids[entry],))
         return True
 
-    def _prolong(self, slot: _Slot, after: Head, write: Write) -> None:
+    def _prolong(self, row_id: int, after: Head, write: Write) -> None:
         self._connection.execute(
             PROLONG_SLOT,
             (
@@ -168,14 +145,21 @@ class Writer:
                 after.is_pinned,
                 due_of(after),
                 write.wall_now,
-                NOBODY if after.is_pinned else slot.owner,
-                slot.id,
+                row_id,
             ),
         )
 
-    def _save(self, slot: _Slot | None, after: Head, write: Write, owner: bytes) -> None:
-        columns = (*columns_of(after), due_of(after), write.wall_now, write.stored_by, owner, write.body)
-        if slot:
-            self._connection.execute(REPLACE_SLOT, (*columns, slot.id))
-        else:
+    def _save(self, row_id: int | None, after: Head, write: Write) -> None:
+        columns = (*columns_of(after), due_of(after), write.wall_now, write.stored_by, write.body)
+        if row_id is None:
             self._connection.execute(INSERT_SLOT, (*columns, write.target, write.publisher))
+        else:
+            self._connection.execute(REPLACE_SLOT, (*columns, row_id))
+
+
+def _used_of(sums: Sequence[int | None]) -> Used:
+    """What SELECT_SLOT tells of the payers; one that has nothing has no row."""
+    by_publisher, publisher_bytes, by_bringer, bringer_bytes, by_all, all_bytes = (each or 0 for each in sums)
+    return Used(
+        Usage(by_publisher, publisher_bytes), Usage(by_bringer, bringer_bytes), Usage(by_all, all_bytes)
+    )
