@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sim.authors import Pen
-from tests.sim.test_joining import knows_everybody
 from tests.sim.world import World, seeds
 from yzdht.limits import CAS_REMEMBERS_S, DEPARTED_RETRY_S_MAX
 
@@ -175,7 +174,7 @@ class Story:
         for node in self.nodes:
             if not node.is_up:
                 self.world.restart(node)
-        self.world.run_until(lambda: knows_everybody(self.world), 2 * DEPARTED_RETRY_S_MAX)
+        self.world.run_until(lambda: self.world.is_complete, 2 * DEPARTED_RETRY_S_MAX)
         self.world.run_for(20)
         self.collect()
 

@@ -13,11 +13,6 @@ TWELVE = 12
 NOTE = Pen(100).mutable("name", 1, b"value")
 
 
-def knows_everybody(world: World) -> bool:
-    up = [node for node in world.nodes if node.is_up]
-    return all({e.node_id for e in n.engine.table} == {o.node_id for o in up if o is not n} for n in up)
-
-
 @pytest.mark.parametrize("seed", seeds(5))
 def test_twelve_nodes_join_through_one_and_everybody_knows_everybody(seed: int) -> None:
     with World(seed) as world:
@@ -26,7 +21,7 @@ def test_twelve_nodes_join_through_one_and_everybody_knows_everybody(seed: int) 
             node.join(nodes[0])
         world.run_until(lambda: all(node.joined_at for node in nodes), JOIN_WAIT_S_MAX)
 
-        assert knows_everybody(world)
+        assert world.is_complete
 
 
 @pytest.mark.parametrize("seed", seeds(3))
@@ -37,7 +32,7 @@ def test_nodes_that_come_one_by_one_know_everybody_too(seed: int) -> None:
             node.join(first)
             world.run_for(1)
 
-        assert knows_everybody(world)
+        assert world.is_complete
 
 
 @pytest.mark.parametrize("seed", seeds(3))
@@ -47,7 +42,7 @@ def test_loss_delays_joining_and_does_not_prevent_it(seed: int) -> None:
         first, *others = [world.add_node() for _ in range(TWELVE)]
         for node in others:
             node.join(first)
-        world.run_until(lambda: knows_everybody(world), 200)
+        world.run_until(lambda: world.is_complete, 200)
 
 
 def test_all_nodes_find_each_other_after_all_restarted_at_once() -> None:
@@ -57,7 +52,7 @@ def test_all_nodes_find_each_other_after_all_restarted_at_once() -> None:
         world.run_for(5)
         for node in nodes:
             world.restart(node)
-        world.run_until(lambda: knows_everybody(world), JOIN_WAIT_S_MAX)
+        world.run_until(lambda: world.is_complete, JOIN_WAIT_S_MAX)
 
 
 def test_two_networks_that_meet_become_one() -> None:
@@ -69,7 +64,7 @@ def test_two_networks_that_meet_become_one() -> None:
                 node.join(group[0])
         world.run_for(5)
         left[2].join(right[3])
-        world.run_until(lambda: knows_everybody(world), 60)
+        world.run_until(lambda: world.is_complete, 60)
 
 
 def test_discovery_completes_and_then_rests() -> None:
@@ -88,7 +83,7 @@ def test_a_node_that_died_is_forgotten_by_all() -> None:
     with World() as world:
         nodes = world.add_network(5)
         world.kill(nodes[2])
-        world.run_until(lambda: knows_everybody(world), 20)
+        world.run_until(lambda: world.is_complete, 20)
 
 
 def test_a_dead_node_that_returns_alone_is_found_by_the_others_too() -> None:
@@ -99,7 +94,7 @@ def test_a_dead_node_that_returns_alone_is_found_by_the_others_too() -> None:
         nodes[2].engine.table._departed.clear()  # it lost its memory
         nodes[2].engine.table._entries.clear()
         world.restart(nodes[2])
-        world.run_until(lambda: knows_everybody(world), 60)
+        world.run_until(lambda: world.is_complete, 60)
 
 
 @pytest.mark.parametrize("cut_s", [20, 40, 100, 1_000])
@@ -111,9 +106,9 @@ def test_a_healed_partition_finds_itself(cut_s: int) -> None:
         for node in nodes:
             node.get(NOTE.target)
         world.run_for(cut_s)
-        assert not knows_everybody(world)
+        assert not world.is_complete
         world.heal()
-        world.run_until(lambda: knows_everybody(world), 1.5 * DEPARTED_RETRY_S_MAX)
+        world.run_until(lambda: world.is_complete, 1.5 * DEPARTED_RETRY_S_MAX)
 
 
 def test_after_a_long_partition_the_first_who_meet_tell_the_others() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from yzdht.ids import NodeId, Target
+    from yzdht.ids import Target
     from yzdht.kad.read import ReadResult
     from yzdht.kad.write import Draft, WriteResult
     from yzdht.rpc.engine import Peer
@@ -154,9 +154,12 @@ class World:
             self.run_for(5)
         return nodes
 
-    def node_of(self, node_id: NodeId) -> SimNode:
-        """The node of that id."""
-        return next(n for n in self.nodes if n.node_id == node_id)
+    @property
+    def is_complete(self) -> bool:
+        """True when every node that is up has all others that are up in its table, and nobody else."""
+        up = {node.node_id for node in self.nodes if node.is_up}
+        tables = ({entry.node_id for entry in n.engine.table} | {n.node_id} for n in self.nodes if n.is_up)
+        return all(table == up for table in tables)
 
     def nearest(self, target: Target, wanted: int, nodes: Iterable[SimNode] | None = None) -> list[SimNode]:
         """The nodes nearest to a target, by brute force."""
