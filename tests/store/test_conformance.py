@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.store.shelf import Shelf
 from tests.store.writes import LATER, NOW, immutable, move, multi, mutable, peer, publisher, target
-from yzdht.limits import MULTI_ENTRIES_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
+from yzdht.limits import MULTI_ENTRIES_MAX, RECORD_LIFE_S_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
 from yzdht.ports import StoredRecord
 from yzdht.store.policy import Quotas, Totals
 from yzdht.wire.slot import (
@@ -131,6 +131,22 @@ async def test_move_record_is_shown_until_its_keep_until(open_shelf: OpenShelf) 
     await shelf.sweep(LATER)
     assert shelf.store.totals() == Totals(0, 0)
     assert isinstance(await shelf.put_one(move(seq=1, wall_now=LATER + 1)), SeqTooLow)
+
+
+async def test_move_slot_is_forgotten_and_frees_its_share(open_shelf: OpenShelf) -> None:
+    shelf = open_shelf(Quotas(total_records=1))
+    forgotten_at = LATER + RECORD_LIFE_S_MAX
+    later: dict[str, Any] = {"wall_now": forgotten_at, "expires": forgotten_at + 1}
+    await shelf.put(move(seq=2))
+
+    await shelf.sweep(LATER)
+    await shelf.sweep(forgotten_at - 1)
+    assert shelf.store.head(*ONE) is not None
+    assert await shelf.put_one(mutable(2, **later)) == OverQuota()
+
+    await shelf.sweep(forgotten_at)
+    assert shelf.store.head(*ONE) is None
+    assert await shelf.put_one(mutable(2, **later)) == Stored()
 
 
 async def test_immutable_is_kept_until_the_largest_keep_until(open_shelf: OpenShelf) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.store.writes import LATER, NOW, immutable, move, mutable, record_hash
-from yzdht.limits import SEQ_MAX
+from yzdht.limits import RECORD_LIFE_S_MAX, SEQ_MAX
 from yzdht.wire.slot import (
     CasRefused,
     Equivocation,
@@ -95,13 +95,37 @@ def test_record_is_live_until_its_last_second_begins() -> None:
     assert not without_body(head).is_live(NOW)
 
 
-def test_move_record_is_kept_until_its_keep_until_and_remembered_for_ever() -> None:
+def test_move_record_is_kept_until_its_keep_until_and_remembered_30_days_longer() -> None:
     head = head_after(None, move(seq=SEQ_MAX))
+    forgotten_at = LATER + RECORD_LIFE_S_MAX
 
     assert head.is_live(LATER - 1)
     assert not head.is_live(LATER)
     assert judge(head, move(seq=1, wall_now=LATER + 1)) == SeqTooLow(SEQ_MAX, head.hash)
     assert judge(head, move(seq=SEQ_MAX, wall_now=LATER + 1)) == Stored()
+    assert judge(head, move(seq=1, wall_now=forgotten_at - 1)) == SeqTooLow(SEQ_MAX, head.hash)
+    assert judge(head, move(seq=1, wall_now=forgotten_at)) == Stored()
+
+
+def test_same_move_record_again_is_remembered_30_days_longer_than_its_new_keep_until() -> None:
+    head = head_after(None, move(keep_until=LATER))
+
+    assert head_after(head, move(keep_until=LATER + 9)).expires_max == LATER + 9 + RECORD_LIFE_S_MAX
+    assert head_after(head, move(keep_until=LATER - 9)).expires_max == LATER + RECORD_LIFE_S_MAX
+
+
+def test_newer_move_record_does_not_shorten_the_memory_of_its_slot() -> None:
+    head = head_after(head_after(None, move(seq=1, keep_until=LATER + 9)), move(seq=2, keep_until=LATER))
+
+    assert head.expires_max == LATER + 9 + RECORD_LIFE_S_MAX
+
+
+def test_memory_of_a_move_record_ends_within_a_u32() -> None:
+    assert head_after(None, move(keep_until=2**32 - 2)).expires_max == 2**32 - 1
+
+
+def test_memory_of_an_immutable_ends_with_it() -> None:
+    assert head_after(None, immutable(keep_until=LATER)).expires_max == LATER
 
 
 def test_same_immutable_again_only_raises_keep_until() -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from yzdht.limits import RECORD_LIFE_S_MAX
+
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId, Publisher, RecordHash, Target
@@ -35,7 +37,8 @@ class Head:
         created: Unix seconds.
         expires: Unix seconds; for immutables the same as keep_until.
         keep_until: Unix seconds; immutables and move records only, else 0.
-        expires_max: Largest `expires` ever accepted here; the slot remembers (seq, hash) until then.
+        expires_max: The slot remembers (seq, hash) until then: the largest `expires` ever accepted here, of a move
+            record its keep_until and 30 days.
         size: Bytes of the body; 0 once it is gone.
         has_body: False when the record expired and only its memory is left.
         is_pinned: True for what this node's own user put through it.
@@ -187,11 +190,23 @@ def head_after(head: Head | None, write: Write) -> Head:
         created=write.created,
         expires=write.expires,
         keep_until=write.keep_until,
-        expires_max=write.expires if head is None else max(head.expires_max, write.expires),
+        expires_max=_memory_end(write) if head is None else max(head.expires_max, _memory_end(write)),
         size=len(write.body),
         has_body=True,
         is_pinned=write.is_pinned or (head is not None and head.is_pinned),
     )
+
+
+def _memory_end(write: Write) -> int:
+    """Unix seconds until which a slot must remember a record that it accepted.
+
+    As long as the record could be stored again by its times alone. A move record always could: its `expires` is
+    2**32 - 1, and a holder that remembered it until then would never get the slot back, so that whoever makes keys could
+    fill it for good. So it is forgotten 30 days after its `keep_until`: any other record lives no longer.
+    """
+    if write.keep_until and write.kind is not Kind.IMMUTABLE:
+        return min(write.expires, write.keep_until + RECORD_LIFE_S_MAX)
+    return write.expires
 
 
 def _prolonged(head: Head, write: Write) -> Head:
@@ -202,6 +217,6 @@ def _prolonged(head: Head, write: Write) -> Head:
         head,
         expires=expires,
         keep_until=max(head.keep_until, write.keep_until),
-        expires_max=max(head.expires_max, expires),
+        expires_max=max(head.expires_max, _memory_end(write)),
         is_pinned=head.is_pinned or write.is_pinned,
     )
