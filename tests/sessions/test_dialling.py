@@ -14,6 +14,7 @@ from yzdht.limits import (
     CONTACTS_HEARD_MAX,
     DIAL_PAUSE_S_MAX,
     DIAL_PAUSE_S_MIN,
+    DIAL_PAUSE_S_TYPED,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_HOST_BURST,
 )
@@ -165,6 +166,15 @@ async def test_where_private_addresses_are_allowed_nothing_is_looked_up(
 
     assert await resolve("ws://localhost:1", is_private_allowed=True) == "ws://localhost:1"
     assert asked == []
+
+
+def test_pauses_of_a_typed_address_stay_short() -> None:
+    pauses = Pauses()
+    for _ in range(20):
+        pauses.failed(A, 100.0, is_typed=True)
+
+    assert pauses.is_paused(A, 100.0 + DIAL_PAUSE_S_TYPED - 0.01)
+    assert not pauses.is_paused(A, 100.0 + DIAL_PAUSE_S_TYPED)
 
 
 # Pace

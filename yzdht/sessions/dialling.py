@@ -15,6 +15,7 @@ from yzdht.limits import (
     CONTACTS_HEARD_MAX,
     DIAL_PAUSE_S_MAX,
     DIAL_PAUSE_S_MIN,
+    DIAL_PAUSE_S_TYPED,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_ADDRESS_PER_S,
     DIALS_PER_HOST_BURST,
@@ -44,10 +45,11 @@ class Pauses:
         pause = self._until.get(node_id)
         return pause is not None and mono < pause[0]
 
-    def failed(self, node_id: NodeId, mono: float) -> None:
-        """A dial failed."""
+    def failed(self, node_id: NodeId, mono: float, *, is_typed: bool = False) -> None:
+        """A dial failed; somebody waits for a node whose address was typed, so its pauses stay short."""
+        longest_s = DIAL_PAUSE_S_TYPED if is_typed else DIAL_PAUSE_S_MAX
         _, pause_s = self._until.get(node_id, (0.0, DIAL_PAUSE_S_MIN / 2))
-        pause_s = min(2 * pause_s, DIAL_PAUSE_S_MAX)
+        pause_s = min(2 * pause_s, longest_s)
         self._until[node_id] = (mono + pause_s, pause_s)
         self._until.move_to_end(node_id)
         if len(self._until) > CONTACTS_HEARD_MAX:

@@ -268,7 +268,8 @@ class Sessions:
             dial = self._dials.pop(contact.node_id)
             connection = self._by_id.get(contact.node_id)
             if connection is None:
-                self._pauses.failed(contact.node_id, self._world.clock.now().mono)
+                is_typed = not self._typed.isdisjoint(contact.urls)
+                self._pauses.failed(contact.node_id, self._world.clock.now().mono, is_typed=is_typed)
             for call, (method, body, timeout_s, _) in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
