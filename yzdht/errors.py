@@ -257,7 +257,7 @@ class NewerFormat(StoreError):
 
 
 class UnsafeFile(StoreError):
-    """A file that holds secrets can be read by others."""
+    """A file that holds secrets can be read by others, or a file or folder of ours changed by them."""
 
     exit_code = ExitCode.BAD_SIGNATURE
     default_hint = "run: chmod 600 on the file and chmod 700 on its folder"

@@ -2,12 +2,23 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from yzdht.errors import StoreError
-from yzdht.store.files import as_store_error, create_file, is_leftover, make_folder, read_file, replace_file
+from yzdht.errors import StoreError, UnsafeFile
+from yzdht.store.files import (
+    as_store_error,
+    create_file,
+    is_leftover,
+    make_folder,
+    read_file,
+    read_own_file,
+    refuse_unsafe_file,
+    refuse_unsafe_folder,
+    replace_file,
+)
 
 
 if TYPE_CHECKING:
@@ -141,3 +152,90 @@ def test_hint_fits_the_error(tmp_path: Path, number: int, hint: str) -> None:
 )
 def test_leftovers_are_known_by_their_names(name: str, is_one: object) -> None:
     assert is_leftover(name, frozenset({"state"})) is is_one
+
+
+def status(mode: int, uid: int) -> os.stat_result:
+    return os.stat_result((mode, 1, 1, 1, uid, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o644])
+def test_file_that_only_its_owner_can_change_is_safe(tmp_path: Path, mode: int) -> None:
+    refuse_unsafe_file(status(stat.S_IFREG | mode, os.geteuid()), tmp_path / "file")
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_file_that_others_can_change_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(UnsafeFile, match=f"{mode:04o}") as caught:
+        refuse_unsafe_file(status(stat.S_IFREG | mode, os.geteuid()), tmp_path / "file")
+
+    assert caught.value.hint == f"run: chmod 600 {tmp_path / 'file'}"
+
+
+def test_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    another = os.geteuid() + 1
+
+    with pytest.raises(UnsafeFile, match=f"user {another}") as caught:
+        refuse_unsafe_file(status(stat.S_IFREG | 0o600, another), tmp_path / "file")
+
+    assert "chown" in caught.value.hint
+
+
+def test_file_of_root_is_safe_since_root_can_do_everything_anyway(tmp_path: Path) -> None:
+    refuse_unsafe_file(status(stat.S_IFREG | 0o600, 0), tmp_path / "file")
+
+
+def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a file"):
+        refuse_unsafe_file(status(stat.S_IFIFO | 0o600, os.geteuid()), tmp_path / "file")
+
+
+def test_file_that_others_can_change_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"bytes")
+    (tmp_path / "file").chmod(0o622)
+
+    with pytest.raises(UnsafeFile):
+        read_own_file(tmp_path / "file", 5)
+
+
+def test_named_pipe_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+
+    with pytest.raises(StoreError, match="not a file"):
+        read_own_file(tmp_path / "pipe", 5)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
+def test_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+
+    with pytest.raises(UnsafeFile, match=f"{mode:04o}") as caught:
+        refuse_unsafe_folder(tmp_path)
+
+    assert caught.value.hint == f"run: chmod 700 {tmp_path}"
+
+
+def test_folder_that_others_can_only_read_is_safe(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    refuse_unsafe_folder(tmp_path)
+
+
+def test_checked_folder_that_is_not_there_is_a_store_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        refuse_unsafe_folder(tmp_path / "none")
+
+
+def test_own_file_is_read_as_any_other(tmp_path: Path) -> None:
+    assert read_own_file(tmp_path / "file", 5) is None
+    create_file(tmp_path / "file", b"bytes")
+
+    assert read_own_file(tmp_path / "file", 5) == b"bytes"
+    with pytest.raises(StoreError, match="longer"):
+        read_own_file(tmp_path / "file", 4)
+
+
+def test_file_of_somebody_is_read_whatever_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"bytes")
+    (tmp_path / "file").chmod(0o666)
+
+    assert read_file(tmp_path / "file", 5) == b"bytes"

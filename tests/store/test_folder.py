@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from yzdht.errors import DataLocked, NewerFormat, StoreError
+from yzdht.errors import DataLocked, NewerFormat, StoreError, UnsafeFile
 from yzdht.limits import STATE_BYTES_MAX
 from yzdht.store.folder import DataFolder
 
@@ -143,3 +143,33 @@ def test_lock_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError):
         DataFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_folder_that_others_can_write_is_refused_before_anything_is_made_in_it(
+    tmp_path: Path, mode: int
+) -> None:
+    tmp_path.chmod(mode)
+
+    with pytest.raises(UnsafeFile) as caught:
+        DataFolder.open(tmp_path)
+
+    assert caught.value.hint == f"run: chmod 700 {tmp_path}"
+    assert names(tmp_path) == set()
+
+
+def test_folder_that_others_can_only_read_is_opened(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    DataFolder.open(tmp_path).close()
+
+
+def test_state_that_others_can_change_is_not_read(tmp_path: Path) -> None:
+    with DataFolder.open(tmp_path) as folder:
+        folder.write_state(b"state")
+        folder.state_path.chmod(0o622)
+
+        with pytest.raises(UnsafeFile) as caught:
+            folder.read_state()
+
+    assert caught.value.hint == f"run: chmod 600 {folder.state_path}"

@@ -109,3 +109,31 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
     home.close()
     home.close()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_home_that_others_can_write_is_refused_before_anything_is_made_in_it(
+    tmp_path: Path, mode: int
+) -> None:
+    tmp_path.chmod(mode)
+    before = fds()
+
+    for identity in (None, Identity.generate()):
+        with pytest.raises(UnsafeFile, match=f"{mode:04o}") as caught:
+            Home.open(tmp_path, identity=identity)
+        assert caught.value.hint == f"run: chmod 700 {tmp_path}"
+
+    assert list(tmp_path.iterdir()) == []
+    assert fds() == before
+
+
+def test_a_home_whose_marks_others_can_change_is_refused(tmp_path: Path) -> None:
+    Home.open(tmp_path).close()
+    (tmp_path / MARKS_NAME).chmod(0o622)
+    before = fds()
+
+    with pytest.raises(UnsafeFile) as caught:
+        Home.open(tmp_path)
+
+    assert caught.value.hint == f"run: chmod 600 {tmp_path / MARKS_NAME}"
+    assert fds() == before

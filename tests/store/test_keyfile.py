@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from yzdht.crypto.keyfile import encode_identity
 from yzdht.errors import DecryptionFailed, StoreError, UnsafeFile, UsageError, WireError, WrongPassphrase
 from yzdht.limits import KEM_KEY_LIFE_S, KEYFILE_BYTES_MAX
-from yzdht.store.keyfile import Identity
+from yzdht.store.keyfile import Identity, _check_private
 
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +119,14 @@ def test_file_that_others_can_get_at_is_refused(path: Path, mode: int) -> None:
         Identity.load(path)
 
     assert caught.value.hint == f"run: chmod 600 {path}"
+
+
+def test_file_of_another_user_is_refused(path: Path) -> None:
+    another = os.geteuid() + 1
+    status = os.stat_result((stat.S_IFREG | 0o600, 1, 1, 1, another, 0, 0, 0, 0, 0))
+
+    with pytest.raises(UnsafeFile, match=f"user {another}"):
+        _check_private(status, path)
 
 
 def test_stricter_mode_is_fine(path: Path) -> None:

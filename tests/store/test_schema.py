@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from yzdht.errors import NewerFormat, StoreError
+from yzdht.errors import NewerFormat, StoreError, UnsafeFile
 from yzdht.store.schema import Schema, as_store_error, check_integrity, open_database, open_for_reading
 
 
@@ -52,6 +53,51 @@ def test_new_file_has_the_current_version(path: Path) -> None:
 
     assert versions(path) == (77, 2)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_log_of_a_new_file_is_for_its_owner_only_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(open_database(path, NOW)):
+            modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm"), 0o600)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_file_that_others_can_change_is_refused_untouched(path: Path, mode: int) -> None:
+    open_database(path, NOW).close()
+    before = path.read_bytes()
+    path.chmod(mode)
+
+    with pytest.raises(UnsafeFile, match=f"{mode:04o}") as caught:
+        open_database(path, NOW)
+
+    assert caught.value.hint == f"run: chmod 600 {path}"
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_log_that_others_can_change_is_refused_untouched(path: Path, end: str) -> None:
+    open_database(path, NOW).close()
+    log = path.with_name(path.name + end)
+    log.write_bytes(b"theirs")
+    log.chmod(0o666)
+
+    with pytest.raises(UnsafeFile) as caught:
+        open_database(path, NOW)
+
+    assert caught.value.hint == f"run: chmod 600 {log}"
+    assert log.read_bytes() == b"theirs"
+
+
+def test_file_that_others_can_only_read_is_opened(path: Path) -> None:
+    open_database(path, NOW).close()
+    path.chmod(0o644)
+
+    open_database(path, NOW).close()
 
 
 def test_empty_file_is_as_good_as_none(path: Path) -> None:

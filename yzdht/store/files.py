@@ -2,6 +2,9 @@
 
 A file is written under a temporary name beside its place, synced, then linked (a new file) or renamed (a replaced one),
 and the folder is synced: whoever looks sees the old bytes or the new ones, after a crash too.
+
+Refuses what others could have changed: whoever can write the marks, the records or the folder they are in can make
+this user see old values as new ones.
 """
 
 from __future__ import annotations
@@ -10,16 +13,22 @@ import errno
 import os
 import re
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
-from yzdht.errors import StoreError
+from yzdht.errors import StoreError, UnsafeFile
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import BinaryIO
 
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
+
+_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_ROOT = 0
 
 _SPACE_HINT = "free some space on this disk"
 _ACCESS_HINT = "check that the disk is not read-only and that this user may write there"
@@ -108,8 +117,98 @@ def read_file(path: Path, bytes_max: int) -> bytes | None:
         StoreError: It cannot be read, or is longer than `bytes_max`.
 
     """
+    return _read(lambda: path.open("rb"), path, bytes_max)
+
+
+def read_own_file(path: Path, bytes_max: int) -> bytes | None:
+    """Return the bytes of a file that only this program writes, None if there is no such file.
+
+    Raises:
+        UnsafeFile: Others can write it.
+        StoreError: It cannot be read, or is longer than `bytes_max`.
+
+    """
+    return _read(lambda: _open_own(path), path, bytes_max)
+
+
+def refuse_unsafe_file(status: os.stat_result, path: Path) -> None:
+    """Refuse a file that others can change, or that another user owns.
+
+    Root's are accepted: root can change every file anyway.
+
+    Args:
+        status: Of the file as it was opened, since what is at `path` could change in between.
+        path: For the error.
+
+    Raises:
+        UnsafeFile: Group or others can write it, or neither this user nor root owns it.
+        StoreError: It is not a file.
+
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a file", hint="check the path")
+    if status.st_mode & _WRITTEN_BY_OTHERS:
+        raise UnsafeFile(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can change it",
+            hint=f"run: chmod 600 {path}",
+        )
+    refuse_foreign_file(status, path)
+
+
+def refuse_foreign_file(status: os.stat_result, path: Path) -> None:
+    """Refuse a file that neither this user nor root owns; arguments as for `refuse_unsafe_file`.
+
+    Raises:
+        UnsafeFile: Another user owns it.
+
+    """
+    if status.st_uid not in {os.geteuid(), _ROOT}:
+        raise UnsafeFile(
+            f"{path} belongs to user {status.st_uid}, who can change it",
+            hint=f"run this as that user, or: chown {os.geteuid()} {path}",
+        )
+
+
+def refuse_unsafe_folder(path: Path) -> None:
+    """Refuse a folder in which others can put files in the place of ours.
+
+    Raises:
+        UnsafeFile: Group or others can write it, sticky bit or not.
+        StoreError: It is not there.
+
+    """
     try:
-        with path.open("rb") as file:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise as_store_error(error, path) from error
+    if mode & _WRITTEN_BY_OTHERS:
+        raise UnsafeFile(
+            f"{path} has mode {stat.S_IMODE(mode):04o}: others can replace what is in it",
+            hint=f"run: chmod 700 {path}",
+        )
+
+
+def is_leftover(name: str, of: frozenset[str]) -> bool:
+    """True for the name of a temporary file of one of the files `of`, left by a process that was killed."""
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and match["name"] in of
+
+
+def _open_own(path: Path) -> BinaryIO:
+    file = os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
+    )  # a named pipe must not hang us
+    try:
+        refuse_unsafe_file(os.fstat(file.fileno()), path)
+    except StoreError:
+        file.close()
+        raise
+    return file
+
+
+def _read(open_it: Callable[[], BinaryIO], path: Path, bytes_max: int) -> bytes | None:
+    try:
+        with open_it() as file:
             data = file.read(bytes_max + 1)
     except FileNotFoundError:
         return None
@@ -118,12 +217,6 @@ def read_file(path: Path, bytes_max: int) -> bytes | None:
     if len(data) > bytes_max:
         raise StoreError(f"{path} is longer than {bytes_max:,} bytes", hint="restore it from a copy")
     return data
-
-
-def is_leftover(name: str, of: frozenset[str]) -> bool:
-    """True for the name of a temporary file of one of the files `of`, left by a process that was killed."""
-    match = _TEMPORARY.fullmatch(name)
-    return match is not None and match["name"] in of
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:

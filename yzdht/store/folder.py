@@ -1,7 +1,7 @@
 """A node's data folder: what is in it, which version, and that one process at a time has it.
 
 Holds `version`, `lock`, `node.key`, `records.sqlite` with its log, and `state`; nothing else. PROTOCOL.md section 13
-for the modes.
+for the modes; a folder or file that others can change is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from yzdht.errors import DataLocked, NewerFormat, StoreError
 from yzdht.limits import STATE_BYTES_MAX
-from yzdht.store.files import as_store_error, create_file, is_leftover, make_folder, read_file, replace_file
+from yzdht.store.files import (
+    as_store_error,
+    create_file,
+    is_leftover,
+    make_folder,
+    read_own_file,
+    refuse_unsafe_folder,
+    replace_file,
+)
 
 
 if TYPE_CHECKING:
@@ -48,10 +56,12 @@ class DataFolder:
         Raises:
             DataLocked: Another process holds it.
             NewerFormat: A newer version of yzdht wrote it.
+            UnsafeFile: Group or others can write it.
             StoreError: It cannot be created or written, or holds the files of something else.
 
         """
         make_folder(path)
+        refuse_unsafe_folder(path)
         _refuse_foreign(path)
         folder = cls(path, _take_lock(path / _LOCK))
         try:
@@ -81,10 +91,11 @@ class DataFolder:
         """What `write_state` wrote last; None if it never did.
 
         Raises:
+            UnsafeFile: Others can write it.
             StoreError: It cannot be read, or is longer than STATE_BYTES_MAX.
 
         """
-        return read_file(self.state_path, STATE_BYTES_MAX)
+        return read_own_file(self.state_path, STATE_BYTES_MAX)
 
     def write_state(self, state: bytes) -> None:
         """Replace the saved state, wholly or not at all; waits for the disk.
@@ -135,7 +146,7 @@ def _take_lock(path: Path) -> int:
 
 
 def _check_version(path: Path) -> None:
-    raw = read_file(path, _VERSION_BYTES_MAX)
+    raw = read_own_file(path, _VERSION_BYTES_MAX)
     if raw is None:
         create_file(path, b"%d\n" % FOLDER_VERSION)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from yzdht.store.files import make_folder
+from yzdht.store.files import make_folder, refuse_unsafe_folder
 from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.marks import MemoryMarks, SqliteMarks
 
@@ -39,6 +39,7 @@ class Home:
             passphrase: Opens the home's keyfile.
 
         Raises:
+            UnsafeFile: Others can write the folder or the marks, or get at the keyfile.
             StoreError: The folder cannot be read or written.
             WrongPassphrase: The keyfile does not open.
 
@@ -47,6 +48,7 @@ class Home:
             return cls(identity or Identity.generate(), MemoryMarks())
         path = Path(path)
         make_folder(path)
+        refuse_unsafe_folder(path)
         if identity is None:
             identity = Identity.load_or_create(path / KEY_NAME, passphrase=passphrase)
         return cls(identity, SqliteMarks(path / MARKS_NAME))

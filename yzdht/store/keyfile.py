@@ -1,6 +1,7 @@
 """An identity on disk: who may read the file, how it is created, and under which passphrase.
 
-The bytes are crypto/keyfile.py's. Refuses a file that group or others can read. PROTOCOL.md section 13.
+The bytes are crypto/keyfile.py's. Refuses a file that group or others can read, or that another user owns. PROTOCOL.md
+section 13.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from yzdht.crypto.keyfile import (
 from yzdht.errors import StoreError, UnsafeFile, WireError, WrongPassphrase
 from yzdht.limits import KEYFILE_BYTES_MAX
 from yzdht.store.entropy import SystemRng
-from yzdht.store.files import as_store_error, create_file, make_folder, replace_file
+from yzdht.store.files import as_store_error, create_file, make_folder, refuse_foreign_file, replace_file
 
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Identity(IdentityKeys):
             passphrase: What it is under; not looked at when it is under none.
 
         Raises:
-            UnsafeFile: Group or others can read it.
+            UnsafeFile: Group or others can read it, or another user owns it.
             WrongPassphrase: It needs a passphrase, or another one.
             StoreError: It is not there, cannot be read or is not a keyfile.
             CryptoError: It is damaged.
@@ -195,3 +196,4 @@ def _check_private(status: os.stat_result, path: Path) -> None:
             f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can get at the keys in it",
             hint=f"run: chmod 600 {path}",
         )
+    refuse_foreign_file(status, path)

@@ -114,6 +114,7 @@ class SqliteMarks:
 
     Raises:
         NewerFormat: A newer version of yzdht wrote it.
+        UnsafeFile: Others can write it.
         StoreError: It cannot be opened, is damaged or belongs to another program. Every method may raise it too.
 
     """

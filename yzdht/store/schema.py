@@ -1,19 +1,21 @@
 """How every SQLite file of yzdht is opened: whose it is, which version, durable before a commit returns.
 
-Owns `application_id`, `user_version` and forward migrations. Refuses files of other programs, of newer versions and
-damaged ones; never changes a file that it refuses.
+Owns `application_id`, `user_version` and forward migrations. Refuses files of other programs, of newer versions,
+damaged ones and those that others can write; never changes a file that it refuses.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from yzdht.errors import NewerFormat, StoreError
 from yzdht.limits import QUICK_CHECK_BYTES_MAX
+from yzdht.store.files import refuse_unsafe_file
 
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 _BUSY_PAUSE_S = 0.01
 _SYNCHRONOUS_FULL = 2
+_LOG_ENDS = ("-wal", "-shm", "-journal")  # what is in them becomes part of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,12 @@ def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
 
     Raises:
         NewerFormat: A newer version wrote it.
+        UnsafeFile: Others can write it, or its log.
         StoreError: It cannot be opened, belongs to another program or is damaged.
 
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make_or_check(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}", hint=_ACCESS_HINT) from error
     connection: sqlite3.Connection | None = None
@@ -124,6 +128,19 @@ _ACCESS_HINT = (
     "check that the folder exists, that the disk is not read-only and that this user may write there"
 )
 _DAMAGED_HINT = "move the file away and start again; a node gets its records back from the others"
+
+
+def _make_or_check(path: Path) -> None:
+    """Make a file with mode 0600, whose log SQLite then makes alike; or see who else can write the one that is there."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        refuse_unsafe_file(os.fstat(descriptor), path)
+    finally:
+        os.close(descriptor)
+    for end in _LOG_ENDS:
+        log = path.with_name(path.name + end)
+        with suppress(FileNotFoundError):
+            refuse_unsafe_file(log.stat(), log)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -111,6 +111,7 @@ class SqliteStore:
 
         Raises:
             NewerFormat: A newer version of yzdht wrote the file.
+            UnsafeFile: Others can write it.
             StoreError: The file cannot be opened, is damaged or belongs to another program.
 
         """
