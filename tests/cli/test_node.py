@@ -214,7 +214,7 @@ def test_a_node_that_reached_nobody_keeps_trying_and_says_so(
         True,
     )
     assert "WARNING yzdht.cli.serving no bootstrap address reached tried=1 retry_in_s=" in alone.stderr
-    assert "WARNING yzdht.node bootstrap failed url=" in alone.stderr
+    assert "WARNING yzdht.joining bootstrap failed url=" in alone.stderr
 
 
 def test_a_node_without_the_network_key_does_not_join(tmp_path: Path) -> None:
