@@ -16,9 +16,9 @@ from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
 from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig
 from yzdht.crypto.handshake import Credentials
-from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import StoreError, UsageError
+from yzdht.identity_record import About, sign_identity_record
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
@@ -27,6 +27,7 @@ from yzdht.kad.write import Draft
 from yzdht.limits import (
     HOUR_S,
     JOIN_WAIT_S_MAX,
+    MEMORY_STORE_BYTES_MAX,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
     STATE_SAVE_EVERY_S,
@@ -41,6 +42,7 @@ from yzdht.store.folder import DataFolder
 from yzdht.store.home import Home
 from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.memory import MemoryStore
+from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Counters
 from yzdht.transport.websocket import WebSocketTransport
@@ -48,15 +50,12 @@ from yzdht.wire.address import (
     Address,
     Contact,
     IdentityPayload,
-    KemEntry,
     NodeType,
-    encode_identity_payload,
     json_view,
 )
 from yzdht.wire.frame import Caps
-from yzdht.wire.record import IDENTITY_TAG, Record, decode_record
 from yzdht.wire.rpc import Method, Status, WhoAmI
-from yzdht.wire.slot import Kind, Write
+from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Answer, Down, Failed, Outgoing, Peer, Up
     from yzdht.sessions.connection import Connection
     from yzdht.wire.frame import RecordType
+    from yzdht.wire.record import Record
     from yzdht.wire.rpc import Body
     from yzdht.wire.slot import Verdict
 
@@ -78,8 +78,6 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
-_SUITE = 1
-_MS = 1_000
 
 
 class Node(DhtCalls):
@@ -235,7 +233,9 @@ class Node(DhtCalls):
         self.store_of_records: SqliteStore | MemoryStore
         if config.data is None:
             self.identity = Identity.generate()
-            self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon)
+            self.store_of_records = MemoryStore(
+                self._on_verdicts, loop.call_soon, Quotas(total_bytes=MEMORY_STORE_BYTES_MAX)
+            )
         else:
             self._folder = DataFolder.open(config.data)
             self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
@@ -304,16 +304,12 @@ class Node(DhtCalls):
             self.config.public_addresses,
             is_private_allowed=self.config.is_private_allowed,
         )
-        identity = self.identity
-        kem = tuple(KemEntry(_SUITE, k.key.public_key, k.not_after) for k in identity.kem[:2])
-        self._payload = IdentityPayload(NodeType.COMMUNITY.value, addresses, int(_CAPS), kem)
-        created = int(now.wall)
-        draft = RecordDraft(
-            Kind.IDENTITY, created, created + NODE_IDENTITY_LIFE_S, int(now.wall * _MS), IDENTITY_TAG
+        about = About(NodeType.COMMUNITY, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
+        stored = self.store_of_records.head(Target(self.node_id), self.identity.public_key)
+        least_seq = stored.seq + 1 if stored is not None else 0
+        self._payload, self._record = sign_identity_record(
+            self.identity, self._network, about, now.wall, least_seq
         )
-        author = Author(identity.signer, identity.self_key, self._network)
-        raw = seal_record(draft, encode_identity_payload(self._payload), Public(), author, b"")
-        self._record = decode_record(raw)
 
     def _publish_to_self(self) -> None:
         """Peers ask a node for its own identity record: it must be here before anybody does."""

@@ -41,6 +41,7 @@ from yzdht.errors import (
     WriteQuorumFailed,
     WrongTarget,
 )
+from yzdht.identity_record import About, sign_identity_record
 from yzdht.limits import (
     CLOCK_SKEW_S,
     PERSON_IDENTITY_LIFE_S,
@@ -50,9 +51,9 @@ from yzdht.limits import (
     SEQ_MAX,
 )
 from yzdht.ports import Mark
-from yzdht.wire.address import IdentityPayload, KemEntry, NodeType, encode_identity_payload
+from yzdht.wire.address import NodeType
 from yzdht.wire.frame import Caps
-from yzdht.wire.record import IDENTITY_TAG, Record, decode_record, order_key
+from yzdht.wire.record import Record, decode_record, order_key
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import encode_slot_link
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
 
 
 DEFAULT_TTL_S = RECORD_LIFE_S_MAX
-_SUITE = 1
 _MS = 1_000
 _OUTRUN = (Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 
@@ -464,15 +464,10 @@ class Records:
         last = self._marks.published_at(identity.node_id, self._network)
         if last is not None and now.wall - last < PERSON_IDENTITY_RENEW_S:
             return
-        kem = tuple(KemEntry(_SUITE, k.key.public_key, k.not_after) for k in identity.kem[:2])
-        payload = IdentityPayload(NodeType.CLIENT.value, (), int(Caps.ALWAYS | Caps.CLIENT), kem)
-        created = int(now.wall)
-        draft = RecordDraft(
-            Kind.IDENTITY, created, created + PERSON_IDENTITY_LIFE_S, int(now.wall * _MS), IDENTITY_TAG
-        )
-        record = seal_record(draft, encode_identity_payload(payload), Public(), self._author, b"")
+        about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
+        record = sign_identity_record(identity, self._network, about, now.wall).record
         target: Target = identity.node_id  # type: ignore[assignment] # an identity record lies at its node id
-        done = await self._access.write(target, record, None, 0)
+        done = await self._access.write(target, record.raw, None, 0)
         if not done.is_quorum and done.refusal not in _OUTRUN:
             raise _refused(done, now)
         self._marks.set_published_at(identity.node_id, self._network, now.wall)
