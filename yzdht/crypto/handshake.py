@@ -100,7 +100,8 @@ class Established:
     exporter: bytes = field(repr=False)
 
 
-class _Keys(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class _Keys:
     """k_R ‖ k_I ‖ m_R ‖ m_I ‖ ms of section 3."""
 
     welcome: bytes
@@ -119,7 +120,8 @@ class _Claim(NamedTuple):
     signature: bytes
 
 
-class _Pending(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class _Pending:
     """What the responder keeps between Welcome and Proof."""
 
     th3: bytes
@@ -332,12 +334,12 @@ class Responder(_End):
         return opening + Aead(keys.welcome).seal(_IV, body + signature, th1)
 
     def _take_proof(self, message: bytes) -> Established:
-        assert self._pending is not None
-        th3, key, mac_key, master = self._pending
-        claim = _decode_claim(Aead(key).open(_IV, _split_proof(message), th3))
-        th4 = sha256(th3 + claim.body)
-        peer_id = self._check(claim, "yz1 hs init", th4, mac_key)
-        return _establish(claim, peer_id, master, sha256(th4 + claim.signature), is_initiator=False)
+        waiting = self._pending
+        assert waiting is not None
+        claim = _decode_claim(Aead(waiting.proof).open(_IV, _split_proof(message), waiting.th3))
+        th4 = sha256(waiting.th3 + claim.body)
+        peer_id = self._check(claim, "yz1 hs init", th4, waiting.mac_initiator)
+        return _establish(claim, peer_id, waiting.master, sha256(th4 + claim.signature), is_initiator=False)
 
 
 def _establish(

@@ -118,7 +118,8 @@ class _Parsed(NamedTuple):
     sealed: bytes
 
 
-class _BoxKey(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class _BoxKey:
     aead: Aead
     iv: bytes
     commit: bytes

@@ -7,7 +7,7 @@ Salts come from the caller, fresh for every sealing. Writers of stanzas and grou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from yzdht.crypto.naming import kdf
@@ -81,7 +81,7 @@ class Author:
     """
 
     signer: Signer
-    self_key: bytes
+    self_key: bytes = field(repr=False)
     network: NetworkId
 
 
@@ -96,8 +96,8 @@ class OpeningKeys:
 
     """
 
-    self_key: bytes | None
-    kem: tuple[PrivateKey, ...] = ()
+    self_key: bytes | None = field(repr=False)
+    kem: tuple[PrivateKey, ...] = field(default=(), repr=False)
     publisher: PublicKey | None = None
 
 

@@ -1,0 +1,117 @@
+"""No repr shows a key: what is logged, raised or printed by a debugger is read by others."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from base64 import b64encode, urlsafe_b64encode
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+import yzdht
+from yzdht.config import NodeConfig
+from yzdht.crypto.handshake import Credentials, Established, Initiator, _Keys, _Pending
+from yzdht.crypto.identity import IdentityKeys, KemKey
+from yzdht.crypto.keyfile import _BoxKey
+from yzdht.crypto.naming import network_id
+from yzdht.crypto.primitives import Aead, PrivateKey
+from yzdht.crypto.sealing import Author, OpeningKeys
+from yzdht.crypto.session import RecordLayer
+from yzdht.crypto.signing import KeySigner
+from yzdht.ids import NodeId, SessionId
+from yzdht.store.home import Home
+from yzdht.store.keyfile import Identity
+from yzdht.store.marks import MemoryMarks
+from yzdht.wire.frame import Caps
+
+
+SECRETS = tuple(bytes([65 + number]) * 32 for number in range(5))  # as text: AAAA…, BBBB…
+SCALAR = SECRETS[0]
+KEY = PrivateKey.from_scalar(SCALAR)
+PHRASE = "correct horse battery staple"
+NETWORK = network_id("main")
+KEYS = IdentityKeys(KEY, (KemKey(KEY, 1),), SECRETS[1])
+PERSON = Identity(KEY, (KemKey(KEY, 1),), SECRETS[1])
+
+EXAMPLES = (
+    Aead(SECRETS[0]),
+    Author(KeySigner(KEY), SECRETS[0], NETWORK),
+    Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]),
+    Established(
+        KEY.public_key, NodeId(bytes(32)), 1, SECRETS[0], SECRETS[1], SessionId(bytes(16)), SECRETS[2]
+    ),
+    Home(PERSON, MemoryMarks()),
+    PERSON,
+    Initiator(Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]), ephemeral=KEY),
+    KEY,
+    KEYS,
+    KeySigner(KEY),
+    KemKey(KEY, 1),
+    NodeConfig(network_key=SECRETS[0], passphrase=PHRASE),
+    OpeningKeys(SECRETS[0], (KEY,), KEY.public_key),
+    RecordLayer(SECRETS[0], SECRETS[1], 0.0),
+    _BoxKey(Aead(SECRETS[0]), SECRETS[1][:12], SECRETS[2]),
+    _Keys(*SECRETS),
+    _Pending(*SECRETS[:4]),
+)
+
+SOUNDS_SECRET = (
+    "secret",
+    "psk",
+    "self_key",
+    "name_key",
+    "network_key",
+    "passphrase",
+    "exporter",
+    "master",
+    "mac_",
+)
+
+
+def spellings(secret: bytes) -> set[str]:
+    """How a key may be written; half of it is too much already."""
+    half = secret[:16]
+    return {
+        repr(half)[2:-1],
+        half.hex(),
+        half.hex().upper(),
+        b64encode(half).decode().rstrip("=")[:-2],
+        urlsafe_b64encode(half).decode().rstrip("=")[:-2],
+        str(int.from_bytes(secret)),
+        str(list(half))[1:-1],
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_no_repr_shows_a_key(example: object) -> None:
+    for shown in (repr(example), str(example), f"{example}", repr([example])):
+        assert PHRASE not in shown
+        assert [secret for secret in SECRETS for text in spellings(secret) if text in shown] == []
+
+
+def field_names(kind: type) -> list[str]:
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(getattr(kind, "_fields", ()))
+
+
+def test_whatever_has_a_field_that_sounds_secret_is_among_the_examples() -> None:
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(yzdht.__path__, "yzdht.")
+        if not found.name.startswith(
+            "yzdht.cli"
+        )  # paths and what is shown to people; tests/cli has its secrets
+    ]
+    kinds = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__.startswith("yzdht.")
+    }
+    sounding = {
+        kind for kind in kinds for name in field_names(kind) if any(word in name for word in SOUNDS_SECRET)
+    }
+
+    assert sounding - {type(example) for example in EXAMPLES} == set()
