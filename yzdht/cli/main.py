@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli import logs
+from yzdht.cli.descriptors import fill_standard_descriptors
 from yzdht.cli.passphrase import given_passphrase
 from yzdht.cli.running import EXIT_CODES, run
 from yzdht.cli.settings import DEFAULT_NODE, Settings, json_option
@@ -97,4 +98,5 @@ def _default_home() -> Path:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run `yz`; returns the exit code."""
+    fill_standard_descriptors()
     return run(cli, "yz", words)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli import logs
+from yzdht.cli.descriptors import fill_standard_descriptors
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.passphrase import given_passphrase, opened
 from yzdht.cli.running import EXIT_CODES, run
@@ -144,4 +145,5 @@ def _version() -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run `yz-node`; returns the exit code."""
+    fill_standard_descriptors()
     return run(cli, "yz-node", words)

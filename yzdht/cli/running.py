@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import click
 
 from yzdht.cli.logs import is_debugging
-from yzdht.cli.screen import Screen
+from yzdht.cli.screen import Screen, unwritable
 from yzdht.errors import ExitCode, UsageError, YzError
 
 
@@ -47,7 +49,8 @@ def run(command: click.Command, program: str, words: Sequence[str] | None = None
     try:
         code = command.main(words, prog_name=program, standalone_mode=False, obj=screen)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        with contextlib.suppress(OSError):  # as every talk: the exit code still says it
+            error.show()
         return ExitCode.USAGE
     except click.ClickException as error:
         screen.fail(_as_usage_error(error))
@@ -57,6 +60,12 @@ def run(command: click.Command, program: str, words: Sequence[str] | None = None
     except YzError as error:
         screen.fail(error)
         return error.exit_code
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        failure = unwritable(error)
+        screen.fail(failure)
+        return failure.exit_code
     return code if isinstance(code, int) else ExitCode.OK
 
 
@@ -71,6 +80,12 @@ def _as_usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     hint = f"try: {context.command_path} --help" if context is not None else ""
     return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether click failed to print, as a help or a version; any other escaped `OSError` is a bug."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_code is click.echo.__code__
 
 
 class _Bugs:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _STDOUT = 1
+_OUTPUT_HINT = "check where the output goes"
 _HUMP = re.compile(r"_([a-z])")
 
 
@@ -45,16 +46,18 @@ class Screen:
 
         Raises:
             BrokenPipeError: Nobody reads any more; stdout is mute from now on.
-            StoreError: They cannot be written.
+            StoreError: They cannot be written, or stdout was closed from the start.
 
         """
+        if sys.stdout is None:
+            raise StoreError("stdout is closed", hint=_OUTPUT_HINT)
         try:
             click.echo(raw, nl=False)
         except OSError as error:
-            _mute_stdout()
             if error.errno == errno.EPIPE:
+                _mute_stdout()
                 raise
-            raise StoreError(f"stdout: {error.strerror}", hint="check where the output goes") from error
+            raise unwritable(error) from error
 
     def line(self, text: str) -> None:
         """Write a line of text to stdout; raises as `data`."""
@@ -90,6 +93,12 @@ def error_view(error: YzError) -> dict[str, object]:
         if isinstance(value, int | str) and name != "hint":
             view[_HUMP.sub(lambda match: match[1].upper(), name)] = value
     return view
+
+
+def unwritable(error: OSError) -> StoreError:
+    """What to raise when stdout cannot be written; it is mute from now on."""
+    _mute_stdout()
+    return StoreError(f"stdout: {error.strerror}", hint=_OUTPUT_HINT)
 
 
 def printable(text: str) -> str:
