@@ -7,7 +7,7 @@ import pytest
 from tests.test_records import Person, Replicas
 from yzdht.api import DhtCalls
 from yzdht.crypto.sealing import Public
-from yzdht.errors import CasMismatch, NotFound, StaleRecord
+from yzdht.errors import CasMismatch, NotFound, StaleRecord, UsageError
 from yzdht.limits import DAY_S
 from yzdht.records import Origin, Reading, Records
 
@@ -72,3 +72,34 @@ async def test_what_is_asked_for_is_handed_on(dht: Calls, replicas: Replicas) ->
 def test_records_belong_to_somebody() -> None:
     with pytest.raises(AssertionError):
         DhtCalls()._records()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"value": None},
+        {"value": "text"},
+        {"readers": "x"},
+        {"ttl": "1d"},
+        {"ttl": True},
+        {"if_seq": True},
+        {"if_seq": "1"},
+    ],
+)
+async def test_an_argument_of_another_type_is_refused_before_it_can_do_harm(
+    dht: Calls, wrong: dict[str, object]
+) -> None:
+    await dht.store("note", b"1")
+    arguments: dict[str, object] = {"value": b"2", **wrong}
+    value = arguments.pop("value")
+    with pytest.raises(UsageError) as caught:
+        await dht.store("note", value, **arguments)  # type: ignore[arg-type] # that is what is tested
+
+    assert caught.value.hint
+    assert (await dht.get("note")).data == b"1"
+
+
+@pytest.mark.parametrize("publisher", [b"", bytes(32), b"\x02" + b"\xff" * 32, "AvLm"])
+async def test_a_publisher_that_is_no_key_is_not_just_not_found(dht: Calls, publisher: bytes) -> None:
+    with pytest.raises(UsageError):
+        await dht.get("note", publisher=publisher)  # type: ignore[call-overload] # that is what is tested

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar, overload
 
+from yzdht.crypto.primitives import check_public_key
 from yzdht.crypto.sealing import Public, Self
-from yzdht.errors import NotFound
+from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.records import DEFAULT_TTL_S, Receipt, Records, Value
 
 
@@ -19,6 +20,28 @@ class _Missing(Enum):
 
 
 _T = TypeVar("_T")
+
+
+def _check_store(value: object, readers: object, ttl: object, if_seq: object) -> None:
+    """Refuse what types alone would have refused; a value of None would be a deletion further down."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise UsageError(f"a value is bytes, not {type(value).__name__}", hint="encode text: text.encode()")
+    if not isinstance(readers, Self | Public):
+        raise UsageError("readers is Self() or Public()")
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise UsageError("a ttl is a number of seconds", hint="for a week: ttl=7 * 86400")
+    if if_seq is not None and (isinstance(if_seq, bool) or not isinstance(if_seq, int)):
+        raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
+
+
+def _check_publisher(publisher: object) -> None:
+    try:
+        check_public_key(publisher if isinstance(publisher, bytes) else b"")
+    except InvalidKey:
+        raise UsageError(
+            "a publisher is a public key of 33 bytes",
+            hint="a Receipt or a Value carries it; for a node id: await dht.records.resolve_node_id(node_id)",
+        ) from None
 
 
 class DhtCalls:
@@ -52,7 +75,9 @@ class DhtCalls:
             if_seq: Store only if this seq is stored now, 0 for nothing.
 
         """
-        return await self._records().store(name, value, readers or Self(), ttl, if_seq)
+        readers = Self() if readers is None else readers
+        _check_store(value, readers, ttl, if_seq)
+        return await self._records().store(name, bytes(value), readers, ttl, if_seq)
 
     @overload
     async def get(self, name: str, *, publisher: PublicKey | None = None) -> Value: ...
@@ -71,6 +96,8 @@ class DhtCalls:
             default: Returned instead of raising NotFound.
 
         """
+        if publisher is not None:
+            _check_publisher(publisher)
         try:
             return await self._records().get(name, publisher)
         except NotFound:

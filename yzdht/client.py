@@ -111,17 +111,35 @@ class _Nodes:
 
     async def connect(self) -> None:
         """Reach as many nodes as are asked at once, at least one."""
+        dials = {asyncio.create_task(self._contact(url)) for url in self._urls}
         reached = 0
-        for url in self._urls:
-            reached += await self._contact(url) is not None
-            if reached == _ASKED_AT_ONCE:
-                return
+        try:
+            while dials and reached < min(_ASKED_AT_ONCE, len(self._urls)):
+                # Once one node is there, a silent one may hold this up no longer.
+                done, dials = await asyncio.wait(
+                    dials,
+                    timeout=CLIENT_PATIENCE_S if reached else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    break
+                reached += sum(task.result() is not None for task in done)
+        finally:
+            for task in dials:
+                task.cancel()
         if not reached:
             raise self._no_node()
 
+    def _by_reach(self) -> list[str]:
+        """Those that answered before come first, in the order given."""
+        return sorted(self._urls, key=lambda url: url not in self._contacts)
+
     def _no_node(self) -> NoNode:
         tried = "; ".join(f"{url}: {why}" for url, why in self._failures.items())
-        return NoNode(f"no node could be reached ({tried})")
+        error = NoNode(f"no node could be reached ({tried})")
+        if self._failures and all(why.startswith("no session") for why in self._failures.values()):
+            error.hint = "something answers there: check the network name, the network key and the node id"
+        return error
 
     async def _contact(self, url: str) -> Contact | None:
         """Who answers at a url; None if nobody does."""
@@ -198,7 +216,7 @@ class _Nodes:
 
     async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
         """Ask two nodes for every target; others take the place of those that fail or keep silent."""
-        waiting = list(self._urls)
+        waiting = self._by_reach()
         running: set[asyncio.Task[list[Reading] | None]] = set()
         shown: list[list[Reading]] = []
         try:
@@ -238,9 +256,10 @@ class _Nodes:
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
         """Store through the first node that takes it on, with identical bytes at every try."""
         refused: Writing | None = None
-        for url in self._urls:  # the next one may have a better clock, more room or more neighbours
+        urls = self._by_reach()
+        for url in urls:  # the next one may have a better clock, more room or more neighbours
             try:
-                async with asyncio.timeout(PUT_PATIENCE_S if url != self._urls[-1] else None):
+                async with asyncio.timeout(PUT_PATIENCE_S if url != urls[-1] else None):
                     outcome = await self.call(url, Method.PUT, Put(target, record, cas, keep_until))
             except TimeoutError:
                 self._failed(url, "silent")
@@ -377,13 +396,15 @@ class Client(DhtCalls):
     @property
     def identity(self) -> Identity:
         """Who reads and writes."""
-        assert self._home is not None, "connect first: async with Client.connect(…) as dht"
+        if self._home is None:
+            raise _not_connected()
         return self._home.identity
 
     @property
     def counters(self) -> Counters:
         """What this client counted: rejected records, failed dials."""
-        assert self._nodes is not None, "connect first: async with Client.connect(…) as dht"
+        if self._nodes is None:
+            raise _not_connected()
         return self._nodes.counters
 
     @property
@@ -393,11 +414,15 @@ class Client(DhtCalls):
 
     def _records(self) -> Records:
         if self._own_records is None:
-            raise UsageError("the client is not connected", hint="use: async with Client.connect(url) as dht")
+            raise _not_connected()
         return self._own_records
 
     async def ping(self) -> list[Pinged]:
         """Ask every node where it sees this client."""
         if self._nodes is None:
-            raise UsageError("the client is not connected", hint="use: async with Client.connect(url) as dht")
+            raise _not_connected()
         return await self._nodes.ping()
+
+
+def _not_connected() -> UsageError:
+    return UsageError("the client is not connected", hint="use: async with Client.connect(url) as dht")

@@ -50,12 +50,14 @@ class UsageError(YzError):
     """An argument is out of its documented range."""
 
     exit_code = ExitCode.USAGE
+    default_hint = "see --help, or the description of this call in docs/api.md, for what it takes"
 
 
 class ConfigError(YzError):
     """The configuration of a node or client cannot work."""
 
     exit_code = ExitCode.USAGE
+    default_hint = "see yz-node --help, or docs/operating.md, for what it takes"
 
 
 class ValueTooLarge(UsageError):
@@ -93,6 +95,8 @@ class CryptoError(YzError):
 
 class InvalidKey(CryptoError):
     """A public or private key is not a valid P-256 key in the required form."""
+
+    default_hint = "copy the key again, whole, as `yz id show` prints it"
 
 
 class InvalidSignature(CryptoError):

@@ -173,11 +173,31 @@ async def test_calls_that_wait_for_a_peer_to_read_fail_when_it_goes(village: Vil
     assert len(asker.sessions) == 0
 
 
-async def test_more_calls_than_fit_in_flight_fail_as_busy(village: Village) -> None:
+async def test_more_calls_than_fit_in_flight_wait_and_are_all_answered(village: Village) -> None:
+    asker, server, _, _ = await connected(village)
+    calls = [asker.ask(server.contact, timeout_s=60.0) for _ in range(4 * CALLS_IN_FLIGHT_MAX)]
+
+    for call in calls:
+        assert isinstance(await asker.answer_to(call), Answer)
+
+
+async def test_a_call_that_waits_for_others_fails_at_its_own_deadline(village: Village, clock: Time) -> None:
     asker, server, _, _ = await connected(village)
     server.on_asked = lambda *_: None
+    for _ in range(CALLS_IN_FLIGHT_MAX):
+        asker.ask(server.contact, timeout_s=60.0)
+    waiting = asker.ask(server.contact, timeout_s=3.0)
+    await clock.advance(3.0)
 
-    calls = [asker.ask(server.contact, timeout_s=60.0) for _ in range(CALLS_IN_FLIGHT_MAX + 1)]
+    assert await asker.answer_to(waiting) == Failed(FailReason.TIMEOUT)
+
+
+async def test_more_calls_than_may_wait_fail_as_busy(village: Village) -> None:
+    asker, server, _, _ = await connected(village)
+    server.on_asked = lambda *_: None
+    calls = [
+        asker.ask(server.contact, timeout_s=60.0) for _ in range(CALLS_IN_FLIGHT_MAX + CALLS_WAITING_MAX + 1)
+    ]
 
     assert await asker.answer_to(calls[-1]) == Failed(FailReason.BUSY)
     assert not any(call in asker.answers for call in calls[:-1])

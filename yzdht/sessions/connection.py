@@ -7,9 +7,14 @@ channel is not read any more. Calls to a peer that does not read wait too, bound
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from yzdht.limits import CALLS_WAITING_MAX, DEFERRED_REQUESTS_BYTES_MAX, DEFERRED_REQUESTS_MAX
+from yzdht.limits import (
+    CALLS_IN_FLIGHT_MAX,
+    CALLS_WAITING_MAX,
+    DEFERRED_REQUESTS_BYTES_MAX,
+    DEFERRED_REQUESTS_MAX,
+)
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
 from yzdht.wire.rpc import Put, Store
@@ -28,6 +33,15 @@ if TYPE_CHECKING:
 
 _REQUEST_BYTES = 256
 """What a waiting request costs beside its record."""
+
+
+class _Waiting(NamedTuple):
+    """A call that is not sent yet; `deadline` in monotonic seconds."""
+
+    call: int
+    method: Method
+    body: Body
+    deadline: float
 
 
 class Owner(Protocol):
@@ -66,7 +80,7 @@ class Connection:
         self._timer_at = float("inf")
         self._deferred: deque[Requested] = deque()
         self._deferred_bytes = 0
-        self._waiting: deque[tuple[int, Method, Body, float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._is_pumping = False
 
     @property
@@ -102,18 +116,13 @@ class Connection:
 
     def on_writable(self) -> None:
         """The peer reads again."""
-        now = self._clock.now()
         while self._deferred and not self.link.is_congested:
             request = self._deferred.popleft()
             self._deferred_bytes -= _size(request.body)
             self._owner.on_event(self, request)
         if not self._is_full:
             self.link.resume_reading()
-        while self._waiting and not self.link.is_congested:
-            call, method, body, timeout_s = self._waiting.popleft()
-            assert self.session is not None
-            self.session.call(call, method, body, timeout_s, now)
-            self._flush()
+        self._send_waiting()
         self._pump()
 
     def on_closed(self, reason: str) -> None:
@@ -128,22 +137,48 @@ class Connection:
     # From the owner
 
     def call(self, call: int, method: Method, body: Body, timeout_s: float) -> None:
-        """Send a request."""
+        """Send a request, or let it wait while the peer does not read or enough are in flight."""
         session = self.session
         assert session is not None
-        if self.link.is_congested and session.state is not State.ENDED:
-            if len(self._waiting) >= CALLS_WAITING_MAX:
-                self._owner.on_event(self, Answered(call, Failed(FailReason.BUSY)))
-            else:
-                self._waiting.append((call, method, body, timeout_s))
-            return
-        session.call(call, method, body, timeout_s, self._clock.now())
-        self._pump()
+        now = self._clock.now()
+        if session.state is State.ENDED or (not self._waiting and self._has_room):
+            session.call(call, method, body, timeout_s, now)
+            self._pump()
+        elif len(self._waiting) >= CALLS_WAITING_MAX:
+            self._owner.on_event(self, Answered(call, Failed(FailReason.BUSY)))
+        else:
+            self._waiting.append(_Waiting(call, method, body, now.mono + timeout_s))
+            self._arm()
+
+    @property
+    def _has_room(self) -> bool:
+        assert self.session is not None
+        return not self.link.is_congested and self.session.calls_in_flight < CALLS_IN_FLIGHT_MAX
+
+    def _send_waiting(self) -> None:
+        """Send what waits and now may go; a call's deadline has run meanwhile."""
+        session = self.session
+        assert session is not None
+        now = self._clock.now()
+        while self._waiting and self._has_room:
+            waiting = self._waiting.popleft()
+            if waiting.deadline <= now.mono:
+                self._owner.on_event(self, Answered(waiting.call, Failed(FailReason.TIMEOUT)))
+                continue
+            session.call(waiting.call, waiting.method, waiting.body, waiting.deadline - now.mono, now)
+            self._flush()
+
+    def _expire_waiting(self, mono: float) -> None:
+        overdue = [w for w in self._waiting if w.deadline <= mono]
+        if overdue:
+            self._waiting = deque(w for w in self._waiting if w.deadline > mono)
+            for waiting in overdue:
+                self._owner.on_event(self, Answered(waiting.call, Failed(FailReason.TIMEOUT)))
 
     def cancel(self, call: int) -> None:
         """Forget a call."""
         if self.session is not None:
-            self._waiting = deque(waiting for waiting in self._waiting if waiting[0] != call)
+            self._waiting = deque(w for w in self._waiting if w.call != call)
             self.session.cancel(call)
 
     def reply(self, number: int, status: Status, body: Body) -> None:
@@ -182,6 +217,8 @@ class Connection:
             while events := session.take_events():
                 for event in events:
                     self._hear(event)
+                if self._waiting:
+                    self._send_waiting()
                 self._flush()
         finally:
             self._is_pumping = False
@@ -211,13 +248,14 @@ class Connection:
             self.link.close()
         self._deferred.clear()
         while self._waiting:
-            call = self._waiting.popleft()[0]
-            self._owner.on_event(self, Answered(call, Failed(FailReason.CLOSED)))
+            self._owner.on_event(self, Answered(self._waiting.popleft().call, Failed(FailReason.CLOSED)))
 
     def _arm(self) -> None:
         """One timer per connection: moved only when it must ring earlier, else it rings early and is set anew."""
         assert self.session is not None
         at = self.session.next_timer()
+        if at is not None and self._waiting:
+            at = min(at, self._waiting[0].deadline)
         if at is None:
             if self._timer is not None:
                 self._timer.cancel()
@@ -231,7 +269,9 @@ class Connection:
     def _ring(self) -> None:
         assert self.session is not None
         self._timer = None
-        self.session.handle_timer(self._clock.now())
+        now = self._clock.now()
+        self.session.handle_timer(now)
+        self._expire_waiting(now.mono)
         self._pump()
 
 

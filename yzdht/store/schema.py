@@ -127,7 +127,10 @@ def as_store_error(error: sqlite3.Error, path: Path) -> StoreError:
 _ACCESS_HINT = (
     "check that the folder exists, that the disk is not read-only and that this user may write there"
 )
-_DAMAGED_HINT = "move the file away and start again; a node gets its records back from the others"
+_DAMAGED_HINT = (
+    "restore it from a backup, or move it away and go on without what it held: a node loses records, a home its "
+    "memory of which versions are the newest"
+)
 
 
 def _make_or_check(path: Path) -> None:
