@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from yzdht.errors import NewerFormat, StoreError, UnsafeFile
+from yzdht.store import schema
 from yzdht.store.schema import Schema, as_store_error, check_integrity, open_database, open_for_reading
 
 
@@ -64,6 +65,27 @@ def test_log_of_a_new_file_is_for_its_owner_only_whatever_the_umask(path: Path) 
         os.umask(before)
 
     assert modes == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm"), 0o600)
+
+
+def create_between_reads(path: Path, statement: str) -> None:
+    """What another process does that creates the same file while this one is looking at it."""
+    if "user_version" not in statement:
+        return
+    with closing(sqlite3.connect(path, timeout=0)) as other, suppress(sqlite3.OperationalError):
+        other.execute("BEGIN IMMEDIATE")
+        for each in (*FIRST, *SECOND, "PRAGMA application_id=77", "PRAGMA user_version=2"):
+            other.execute(each)
+        other.execute("COMMIT")
+
+
+def test_file_that_another_process_is_creating_is_seen_whole(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.set_trace_callback(lambda statement: create_between_reads(path, statement))
+
+        schema._refuse_foreign(connection, path, NOW)
+
+    open_database(path, NOW).close()
+    assert versions(path) == (77, 2)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])

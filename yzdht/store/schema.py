@@ -157,7 +157,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    _check_kind(connection, path, schema)
+    _refuse_foreign(connection, path, schema)
     _enter_wal(connection, path)
     connection.execute("PRAGMA synchronous=FULL")
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == _SYNCHRONOUS_FULL
@@ -185,8 +185,17 @@ def _enter_wal(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path} is on a disk without shared memory", hint="choose a folder on a local disk")
 
 
+def _refuse_foreign(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Look before anything is changed; in one snapshot, since another process may be creating the same file."""
+    connection.execute("BEGIN")
+    try:
+        _check_kind(connection, path, schema)
+    finally:
+        connection.rollback()
+
+
 def _check_kind(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
-    """Return the version of a file that is ours or still empty."""
+    """Return the version of a file that is ours or still empty; only inside a transaction, three things are read."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
