@@ -22,7 +22,16 @@ from yzdht.identity_record import About, sign_identity_record
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
-from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
+from yzdht.kad.engine import (
+    CountedNotice,
+    FoundNotice,
+    GotNotice,
+    JoinedNotice,
+    KadEngine,
+    LeftNotice,
+    Notice,
+    PutNotice,
+)
 from yzdht.kad.write import Draft
 from yzdht.limits import (
     HOUR_S,
@@ -158,6 +167,7 @@ class Node(DhtCalls):
         self._is_pumping = False
         self._is_running = False
         self._joined = asyncio.Event()
+        self._left = asyncio.Event()
         self._failure: BaseException | None = None
         self._record: Record | None = None
         self._payload: IdentityPayload | None = None
@@ -473,7 +483,7 @@ class Node(DhtCalls):
             case Push() | Find() | Drop():
                 raise AssertionError("the kad engine pushes, finds and drops nothing")
 
-    def _notice(self, notice: GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice) -> None:
+    def _notice(self, notice: Notice) -> None:
         match notice:
             case GotNotice():
                 _resolve(self._gets.pop(notice.op, None), notice.result)
@@ -483,6 +493,8 @@ class Node(DhtCalls):
                 _resolve(self._finds.pop(notice.op, None), notice.contacts)
             case CountedNotice():
                 self.counters.add(notice.name, notice.label)
+            case LeftNotice():
+                self._left.set()
             case JoinedNotice():
                 log.info("joined node=%s known=%d", shorten(self.node_id), notice.known)
                 self._joined.set()

@@ -117,7 +117,12 @@ class CountedNotice:
     label: str = ""
 
 
-Notice = GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice
+@dataclass(frozen=True, slots=True)
+class LeftNotice:
+    """What `leave` could hand over is handed over."""
+
+
+Notice = GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice | LeftNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +181,8 @@ class KadEngine:
 
     # Commands
 
-    def get(self, target: Target, now: Now) -> int:
-        """Read what is stored under a target; a GotNotice follows."""
+    def get(self, target: Target, now: Now, paths: int = 1) -> int:
+        """Read what is stored under a target, along so many disjoint paths; a GotNotice follows."""
         op = self._operations.number()
 
         def finish(result: ReadResult, _at: Now) -> None:
@@ -205,6 +210,10 @@ class KadEngine:
 
         self._lookup(target, count, finish, now)
         return op
+
+    def leave(self, now: Now) -> None:
+        """Hand over what this node keeps; a LeftNotice follows. The shell bounds the wait and then calls `stop`."""
+        self._notices.append(LeftNotice())
 
     def expect_peers(self, now: Now) -> None:
         """Peers will be dialled: reads and writes wait for them, JOIN_WAIT_S_MAX at most."""
