@@ -6,7 +6,7 @@ believed only after a handshake. Addresses are a node's own word: its signed ide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
@@ -45,12 +45,14 @@ class Own:
         contact: Its id, key and capabilities; the addresses are not needed here.
         is_private_allowed: `--allow-private`.
         hosts: IP addresses of this machine; a peer reached over loopback may name them, it is here too.
+        is_exempt: True for a public prefix that the operator trusts: a fleet shares one (PROTOCOL.md section 9).
 
     """
 
     contact: Contact
     is_private_allowed: bool = False
     hosts: frozenset[str] = frozenset()
+    is_exempt: Callable[[str], bool] = field(default=lambda _prefix: False)
 
 
 class Contacts:
