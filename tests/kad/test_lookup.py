@@ -19,7 +19,7 @@ from tests.kad.kit import (
 )
 from yzdht.ids import Target
 from yzdht.kad.candidates import Candidates
-from yzdht.kad.lookup import Lookup
+from yzdht.kad.lookup import Aim, Lookup
 from yzdht.limits import ALPHA, CONTACTS_PER_ANSWER_MAX, SOFT_DEADLINE_S_UNKNOWN
 from yzdht.rpc.engine import Answer
 from yzdht.wire.rpc import FoundNodes, Method, Status, WireContact
@@ -43,7 +43,7 @@ def names(*numbers: int) -> Answer:
 
 
 def begun(count: int, *known: int, target: Target = ORIGIN) -> Lookup:
-    lookup = Lookup(target, count, Candidates(target, [entry(n) for n in known]), OWN, usable)
+    lookup = Lookup(Aim(target, count), Candidates(target, [entry(n) for n in known]), OWN, usable)
     lookup.start(at(0.0))
     return lookup
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from tests.kad.kit import ORIGIN, TIMEOUT, at, candidates, node_id, nodes_answer, number_of, refuses, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen
 from yzdht.kad.holder import Holder
-from yzdht.kad.lookup import Lookup
+from yzdht.kad.lookup import Aim, Lookup
 from yzdht.kad.operations import Operation, Operations
 from yzdht.kad.quorum import quorum_of
-from yzdht.kad.read import Read
+from yzdht.kad.read import Plan, Read
 from yzdht.kad.write import Write
 from yzdht.limits import SOFT_DEADLINE_S_UNKNOWN
 from yzdht.rpc.engine import Answer, Call, Cancel, Outgoing, Persist
@@ -46,14 +46,14 @@ class Desk:
     def read(self, *known: int, own: bool = False) -> Operation:
         them = candidates(*known, own=OWN if own else None)
         quorum = quorum_of(len(known) + own)
-        return self.start(Read(NOTE.target, quorum, them, node_id(OWN), self.checks, lambda _c, _n: []))
+        return self.start(Read(Plan(NOTE.target, quorum), them, node_id(OWN), self.checks, lambda _c, _n: []))
 
     def write(self, *known: int, own: bool = False) -> Operation:
         them = candidates(*known, own=OWN if own else None)
         return self.start(Write(NOTE.draft(), quorum_of(len(known) + own), them))
 
     def lookup(self, *known: int) -> Operation:
-        return self.start(Lookup(ORIGIN, 3, candidates(*known), node_id(OWN), lambda _c, _n: []))
+        return self.start(Lookup(Aim(ORIGIN, 3), candidates(*known), node_id(OWN), lambda _c, _n: []))
 
     def calls(self) -> dict[int, Call]:
         return {number_of(item.contact): item for item in self.sent if isinstance(item, Call)}
@@ -194,10 +194,10 @@ def test_what_an_operation_starts_when_it_is_reported_runs() -> None:
     desk = Desk()
 
     def again(_operation: Operation, now: Now) -> None:
-        lookup = Lookup(ORIGIN, 1, candidates(9), node_id(OWN), lambda _c, _n: [])
+        lookup = Lookup(Aim(ORIGIN, 1), candidates(9), node_id(OWN), lambda _c, _n: [])
         desk.operations.start(lookup, desk._report, now)
 
-    first = Lookup(ORIGIN, 1, candidates(1), node_id(OWN), lambda _c, _n: [])
+    first = Lookup(Aim(ORIGIN, 1), candidates(1), node_id(OWN), lambda _c, _n: [])
     desk.operations.start(first, again, at(0.0))
     desk.answer(1, refuses(Status.BUSY))
     desk.answer(9, nodes_answer())

@@ -8,7 +8,7 @@ from tests.kad.kit import GONE, TIMEOUT, asked, at, candidates, contact, node_id
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.ids import RecordHash
 from yzdht.kad.quorum import quorum_of
-from yzdht.kad.read import Read, ReadResult
+from yzdht.kad.read import Plan, Read, ReadResult
 from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
@@ -56,7 +56,7 @@ class Reading:
     """A read under way, and what it asked; nodes are numbers, nearest first."""
 
     def __init__(self, them: Candidates, n: int, note: Note = NEW, own: int = 999) -> None:
-        self.read = Read(note.target, quorum_of(n), them, node_id(own), NullChecks(NET), usable)
+        self.read = Read(Plan(note.target, quorum_of(n)), them, node_id(own), NullChecks(NET), usable)
         self.mono = 0.0
         self.read.start(at(0.0))
 

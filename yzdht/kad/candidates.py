@@ -1,8 +1,9 @@
-"""Candidates of one operation, nearest first: who was asked, who is late, who answered.
+"""Candidates of one operation, nearest first: who was asked, who is late, who answered, and whom to ask next.
 
-Hearsay never displaces a node of one's own table: a contact that another node named counts only once it has answered
-itself (PROTOCOL.md section 9), so a liar that names twenty dead neighbours of the target costs twenty requests and
-changes no result.
+Hearsay never displaces a node of one's own table in a small network: a contact that another node named counts only once
+it has answered itself (PROTOCOL.md section 9), so a liar that names twenty dead neighbours of the target costs twenty
+requests and changes no result. In a large network, where the target is approached step by step, a named contact is
+waited for until it is late, and no longer once whoever named it has named only such as do not answer.
 """
 
 from __future__ import annotations
@@ -10,18 +11,34 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import log2
 from typing import TYPE_CHECKING
 
-from yzdht.limits import CONTACTS_PER_ANSWER_MAX, LOOKUP_CANDIDATES_MAX, SOFT_DEADLINE_S_UNKNOWN
+from yzdht.ids import ID_BYTES, Target
+from yzdht.kad.strangers import Strangers
+from yzdht.limits import (
+    ALPHA,
+    BUCKET_SIZE,
+    CONTACTS_PER_ANSWER_MAX,
+    DOUBTED_AFTER,
+    IN_FLIGHT_MAX,
+    LOOKUP_CANDIDATES_MAX,
+    SOFT_DEADLINE_S_UNKNOWN,
+)
+from yzdht.wire.frame import Caps
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from yzdht.ids import NodeId, Target
+    from yzdht.ids import NodeId
     from yzdht.kad.table import Entry
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method
+
+
+_BITS_PER_HOP = log2(BUCKET_SIZE)
+"""How much nearer one answer leads: the nearest of a bucket's nodes is that many bits nearer than they are."""
 
 
 class Standing(Enum):
@@ -34,17 +51,19 @@ class Standing(Enum):
     FAILED = auto()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Candidate:
     """A node that an operation may ask.
 
     Attributes:
         contact: Who and where.
         distance: To the target.
-        prefix: Its public prefix; None if it has none or is hearsay.
+        prefix: Its public prefix; None if it has none or is hearsay that has not answered.
         expected_s: Seconds within which it should answer.
         is_known: True if it is in one's own table, or oneself.
+        namer: Who named it; None if it is known.
         standing: What came of it.
+        asked_at: When it was asked.
         late_at: When it stops blocking its slot.
 
     """
@@ -54,7 +73,9 @@ class Candidate:
     prefix: str | None
     expected_s: float
     is_known: bool = True
+    namer: NodeId | None = None
     standing: Standing = Standing.FRESH
+    asked_at: float = 0.0
     late_at: float = 0.0
 
     @property
@@ -68,6 +89,11 @@ class Candidate:
         if self.is_known:
             return self.standing is not Standing.FAILED
         return self.standing is Standing.ANSWERED
+
+    @property
+    def is_open(self) -> bool:
+        """True while its answer can still come."""
+        return self.standing in (Standing.ASKED, Standing.LATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +123,34 @@ class Candidates:
         target: The point.
         entries: Nodes of the table, in any order.
         own: This node itself if it takes part.
+        strangers: How long nodes outside the table take.
+        claims: Which path asks whom, shared by disjoint paths: a node that one has asked is nothing to the others.
+
+    Attributes:
+        is_for_storage: True to take in no hearsay that keeps no records.
 
     """
 
-    def __init__(self, target: Target | NodeId, entries: Iterable[Entry], own: Contact | None = None) -> None:
+    def __init__(
+        self,
+        target: Target | NodeId,
+        entries: Iterable[Entry],
+        own: Contact | None = None,
+        strangers: Strangers | None = None,
+        claims: dict[NodeId, Candidates] | None = None,
+    ) -> None:
         self._point = int.from_bytes(target)
+        self._strangers = strangers or Strangers()
+        self._claims = claims
+        self.is_for_storage = False
         self._by_id: dict[NodeId, Candidate] = {}
         self._order: list[Candidate] = []
+        self._dead_of: dict[NodeId, int] = {}
+        self._truthful: set[NodeId] = set()
+        stranger_s = self._strangers.expected_s
         for e in entries:
-            self._add(Candidate(e.contact(), e.point ^ self._point, e.prefix, e.expected_s))
+            expected_s = e.expected_s if e.has_session else max(e.expected_s, stranger_s)
+            self._add(Candidate(e.contact(), e.point ^ self._point, e.prefix, expected_s))
         if own is not None:
             distance = int.from_bytes(own.node_id) ^ self._point
             self._add(Candidate(own, distance, None, SOFT_DEADLINE_S_UNKNOWN))
@@ -122,20 +167,95 @@ class Candidates:
         """The candidate of that id."""
         return self._by_id.get(node_id)
 
-    def hear(self, contacts: Iterable[Contact], own_id: NodeId) -> int:
-        """Take in what an answer named; at most CONTACTS_PER_ANSWER_MAX new ones. Returns how many were new."""
+    def hear(self, contacts: Iterable[Contact], own_id: NodeId, namer: NodeId | None = None) -> int:
+        """Take in contacts that an answer named; how many were new. An answer adds CONTACTS_PER_ANSWER_MAX at most."""
         added = 0
         for contact in contacts:
             if added >= CONTACTS_PER_ANSWER_MAX or len(self._order) >= LOOKUP_CANDIDATES_MAX:
                 break
-            if contact.node_id == own_id or contact.node_id in self._by_id or not contact.urls:
+            known = self._by_id.get(contact.node_id)
+            if known is not None:
+                if self._is_doubted(known):
+                    known.namer = namer  # somebody else vouches for it
+                continue
+            if contact.node_id == own_id or not contact.urls:
+                continue
+            if self.is_for_storage and not contact.caps & Caps.STORAGE:
                 continue
             distance = int.from_bytes(contact.node_id) ^ self._point
-            candidate = Candidate(contact, distance, None, SOFT_DEADLINE_S_UNKNOWN, is_known=False)
+            expected_s = self._strangers.expected_of(contact.node_id)
+            candidate = Candidate(contact, distance, None, expected_s, is_known=False, namer=namer)
             self._by_id[contact.node_id] = candidate
             insort(self._order, candidate, key=_by_distance)
             added += 1
         return added
+
+    def add(self, contacts: Iterable[Contact]) -> None:
+        """Take in nodes that were met: they count as those of the table do."""
+        for contact in contacts:
+            if contact.node_id in self._by_id:
+                continue
+            distance = int.from_bytes(contact.node_id) ^ self._point
+            prefix = self._strangers.prefix_of(contact.node_id)
+            self._add(Candidate(contact, distance, prefix, self._strangers.expected_of(contact.node_id)))
+        self._order.sort(key=_by_distance)
+
+    def carried_over(self, own: Contact | None) -> Candidates:
+        """Those that live, to be asked something else: who answered is known now."""
+        after = Candidates(Target(self._point.to_bytes(ID_BYTES)), (), own, self._strangers)
+        for c in self._order:
+            if c.standing is Standing.ANSWERED or (c.is_known and c.standing is not Standing.FAILED):
+                after._add(Candidate(c.contact, c.distance, c.prefix, c.expected_s))
+        after._order.sort(key=_by_distance)
+        return after
+
+    # What became of them
+
+    def ask(self, candidate: Candidate, mono: float) -> None:
+        """It is asked now."""
+        candidate.standing = Standing.ASKED
+        candidate.asked_at = mono
+        candidate.late_at = mono + candidate.expected_s
+        if self._claims is not None:
+            self._claims[candidate.node_id] = self
+
+    def answered(self, candidate: Candidate, mono: float) -> None:
+        """It answered, late or not."""
+        if not candidate.is_known:
+            self._strangers.took(mono - candidate.asked_at)
+            candidate.prefix = self._strangers.prefix_of(candidate.node_id)
+        if candidate.namer is not None:
+            self._truthful.add(candidate.namer)
+        candidate.standing = Standing.ANSWERED
+
+    def failed(self, candidate: Candidate) -> None:
+        """It did not answer, or with something that cannot be."""
+        if candidate.standing is Standing.ASKED:
+            self._blame(candidate)
+        candidate.standing = Standing.FAILED
+
+    def mark_late(self, mono: float) -> bool:
+        """Demote those whose expected time has passed; True if there were any."""
+        found = False
+        for candidate in self._order:
+            if candidate.standing is Standing.ASKED and candidate.late_at <= mono:
+                candidate.standing = Standing.LATE
+                self._blame(candidate)
+                found = True
+        return found
+
+    def _blame(self, candidate: Candidate) -> None:
+        if candidate.namer is not None:
+            self._dead_of[candidate.namer] = self._dead_of.get(candidate.namer, 0) + 1
+
+    def _is_doubted(self, candidate: Candidate) -> bool:
+        """True for hearsay of somebody who has named only such as do not answer: nobody waits for more of it."""
+        namer = candidate.namer
+        if namer is None or candidate.standing is not Standing.FRESH or namer in self._truthful:
+            return False
+        return self._dead_of.get(namer, 0) >= DOUBTED_AFTER
+
+    # Who is near
 
     def nearest(self, count: int) -> list[Candidate]:
         """The `count` nearest that count, nearest first."""
@@ -146,6 +266,54 @@ class Candidates:
                 if len(span) == count:
                     break
         return span
+
+    def front(self, count: int, *, is_late_kept: bool) -> list[Candidate]:
+        """The `count` nearest that may yet belong to the result, nearest first.
+
+        Args:
+            count: How many at most.
+            is_late_kept: True keeps known nodes that are late, which only a failure replaces; late hearsay never
+                holds anybody up.
+
+        """
+        front: list[Candidate] = []
+        for c in self._order:
+            standing = c.standing
+            if standing is Standing.FAILED:
+                continue
+            if standing is Standing.LATE and not (is_late_kept and c.is_known):
+                continue
+            if standing is Standing.FRESH and (self._is_doubted(c) or self._is_claimed(c)):
+                continue
+            front.append(c)
+            if len(front) == count:
+                break
+        return front
+
+    def _is_claimed(self, candidate: Candidate) -> bool:
+        return self._claims is not None and candidate.node_id in self._claims
+
+    def to_ask(self, needed: list[Candidate]) -> list[Candidate]:
+        """Whom to ask now, on the way to a target that is far: at most ALPHA of the needed are in flight.
+
+        Beside the needed, whoever is nearer than all that have answered makes progress. Of these the ones with the
+        shortest way to the end are asked first: their own time, and the hops that then remain. A slow peer that is no
+        longer needed takes no slot.
+        """
+        in_flight = sum(1 for c in needed if c.standing is Standing.ASKED)
+        room = min(ALPHA - in_flight, IN_FLIGHT_MAX - self.in_flight())
+        if room <= 0:
+            return []
+        answered = (c.distance for c in self._order if c.standing is Standing.ANSWERED)
+        best = next(answered, 1 << 256)
+        wide = [c for c in self.front(2 * ALPHA, is_late_kept=False) if c.distance < best]
+        fresh = {c.node_id: c for c in (*needed, *wide) if c.standing is Standing.FRESH}
+        return sorted(fresh.values(), key=self._remaining_s)[:room]
+
+    def _remaining_s(self, candidate: Candidate) -> float:
+        """How long from now until the target is reached by way of this candidate, up to a constant."""
+        hops = log2(candidate.distance + 1) / _BITS_PER_HOP
+        return candidate.expected_s + hops * self._strangers.expected_s
 
     def heard_within(self, distance: int) -> list[Candidate]:
         """Hearsay nearer than `distance` that may still answer in time, nearest first."""
@@ -161,16 +329,7 @@ class Candidates:
 
     def has_open(self) -> bool:
         """True while an answer can still come."""
-        return any(c.standing in (Standing.ASKED, Standing.LATE) for c in self._order)
-
-    def mark_late(self, mono: float) -> bool:
-        """Demote those whose expected time has passed; True if there were any."""
-        found = False
-        for candidate in self._order:
-            if candidate.standing is Standing.ASKED and candidate.late_at <= mono:
-                candidate.standing = Standing.LATE
-                found = True
-        return found
+        return any(c.is_open for c in self._order)
 
     def next_late(self) -> float | None:
         """When the next one becomes late; None if nobody is in flight."""

@@ -82,7 +82,7 @@ class Contacts:
         self._table = table
         self._hearsay = hearsay
         self._verifier = verifier
-        self._count = count
+        self.count = count
         self.mono = 0.0
 
     # What others name
@@ -96,7 +96,7 @@ class Contacts:
             try:
                 node_id = node_id_of(heard.public_key)
             except InvalidKey:
-                self._count("bad_contacts")
+                self.count("bad_contacts")
                 continue
             if node_id == self._own.contact.node_id or self._table.get(node_id) is not None:
                 continue
@@ -119,7 +119,7 @@ class Contacts:
                 self._verifier.verify_record(record, Target(node_id))
                 payload = decode_identity_payload(record.payload)
             except (WireError, CryptoError):
-                self._count("rejected_records")
+                self.count("rejected_records")
                 continue
             is_recent = wall - record.created <= NODE_IDENTITY_LIFE_S
             if record.kind is Kind.IDENTITY and is_recent and record.expires > wall:

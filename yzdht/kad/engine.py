@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 from yzdht.crypto.naming import node_id_of
 from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
 from yzdht.ids import NodeId, PublicKey, Target
-from yzdht.kad.candidates import Candidates
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
-from yzdht.kad.lookup import Lookup
-from yzdht.kad.operations import Operation, Operations
-from yzdht.kad.quorum import quorum_of
-from yzdht.kad.read import Read, ReadResult
+from yzdht.kad.operations import Operations
+from yzdht.kad.searches import Searches
 from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
-from yzdht.kad.write import Draft, Write, WriteResult
+from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
     BUCKET_SIZE,
     JOIN_WAIT_S_MAX,
@@ -42,7 +39,6 @@ from yzdht.rpc.engine import (
     Reply,
     Up,
 )
-from yzdht.wire.frame import Caps, RecordType
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import (
     Body,
@@ -56,7 +52,6 @@ from yzdht.wire.rpc import (
     Method,
     Put,
     PutDone,
-    Refusal,
     Status,
     Store,
     refusal_fields,
@@ -66,8 +61,11 @@ from yzdht.wire.rpc import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from yzdht.kad.lookup import Lookup
+    from yzdht.kad.read import ReadResult
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
     from yzdht.wire.address import Address, Contact
+    from yzdht.wire.frame import Caps, RecordType
     from yzdht.wire.slot import Verdict
 
 
@@ -159,6 +157,7 @@ class KadEngine:
         self._discovery = Discovery(self._own_id, rng)
         self._hearsay = Hearsay()
         self._contacts = Contacts(own, self.table, self._hearsay, verifier, self._count)
+        self._searches = Searches(own, self.table, self._operations, self._contacts, verifier)
         self._errands: dict[int, _Errand] = {}
         self._requests_to_store: dict[int, int] = {}
         self._outgoing: list[Outgoing] = []
@@ -172,7 +171,7 @@ class KadEngine:
     @property
     def is_storing(self) -> bool:
         """True if this node keeps records."""
-        return bool(self._own.contact.caps & Caps.STORAGE)
+        return self._searches.is_storing
 
     @property
     def is_joined(self) -> bool:
@@ -188,7 +187,7 @@ class KadEngine:
         def finish(result: ReadResult, _at: Now) -> None:
             self._notices.append(GotNotice(op, result))
 
-        self._when_joined(lambda at: self._read(target, finish, at), now)
+        self._when_joined(lambda at: self._searches.read(target, finish, at, paths), now)
         return op
 
     def put(self, draft: Draft, now: Now) -> int:
@@ -198,7 +197,7 @@ class KadEngine:
         def finish(result: WriteResult, _at: Now) -> None:
             self._notices.append(PutNotice(op, result))
 
-        self._when_joined(lambda at: self._write(draft, b"", finish, at), now)
+        self._when_joined(lambda at: self._searches.write(draft, b"", finish, at), now)
         return op
 
     def find(self, target: Target, count: int, now: Now) -> int:
@@ -208,7 +207,7 @@ class KadEngine:
         def finish(lookup: Lookup, _at: Now) -> None:
             self._notices.append(FoundNotice(op, lookup.closest()))
 
-        self._lookup(target, count, finish, now)
+        self._searches.find(target, count, finish, now)
         return op
 
     def leave(self, now: Now) -> None:
@@ -289,6 +288,7 @@ class KadEngine:
         if isinstance(change, Up):
             self._on_up(peer, change.url, now)
         else:
+            self._searches.strangers.unlinked(peer.node_id)
             self.table.session_ended(peer.node_id, now.mono)
         self._advance(now)
 
@@ -365,7 +365,7 @@ class KadEngine:
         if len(self._operations) >= OPERATIONS_MAX:
             self._refuse(request, Refused(Status.BUSY))
             return
-        self._when_joined(lambda at: self._read(body.target, finish, at), now)
+        self._when_joined(lambda at: self._searches.read(body.target, finish, at), now)
 
     def _on_put(self, request: int, peer: Peer, body: Put, now: Now) -> None:
         def finish(result: WriteResult, _at: Now) -> None:
@@ -386,7 +386,7 @@ class KadEngine:
             self._refuse(request, refused)
             return
         draft = Draft(body.target, body.record, body.cas, body.keep_until)
-        self._when_joined(lambda at: self._write(draft, peer.node_id, finish, at), now)
+        self._when_joined(lambda at: self._searches.write(draft, peer.node_id, finish, at), now)
 
     def _check_put(self, body: Put) -> Refused | None:
         """A record that every holder would refuse is refused here, before it is sent to eight of them."""
@@ -421,89 +421,14 @@ class KadEngine:
         for start in deferred:
             start(now)
 
-    def _read(self, target: Target, finish: Callable[[ReadResult, Now], None], now: Now) -> None:
-        def report(operation: Operation, at: Now) -> None:
-            assert isinstance(operation, Read)
-            assert operation.result is not None
-            if operation.rejected:
-                self._notices.append(CountedNotice("rejected_records"))
-            finish(operation.result, at)
-
-        quorum = quorum_of(self.table.storing() + self.is_storing)
-        candidates = self._candidates(self.table.closest(target, _CANDIDATES, only_storing=True), target)
-        read = Read(target, quorum, candidates, self._own_id, self._verifier, self._contacts.usable)
-        self._operations.start(read, report, now, stored_by=self._own_id)
-
-    def _write(
-        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
-    ) -> None:
-        if draft.cas is not None:
-            self._read(
-                draft.target,
-                lambda read, at: self._write_after_read(draft, read, stored_by, finish, at),
-                now,
-            )
-        else:
-            self._write_now(draft, stored_by, finish, now)
-
-    def _write_after_read(
-        self,
-        draft: Draft,
-        read: ReadResult,
-        stored_by: NodeId | bytes,
-        finish: Callable[[WriteResult, Now], None],
-        now: Now,
-    ) -> None:
-        """With cas, read first: a mismatch is known at once, and holders that lag can be brought up."""
-        publisher = decode_record(draft.raw).publisher
-        current = next((r for r in read.records if r.publisher == publisher), None)
-        quorum = quorum_of(self.table.storing() + self.is_storing)
-        if current is None and read.answered < read.needed:
-            finish(WriteResult(0, quorum.n, quorum.write, Status.OK, Refusal()), now)
-        elif (0 if current is None else current.seq) != draft.cas:
-            detail = Refusal() if current is None else Refusal(current.seq, current.hash)
-            finish(WriteResult(0, quorum.n, quorum.write, Status.CAS_MISMATCH, detail), now)
-        else:
-            previous = None if current is None else current.raw
-            full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, previous)
-            self._write_now(full, stored_by, finish, now)
-
-    def _write_now(
-        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
-    ) -> None:
-        def report(operation: Operation, at: Now) -> None:
-            assert isinstance(operation, Write)
-            assert operation.result is not None
-            finish(operation.result, at)
-
-        if draft.cas is None:
-            entries = self.table.closest(draft.target, _CANDIDATES, only_storing=True)
-            known = self.table.storing()
-        else:
-            entries = self.table.closest_of_a_day(draft.target, _CANDIDATES, now.mono)
-            known = len(entries)
-        quorum = quorum_of(known + self.is_storing)
-        write = Write(draft, quorum, self._candidates(entries, draft.target))
-        self._operations.start(write, report, now, stored_by)
-
-    def _candidates(self, entries: list[Entry], target: Target) -> Candidates:
-        return Candidates(target, entries, self._own.contact if self.is_storing else None)
-
-    def _lookup(self, target: Target, count: int, finish: Callable[[Lookup, Now], None], now: Now) -> None:
-        def report(operation: Operation, at: Now) -> None:
-            assert isinstance(operation, Lookup)
-            finish(operation, at)
-
-        candidates = Candidates(target, self.table.closest(target, _CANDIDATES))
-        lookup = Lookup(target, count, candidates, self._own_id, self._contacts.usable)
-        self._operations.start(lookup, report, now)
-
     # Peers
 
     def _on_up(self, peer: Peer, url: str | None, now: Now) -> None:
-        point = int.from_bytes(peer.node_id)
         is_new = self.table.get(peer.node_id) is None
-        entry = self.table.admit(Entry(peer.node_id, peer.public_key, point, peer.caps))
+        met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
+        met.host, met.prefix = peer.host, peer.prefix
+        entry = self.table.admit(met)
+        self._searches.strangers.linked(peer.node_id, peer.prefix)
         self._hearsay.met(peer.node_id)
         if entry is None:
             return
@@ -520,7 +445,9 @@ class KadEngine:
             if self.table.alive(node_id, now.mono) is not None:
                 self._discovery.trigger(now)
             entry = self.table.get(node_id)
-            if entry is not None:
+            if entry is None:
+                self._searches.strangers.answered(node_id, outcome.expected_s)
+            else:
                 entry.expected_s = outcome.expected_s or entry.expected_s
             return
         if outcome.reason is FailReason.GARBAGE:
@@ -552,7 +479,7 @@ class KadEngine:
         target = self._discovery.next_target(now)
         if target is not None:
             self._heard_before = self._hearsay.heard
-            self._lookup(target, BUCKET_SIZE, self._discovered, now)
+            self._searches.find(target, BUCKET_SIZE, self._discovered, now)
         if not self.table.is_full:
             for contact in self._hearsay.take():
                 self._run_errand(contact, _HEARSAY, Method.PING, Empty())

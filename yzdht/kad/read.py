@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import CryptoError, WireError
@@ -23,6 +24,7 @@ from yzdht.limits import (
     DAY_S,
     FETCHES_PER_HOLDER_MAX,
     FEW_REPLICAS,
+    FIND_VALUE_BODY_BYTES_DEFAULT,
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
     READ_SLOTS_MAX,
@@ -38,7 +40,7 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from yzdht.ids import NodeId, RecordHash, Target
     from yzdht.kad.quorum import Quorum
@@ -95,12 +97,34 @@ class _Slot:
         return {c: who for c, who in self.votes.items() if c[0] >= least_seq and c[1] not in self.bodies}
 
 
+class Plan(NamedTuple):
+    """How to read.
+
+    Attributes:
+        target: Where.
+        quorum: Its sizes, fixed.
+        is_far: True where the own table does not know everybody: the target is approached, and the answers count once
+            all of the nearest are asked.
+        is_thorough: True to hear all n, whatever they show, and to bring up all that lack something: a holder's care
+            for what it holds. This node is asked too, wherever it ranks.
+        keep_until: Unix seconds that a repair of an immutable or a move record passes on; a day from now if not here.
+        witnesses: Nodes that are asked too, however far they are, and waited for as long as they are in time.
+
+    """
+
+    target: Target
+    quorum: Quorum
+    is_far: bool = False
+    is_thorough: bool = False
+    keep_until: Mapping[RecordHash, int] = MappingProxyType({})
+    witnesses: frozenset[NodeId] = frozenset()
+
+
 class Read:
     """Read what is stored under one target.
 
     Args:
-        target: Where to read.
-        quorum: Its sizes, fixed.
+        plan: Where and how.
         candidates: Storage nodes of the table near the target, and oneself if one stores.
         own_id: This node.
         verifier: Checks every body.
@@ -110,18 +134,20 @@ class Read:
 
     def __init__(
         self,
-        target: Target,
-        quorum: Quorum,
+        plan: Plan,
         candidates: Candidates,
         own_id: NodeId,
         verifier: RecordVerifier,
         usable: Callable[[tuple[WireContact, ...], NodeId], list[Contact]],
     ) -> None:
-        self.target = target
+        self.target = plan.target
         self.result: ReadResult | None = None
         self.rejected = 0
-        self._quorum = quorum
-        self._candidates = candidates
+        self.requests = 0
+        self.bytes_sent = 0
+        self.candidates = candidates
+        self._plan = plan
+        self._quorum = plan.quorum
         self._own_id = own_id
         self._verifier = verifier
         self._usable = usable
@@ -138,13 +164,13 @@ class Read:
     @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""
-        return self.result is not None and not self._candidates.has_open()
+        return self.result is not None and not self.candidates.has_open()
 
     def start(self, now: Now) -> None:
         """Ask oneself if one is among the n: what is held here need not be sent. Then the others."""
         self._wall = now.wall
-        own = next((c for c in self._candidates.nearest(self._quorum.n) if c.node_id == self._own_id), None)
-        if own is not None:
+        own = self.candidates.get(self._own_id)
+        if own is not None and (self._plan.is_thorough or own in self._span()):
             self._ask(own, now)
         else:
             self._advance(now)
@@ -152,45 +178,52 @@ class Read:
     def take_asks(self) -> list[Ask]:
         """Requests to send; empties the list."""
         asks, self._asks = self._asks, []
+        for ask in asks:
+            if ask.contact.node_id != self._own_id:
+                self.requests += 1
+                self.bytes_sent += len(ask.body.record) if isinstance(ask.body, Store) else 0
         return asks
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        return None if self.result is not None else self._candidates.next_late()
+        return None if self.result is not None else self.candidates.next_late()
 
     def handle_timer(self, now: Now) -> None:
         """Demote those that are late."""
-        if self._candidates.mark_late(now.mono):
+        if self.candidates.mark_late(now.mono):
             self._advance(now)
 
     # Answers
 
     def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
         """Take an answer in."""
-        candidate = self._candidates.get(node_id)
+        candidate = self.candidates.get(node_id)
         if candidate is None or purpose == _REPAIR:
             return
         self._wall = now.wall
-        if candidate.standing not in (Standing.ASKED, Standing.LATE):
+        if not candidate.is_open:
             return
         if purpose == _FETCH:
-            self._take_fetched(candidate, outcome)
+            self._take_fetched(candidate, outcome, now)
         elif self._take(candidate, outcome):
-            candidate.standing = Standing.ANSWERED
+            self.candidates.answered(candidate, now.mono)
         else:
-            candidate.standing = Standing.FAILED
+            self.candidates.failed(candidate)
             self._forget_claims(node_id)
         if self.result is None:
             self._advance(now)
         elif self.result.records:
             self._repair()
 
-    def _take_fetched(self, candidate: Candidate, outcome: Answer | Failed) -> None:
+    def _take_fetched(self, candidate: Candidate, outcome: Answer | Failed, now: Now) -> None:
         """Take in what a holder shows of what it claimed; what it does not show it never claimed."""
         self._fetching.discard(candidate.node_id)
         taken = self._bodies_taken
         is_answer = self._take(candidate, outcome)
-        candidate.standing = Standing.ANSWERED if is_answer else Standing.FAILED
+        if is_answer:
+            self.candidates.answered(candidate, now.mono)
+        else:
+            self.candidates.failed(candidate)
         has_shown = self._bodies_taken > taken  # an answer is bounded: there may be more to fetch
         if not is_answer or not has_shown or self._fetches[candidate.node_id] >= FETCHES_PER_HOLDER_MAX:
             self._forget_claims(candidate.node_id)
@@ -208,7 +241,8 @@ class Read:
                 return False
         contacts = outcome.body.contacts
         if contacts:
-            self._candidates.hear(self._usable(contacts, candidate.node_id), self._own_id)
+            usable = self._usable(contacts, candidate.node_id)
+            self.candidates.hear(usable, self._own_id, candidate.node_id)
         return True
 
     def _take_record(self, node_id: NodeId, raw: bytes) -> bool:
@@ -263,21 +297,42 @@ class Read:
     def _advance(self, now: Now) -> None:
         if self.result is not None:
             return
-        span = self._candidates.nearest(self._quorum.n)
+        span = self._span()
         answered = [c for c in span if c.standing is Standing.ANSWERED]
         has_record = any(slot.bodies for slot in self._slots.values())
-        if self._has_immutable():
+        if self._has_immutable() and not self._plan.is_thorough:
             self._finish(len(answered))
             return
-        is_enough = len(answered) >= self._quorum.read and self._spans_prefixes(span, answered)
+        self._ask_witnesses(now)
+        is_enough = (
+            len(answered) >= self._quorum.read
+            and self._spans_prefixes(span, answered)
+            and not (self._plan.is_far and any(c.standing is Standing.FRESH for c in span))
+        )
         if is_enough and self._fetch_missing(now):
             return
-        if is_enough and has_record and not self._awaits_everybody(span):
+        if is_enough and has_record and not self._awaits_everybody(span) and not self._awaits_witness():
             self._finish(len(answered))
             return
         self._ask_more(span, len(answered), is_enough=is_enough, now=now)
         if self._is_exhausted(span):
             self._finish(len(answered))
+
+    def _span(self) -> list[Candidate]:
+        """The n nearest: of all that are known, or, where the target is approached, of all that may yet answer."""
+        if self._plan.is_far:
+            return self.candidates.front(self._quorum.n, is_late_kept=True)
+        return self.candidates.nearest(self._quorum.n)
+
+    def _ask_witnesses(self, now: Now) -> None:
+        for node_id in self._plan.witnesses:
+            candidate = self.candidates.get(node_id)
+            if candidate is not None and candidate.standing is Standing.FRESH:
+                self._ask(candidate, now)
+
+    def _awaits_witness(self) -> bool:
+        asked = (self.candidates.get(node_id) for node_id in self._plan.witnesses)
+        return any(c is not None and c.standing is Standing.ASKED for c in asked)
 
     def _awaits_everybody(self, span: list[Candidate]) -> bool:
         """With few replicas every one is heard, as long as it answers in time.
@@ -285,7 +340,7 @@ class Read:
         n follows who is live. Of two or three nodes one may have taken a delete alone while the others were away, and
         the others, back again, would make a read quorum of stale copies between them.
         """
-        if self._quorum.n > FEW_REPLICAS:
+        if self._quorum.n > FEW_REPLICAS and not self._plan.is_thorough:
             return False
         return any(c.standing in (Standing.FRESH, Standing.ASKED) for c in span)
 
@@ -298,21 +353,21 @@ class Read:
         if len({c.prefix for c in span if c.prefix}) < 2:  # noqa: PLR2004 - two, as the protocol says
             return True
         # Hearsay has no prefix of its own: whoever named it may be whoever runs it.
-        return len({c.prefix or c.node_id for c in answered if c.is_known}) >= 2  # noqa: PLR2004
+        return len({c.prefix or c.node_id for c in answered if c.is_known or c.prefix}) >= 2  # noqa: PLR2004
 
     def _fetch_missing(self, now: Now) -> bool:
         """Ask for bodies that were only named; True while one may come in time."""
         for slot in self._slots.values():
             best = slot.best()
             for _, who in sorted(slot.unseen(best.seq if best else 0).items(), reverse=True):
-                holders = [c for c in self._candidates if c.node_id in who]
+                holders = [c for c in self.candidates if c.node_id in who]
                 if any(self._is_fetched_from(c) for c in holders):
                     break
                 holder = next((c for c in holders if self._may_fetch_from(c)), None)
                 if holder is not None:
                     self._fetch(holder, now)
                     break
-        return any(self._is_fetched_from(c) for c in self._candidates)
+        return any(self._is_fetched_from(c) for c in self.candidates)
 
     def _is_fetched_from(self, candidate: Candidate) -> bool:
         return candidate.standing is Standing.ASKED and candidate.node_id in self._fetching
@@ -328,13 +383,16 @@ class Read:
         self._send(candidate, body, _FETCH, now)
 
     def _send(self, candidate: Candidate, body: FindValue, purpose: int, now: Now) -> None:
-        candidate.standing = Standing.ASKED
-        candidate.late_at = now.mono + candidate.expected_s
+        self.candidates.ask(candidate, now.mono)
         self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, purpose))
 
     def _ask_more(self, span: list[Candidate], answered: int, *, is_enough: bool, now: Now) -> None:
-        is_few = self._quorum.n <= FEW_REPLICAS
-        wanted = len(span) if is_enough or is_few else max(self._quorum.read - answered, 1)
+        if self._plan.is_far:
+            for candidate in self.candidates.to_ask(span):
+                self._ask(candidate, now)
+            return
+        is_all = is_enough or self._plan.is_thorough or self._quorum.n <= FEW_REPLICAS
+        wanted = len(span) if is_all else max(self._quorum.read - answered, 1)
         in_flight = sum(1 for c in span if c.standing is Standing.ASKED)
         for candidate in span:
             if in_flight >= wanted:
@@ -342,8 +400,8 @@ class Read:
             if candidate.standing is Standing.FRESH:
                 self._ask(candidate, now)
                 in_flight += 1
-        room = ALPHA - self._candidates.in_flight()
-        for candidate in self._candidates.heard_within(self._edge(span)):
+        room = ALPHA - self.candidates.in_flight()
+        for candidate in self.candidates.heard_within(self._edge(span)):
             if room <= 0:
                 break
             if candidate.standing is Standing.FRESH:
@@ -357,10 +415,11 @@ class Read:
     def _ask(self, candidate: Candidate, now: Now) -> None:
         has_body = any(slot.bodies for slot in self._slots.values())
         is_coming = any(
-            c.standing is Standing.ASKED and c.node_id in self._body_asked for c in self._candidates
+            c.standing is Standing.ASKED and c.node_id in self._body_asked for c in self.candidates
         )
         if is_coming and not has_body:
-            body = FindValue(self.target, (), 0)
+            # On the way to a far target nobody knows yet who holds it: small bodies cost less than one more round trip.
+            body = FindValue(self.target, (), FIND_VALUE_BODY_BYTES_DEFAULT if self._plan.is_far else 0)
         else:
             body = FindValue(self.target, self._known(), RECORD_BYTES_MAX)
             self._body_asked.add(candidate.node_id)
@@ -371,9 +430,9 @@ class Read:
 
     def _is_exhausted(self, span: list[Candidate]) -> bool:
         """True when nobody is left who could change the outcome."""
-        if any(c.standing in (Standing.FRESH, Standing.ASKED, Standing.LATE) for c in span):
+        if any(c.standing is Standing.FRESH or c.is_open for c in span) or self._awaits_witness():
             return False
-        return not self._candidates.heard_within(self._edge(span))
+        return self._plan.is_far or not self.candidates.heard_within(self._edge(span))
 
     def _finish(self, answered: int) -> None:
         records = [best for slot in self._slots.values() if (best := slot.best()) is not None]
@@ -393,13 +452,25 @@ class Read:
     def _repair(self) -> None:
         """Give the result to those of the n that answered with less (PROTOCOL.md section 8, Reader)."""
         assert self.result is not None
-        for candidate in self._candidates.nearest(self._quorum.n):
-            if candidate.standing is not Standing.ANSWERED or candidate.node_id in self._repaired:
-                continue
-            self._repaired.add(candidate.node_id)
-            for record in self.result.records:
-                if self._lacks(candidate.node_id, record):
-                    self._asks.append(self._repair_of(candidate, record))
+        for candidate in self.candidates.nearest(self._quorum.n):
+            if candidate.standing is Standing.ANSWERED:
+                self._repair_one(candidate, self.result.records)
+        own = self.candidates.get(self._own_id)
+        if own is not None and self._plan.is_thorough and own.standing is Standing.ANSWERED:
+            shown = [r for r in self.result.records if self._has_shown(self._own_id, r)]
+            self._repair_one(own, shown)  # out of range it keeps what it has true, and takes in nothing else
+
+    def _repair_one(self, candidate: Candidate, records: list[Record]) -> None:
+        if candidate.node_id in self._repaired:
+            return
+        self._repaired.add(candidate.node_id)
+        for record in records:
+            if self._lacks(candidate.node_id, record):
+                self._asks.append(self._repair_of(candidate, record))
+
+    def _has_shown(self, node_id: NodeId, record: Record) -> bool:
+        """True if a node showed some record of that slot."""
+        return any(node_id in who for who in self._slots[record.publisher].votes.values())
 
     def _lacks(self, node_id: NodeId, record: Record) -> bool:
         if record.kind is not Kind.IMMUTABLE and record.expires <= self._wall:
@@ -420,6 +491,8 @@ class Read:
         return is_old or len(slot.votes.get((record.seq, record.hash), ())) >= self._quorum.write
 
     def _repair_of(self, candidate: Candidate, record: Record) -> Ask:
-        keep_until = int(self._wall) + DAY_S if record.kind is Kind.IMMUTABLE else 0
+        keep_until = self._plan.keep_until.get(record.hash, 0)
+        if record.kind is Kind.IMMUTABLE and not keep_until:
+            keep_until = int(self._wall) + DAY_S
         body = Store(self.target, record.raw, None, keep_until)
         return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, _REPAIR)

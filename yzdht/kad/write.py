@@ -127,10 +127,10 @@ class Write:
     def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
         """Take an answer in."""
         candidate = self._candidates.get(node_id)
-        if candidate is None or candidate.standing not in (Standing.ASKED, Standing.LATE):
+        if candidate is None or not candidate.is_open:
             return
         if isinstance(outcome, Failed):
-            candidate.standing = Standing.FAILED
+            self._candidates.failed(candidate)
         elif purpose == _RESTORE:
             self._ask(candidate, now, purpose=_AGAIN)
         elif outcome.status is Status.OK:

@@ -1,0 +1,289 @@
+"""Reads, writes and lookups as this node begins them: in one hop where everybody is known, else by an approach.
+
+PROTOCOL.md section 9. A small network is one hop: the table knows the n nearest. In a large one a read approaches its
+target with FIND_VALUE, and a write first finds the n nearest with FIND_NODE. A read along disjoint paths asks, beside the
+n nearest, witnesses that were reached without any node of another path.
+"""
+
+from __future__ import annotations
+
+from math import log2
+from typing import TYPE_CHECKING
+
+from yzdht.ids import ID_BYTES, Target
+from yzdht.kad.candidates import Candidates, Standing
+from yzdht.kad.lookup import Aim, Lookup
+from yzdht.kad.quorum import quorum_of
+from yzdht.kad.read import Plan, Read, ReadResult
+from yzdht.kad.strangers import Strangers
+from yzdht.kad.write import Draft, Write, WriteResult
+from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REPLICAS
+from yzdht.wire.frame import Caps
+from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import Refusal, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from yzdht.ids import NodeId, RecordHash
+    from yzdht.kad.contacts import Contacts, Own
+    from yzdht.kad.operations import Operation, Operations
+    from yzdht.kad.quorum import Quorum
+    from yzdht.kad.table import Entry, Table
+    from yzdht.ports import Now, RecordVerifier
+    from yzdht.wire.address import Contact
+
+
+_CANDIDATES = 3 * REPLICAS
+"""How many of the table an operation looks at: the n, and those who replace the failed."""
+
+_ID_BITS = 8 * ID_BYTES
+
+
+class Searches:
+    """Starts operations.
+
+    Args:
+        own: What this node is.
+        table: Whom it knows.
+        operations: Runs them.
+        contacts: Judges whom answers name.
+        verifier: Checks records.
+
+    Attributes:
+        strangers: What is known of nodes outside the table.
+
+    """
+
+    def __init__(
+        self,
+        own: Own,
+        table: Table,
+        operations: Operations,
+        contacts: Contacts,
+        verifier: RecordVerifier,
+    ) -> None:
+        self._own = own.contact
+        self._table = table
+        self._operations = operations
+        self._contacts = contacts
+        self._verifier = verifier
+        self.strangers = Strangers()
+
+    @property
+    def is_storing(self) -> bool:
+        """True if this node keeps records."""
+        return bool(self._own.caps & Caps.STORAGE)
+
+    @property
+    def _is_far(self) -> bool:
+        return self._table.is_full
+
+    def _quorum(self) -> Quorum:
+        return quorum_of(self._table.storing() + self.is_storing)
+
+    # Reads
+
+    def read(
+        self, target: Target, finish: Callable[[ReadResult, Now], None], now: Now, paths: int = 1
+    ) -> None:
+        """Read what is stored under a target."""
+        plan = Plan(target, self._quorum(), self._is_far)
+        if paths > 1:
+            self._read_with_witnesses(plan, min(paths, DISJOINT_PATHS_MAX), finish, now)
+        else:
+            self._read(plan, self._storing_near(target), lambda read, at: finish(_result(read), at), now)
+
+    def look_after(
+        self,
+        target: Target,
+        keep_until: Mapping[RecordHash, int],
+        finish: Callable[[Read, Now], None],
+        now: Now,
+    ) -> None:
+        """Hear all holders of what this node holds too, and bring up those that lack something."""
+        plan = Plan(target, self._quorum(), self._is_far, is_thorough=True, keep_until=keep_until)
+        self._read(plan, self._storing_near(target), finish, now)
+
+    def _read(
+        self, plan: Plan, candidates: Candidates, finish: Callable[[Read, Now], None], now: Now
+    ) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Read)
+            if operation.rejected:
+                self._contacts.count("rejected_records")
+            finish(operation, at)
+
+        read = Read(plan, candidates, self._own.node_id, self._verifier, self._contacts.usable)
+        self._operations.start(read, report, now, stored_by=self._own.node_id)
+
+    # Disjoint paths
+
+    def _read_with_witnesses(
+        self, plan: Plan, paths: int, finish: Callable[[ReadResult, Now], None], now: Now
+    ) -> None:
+        """Walk to the target and to points beside it, no node on two paths; then read, and ask all who were found.
+
+        Whoever holds the nearest ids of a target answers the first path. The other paths end at the same distance from
+        the target as an honest holder would be at this network's density, in the halves beside it: most of those who
+        held the record before are found there.
+        """
+        claims: dict[NodeId, Candidates] = {}
+        found: dict[NodeId, Contact] = {}
+        left = [paths]
+
+        def read_when_all_ended(lookup: Lookup, at: Now) -> None:
+            found.update((c.node_id, c) for c in lookup.closest())
+            left[0] -= 1
+            if left[0]:
+                return
+            witnesses = Plan(*plan[:3], witnesses=frozenset(found))
+            candidates = self._storing_near(plan.target)
+            candidates.add(found.values())
+            self._read(witnesses, candidates, lambda read, end: finish(_result(read), end), at)
+
+        for number, point in enumerate(self._points_beside(plan.target)[:paths]):
+            entries = self._table.closest(point, paths * _CANDIDATES, only_storing=True)
+            start = Candidates(point, entries[number::paths], None, self.strangers, claims)
+            start.is_for_storage = True
+            aim = Aim(point, REPLICAS, need=plan.quorum.write, is_far=True)
+            self._walk(aim, start, read_when_all_ended, now)
+
+    def _points_beside(self, target: Target) -> list[Target]:
+        """The target, and the same point with one bit turned over, at the depth where REPLICAS nodes share a prefix."""
+        own = int.from_bytes(self._own.node_id)
+        near = self._table.closest(self._own.node_id, BUCKET_SIZE)
+        radius = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
+        depth = min(max(round(_ID_BITS - log2(radius + 1)), 0), _ID_BITS - DISJOINT_PATHS_MAX)
+        point = int.from_bytes(target)
+        turned = [point ^ (1 << (_ID_BITS - 1 - depth - n)) for n in range(DISJOINT_PATHS_MAX - 1)]
+        return [target, *(Target(p.to_bytes(ID_BYTES)) for p in turned)]
+
+    # Writes
+
+    def write(
+        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+    ) -> None:
+        """Store a record.
+
+        Args:
+            draft: What.
+            stored_by: Whose quota counts it if it is stored here; empty for this node's own user.
+            finish: Told the result.
+            now: The present.
+
+        """
+        if draft.cas is not None:
+            plan = Plan(draft.target, self._quorum(), self._is_far)
+            self._read(
+                plan,
+                self._storing_near(draft.target),
+                lambda read, at: self._write_after_read(draft, read, stored_by, finish, at),
+                now,
+            )
+        elif self._is_far:
+            aim = Aim(draft.target, REPLICAS, need=self._quorum().write, is_far=True)
+            start = self._storing_near(draft.target, is_own_in=False)
+            self._walk(
+                aim,
+                start,
+                lambda lookup, at: self._write(
+                    draft, self._carried(lookup.candidates), stored_by, finish, at
+                ),
+                now,
+            )
+        else:
+            self._write(draft, self._storing_near(draft.target), stored_by, finish, now)
+
+    def _write_after_read(
+        self,
+        draft: Draft,
+        read: Read,
+        stored_by: NodeId | bytes,
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+    ) -> None:
+        """With cas, read first: a mismatch is known at once, and holders that lag can be brought up."""
+        publisher = decode_record(draft.raw).publisher
+        result = _result(read)
+        current = next((r for r in result.records if r.publisher == publisher), None)
+        quorum = self._quorum()
+        if current is None and result.answered < result.needed:
+            finish(WriteResult(0, quorum.n, quorum.write, Status.OK, Refusal()), now)
+        elif (0 if current is None else current.seq) != draft.cas:
+            detail = Refusal() if current is None else Refusal(current.seq, current.hash)
+            finish(WriteResult(0, quorum.n, quorum.write, Status.CAS_MISMATCH, detail), now)
+        else:
+            previous = None if current is None else current.raw
+            full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, previous)
+            self._write(full, self._of_a_day(draft.target, read, now), stored_by, finish, now)
+
+    def _of_a_day(self, target: Target, read: Read, now: Now) -> Candidates:
+        """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those just met."""
+        entries = self._table.closest_of_a_day(target, _CANDIDATES, now.mono)
+        candidates = self._candidates(target, entries)
+        if self._is_far:
+            answered = (c.contact for c in read.candidates if c.standing is Standing.ANSWERED)
+            candidates.add(answered)
+        return candidates
+
+    def _write(
+        self,
+        draft: Draft,
+        candidates: Candidates,
+        stored_by: NodeId | bytes,
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+    ) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Write)
+            assert operation.result is not None
+            finish(operation.result, at)
+
+        known = sum(1 for _ in candidates) if self._is_far or draft.cas is not None else None
+        quorum = self._quorum() if known is None else quorum_of(known)
+        self._operations.start(Write(draft, quorum, candidates), report, now, stored_by)
+
+    # Lookups
+
+    def find(
+        self,
+        target: Target | NodeId,
+        count: int,
+        finish: Callable[[Lookup, Now], None],
+        now: Now,
+    ) -> None:
+        """Find the nodes nearest to a target."""
+        candidates = Candidates(target, self._table.closest(target, _CANDIDATES), None, self.strangers)
+        self._walk(Aim(target, count, is_far=self._is_far), candidates, finish, now)
+
+    def _walk(
+        self, aim: Aim, candidates: Candidates, finish: Callable[[Lookup, Now], None], now: Now
+    ) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Lookup)
+            finish(operation, at)
+
+        lookup = Lookup(aim, candidates, self._own.node_id, self._contacts.usable)
+        self._operations.start(lookup, report, now)
+
+    # Candidates
+
+    def _storing_near(self, target: Target, *, is_own_in: bool = True) -> Candidates:
+        entries = self._table.closest(target, _CANDIDATES, only_storing=True)
+        return self._candidates(target, entries, is_own_in=is_own_in)
+
+    def _candidates(self, target: Target, entries: list[Entry], *, is_own_in: bool = True) -> Candidates:
+        own = self._own if self.is_storing and is_own_in else None
+        candidates = Candidates(target, entries, own, self.strangers)
+        candidates.is_for_storage = True
+        return candidates
+
+    def _carried(self, candidates: Candidates) -> Candidates:
+        return candidates.carried_over(self._own if self.is_storing else None)
+
+
+def _result(read: Read) -> ReadResult:
+    assert read.result is not None
+    return read.result
