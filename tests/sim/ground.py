@@ -1,0 +1,91 @@
+"""Ids that an attacker ground: 500 nearer to one target than any node of an honest thousand.
+
+An id is a hash of a public key, so whoever wants one near a point tries keys until some fall there: of N honest nodes
+the nearest is about 1/N of the space away, so N tries buy one id nearer than it. The numbers in ground.txt name keys
+as `tests.sim.authors.key` has them, found once by running this module:
+
+    python -m tests.sim.ground > tests/sim/ground.txt
+"""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha256
+from multiprocessing import Pool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.sim.authors import Pen
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from yzdht.ids import Target
+
+
+HONEST = 1_000
+"""Nodes with the numbers 0 to 999 are honest."""
+
+WANTED = 500
+AUTHOR = 100_005
+"""Who wrote what is attacked: the nearest honest node is 1.2 thousandths of the space away, about what is usual."""
+
+NAME = "attacked"
+_FIRST = 10_000_000
+_BLOCK = 10_000
+_FILE = Path(__file__).with_name("ground.txt")
+
+
+def attacked() -> Target:
+    """The target that the ids surround."""
+    return Pen(AUTHOR).mutable(NAME, 1).target
+
+
+def numbers() -> list[int]:
+    """Key numbers of the ground ids, nearest first."""
+    return [int(line) for line in _FILE.read_text().split()]
+
+
+def nearest_honest() -> int:
+    """Distance of the nearest honest node to the target."""
+    point = int.from_bytes(attacked())
+    return min(point_of(number) ^ point for number in range(HONEST))
+
+
+def point_of(number: int) -> int:
+    """The id of a numbered key, without the checks of the package: this is run a million times."""
+    scalar = int.from_bytes(sha256(b"sim key %d" % number).digest())
+    public = ec.derive_private_key(scalar, ec.SECP256R1()).public_key()
+    raw = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return int.from_bytes(sha256(raw[1:]).digest())
+
+
+def _search(job: tuple[int, int, int]) -> list[tuple[int, int]]:
+    first, point, edge = job
+    found = ((point_of(number) ^ point, number) for number in range(first, first + _BLOCK))
+    return [(distance, number) for distance, number in found if distance < edge]
+
+
+def grind() -> list[int]:
+    """Numbers of WANTED keys nearer than the nearest honest node, nearest first; takes ten seconds of two cores."""
+    point, edge = int.from_bytes(attacked()), nearest_honest()
+    found: list[tuple[int, int]] = []
+    with Pool(2) as pool:
+        for some in pool.imap(_search, _jobs(point, edge)):
+            found.extend(some)
+            if len(found) >= WANTED:
+                break
+    return [number for _, number in sorted(found[:WANTED])]
+
+
+def _jobs(point: int, edge: int) -> Iterator[tuple[int, int, int]]:
+    for block in range(1_000):
+        yield _FIRST + block * _BLOCK, point, edge
+
+
+if __name__ == "__main__":
+    sys.stdout.write("".join(f"{number}\n" for number in grind()))
