@@ -1,7 +1,7 @@
 """A node: the one loop that owns its engines, sessions, store and tasks.
 
-Moves bytes and instants between them and decides nothing of its own: records are judged in kad and store, sessions in
-rpc. `Node()` opens no HTTP and takes no signals; many can live in one process.
+Opens, joins, maintains and closes them and decides nothing of its own: records are judged in kad and store, sessions in
+rpc, and `pump` moves what passes between them. `Node()` opens no HTTP and takes no signals; many can live in one process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
@@ -22,16 +22,7 @@ from yzdht.identity_record import About, sign_identity_record
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
-from yzdht.kad.engine import (
-    CountedNotice,
-    FoundNotice,
-    GotNotice,
-    JoinedNotice,
-    KadEngine,
-    LeftNotice,
-    Notice,
-    PutNotice,
-)
+from yzdht.kad.engine import KadEngine
 from yzdht.kad.write import Draft
 from yzdht.limits import (
     HOUR_S,
@@ -41,8 +32,8 @@ from yzdht.limits import (
     NODE_IDENTITY_RENEW_S,
     STATE_SAVE_EVERY_S,
 )
+from yzdht.pump import Pump
 from yzdht.records import Reading, Records, Writing
-from yzdht.rpc.engine import Call, Cancel, Drop, Find, Persist, Push, Reply
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.hub import World
 from yzdht.state import decode_state, encode_state
@@ -63,7 +54,6 @@ from yzdht.wire.address import (
     json_view,
 )
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Method, Status, WhoAmI
 from yzdht.wire.slot import Write
 
 
@@ -72,20 +62,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from yzdht.ids import NodeId
-    from yzdht.kad.read import ReadResult
-    from yzdht.kad.write import WriteResult
     from yzdht.ports import Listener, Now
-    from yzdht.rpc.engine import Answer, Down, Failed, Outgoing, Peer, Up
-    from yzdht.sessions.connection import Connection
-    from yzdht.wire.frame import RecordType
     from yzdht.wire.record import Record
-    from yzdht.wire.rpc import Body
     from yzdht.wire.slot import Verdict
 
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
 _CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 
 
@@ -154,20 +137,10 @@ class Node(DhtCalls):
         self._rng = SystemRng()
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gets: dict[int, asyncio.Future[ReadResult]] = {}
-        self._puts: dict[int, asyncio.Future[WriteResult]] = {}
-        self._finds: dict[int, asyncio.Future[list[Contact]]] = {}
-        self._requests: dict[int, tuple[Connection, int]] = {}
-        self._last_request = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
         self._joining: Joining | None = None
         self._is_rejoining = False
         self._saved_state = b""
-        self._is_pumping = False
         self._is_running = False
-        self._joined = asyncio.Event()
-        self._left = asyncio.Event()
         self._failure: BaseException | None = None
         self._record: Record | None = None
         self._payload: IdentityPayload | None = None
@@ -209,7 +182,7 @@ class Node(DhtCalls):
             await self._bootstrap()
             if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
                 self.engine.stop_waiting(self._clock.now())
-                self._pump()
+                self._pump.run()
             undo.pop_all()
 
     async def stop(self) -> None:
@@ -219,12 +192,8 @@ class Node(DhtCalls):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if hasattr(self, "engine"):
-            self.engine.stop(self._clock.now())
-            self._pump()
+            self._pump.stop()
             self._save_state()
         if hasattr(self, "sessions"):
             await self.sessions.close()
@@ -259,12 +228,13 @@ class Node(DhtCalls):
             RecordChecks(self._network),
             self._rng,
         )
+        self._pump = Pump(self.engine, self.store_of_records, self._clock, self.counters, self._on_joined)
 
     async def _listen(self) -> None:
         credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
         transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
         world = World(credentials, [transport], self._clock, self.counters, self.config.is_private_allowed)
-        self.sessions = Sessions(world, self, self._guard)
+        self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         self._sign_identity()
 
@@ -346,7 +316,7 @@ class Node(DhtCalls):
     async def _publish_identity(self) -> bool:
         """Store it in the network; False if that found no quorum."""
         assert self._record is not None
-        done = await self._put(Draft(Target(self.node_id), self._record.raw))
+        done = await self._pump.put(Draft(Target(self.node_id), self._record.raw))
         return done.accepted >= done.needed
 
     # Joining
@@ -361,7 +331,7 @@ class Node(DhtCalls):
             self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
         if saved or self.config.bootstrap:
             self.engine.expect_peers(now)
-        self._pump()
+        self._pump.run()
         return bool(saved)
 
     async def _bootstrap(self) -> None:
@@ -371,7 +341,7 @@ class Node(DhtCalls):
             return
         if await self._joining.try_once():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._joined.wait(), JOIN_WAIT_S_MAX)
+                await asyncio.wait_for(self._pump.joined.wait(), JOIN_WAIT_S_MAX)
         else:
             self._spawn(self._keep_trying(self._joining))
 
@@ -391,14 +361,14 @@ class Node(DhtCalls):
         is_published = False
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._joined.wait(), STATE_SAVE_EVERY_S)
+                await asyncio.wait_for(self._pump.joined.wait(), STATE_SAVE_EVERY_S)
             now = self._clock.now()
             assert self._record is not None
             if now.wall - self._record.created >= NODE_IDENTITY_RENEW_S:
                 self._sign_identity()
                 self._publish_to_self()
                 is_published = False
-            if not is_published and self._joined.is_set():
+            if not is_published and self._pump.joined.is_set():
                 is_published = await self._publish_identity()
             self.store_of_records.sweep(now.wall)
             self._save_state()
@@ -417,103 +387,14 @@ class Node(DhtCalls):
         except StoreError as error:
             log.warning("state not saved reason=%s", error)  # only a convenience of the next start
 
-    # SessionsSink
+    # What the engine and the store tell
 
-    def on_link(self, peer: Peer, change: Up | Down) -> None:
-        """A peer came or went."""
-        self.engine.on_link(peer, change, self._clock.now())
-        self._pump()
-
-    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
-        """A peer asks."""
-        peer = connection.peer
-        assert peer is not None
-        if method is Method.WHOAMI:
-            connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
-            return
-        self._last_request += 1
-        self._requests[self._last_request] = (connection, number)
-        self.engine.on_request(self._last_request, peer, method, body, self._clock.now())
-        self._pump()
-
-    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
-        """A call ended."""
-        self.engine.on_answer(call, outcome, self._clock.now())
-        self._pump()
-
-    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
-        """No engine takes pushes yet: dropped and counted (PROTOCOL.md section 4)."""
-        self.counters.add("pushes_dropped", record_type.name.lower())
+    def _on_joined(self, known: int) -> None:
+        log.info("joined node=%s known=%d", shorten(self.node_id), known)
+        self._on_event({"event": "joined", "known": known})
 
     def _on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
-        now = self._clock.now()
-        for op, verdict in answers:
-            if op:
-                self.engine.on_stored(op, verdict, now)
-        self._pump()
-
-    # The pump
-
-    def _pump(self) -> None:
-        """Carry out what the engine wants until it wants nothing; re-arm its timer."""
-        if self._is_pumping:
-            return
-        self._is_pumping = True
-        try:
-            while outgoing := self.engine.take_outgoing():
-                for item in outgoing:
-                    self._carry_out(item)
-            for notice in self.engine.take_notices():
-                self._notice(notice)
-        finally:
-            self._is_pumping = False
-        self._arm()
-
-    def _carry_out(self, item: Outgoing) -> None:
-        match item:
-            case Call():
-                self.sessions.call(item.call, item.contact, item.method, item.body, item.deadline_s)
-            case Reply():
-                connection, number = self._requests.pop(item.request)
-                connection.reply(number, item.status, item.body)
-            case Persist():
-                self.store_of_records.submit(item.op, item.write)
-            case Cancel():
-                self.sessions.cancel(item.call)
-            case Push() | Find() | Drop():
-                raise AssertionError("the kad engine pushes, finds and drops nothing")
-
-    def _notice(self, notice: Notice) -> None:
-        match notice:
-            case GotNotice():
-                _resolve(self._gets.pop(notice.op, None), notice.result)
-            case PutNotice():
-                _resolve(self._puts.pop(notice.op, None), notice.result)
-            case FoundNotice():
-                _resolve(self._finds.pop(notice.op, None), notice.contacts)
-            case CountedNotice():
-                self.counters.add(notice.name, notice.label)
-            case LeftNotice():
-                self._left.set()
-            case JoinedNotice():
-                log.info("joined node=%s known=%d", shorten(self.node_id), notice.known)
-                self._joined.set()
-                self._on_event({"event": "joined", "known": notice.known})
-
-    def _arm(self) -> None:
-        at = self.engine.next_timer()
-        if at is None or not self._is_running or (self._timer is not None and self._timer_at <= at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        delay_s = max(0.0, at - self._clock.now().mono)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self.engine.handle_timer(self._clock.now())
-        self._pump()
+        self._pump.on_verdicts(answers)
 
     # Tasks
 
@@ -558,22 +439,7 @@ class Node(DhtCalls):
 
     async def find(self, target: Target, count: int = 20) -> list[Contact]:
         """The nodes nearest to a target, nearest first; this node is not among them."""
-        future: asyncio.Future[list[Contact]] = asyncio.get_running_loop().create_future()
-        self._finds[self.engine.find(target, count, self._clock.now())] = future
-        self._pump()
-        return await future
-
-    async def _get(self, target: Target) -> ReadResult:
-        future: asyncio.Future[ReadResult] = asyncio.get_running_loop().create_future()
-        self._gets[self.engine.get(target, self._clock.now())] = future
-        self._pump()
-        return await future
-
-    async def _put(self, draft: Draft) -> WriteResult:
-        future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
-        self._puts[self.engine.put(draft, self._clock.now())] = future
-        self._pump()
-        return await future
+        return await self._pump.find(target, count)
 
 
 class _OwnAccess:
@@ -584,12 +450,12 @@ class _OwnAccess:
 
     async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
         """Read every target."""
-        results = await asyncio.gather(*(self._node._get(t) for t in targets))
+        results = await asyncio.gather(*(self._node._pump.get(t) for t in targets))
         return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
 
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
         """Store one record."""
-        done = await self._node._put(Draft(target, record, cas, keep_until))
+        done = await self._node._pump.put(Draft(target, record, cas, keep_until))
         return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
 
     def now(self) -> Now:
@@ -599,8 +465,3 @@ class _OwnAccess:
     def count(self, name: str) -> None:
         """Count something that a node did wrong."""
         self._node.counters.add(name)
-
-
-def _resolve(future: asyncio.Future[_T] | None, result: _T) -> None:
-    if future is not None and not future.done():
-        future.set_result(result)

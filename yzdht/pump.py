@@ -1,0 +1,228 @@
+"""The pump of a node: carries out what its engine wants, hands it what happened, keeps its one timer.
+
+Moves requests, answers and records between the kad engine, the sessions and the store, and gives each caller of `get`,
+`put` and `find` a future. Decides nothing of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from yzdht.kad.engine import (
+    CountedNotice,
+    FoundNotice,
+    GotNotice,
+    JoinedNotice,
+    LeftNotice,
+    PutNotice,
+)
+from yzdht.rpc.engine import Call, Cancel, Drop, Find, Persist, Push, Reply
+from yzdht.wire.rpc import Method, Status, WhoAmI
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import Target
+    from yzdht.kad.engine import KadEngine, Notice
+    from yzdht.kad.read import ReadResult
+    from yzdht.kad.write import Draft, WriteResult
+    from yzdht.ports import RecordStore
+    from yzdht.rpc.engine import Answer, Down, Failed, Outgoing, Peer, Up
+    from yzdht.sessions import Clock, Sessions
+    from yzdht.sessions.connection import Connection
+    from yzdht.telemetry import Counters
+    from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body
+    from yzdht.wire.slot import Verdict
+
+
+_T = TypeVar("_T")
+
+
+class Pump:
+    """Drives one engine inside the running loop; the sink of its sessions.
+
+    Args:
+        engine: What decides.
+        store: Its records.
+        clock: Whose monotonic time is the event loop's.
+        counters: Where notices and dropped pushes are counted.
+        on_joined: Told how many nodes are known, once lookups name nobody new.
+
+    Attributes:
+        sessions: Through which the engine calls; to be set before anything happens.
+        joined: Set once lookups name nobody new.
+        left: Set once the engine has handed over what it could, or nobody may wait for that any more.
+
+    """
+
+    sessions: Sessions
+
+    def __init__(
+        self,
+        engine: KadEngine,
+        store: RecordStore,
+        clock: Clock,
+        counters: Counters,
+        on_joined: Callable[[int], None],
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._counters = counters
+        self._on_joined = on_joined
+        self.joined = asyncio.Event()
+        self.left = asyncio.Event()
+        self._gets: dict[int, asyncio.Future[ReadResult]] = {}
+        self._puts: dict[int, asyncio.Future[WriteResult]] = {}
+        self._finds: dict[int, asyncio.Future[list[Contact]]] = {}
+        self._requests: dict[int, tuple[Connection, int]] = {}
+        self._last_request = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._is_pumping = False
+        self._is_stopped = False
+
+    # Commands
+
+    async def get(self, target: Target, paths: int = 1) -> ReadResult:
+        """Read by quorum, along so many disjoint paths (1 to READ_PATHS_MAX)."""
+        future: asyncio.Future[ReadResult] = asyncio.get_running_loop().create_future()
+        self._gets[self._engine.get(target, self._clock.now(), paths)] = future
+        self.run()
+        return await future
+
+    async def put(self, draft: Draft) -> WriteResult:
+        """Store by quorum."""
+        future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
+        self._puts[self._engine.put(draft, self._clock.now())] = future
+        self.run()
+        return await future
+
+    async def find(self, target: Target, count: int) -> list[Contact]:
+        """The nodes nearest to a target, nearest first; this node is not among them."""
+        future: asyncio.Future[list[Contact]] = asyncio.get_running_loop().create_future()
+        self._finds[self._engine.find(target, count, self._clock.now())] = future
+        self.run()
+        return await future
+
+    async def leave(self) -> None:
+        """Have the engine hand over what it keeps, and wait until it has; whoever calls bounds the time."""
+        self._engine.leave(self._clock.now())
+        self.run()
+        await self.left.wait()
+
+    def stop(self) -> None:
+        """Fail what is under way; no timer rings any more."""
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._engine.stop(self._clock.now())
+        self.run()
+
+    # SessionsSink
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """A peer came or went."""
+        self._engine.on_link(peer, change, self._clock.now())
+        self.run()
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """A peer asks."""
+        peer = connection.peer
+        assert peer is not None
+        if method is Method.WHOAMI:
+            connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
+            return
+        self._last_request += 1
+        self._requests[self._last_request] = (connection, number)
+        self._engine.on_request(self._last_request, peer, method, body, self._clock.now())
+        self.run()
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        self._engine.on_answer(call, outcome, self._clock.now())
+        self.run()
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """No engine takes pushes yet: dropped and counted (PROTOCOL.md section 4)."""
+        self._counters.add("pushes_dropped", record_type.name.lower())
+
+    def on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
+        """Records are durable, or were refused."""
+        now = self._clock.now()
+        for op, verdict in answers:
+            if op:
+                self._engine.on_stored(op, verdict, now)
+        self.run()
+
+    # The pump
+
+    def run(self) -> None:
+        """Carry out what the engine wants until it wants nothing; re-arm its timer."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while outgoing := self._engine.take_outgoing():
+                for item in outgoing:
+                    self._carry_out(item)
+            for notice in self._engine.take_notices():
+                self._notice(notice)
+        finally:
+            self._is_pumping = False
+        self._arm()
+
+    def _carry_out(self, item: Outgoing) -> None:
+        match item:
+            case Call():
+                self.sessions.call(item.call, item.contact, item.method, item.body, item.deadline_s)
+            case Reply():
+                connection, number = self._requests.pop(item.request)
+                connection.reply(number, item.status, item.body)
+            case Persist():
+                self._store.submit(item.op, item.write)
+            case Cancel():
+                self.sessions.cancel(item.call)
+            case Push() | Find() | Drop():
+                raise AssertionError("the kad engine pushes, finds and drops nothing")
+
+    def _notice(self, notice: Notice) -> None:
+        match notice:
+            case GotNotice():
+                _resolve(self._gets.pop(notice.op, None), notice.result)
+            case PutNotice():
+                _resolve(self._puts.pop(notice.op, None), notice.result)
+            case FoundNotice():
+                _resolve(self._finds.pop(notice.op, None), notice.contacts)
+            case CountedNotice():
+                self._counters.add(notice.name, notice.label)
+            case LeftNotice():
+                self.left.set()
+            case JoinedNotice():
+                self.joined.set()
+                self._on_joined(notice.known)
+
+    def _arm(self) -> None:
+        at = self._engine.next_timer()
+        if at is None or self._is_stopped or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        delay_s = max(0.0, at - self._clock.now().mono)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._engine.handle_timer(self._clock.now())
+        self.run()
+
+
+def _resolve(future: asyncio.Future[_T] | None, result: _T) -> None:
+    if future is not None and not future.done():
+        future.set_result(result)
