@@ -232,10 +232,24 @@ class StoredRecord:
     body: bytes
 
 
+class StoreTotals(Protocol):
+    """What a store holds."""
+
+    @property
+    def records(self) -> int:
+        """Records with a body, expired ones not yet swept included."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of those bodies."""
+        ...
+
+
 class RecordStore(Protocol):
     """Records on this node's disk or in its memory.
 
-    `heads`, `head` and `get` are synchronous, bounded and see writes that are submitted but not yet committed. What
+    `head` and `get` are synchronous, bounded and see writes that are submitted but not yet committed. What
     may replace what is `yzdht.wire.slot.judge`, decided inside the writer's transaction.
     """
 
@@ -245,6 +259,23 @@ class RecordStore(Protocol):
 
     def get(self, target: Target, wall_now: float) -> list[StoredRecord]:
         """Records under a target that have not expired; at most MULTI_ENTRIES_MAX."""
+        ...
+
+    def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:
+        """One page of the slots that have a body, by target; expired ones may be among them.
+
+        Args:
+            after: The last target of the page before; None for the first page.
+            limit: Rows wanted, at least 1; all entries of the last target are added, at most MULTI_ENTRIES_MAX.
+
+        Returns:
+            Fewer than `limit` rows when nothing follows them.
+
+        """
+        ...
+
+    def totals(self) -> StoreTotals:
+        """How much is held."""
         ...
 
     def submit(self, op: int, write: Write) -> None:

@@ -95,10 +95,17 @@ def test_nothing_is_left_of_what_was_forgotten() -> None:
     turns.run()
 
     assert turns.store.totals() == Totals(0, 0)
-    assert (turns.store._slots, turns.store._records, turns.store._usage, turns.store._due) == (
+    assert (
+        turns.store._slots,
+        turns.store._records,
+        turns.store._usage,
+        turns.store._due,
+        turns.store._order,
+    ) == (
         {},
         {},
         {},
+        [],
         [],
     )
 

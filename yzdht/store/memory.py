@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class MemoryStore:
         self._quotas = quotas or Quotas()
         self._slots: dict[Key, Filled] = {}
         self._records: dict[Target, dict[Publisher, StoredRecord]] = {}
+        self._order: list[Target] = []  # the targets of _records, ascending
         self._usage: dict[bytes, Usage] = {}
         self._due: list[tuple[int, Target, Publisher]] = []  # a heap; entries may be out of date
         self._answers: list[tuple[int, Verdict]] = []
@@ -75,10 +77,10 @@ class MemoryStore:
         return shown(list(records.values()), wall_now) if records else []
 
     def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:
-        """One page of the slots that have a body, by target, as SqliteStore.targets; reads every target."""
-        wanted = heapq.nsmallest(limit, (target for target in self._records if target > (after or b"")))
+        """One page of the slots that have a body, by target, as SqliteStore.targets."""
         page: list[tuple[Target, Publisher, Head]] = []
-        for target in wanted:
+        start = bisect_right(self._order, after) if after is not None else 0
+        for target in self._order[start : start + limit]:
             if len(page) >= limit:
                 break
             page += [(target, publisher, record.head) for publisher, record in self._records[target].items()]
@@ -176,7 +178,11 @@ class MemoryStore:
     def _fill(self, key: Key, slot: Filled, body: bytes) -> None:
         self._put(key, slot)
         target, publisher = key
-        self._records.setdefault(target, {})[publisher] = StoredRecord(slot.head, publisher, body)
+        records = self._records.get(target)
+        if records is None:
+            records = self._records[target] = {}
+            insort(self._order, target)
+        records[publisher] = StoredRecord(slot.head, publisher, body)
 
     def _drop_body(self, key: Key) -> None:
         head, stored_by = self._slots[key]
@@ -195,6 +201,7 @@ class MemoryStore:
         del records[publisher]
         if not records:
             del self._records[target]
+            del self._order[bisect_left(self._order, target)]
 
     def _put(self, key: Key, slot: Filled) -> None:
         before = self._slots.get(key)
