@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.config import Bootstrap, NodeConfig, parse_bootstrap, parse_network_key
+from yzdht.config import Bootstrap, NodeConfig, parse_bootstrap, parse_network_key, parse_prefix
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, ExitCode
 from yzdht.ids import NodeId
@@ -115,6 +115,8 @@ def test_what_is_no_network_key_is_refused_and_not_repeated(text: str) -> None:
         {"public_addresses": ("ws://0.0.0.0:8083",)},
         {"public_addresses": ("ws://[::]:8083",)},
         {"public_addresses": ("ws://192.0.2.1:1",) * (ADDRESSES_MAX + 1)},
+        {"trusted_prefixes": ("nonsense",)},
+        {"trusted_prefixes": ("8.8.8.0/24", "8.8.8.8/24")},
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, object]) -> None:
@@ -130,10 +132,92 @@ def test_what_cannot_work_is_refused(options: dict[str, object]) -> None:
         {"network": "x" * 64},
         {"network_key": bytes(32)},
         {"public_addresses": ("wss://node.example", "ws://127.0.0.1:1")},
+        {"trusted_prefixes": ("8.8.8.0/24", "2001:4860::/32", "0.0.0.0/0")},
     ],
 )
 def test_what_can_work_is_taken(options: dict[str, object]) -> None:
     NodeConfig(**options)  # type: ignore[arg-type] # options of several types
+
+
+# Trusted prefixes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "8.8.8", "8.8.8.0/33", "8.8.8.0/", "/24", "node.example/24", " 8.8.8.0/24", "2001:4860::/129"],
+)
+def test_what_is_no_prefix_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(ConfigError, match="no block of addresses") as caught:
+        parse_prefix(text)
+
+    assert "203.0.113.0/24" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("203.0.113.7/24", "203.0.113.0/24"), ("2001:db8::1/48", "2001:db8::/48")]
+)
+def test_a_prefix_with_bits_behind_its_length_is_refused_and_the_one_meant_is_named(
+    text: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match="bits set behind its length") as caught:
+        parse_prefix(text)
+
+    assert caught.value.hint == f"write it as {meant}"
+
+
+@given(st.text(max_size=40) | st.ip_addresses().map(str))
+def test_whatever_is_typed_is_a_prefix_or_a_config_error(text: str) -> None:
+    try:
+        prefix = parse_prefix(text)
+    except ConfigError:
+        return
+    assert parse_prefix(str(prefix)) == prefix
+
+
+@pytest.mark.parametrize(
+    ("trusted", "prefix", "is_covered"),
+    [
+        ("8.8.8.0/24", "8.8.8.0/24", True),
+        ("8.8.0.0/16", "8.8.8.0/24", True),
+        ("8.8.8.8", "8.8.8.0/24", True),
+        ("8.8.8.128/25", "8.8.8.0/24", True),
+        ("8.8.9.0/24", "8.8.8.0/24", False),
+        ("0.0.0.0/0", "8.8.8.0/24", True),
+        ("0.0.0.0/0", "2001:4860:1::/48", False),
+        ("2001:4860::/32", "2001:4860:1::/48", True),
+        ("2001:4860:1:2::/64", "2001:4860:1::/48", True),
+        ("2001:4860:2::/48", "2001:4860:1::/48", False),
+        ("::/0", "8.8.8.0/24", False),
+    ],
+)
+def test_a_prefix_is_trusted_if_it_lies_in_a_trusted_block_or_holds_one(
+    trusted: str, prefix: str, *, is_covered: bool
+) -> None:
+    config = NodeConfig(trusted_prefixes=("192.0.2.0/24", trusted))
+
+    assert config.trusted().covers(prefix) is is_covered
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "prefix", "is_covered"),
+    [
+        ("ws://8.8.8.8:8083", "8.8.8.0/24", True),
+        (f"ws://8.8.8.8:8083#{ID}", "8.8.8.0/24", True),
+        ("ws://[2001:4860:1::1]:8083", "2001:4860:1::/48", True),
+        ("ws://[::ffff:8.8.8.8]:8083", "8.8.8.0/24", True),
+        ("ws://8.8.8.8:8083", "8.8.9.0/24", False),
+        ("ws://node.example:8083", "8.8.8.0/24", False),
+        ("ws://127.0.0.1:8083", "8.8.8.0/24", False),
+    ],
+)
+def test_the_prefix_of_a_bootstrap_address_is_trusted_too(
+    bootstrap: str, prefix: str, *, is_covered: bool
+) -> None:
+    assert NodeConfig(bootstrap=(bootstrap,)).trusted().covers(prefix) is is_covered
+
+
+def test_nobody_is_trusted_unless_said_so() -> None:
+    assert not NodeConfig().trusted().covers("8.8.8.0/24")
 
 
 def test_a_config_shows_no_secret() -> None:

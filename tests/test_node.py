@@ -214,6 +214,15 @@ async def test_a_node_bootstrapped_at_itself_refuses_counts_and_goes_on(clock: T
             await until(lambda: node.is_joined)
 
 
+async def test_the_engine_is_told_which_prefixes_the_operator_trusts(clock: Time) -> None:
+    typed = f"ws://{HOST}:{a_free_port()}"
+    async with Node(0, host=HOST, trusted_prefixes=["8.8.0.0/16"], bootstrap=[typed], clock=clock) as node:
+        is_exempt = node.engine._own.is_exempt
+
+        assert is_exempt("8.8.8.0/24")
+        assert not is_exempt("8.9.8.0/24")
+
+
 async def test_the_nodes_of_a_private_network_meet_and_nobody_else_does(clock: Time) -> None:
     key = bytes(range(32))
     async with Node(0, host=HOST, network_key=key, clock=clock) as first:
@@ -585,6 +594,8 @@ async def test_a_node_that_does_not_run_says_so(clock: Time) -> None:
         {"network": ""},
         {"network_key": b"short"},
         {"public_addresses": ["nonsense"]},
+        {"trusted_prefixes": ["8.8.8.8/24"]},
+        {"trusted_prefixes": "8.8.8.0/24"},
         {"public_addresses": ["ws://0.0.0.0:8083"]},
         {"public_addresses": ["ws://[::]:8083"]},
     ],

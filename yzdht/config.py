@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, UsageError, WireError
 from yzdht.limits import ADDRESSES_MAX
-from yzdht.wire.address import parse_url
+from yzdht.wire.address import parse_url, public_prefix
 from yzdht.wire.text import decode_node_id
 
 
@@ -72,6 +73,49 @@ def parse_network_key(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def parse_prefix(text: str) -> IPv4Network | IPv6Network:
+    """Parse a CIDR such as `203.0.113.0/24`; an address alone is the block of that one address.
+
+    Raises:
+        ConfigError: It does not parse, or has bits set behind its length.
+
+    """
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(
+            f"the prefix {text[:80]!r} is no block of addresses",
+            hint="write it as 203.0.113.0/24 or 2001:db8::/48",
+        ) from None
+    if ip_address(text.partition("/")[0]) != network.network_address:
+        raise ConfigError(
+            f"the prefix {text[:80]!r} has bits set behind its length", hint=f"write it as {network}"
+        )
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedPrefixes:
+    """Blocks of addresses that the operator trusts: peers there are exempt from the diversity limits of the table.
+
+    Attributes:
+        blocks: In the order given.
+
+    """
+
+    blocks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def covers(self, prefix: str) -> bool:
+        """True if a public prefix, as `wire.address.public_prefix` makes it, lies in a block or holds one.
+
+        It holds one where an operator named a single address: a fleet shares its prefix (PROTOCOL.md section 9).
+        """
+        if not self.blocks:
+            return False
+        network = ip_network(prefix)
+        return any(network.overlaps(block) for block in self.blocks)
+
+
 def _check_advertised(url: str) -> None:
     ip = parse_url(url).ip
     if ip is not None and ip.is_unspecified:
@@ -91,6 +135,7 @@ class NodeConfig:
         network_key: 32 bytes that every node and client of a private network holds; None for an open one.
         is_private_allowed: Advertise loopback and dial private addresses that others name.
         public_addresses: Advertised instead of the interfaces' addresses.
+        trusted_prefixes: CIDRs whose nodes are exempt from the diversity limits of the table.
         passphrase: Opens the node's key.
 
     """
@@ -103,6 +148,7 @@ class NodeConfig:
     network_key: bytes | None = field(default=None, repr=False)
     is_private_allowed: bool = False
     public_addresses: tuple[str, ...] = ()
+    trusted_prefixes: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +165,7 @@ class NodeConfig:
         except UsageError as error:
             raise ConfigError(str(error), hint=error.hint) from None
         self.bootstraps()
+        self.trusted()
 
     @property
     def network_id(self) -> NetworkId:
@@ -128,3 +175,9 @@ class NodeConfig:
     def bootstraps(self) -> list[Bootstrap]:
         """The parsed bootstrap addresses."""
         return [parse_bootstrap(text) for text in self.bootstrap]
+
+    def trusted(self) -> TrustedPrefixes:
+        """The trusted prefixes, and those of the bootstrap addresses that are public IP literals."""
+        typed = (public_prefix(parse_url(b.url).host) for b in self.bootstraps())
+        texts = (*self.trusted_prefixes, *filter(None, typed))
+        return TrustedPrefixes(tuple(parse_prefix(text) for text in texts))

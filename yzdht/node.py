@@ -89,6 +89,7 @@ class Node(DhtCalls):
         network_key: bytes | None = None,
         allow_private: bool = False,
         public_addresses: Sequence[str] = (),
+        trusted_prefixes: Sequence[str] = (),
         identity: Identity | None = None,
         home: AnyPath | None = None,
         passphrase: str | None = None,
@@ -106,6 +107,7 @@ class Node(DhtCalls):
             network_key: 32 bytes, for a private network.
             allow_private: Advertise loopback, dial private addresses that others name.
             public_addresses: Advertised instead of the interfaces' addresses.
+            trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
             identity: The person whose store, get and delete these are; not the node's own identity.
             home: Folder of that person's identity and high-water marks.
             passphrase: Opens the node's key.
@@ -125,6 +127,7 @@ class Node(DhtCalls):
             network_key=network_key,
             is_private_allowed=allow_private,
             public_addresses=tuple(public_addresses),
+            trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
         )
         self.counters = Counters()
@@ -223,7 +226,7 @@ class Node(DhtCalls):
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
-            Own(own, config.is_private_allowed, frozenset(interface_hosts("::"))),
+            Own(own, config.is_private_allowed, frozenset(interface_hosts("::")), config.trusted().covers),
             self.store_of_records,
             RecordChecks(self._network),
             self._rng,

@@ -276,6 +276,8 @@ def test_a_key_under_a_passphrase_needs_it_at_every_start(tmp_path: Path) -> Non
         (["--bootstrap", "http://127.0.0.1"], 2, "starts with neither ws:// nor wss://"),
         (["--bootstrap", "ws://127.0.0.1#abc"], 2, "a node id is 64 lower-case hexadecimal digits"),
         (["--public-address", "127.0.0.1:8083"], 2, "starts with neither ws:// nor wss://"),
+        (["--trusted-prefix", "8.8.8.8/24"], 2, "'8.8.8.8/24' has bits set behind its length"),
+        (["--trusted-prefix", "8.8.8.0/24", "--trusted-prefix", "x"], 2, "'x' is no block of addresses"),
         (["--network-key", "nowhere"], 2, "the network key nowhere cannot be read"),
         (["--passphrase-fd", "99999"], 2, "descriptor 99999"),
         (["--data", "/dev/null/data"], 1, "Not a directory"),

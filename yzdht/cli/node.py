@@ -56,6 +56,13 @@ if TYPE_CHECKING:
     help="Advertise this, not the interfaces.",
 )
 @click.option(
+    "--trusted-prefix",
+    "trusted_prefixes",
+    metavar="CIDR",
+    multiple=True,
+    help="Know any number of nodes of this block.",
+)
+@click.option(
     "--passphrase-fd",
     metavar="N",
     type=click.IntRange(0),
@@ -84,6 +91,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
     network_key: Path | None,
     allow_private: bool,
     public_addresses: tuple[str, ...],
+    trusted_prefixes: tuple[str, ...],
     passphrase_fd: int | None,
     log_level: str,
 ) -> None:
@@ -108,6 +116,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
             network_key=key,
             allow_private=allow_private,
             public_addresses=public_addresses,
+            trusted_prefixes=trusted_prefixes,
             passphrase=phrase,
             on_event=teller.hear,
         )
