@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from tests.kad.kit import node_id
+from yzdht.kad.strangers import Strangers
+from yzdht.limits import SESSIONS_MAX, SOFT_DEADLINE_S_MAX, SOFT_DEADLINE_S_MIN, SOFT_DEADLINE_S_UNKNOWN
+
+
+ONE, OTHER = node_id(1), node_id(2)
+
+
+def test_a_stranger_is_expected_within_the_unknown_time_before_any_has_answered() -> None:
+    assert Strangers().expected_of(ONE) == SOFT_DEADLINE_S_UNKNOWN
+
+
+def test_one_estimate_serves_all_strangers() -> None:
+    strangers = Strangers()
+    for _ in range(50):
+        strangers.took(0.01)
+
+    assert strangers.expected_of(ONE) == strangers.expected_of(OTHER) == SOFT_DEADLINE_S_MIN
+
+
+def test_one_answer_after_minutes_does_not_make_lookups_wait_for_minutes() -> None:
+    strangers = Strangers()
+    strangers.took(600.0)
+
+    assert strangers.expected_s == SOFT_DEADLINE_S_MAX
+
+
+def test_a_linked_stranger_has_its_own_time_and_prefix_until_its_session_ends() -> None:
+    strangers = Strangers()
+    strangers.linked(ONE, "9.9.9.0/24")
+    strangers.answered(ONE, 0.07)
+    strangers.answered(OTHER, 0.07)
+    assert (strangers.expected_of(ONE), strangers.prefix_of(ONE)) == (0.07, "9.9.9.0/24")
+    assert (strangers.expected_of(OTHER), strangers.prefix_of(OTHER)) == (SOFT_DEADLINE_S_UNKNOWN, None)
+
+    strangers.unlinked(ONE)
+
+    assert (strangers.expected_of(ONE), strangers.prefix_of(ONE)) == (SOFT_DEADLINE_S_UNKNOWN, None)
+
+
+def test_linked_strangers_are_bounded() -> None:
+    strangers = Strangers()
+    for number in range(SESSIONS_MAX + 1):
+        strangers.linked(node_id(number), "9.9.9.0/24")
+
+    assert strangers.prefix_of(node_id(0)) is None
+    assert strangers.prefix_of(node_id(1)) is not None
