@@ -69,6 +69,24 @@ async def test_what_is_asked_for_is_handed_on(dht: Calls, replicas: Replicas) ->
     assert len(await dht.delete("note")) == 1
 
 
+async def test_a_read_takes_as_many_disjoint_paths_as_it_is_told(dht: Calls, replicas: Replicas) -> None:
+    await dht.store("note", b"1")
+    replicas.paths.clear()
+
+    await dht.get("note")
+    await dht.get("note", disjoint=3)
+
+    assert replicas.paths == [1, 3]
+
+
+@pytest.mark.parametrize("disjoint", [0, 4, -1, True, "3", 2.0, None])
+async def test_a_number_of_paths_out_of_range_is_refused(dht: Calls, disjoint: object) -> None:
+    with pytest.raises(UsageError, match="1 to 3") as caught:
+        await dht.get("note", disjoint=disjoint)  # type: ignore[call-overload] # that is what is tested
+
+    assert caught.value.hint
+
+
 def test_records_belong_to_somebody() -> None:
     with pytest.raises(AssertionError):
         DhtCalls()._records()

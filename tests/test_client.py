@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.sessions.kit import Time, until
+from tests.sessions.kit import Party, Time, until
 from yzdht import (
     CasMismatch,
     Client,
@@ -31,7 +31,7 @@ from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.record import decode_record
-from yzdht.wire.rpc import Status
+from yzdht.wire.rpc import Get, Got, Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
 
@@ -86,6 +86,27 @@ async def test_what_one_client_stores_another_reads_through_another_node(urls: l
         with pytest.raises(NotAReader):
             await dht.records.get_slot(*decode_slot_link(receipt.link))
         assert await dht.records.resolve_node_id(anna.node_id) == anna.public_key
+
+
+async def test_a_node_is_told_along_how_many_paths_to_read(clock: Time) -> None:
+    node = Party(clock)
+    node.on_asked = lambda connection, number, _method, _body: connection.reply(
+        number, Status.OK, Got((), 1, 1)
+    )
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        await dht.get("note", default=None)
+        await dht.get("note", disjoint=3, default=None)
+
+    assert [body.paths for _, _, _, body in node.requests if isinstance(body, Get)] == [1, 1, 3, 3]
+    await node.sessions.close()
+
+
+async def test_disjoint_reads_find_what_is_there(urls: list[str]) -> None:
+    async with Client.connect(*urls) as dht:
+        await dht.store("note", b"hello")
+
+        assert (await dht.get("note", disjoint=3)).data == b"hello"
 
 
 async def test_a_client_goes_on_with_the_node_that_is_left(

@@ -48,6 +48,7 @@ from yzdht.wire.rpc import (
     FindValue,
     FoundNodes,
     FoundValue,
+    Get,
     Method,
     Refusal,
     Status,
@@ -346,6 +347,24 @@ async def test_an_identity_record_that_found_no_quorum_is_published_again(
 
 
 # Serving
+
+
+async def test_a_read_along_more_paths_than_there_can_be_is_a_bad_request(
+    clock: Time, stranger: Party
+) -> None:
+    async with Node(0, host=HOST, clock=clock) as node:
+        target = Target(bytes(32))
+        assert (await ask(stranger, node, Method.GET, Get(target, paths=3))).status is Status.OK
+        answer = await ask(stranger, node, Method.GET, Get(target, paths=4))
+
+        assert answer.status is Status.BAD_REQUEST
+
+
+async def test_a_node_reads_along_disjoint_paths_for_its_own_person(clock: Time) -> None:
+    async with Node(0, host=HOST, clock=clock) as node:
+        await node.store("note", b"hello")
+
+        assert (await node.get("note", disjoint=3)).data == b"hello"
 
 
 async def test_a_node_tells_an_asker_where_it_sees_it(clock: Time, stranger: Party) -> None:

@@ -60,15 +60,17 @@ class Replicas:
         self.held: dict[Target, bytes] = {}
         self.writes: list[tuple[Target, Record, int | None]] = []
         self.reads: list[Target] = []
+        self.paths: list[int] = []
         self.verdicts: deque[Writing] = deque()
         self.shown: dict[Target, list[Reading]] = {}
         self.counted: Counter[str] = Counter()
         self.is_reachable = True
 
-    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         if not self.is_reachable:
             raise NoNode("no node could be reached")
         self.reads += targets
+        self.paths.append(paths)
         return [self.shown.get(target, [self._honest(target)]) for target in targets]
 
     def _honest(self, target: Target) -> Reading:
@@ -538,6 +540,20 @@ async def test_the_guessable_public_slot_is_not_asked_for_while_a_private_value_
     await anna.records.get("note")
 
     assert replicas.reads == [anna.target("note")]
+
+
+async def test_every_slot_of_a_read_is_asked_for_along_as_many_paths(
+    replicas: Replicas, anna: Person
+) -> None:
+    receipt = await anna.records.store("note", b"public", Public())
+    replicas.paths.clear()
+
+    await anna.records.get("note", paths=3)
+    await anna.records.get("note", anna.identity.public_key, paths=2)
+    await anna.records.get_slot(*decode_slot_link(receipt.link), paths=3)
+    await anna.records.get("note")
+
+    assert replicas.paths == [3, 3, 2, 3, 1, 1]
 
 
 async def test_the_public_value_is_taken_where_the_private_one_was_deleted(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from yzdht.crypto.primitives import check_public_key
 from yzdht.crypto.sealing import Public, Self
 from yzdht.errors import InvalidKey, NotFound, UsageError
+from yzdht.limits import READ_PATHS_MAX
 from yzdht.records import DEFAULT_TTL_S, Receipt, Records, Value
 
 
@@ -32,6 +33,12 @@ def _check_store(value: object, readers: object, ttl: object, if_seq: object) ->
         raise UsageError("a ttl is a number of seconds", hint="for a week: ttl=7 * 86400")
     if if_seq is not None and (isinstance(if_seq, bool) or not isinstance(if_seq, int)):
         raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
+
+
+def _check_disjoint(disjoint: object) -> None:
+    is_number = isinstance(disjoint, int) and not isinstance(disjoint, bool)
+    if not (is_number and disjoint in range(1, 1 + READ_PATHS_MAX)):
+        raise UsageError("disjoint is a number of paths, 1 to 3", hint="disjoint=3 for what matters most")
 
 
 def _check_publisher(publisher: object) -> None:
@@ -80,13 +87,20 @@ class DhtCalls:
         return await self._records().store(name, bytes(value), readers, ttl, if_seq)
 
     @overload
-    async def get(self, name: str, *, publisher: PublicKey | None = None) -> Value: ...
+    async def get(self, name: str, *, publisher: PublicKey | None = None, disjoint: int = 1) -> Value: ...
 
     @overload
-    async def get(self, name: str, *, publisher: PublicKey | None = None, default: _T) -> Value | _T: ...
+    async def get(
+        self, name: str, *, publisher: PublicKey | None = None, default: _T, disjoint: int = 1
+    ) -> Value | _T: ...
 
     async def get(
-        self, name: str, *, publisher: PublicKey | None = None, default: object = _Missing.RAISE
+        self,
+        name: str,
+        *,
+        publisher: PublicKey | None = None,
+        default: object = _Missing.RAISE,
+        disjoint: int = 1,
     ) -> object:
         """Read the newest value under a name; see `Records.get` for errors.
 
@@ -94,12 +108,15 @@ class DhtCalls:
             name: 1 to 1,024 bytes of UTF-8.
             publisher: Whose public value; None for one's own.
             default: Returned instead of raising NotFound.
+            disjoint: Paths through the network that share no node, 1 to 3. Nodes that hide a value or show an old one
+                must then lie on every path; it costs as many times the messages.
 
         """
         if publisher is not None:
             _check_publisher(publisher)
+        _check_disjoint(disjoint)
         try:
-            return await self._records().get(name, publisher)
+            return await self._records().get(name, publisher, disjoint)
         except NotFound:
             if default is _Missing.RAISE:
                 raise

@@ -214,7 +214,7 @@ class _Nodes:
         """Count something that a node did wrong."""
         self.counters.add(name)
 
-    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         """Ask two nodes for every target; others take the place of those that fail or keep silent."""
         waiting = self._by_reach()
         running: set[asyncio.Task[list[Reading] | None]] = set()
@@ -222,14 +222,14 @@ class _Nodes:
         try:
             while len(shown) < _ASKED_AT_ONCE and (waiting or running):
                 if waiting and len(running) + len(shown) < _ASKED_AT_ONCE:
-                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets)))
+                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets, paths)))
                     continue
                 done, running = await asyncio.wait(
                     running, timeout=CLIENT_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 shown.extend(readings for task in done if (readings := task.result()) is not None)
                 if not done and waiting:  # somebody keeps silent: the next one is asked beside it
-                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets)))
+                    running.add(asyncio.create_task(self._read_through(waiting.pop(0), targets, paths)))
                 elif not done and shown:
                     break  # one answer is here, and nobody may hold it up for long
         finally:
@@ -239,8 +239,8 @@ class _Nodes:
             raise self._no_node()
         return [list(of_one_target) for of_one_target in zip(*shown, strict=True)]
 
-    async def _read_through(self, url: str, targets: Sequence[Target]) -> list[Reading] | None:
-        asks = (self.call(url, Method.GET, Get(t, (), ANSWER_BODIES_BYTES_MAX)) for t in targets)
+    async def _read_through(self, url: str, targets: Sequence[Target], paths: int) -> list[Reading] | None:
+        asks = (self.call(url, Method.GET, Get(t, (), ANSWER_BODIES_BYTES_MAX, paths)) for t in targets)
         readings = []
         for outcome in await asyncio.gather(*asks):
             if not isinstance(outcome, Answer) or not isinstance(outcome.body, Got):

@@ -451,9 +451,9 @@ class _OwnAccess:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         """Read every target."""
-        results = await asyncio.gather(*(self._node._pump.get(t) for t in targets))
+        results = await asyncio.gather(*(self._node._pump.get(t, paths) for t in targets))
         return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
 
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:

@@ -121,8 +121,12 @@ class Writing:
 class Access(Protocol):
     """The way to the replicas."""
 
-    async def read(self, targets: Sequence[Target]) -> list[list[Reading]]:
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         """Read every target; for each, what each node asked came back with (two if two can be asked).
+
+        Args:
+            targets: What to read.
+            paths: Disjoint paths of each read, 1 to READ_PATHS_MAX.
 
         Raises:
             NoNode: No node could be reached.
@@ -258,12 +262,13 @@ class Records:
 
     # Reading
 
-    async def get(self, name: str, publisher: PublicKey | None = None) -> Value:
+    async def get(self, name: str, publisher: PublicKey | None = None, paths: int = 1) -> Value:
         """Read the newest value under a name.
 
         Args:
             name: 1 to 1,024 bytes of UTF-8.
             publisher: Whose public value; None for one's own, private before public.
+            paths: Disjoint paths of each read, 1 to READ_PATHS_MAX.
 
         Raises:
             NotFound: Nothing is stored, or it was deleted.
@@ -278,19 +283,19 @@ class Records:
             slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
         else:
             slots = [self._public_slot(publisher, name)]
-        return await self._get_first(slots, f"nothing is stored under {name!r}")
+        return await self._get_first(slots, f"nothing is stored under {name!r}", paths)
 
-    async def get_slot(self, publisher: PublicKey, tag: Tag) -> Value:
-        """Read the slot that a `yz:` link names; raises as `get`."""
-        return await self._get_first([self._slot(publisher, tag)], "nothing is stored in this slot")
+    async def get_slot(self, publisher: PublicKey, tag: Tag, paths: int = 1) -> Value:
+        """Read the slot that a `yz:` link names; arguments and errors as of `get`."""
+        return await self._get_first([self._slot(publisher, tag)], "nothing is stored in this slot", paths)
 
-    async def _get_first(self, slots: list[_Slot], missing: str) -> Value:
+    async def _get_first(self, slots: list[_Slot], missing: str, paths: int) -> Value:
         """The first slot that has a value, asked one after the other.
 
         A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
         """
         for slot in slots:
-            [readings] = await self._access.read([slot.target])
+            [readings] = await self._access.read([slot.target], paths)
             seen = self._newest(slot, readings)
             if seen is not None and not seen.record.is_tombstone:
                 return self._value(seen)

@@ -106,6 +106,23 @@ def test_a_put_on_a_condition_holds_only_for_the_seq_that_is_stored(person: Pers
 # get
 
 
+@pytest.mark.parametrize("paths", ["1", "3"])
+def test_a_value_is_read_along_disjoint_paths(person: Person, paths: str) -> None:
+    person.yz("put", "name", stdin=b"value")
+    link = person.yz("put", "--json", "--public", "other", stdin=b"public").object["link"]
+
+    assert person.yz("get", "name", "--disjoint", paths).stdout == b"value"
+    assert person.yz("get", "--disjoint", paths, link).stdout == b"public"
+
+
+@pytest.mark.parametrize("paths", ["0", "4", "x"])
+def test_more_paths_than_a_node_walks_are_refused(offline: Person, paths: str) -> None:
+    refused = offline.yz("get", "name", "--disjoint", paths)
+
+    assert refused.code == 2
+    assert "--disjoint" in refused.stderr
+
+
 def test_a_get_for_programs_says_all_about_a_value(person: Person) -> None:
     receipt = person.yz("--json", "put", "name", stdin="gr\u00fc\u00df\n".encode()).object
 

@@ -142,6 +142,7 @@ _REQUESTS: list[tuple[Method, str, Body]] = [
     (Method.STORE, " with cas 2^64 - 1", Store(TARGET, b"r", U64, U32)),
     (Method.GET, "", Get(TARGET)),
     (Method.GET, " with 16 known", Get(TARGET, tuple(map(hash_of, range(16))), 1)),
+    (Method.GET, " along 3 paths", Get(TARGET, (), 524_288, 3)),
     (Method.PUT, "", Put(TARGET, data_of(223))),
     (Method.PUT, " with everything", Put(TARGET, data_of(300), 2**32, 1_767_225_600)),
     (Method.WHOAMI, "", Empty()),
@@ -267,6 +268,7 @@ def _other_versions() -> list[Case]:
         ("FIND_VALUE without defaults", Method.FIND_VALUE, [TARGET], "FIND_VALUE request"),
         ("STORE without defaults", Method.STORE, [TARGET, data_of(151)], "STORE request"),
         ("GET without defaults", Method.GET, [TARGET], "GET request"),
+        ("GET without paths", Method.GET, [TARGET, [], 524_288], "GET request"),
         ("PING with a field", Method.PING, ["later"], "PING request"),
         (
             "FIND_NODE with fields",

@@ -23,6 +23,7 @@ from yzdht.limits import (
     KNOWN_HASHES_MAX,
     MESSAGE_BYTES_MAX,
     MULTI_ENTRIES_MAX,
+    READ_PATHS_MAX,
     RECORD_BYTES_MAX,
     SUMMARY_ROWS_MAX,
     URL_BYTES_MAX,
@@ -210,7 +211,7 @@ def test_defaults_are_those_of_section_5() -> None:
 
     assert decode_body(bare, FindNode) == FindNode(TARGET, 20)
     assert decode_body(bare, FindValue) == FindValue(TARGET, (), 8_192)
-    assert decode_body(bare, Get) == Get(TARGET, (), 524_288)
+    assert decode_body(bare, Get) == Get(TARGET, (), 524_288, 1)
     assert decode_body(encode_any([TARGET, b"r"]), Store) == Store(TARGET, b"r", None, 0)
     assert decode_body(b"\x90", FoundValue) == FoundValue((), ())
     assert BUCKET_SIZE == 20
@@ -265,6 +266,9 @@ SUMMARY_FIELDS = [KEY, bytes(8), 0, 1]
         (FindValue, [TARGET, [HASH]], [TARGET, [bytes(31)]]),
         (Store, [TARGET, b"", 2**64 - 1], [TARGET, b"", -1]),
         (Store, [TARGET, b"", None, 2**32 - 1], [TARGET, b"", None, 2**32]),
+        (Get, [TARGET, [], 0, 1], [TARGET, [], 0, 0]),
+        (Get, [TARGET, [], 0, READ_PATHS_MAX], [TARGET, [], 0, READ_PATHS_MAX + 1]),
+        (Get, [TARGET, [], 0, 1], [TARGET, [], 0, True]),
         (Put, [TARGET, b""], [TARGET, "text"]),
         (
             FoundNodes,
@@ -419,6 +423,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "contacts": st.lists(contacts, max_size=3).map(tuple),
     "hosts": st.lists(contacts, max_size=3).map(tuple),
     "summary": st.lists(summary_rows, max_size=3).map(tuple),
+    "paths": st.integers(1, READ_PATHS_MAX),
     "ranges": st.lists(st.builds(Range, keys, st.binary(min_size=8, max_size=8), u32, u32), max_size=3).map(
         tuple
     ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli.settings import Settings, json_option
+from yzdht.limits import READ_PATHS_MAX
 
 
 if TYPE_CHECKING:
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Write to FILE, all or nothing; a new file is readable for you alone.",
 )  # fmt: skip
+@click.option(
+    "--disjoint", metavar="N", type=click.IntRange(1, READ_PATHS_MAX), default=1, show_default=True,
+    help="Read along N paths that share no node.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
-def get(settings: Settings, *, name: str, source: str | None, output: Path | None) -> None:
+def get(settings: Settings, *, name: str, source: str | None, output: Path | None, disjoint: int) -> None:
     """Read the value under NAME, or of a yz: link."""
     from yzdht.cli.sources import parse_source, read_value  # noqa: PLC0415 - loads the library
 
     whose = parse_source(settings, name, source)
-    value = settings.through_client(f"reading {name}", lambda client: read_value(client, name, whose))
+    value = settings.through_client(
+        f"reading {name}", lambda client: read_value(client, name, whose, disjoint)
+    )
     screen = settings.screen
     if value.is_conflict:
         screen.say(

@@ -127,8 +127,8 @@ def _met(settings: Settings, fingerprint: str) -> PublicKey:
     return public_key
 
 
-async def read_value(client: Client, name: str, source: Source) -> Value:
-    """Read what NAME and --from mean.
+async def read_value(client: Client, name: str, source: Source, disjoint: int = 1) -> Value:
+    """Read what NAME and --from mean, along so many disjoint paths.
 
     Raises:
         UsageError: A link and a name that it cannot belong to.
@@ -137,16 +137,16 @@ async def read_value(client: Client, name: str, source: Source) -> Value:
     """
     match source:
         case Oneself():
-            return await client.get(name)
+            return await client.get(name, disjoint=disjoint)
         case Keyholder():
-            return await client.get(name, publisher=source.public_key)
+            return await client.get(name, publisher=source.public_key, disjoint=disjoint)
         case Holder():
             public_key = await client.records.resolve_node_id(source.node_id)
-            return await client.get(name, publisher=public_key)
+            return await client.get(name, publisher=public_key, disjoint=disjoint)
         case SlotLink():
             if not name.startswith(LINK_START) and source.tag not in client.records.tags_of(name):
                 raise UsageError(
                     f"the link does not belong to the name {name!r}",
                     hint="check the name, or leave it out: yz get yz:…",
                 )
-            return await client.records.get_slot(source.publisher, source.tag)
+            return await client.records.get_slot(source.publisher, source.tag, disjoint)

@@ -29,6 +29,7 @@ from yzdht.limits import (
     HOLES_MAX,
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
+    READ_PATHS_MAX,
     RECORD_BYTES_MAX,
     SUMMARY_ROWS_MAX,
     URL_BYTES_MAX,
@@ -159,11 +160,12 @@ class Store(Body, frozen=True, array_like=True, gc=False):
 
 
 class Get(Body, frozen=True, array_like=True, gc=False):
-    """GET: look a record up on behalf of the asker."""
+    """GET: look a record up on behalf of the asker, along so many disjoint paths."""
 
     target: _Target
     known: _Known = ()
     body_max: _U32 = GET_BODY_BYTES_DEFAULT
+    paths: Annotated[int, Meta(ge=1, le=READ_PATHS_MAX)] = 1
 
 
 class Got(Body, frozen=True, array_like=True, gc=False):
