@@ -1,0 +1,491 @@
+"""Which records this node looks after, and when: republish, hand-over, repair after a departure, leaving.
+
+PROTOCOL.md section 9. Decides only: tasks come out, the engine runs them and tells what they cost. Three things walk
+through the store, page by page and paced, so that no list of all records is ever held:
+
+* the lap, once an hour from an hour's random instant: every record among whose n nearest nodes this one is, and that
+  nobody else has looked after, is refreshed. Holders hear each other ask and take turns.
+* the pass, some seconds after nodes came or left: records whose n nearest changed are handed to those that moved in,
+  by the nearest three that had them. Where very many came or left at once it is a lap in a hurry instead.
+* leaving: everything goes to who takes this node's place.
+
+A record out of range is refreshed when that is first seen, then every REPUBLISH_STRAY_LAPS laps: it stays until it
+expires, and must neither be the lost only copy nor cost what a replica costs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.errors import StoreError
+from yzdht.ids import NodeId
+from yzdht.kad.agenda import Agenda, HandOver, Refresh, Task
+from yzdht.kad.neighbours import Neighbours
+from yzdht.limits import (
+    FEW_REPLICAS,
+    HANDOVER_AFTER_S,
+    HANDOVER_AGAIN_S,
+    HANDOVER_CHANGES_MAX,
+    HANDOVER_EVERY_S,
+    HANDOVER_HOLDERS,
+    HANDOVER_NODES_REMEMBERED_MAX,
+    HANDOVER_ROWS_PER_S,
+    HANDOVER_STAGGER_S,
+    LEAVE_STORE_RETRY_S,
+    REPLICAS,
+    REPLICATION_PAGE_ROWS,
+    REPLICATION_PAGES_PER_TURN_MAX,
+    REPLICATION_STORE_RETRY_S,
+    REPUBLISH_EVERY_S,
+    REPUBLISH_HURRIED_AFTER_S,
+    REPUBLISH_HURRIED_S,
+    REPUBLISH_JITTER,
+    REPUBLISH_NOTICED_AGAIN_S,
+    REPUBLISH_NOTICES_MAX,
+    REPUBLISH_PAGE_S,
+    REPUBLISH_SKIPS_MAX,
+    REPUBLISH_STRAY_LAPS,
+    REPUBLISH_STRAYS_MAX,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from yzdht.ids import Target
+    from yzdht.kad.table import Entry, Table
+    from yzdht.ports import Now, RecordStore, Rng
+
+
+__all__ = ["HandOver", "Refresh", "Replication", "Task"]
+
+
+Visit = Callable[["Target", float], None]
+"""What a walk does with a target that is held here, at a monotonic instant."""
+
+
+class Change(Protocol):
+    """A node that entered or left the table."""
+
+    @property
+    def entry(self) -> Entry:
+        """Who."""
+        ...
+
+    @property
+    def is_arrival(self) -> bool:
+        """True if it entered."""
+        ...
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A way through the store that is under way."""
+
+    next_at: float
+    row_s: float
+    page: int = REPLICATION_PAGE_ROWS
+    after: Target | None = None
+    is_over: bool = False
+
+
+@dataclass(slots=True)
+class _Lap(_Walk):
+    """Through everything, for republish; `since` when it is a lap in a hurry."""
+
+    ends_at: float = 0.0
+    since: float | None = None
+
+
+@dataclass(slots=True)
+class _Pass(_Walk):
+    """Through everything, for what some nodes' coming and going changed; their ids as integers."""
+
+    arrived: frozenset[int] = frozenset()
+    departed: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class _Move:
+    """What a node did since the last pass."""
+
+    was_in: bool
+    is_in: bool
+
+
+@dataclass(slots=True)
+class _Notice:
+    """That another holder looked after a record, and how often in a row this node left it at that."""
+
+    at: float
+    skips: int
+
+
+class Replication:
+    """Looks after the records of one node.
+
+    Args:
+        own_id: This node.
+        store: Its records.
+        table: Who is known.
+        rng: Jitter.
+
+    """
+
+    def __init__(self, own_id: NodeId, store: RecordStore, table: Table, rng: Rng) -> None:
+        self._own = int.from_bytes(own_id)
+        self._own_id = own_id
+        self._store = store
+        self._table = table
+        self._rng = rng
+        self._agenda = Agenda(table.get)
+        self._tasks: list[Task] = []
+        self._lap: _Lap | None = None
+        self._lap_at: float | None = None
+        self._laps = 0
+        self._everything_since: float | None = None
+        self._pass: _Pass | None = None
+        self._pass_at: float | None = None
+        self._next_pass_from = 0.0
+        self._moves: dict[NodeId, _Move] = {}
+        self._handed: OrderedDict[NodeId, float] = OrderedDict()
+        self._noticed: OrderedDict[Target, _Notice] = OrderedDict()
+        self._strays: set[int] = set()
+        self._strays_before: set[int] = set()
+        self._leaving: _Walk | None = None
+
+    @property
+    def has_left(self) -> bool:
+        """True once everything that `leave` began is done."""
+        return self._leaving is not None and self._leaving.is_over and self._agenda.is_idle
+
+    # Events
+
+    def changed(self, changes: Iterable[Change], now: Now) -> None:
+        """Nodes entered or left the table; those that store nothing do not matter."""
+        if self._leaving is not None:
+            return
+        for change in changes:
+            if change.entry.is_storing:
+                self._note(change.entry.node_id, is_arrival=change.is_arrival)
+        if not self._moves:
+            return
+        if self._lap_at is None and self._lap is None:  # the first node ever seen
+            self._lap_at = now.mono + self._rng.uniform(0.0, REPUBLISH_EVERY_S)
+        if len(self._moves) > HANDOVER_CHANGES_MAX:
+            self._everything_changed(now)
+        else:
+            self._plan_pass(now)
+
+    def noticed(self, target: Target, asker_id: NodeId, now: Now) -> None:
+        """Another node showed that it holds what is held here under a target, by asking or by storing it again.
+
+        Counts only from one of the n nearest, which look after it as this node does.
+        """
+        notice = self._noticed.get(target)
+        if notice is not None and notice.at + REPUBLISH_NOTICED_AGAIN_S > now.mono:
+            return
+        if not self._is_among_nearest(asker_id, target):
+            return
+        if notice is None:
+            # Not all from 0: holders that skip in step would all act in the same hour.
+            skips = int(self._rng.uniform(0, REPUBLISH_SKIPS_MAX))
+            notice = self._noticed[target] = _Notice(now.mono, skips)
+            if len(self._noticed) > REPUBLISH_NOTICES_MAX:
+                self._noticed.popitem(last=False)
+        notice.at = now.mono
+        self._noticed.move_to_end(target)
+
+    def _is_among_nearest(self, node_id: NodeId, target: Target) -> bool:
+        """True for a storage node that is one of the n nearest to a target, this node counted."""
+        point = int.from_bytes(target)
+        near = [e.point for e in self._table.closest(target, REPLICAS, only_storing=True)]
+        near = sorted([*near, self._own], key=point.__xor__)[:REPLICAS]
+        return node_id != self._own_id and int.from_bytes(node_id) in near
+
+    def leave(self, now: Now) -> None:
+        """Hand over everything that is in range here, without pacing; whoever waits for `has_left` bounds the time."""
+        if self._leaving is None:
+            self._agenda.hurry()
+            self._lap = self._pass = self._lap_at = self._pass_at = None
+            self._moves.clear()
+            self._leaving = _Walk(now.mono, 0.0)
+            self.handle_timer(now)
+
+    def finished(
+        self, task: Task, requests: int, size: int, now: Now, *, is_newer_there: bool = False
+    ) -> None:
+        """A task ended.
+
+        Args:
+            task: As it came out of `take_tasks`.
+            requests: How many it sent.
+            size: Bytes that they took, about.
+            now: The present.
+            is_newer_there: A hand-over met something newer: it is fetched by a Refresh.
+
+        """
+        self._agenda.finished(task, requests, size, now.mono)
+        if is_newer_there and self._leaving is None:
+            self._agenda.add(now.mono, task.target)
+        self.handle_timer(now)
+
+    def take_tasks(self) -> list[Task]:
+        """Tasks to run; empties the list. Each is under way until `finished`."""
+        tasks, self._tasks = self._tasks, []
+        return tasks
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        times = [self._agenda.next_time(), self._lap_at, self._pass_at]
+        if self._has_room:
+            times += [
+                walk.next_at for walk in (self._lap, self._pass, self._leaving) if walk and not walk.is_over
+            ]
+        return min((t for t in times if t is not None), default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Go on with what is due."""
+        if self._leaving is not None:
+            self._go_on(self._leaving, self._leave_visit, now)
+        else:
+            self._go_on_with_lap(now)
+            self._go_on_with_pass(now)
+        self._tasks += self._agenda.take(now.mono)
+
+    # Walking through the store
+
+    @property
+    def _has_room(self) -> bool:
+        """True if all tasks of a page fit: a target gives half of n at most, a target costs a row."""
+        return self._agenda.room >= REPLICATION_PAGE_ROWS * (REPLICAS // 2)
+
+    def _go_on(self, walk: _Walk, page_visit: Callable[[], Visit], now: Now) -> None:
+        """Read the pages that are due, as long as tasks have room.
+
+        Args:
+            walk: Where it stands.
+            page_visit: Gives what to do with each target of a page.
+            now: The present.
+
+        """
+        for _ in range(REPLICATION_PAGES_PER_TURN_MAX):
+            if walk.is_over or walk.next_at > now.mono or not self._has_room:
+                return
+            try:
+                rows = self._store.targets(walk.after, walk.page)
+            except StoreError:
+                walk.next_at = now.mono + self._store_retry_s
+                return
+            targets = dict.fromkeys(target for target, _, head in rows if head.is_live(now.wall))
+            if targets:
+                visit = page_visit()
+                for target in targets:
+                    visit(target, now.mono)
+            walk.is_over = len(rows) < walk.page
+            if not walk.is_over:
+                walk.after = rows[-1][0]
+                walk.next_at = now.mono + len(rows) * walk.row_s * self._rng.uniform(0.75, 1.25)
+
+    @property
+    def _store_retry_s(self) -> float:
+        return REPLICATION_STORE_RETRY_S if self._leaving is None else LEAVE_STORE_RETRY_S
+
+    def _points(self) -> set[int]:
+        """All storage nodes, this one included."""
+        points = {e.point for e in self._table if e.is_storing}
+        points.add(self._own)
+        return points
+
+    # The lap: republish
+
+    def _go_on_with_lap(self, now: Now) -> None:
+        if self._lap_at is not None and self._lap_at <= now.mono:
+            self._start_lap(now)
+        lap = self._lap
+        if lap is None:
+            return
+        self._go_on(lap, lambda: self._lap_visit(lap), now)
+        if lap.is_over:
+            self._end_lap(lap, now)
+
+    def _start_lap(self, now: Now) -> None:
+        try:
+            rows = self._store.totals().records
+        except StoreError:
+            self._lap_at = now.mono + self._store_retry_s
+            return
+        since, self._everything_since = self._everything_since, None
+        length_s = REPUBLISH_EVERY_S if since is None else REPUBLISH_HURRIED_S
+        page = min(max(ceil(rows * REPUBLISH_PAGE_S / length_s), 1), REPLICATION_PAGE_ROWS)
+        ends_at = now.mono + length_s * self._rng.uniform(*REPUBLISH_JITTER)
+        self._lap = _Lap(now.mono, length_s / max(rows, 1), page, ends_at=ends_at, since=since)
+        self._lap_at = None
+
+    def _end_lap(self, lap: _Lap, now: Now) -> None:
+        self._lap = None
+        self._lap_at = max(lap.ends_at, now.mono)
+        if lap.since is None:
+            self._laps += 1
+        elif self._everything_since is None:
+            self._lap_at += self._rng.uniform(0.0, REPUBLISH_EVERY_S)
+        self._strays_before, self._strays = self._strays, set()
+
+    def _everything_changed(self, now: Now) -> None:
+        """Too much to look at one by one: go through everything within minutes.
+
+        A lap in a hurry that is under way goes on and is followed by another one, so that it comes to its end however
+        much changes.
+        """
+        self._moves.clear()
+        self._pass = self._pass_at = None
+        is_scheduled = self._everything_since is not None
+        self._everything_since = now.mono
+        if is_scheduled or (self._lap is not None and self._lap.since is not None):
+            return
+        self._lap = None
+        self._lap_at = now.mono + self._rng.uniform(*REPUBLISH_HURRIED_AFTER_S)
+
+    def _lap_visit(self, lap: _Lap) -> Visit:
+        near = Neighbours(self._points())
+        holders = REPLICAS if lap.since is None else HANDOVER_HOLDERS
+
+        def visit(target: Target, mono: float) -> None:
+            span = near.nearest(int.from_bytes(target), REPLICAS)
+            if len(span) == 1:
+                return
+            if self._own not in span:
+                is_due = self._is_stray_due(target, is_daily=lap.since is None)
+            else:
+                since = mono - REPUBLISH_EVERY_S if lap.since is None else lap.since
+                is_due = span.index(self._own) < holders and not self._leaves_it(target, since)
+            if is_due:
+                self._agenda.add(mono, target)
+
+        return visit
+
+    def _leaves_it(self, target: Target, since: float) -> bool:
+        """True if another holder has looked after a record, and may be relied on once more.
+
+        Not for ever: whoever only pretends to look after it would talk all others out of doing so.
+        """
+        notice = self._noticed.get(target)
+        if notice is None:
+            return False
+        if notice.at >= since and notice.skips < REPUBLISH_SKIPS_MAX:
+            notice.skips += 1
+            return True
+        notice.skips = 0
+        return False
+
+    def _is_stray_due(self, target: Target, *, is_daily: bool) -> bool:
+        """True if a record out of range is seen for the first time, or its lap of the day has come.
+
+        What no memory is left for counts as seen, so that traffic stays flat however many old copies there are.
+        """
+        key = int.from_bytes(target[:8])
+        is_known = key in self._strays or key in self._strays_before
+        has_room = len(self._strays) < REPUBLISH_STRAYS_MAX
+        if has_room:
+            self._strays.add(key)
+        is_its_lap = is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0
+        return is_its_lap or (has_room and not is_known)
+
+    # The pass: hand-over and repair
+
+    def _note(self, node_id: NodeId, *, is_arrival: bool) -> None:
+        move = self._moves.get(node_id)
+        if move is None:
+            self._moves[node_id] = _Move(was_in=not is_arrival, is_in=is_arrival)
+            return
+        move.is_in = is_arrival
+        if not move.was_in and not move.is_in:
+            del self._moves[node_id]  # came and went: nothing was handed to it
+
+    def _go_on_with_pass(self, now: Now) -> None:
+        if self._pass_at is not None and self._pass_at <= now.mono:
+            self._start_pass(now)
+        walk = self._pass
+        if walk is None:
+            return
+        self._go_on(walk, lambda: self._pass_visit(walk), now)
+        if walk.is_over:
+            self._pass = None
+            self._plan_pass(now)
+
+    def _plan_pass(self, now: Now) -> None:
+        """When the next pass begins: at most one a minute, and none for a node that was just handed to."""
+        if self._pass is None and self._pass_at is None and self._moves:
+            soon = now.mono + self._rng.uniform(*HANDOVER_AFTER_S)
+            ready = min(self._ready_at(node_id, move) for node_id, move in self._moves.items())
+            self._pass_at = max(soon, self._next_pass_from, ready)
+
+    def _ready_at(self, node_id: NodeId, move: _Move) -> float:
+        return self._handed.get(node_id, 0.0) if move.is_in else 0.0
+
+    def _start_pass(self, now: Now) -> None:
+        self._pass_at = None
+        self._next_pass_from = now.mono + HANDOVER_EVERY_S
+        ready = {i: m for i, m in self._moves.items() if self._ready_at(i, m) <= now.mono}
+        for node_id, move in ready.items():
+            del self._moves[node_id]
+            if move.is_in:
+                self._handed[node_id] = now.mono + HANDOVER_AGAIN_S
+                self._handed.move_to_end(node_id)
+                if len(self._handed) > HANDOVER_NODES_REMEMBERED_MAX:
+                    self._handed.popitem(last=False)
+        arrived = frozenset(int.from_bytes(i) for i, move in ready.items() if move.is_in)
+        departed = frozenset(int.from_bytes(i) for i, move in ready.items() if not move.is_in)
+        self._pass = _Pass(now.mono, 1 / HANDOVER_ROWS_PER_S, arrived=arrived, departed=departed)
+
+    def _pass_visit(self, walk: _Pass) -> Visit:
+        """Look at who is near a target now and who was: those who moved in are given what is held here."""
+        points = self._points()
+        points.difference_update(int.from_bytes(i) for i, move in self._moves.items() if move.is_in)
+        now_near = Neighbours(points)
+        before_near = Neighbours((points - walk.arrived) | walk.departed)
+
+        def visit(target: Target, mono: float) -> None:
+            point = int.from_bytes(target)
+            span = now_near.nearest(point, REPLICAS)
+            before = before_near.nearest(point, REPLICAS)
+            moved_in = [p for p in span if p not in before and p != self._own]
+            if not moved_in:
+                return
+            left_over = [p for p in before if p not in walk.departed]
+            rank = left_over.index(self._own) if self._own in left_over else len(left_over)
+            if rank < HANDOVER_HOLDERS:
+                due = mono + HANDOVER_STAGGER_S * (rank + self._rng.uniform(0.0, 1.0))
+                self._give(target, moved_in, due, is_few=2 * len(moved_in) <= len(span))
+
+        return visit
+
+    def _give(self, target: Target, moved_in: list[int], due: float, *, is_few: bool) -> None:
+        if not is_few:
+            self._agenda.add(due, target)  # cheaper than one by one
+            return
+        for point in moved_in:
+            self._agenda.add(due, target, NodeId(point.to_bytes(32)))
+
+    # Leaving
+
+    def _leave_visit(self) -> Visit:
+        near = Neighbours(self._points())
+        near_without = Neighbours(self._points() - {self._own})
+
+        def visit(target: Target, mono: float) -> None:
+            point = int.from_bytes(target)
+            if self._own not in near.nearest(point, REPLICAS):
+                return
+            others = near_without.nearest(point, REPLICAS)
+            if len(others) == REPLICAS:
+                self._give(target, others[-1:], mono, is_few=True)  # who takes this node's place
+            elif others:
+                # Nobody does: all others should have it, and those that have not are few or found by one read.
+                self._give(target, others, mono, is_few=len(others) < FEW_REPLICAS)
+
+        return visit
