@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0  # only a failing test waits so long
 POLL_S = 0.05
+POLL_S_PER_NODE = 0.01  # a look at sixty tables costs cores that the nodes need
 YZ_NODE = str(Path(sys.executable).with_name("yz-node"))  # the commands as they are installed
 YZ = str(Path(sys.executable).with_name("yz"))
 _PDEATHSIG = 1
@@ -132,6 +133,11 @@ class NodeProcess:
         """Resident memory now."""
         rss: int = psutil.Process(self.pid).memory_info().rss
         return rss
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that this life has used."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def stderr(self) -> str:
         """What it said on stderr, in all its lives."""
@@ -284,7 +290,9 @@ class Fleet:
         await node.start()
         return node
 
-    async def grow(self, count: int, flags: Sequence[str] = ()) -> list[NodeProcess]:
+    async def grow(
+        self, count: int, flags: Sequence[str] = (), patience_s: float = PATIENCE_S
+    ) -> list[NodeProcess]:
         """Nodes that know each other, joined through the first; each keeps its port over restarts."""
         first = await self.start(Spec("n0", flags, port=steady_port()))
         others = [
@@ -292,33 +300,40 @@ class Fleet:
         ]
         await asyncio.gather(*(node.start() for node in others))
         nodes = [first, *others]
-        await self.settle(nodes)
+        await self.settle(nodes, patience_s)
         return nodes
 
-    async def settle(self, nodes: Sequence[NodeProcess]) -> None:
-        """Wait until each of these has exactly the others in its table."""
+    async def settle(self, nodes: Sequence[NodeProcess], patience_s: float = PATIENCE_S) -> None:
+        """Wait until each of these has exactly the others in its table, and names them."""
         ids = {node.node_id for node in nodes}
+        every_s = max(POLL_S, POLL_S_PER_NODE * len(nodes))
 
         async def settle_one(node: NodeProcess) -> None:
             async def is_settled() -> bool:
-                return await self.table_of(node) == ids - {node.node_id}
+                return await self.table_of(node, ids) == ids - {node.node_id}
 
-            await until(is_settled, f"{node.spec.name} knows the others")
+            await until(is_settled, f"{node.spec.name} knows the others", patience_s, every_s)
 
         await asyncio.gather(*(settle_one(node) for node in nodes))
 
-    async def table_of(self, node: NodeProcess) -> set[NodeId]:
-        """Whom a node names: its table, as long as that has at most 20 entries."""
+    async def table_of(self, node: NodeProcess, about: Iterable[NodeId] = ()) -> set[NodeId]:
+        """Whom a node names: its table, as long as that has at most 20 entries.
+
+        Of a larger one it names those near itself, and near each of the nodes that it is asked about.
+        """
         client = Client.connect(
             f"ws://127.0.0.1:{node.port}", network=self.network, network_key=self.network_key
         )
+        named: set[NodeId] = set()
         try:
             async with client as dht:
-                answer = await ask(dht, node, Method.FIND_NODE, FindNode(Target(node.node_id), 20))
+                named |= await _named_near(dht, node, Target(node.node_id))
+                for node_id in about:
+                    if node_id not in named and node_id != node.node_id:
+                        named |= await _named_near(dht, node, Target(node_id))
         except NoNode:
             return set()
-        assert isinstance(answer.body, FoundNodes)
-        return {node_id_of(contact.public_key) for contact in answer.body.contacts}
+        return named
 
     def errors(self) -> list[str]:
         """Lines of a traceback in what the nodes said on stderr: there are none, ever."""
@@ -327,6 +342,24 @@ class Fleet:
             for node in self.nodes
             if "Traceback" in node.stderr() or "internal error" in node.stderr()
         ]
+
+
+async def kill_all(nodes: Sequence[NodeProcess]) -> None:
+    """kill -9, all of them at the same moment."""
+    for node in nodes:
+        node.send(signal.SIGKILL)
+    await asyncio.gather(*(node.ended() for node in nodes))
+
+
+async def start_all(nodes: Sequence[NodeProcess]) -> None:
+    """Start all of them at the same moment, and wait until all are ready."""
+    await asyncio.gather(*(node.start() for node in nodes))
+
+
+async def _named_near(dht: Client, node: NodeProcess, target: Target) -> set[NodeId]:
+    answer = await ask(dht, node, Method.FIND_NODE, FindNode(target, 20))
+    assert isinstance(answer.body, FoundNodes)
+    return {node_id_of(contact.public_key) for contact in answer.body.contacts}
 
 
 async def ask(dht: Client, node: NodeProcess, method: Method, body: Body) -> Answer:
@@ -342,12 +375,17 @@ def through(node: NodeProcess, identity: Identity, network: str = "main") -> Cli
     return Client.connect(node.url, identity=identity, network=network)
 
 
-async def until(holds: Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S) -> None:
+async def until(
+    holds: Callable[[], Awaitable[bool]],
+    what: str,
+    patience_s: float = PATIENCE_S,
+    every_s: float = POLL_S,
+) -> None:
     """Ask again and again until it holds."""
     give_up_at = time.monotonic() + patience_s
     while not await holds():
         assert time.monotonic() < give_up_at, f"not within {patience_s} s: {what}"
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(every_s)
 
 
 async def run_yz(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random  # noqa: TID251 - which nodes die, from a seed that the test prints
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.fleet import Spec, ask, percentiles, run_yz, steady_port, through
+from tests.process.fleet import Spec, ask, kill_all, percentiles, run_yz, start_all, steady_port, through
 from tests.process.library import Library
 from tests.process.wiretap import Wiretap
 from yzdht import Identity
@@ -40,16 +39,6 @@ async def check_through_each(nodes: Sequence[NodeProcess], identity: Identity, l
             await library.check(dht)
 
 
-async def kill_all(nodes: Sequence[NodeProcess]) -> None:
-    for node in nodes:
-        node.send(signal.SIGKILL)
-    await asyncio.gather(*(node.ended() for node in nodes))
-
-
-async def start_all(nodes: Sequence[NodeProcess]) -> None:
-    await asyncio.gather(*(node.start() for node in nodes))
-
-
 async def test_records_outlive_their_node_and_three_more_and_then_a_restart_of_the_rest(
     fleet: Fleet, note: Note
 ) -> None:
@@ -64,14 +53,14 @@ async def test_records_outlive_their_node_and_three_more_and_then_a_restart_of_t
     async with through(survivors[0], identity) as dht:
         await library.check(dht)
     note(f"get right after {KILLED} of {NODES} were killed: {percentiles(library.get_s)}")
-    library.get_s.clear()
+    library.gets.clear()
     await check_through_each(survivors, identity, library)
     note(f"get through each of the {len(survivors)} survivors: {percentiles(library.get_s)}")
 
     await asyncio.gather(*(node.stop() for node in survivors))
     await start_all(survivors)  # at the same ports; the address they join through is dead
     assert all(node.ready["bootstrap"] == {"tried": 1, "joined": 0} for node in survivors)
-    library.get_s.clear()
+    library.gets.clear()
     await check_through_each(survivors, identity, library)
     note(f"get through each, once all were restarted: {percentiles(library.get_s)}")
     await fleet.settle(survivors)
@@ -150,7 +139,7 @@ async def test_two_thousand_records_outlive_twenty_rounds_of_kills(fleet: Fleet,
         dead = rng.sample(nodes, KILLED)
         alive = [node for node in nodes if node not in dead]
         await kill_all(dead)
-        library.get_s.clear()
+        library.gets.clear()
         for node in alive:
             async with through(node, identity) as dht:
                 await library.check(dht, rng.sample(names, 250))
