@@ -7,6 +7,7 @@ from yzdht.crypto.primitives import PrivateKey
 from yzdht.crypto.signing import RecordChecks
 from yzdht.ids import PublicKey, SessionId, Target
 from yzdht.kad.contacts import Contacts, Own
+from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Hearsay
 from yzdht.rpc.engine import Peer
@@ -29,6 +30,7 @@ class Desk:
             Own(own, is_private_allowed, frozenset({"198.51.100.7"})),
             self.table,
             self.hearsay,
+            Strangers(),
             RecordChecks(network_id("main")),
             self.counted.append,
         )

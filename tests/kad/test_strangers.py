@@ -29,10 +29,11 @@ def test_one_answer_after_minutes_does_not_make_lookups_wait_for_minutes() -> No
 
 def test_a_linked_stranger_has_its_own_time_and_prefix_until_its_session_ends() -> None:
     strangers = Strangers()
-    strangers.linked(ONE, "9.9.9.0/24")
+    strangers.linked(ONE, "9.9.9.7", "9.9.9.0/24")
     strangers.answered(ONE, 0.07)
     strangers.answered(OTHER, 0.07)
     assert (strangers.expected_of(ONE), strangers.prefix_of(ONE)) == (0.07, "9.9.9.0/24")
+    assert (strangers.host_of(ONE), strangers.host_of(OTHER)) == ("9.9.9.7", "")
     assert (strangers.expected_of(OTHER), strangers.prefix_of(OTHER)) == (SOFT_DEADLINE_S_UNKNOWN, None)
 
     strangers.unlinked(ONE)
@@ -43,7 +44,7 @@ def test_a_linked_stranger_has_its_own_time_and_prefix_until_its_session_ends() 
 def test_linked_strangers_are_bounded() -> None:
     strangers = Strangers()
     for number in range(SESSIONS_MAX + 1):
-        strangers.linked(node_id(number), "9.9.9.0/24")
+        strangers.linked(node_id(number), "9.9.9.7", "9.9.9.0/24")
 
     assert strangers.prefix_of(node_id(0)) is None
     assert strangers.prefix_of(node_id(1)) is not None

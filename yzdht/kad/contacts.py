@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ids import NodeId
+    from yzdht.kad.strangers import Strangers
     from yzdht.kad.table import Entry, Table
     from yzdht.kad.upkeep import Hearsay
     from yzdht.ports import RecordVerifier
@@ -62,6 +63,7 @@ class Contacts:
         own: What this node is.
         table: Whom it knows.
         hearsay: Whom it has only heard of.
+        strangers: Whom it has met and not kept.
         verifier: Checks identity records.
         count: Counts what was refused.
 
@@ -75,12 +77,14 @@ class Contacts:
         own: Own,
         table: Table,
         hearsay: Hearsay,
+        strangers: Strangers,
         verifier: RecordVerifier,
         count: Callable[[str], None],
     ) -> None:
         self._own = own
         self._table = table
         self._hearsay = hearsay
+        self._strangers = strangers
         self._verifier = verifier
         self.count = count
         self.mono = 0.0
@@ -91,7 +95,7 @@ class Contacts:
         """Contacts of an answer that are new and that may be dialled."""
         usable = []
         entry = self._table.get(namer)
-        namer_host = entry.host if entry is not None else ""
+        namer_host = self._strangers.host_of(namer) if entry is None else entry.host
         for heard in contacts:
             try:
                 node_id = node_id_of(heard.public_key)
@@ -142,7 +146,10 @@ class Contacts:
     def nearest_for(self, peer: Peer, target: Target, count: int) -> tuple[WireContact, ...]:
         """The nearest contacts that the asker can use; neither it nor this node is among them."""
         count = min(count, CONTACTS_PER_ANSWER_MAX)
-        return _shown(peer, self._table.closest(target, count + 1))[:count]
+        shown = _shown(peer, self._table.closest(target, count + 1))
+        if len(shown) < count:  # some have no address that this asker can use: look farther
+            shown = _shown(peer, self._table.closest(target, len(self._table)))
+        return shown[:count]
 
     def closer_for(self, peer: Peer, target: Target) -> tuple[WireContact, ...]:
         """Contacts closer than this node, or its ALPHA nearest if it knows fewer that are closer."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from yzdht.crypto.naming import node_id_of
 from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
 from yzdht.ids import NodeId, PublicKey, Target
+from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
 from yzdht.kad.operations import Operations
 from yzdht.kad.searches import Searches
+from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, WriteResult
@@ -156,10 +158,16 @@ class KadEngine:
         self._operations = Operations(self._own_id, self._holder, self._send)
         self._discovery = Discovery(self._own_id, rng)
         self._hearsay = Hearsay()
-        self._contacts = Contacts(own, self.table, self._hearsay, verifier, self._count)
-        self._searches = Searches(own, self.table, self._operations, self._contacts, verifier)
+        self._strangers = Strangers()
+        self._contacts = Contacts(own, self.table, self._hearsay, self._strangers, verifier, self._count)
+        self._searches = Searches(
+            own, self.table, self._operations, self._contacts, verifier, self._strangers
+        )
+        self._caretaker = Caretaker(self._own_id, store, self.table, rng, self._searches, self._operations)
+        self._is_leaving = False
+        self._has_left = False
         self._errands: dict[int, _Errand] = {}
-        self._requests_to_store: dict[int, int] = {}
+        self._requests_to_store: dict[int, tuple[int, Target, NodeId]] = {}
         self._outgoing: list[Outgoing] = []
         self._notices: list[Notice] = []
         self._deferred: list[Callable[[Now], None]] = []
@@ -212,7 +220,10 @@ class KadEngine:
 
     def leave(self, now: Now) -> None:
         """Hand over what this node keeps; a LeftNotice follows. The shell bounds the wait and then calls `stop`."""
-        self._notices.append(LeftNotice())
+        if not self._is_leaving:
+            self._is_leaving = True
+            self._caretaker.leave(now)
+        self._advance(now)
 
     def expect_peers(self, now: Now) -> None:
         """Peers will be dialled: reads and writes wait for them, JOIN_WAIT_S_MAX at most."""
@@ -251,6 +262,7 @@ class KadEngine:
             case FindNode():
                 self._reply(request, FoundNodes(self._contacts.nearest_for(peer, body.target, body.count)))
             case FindValue():
+                self._caretaker.asked(peer.node_id, body, now)
                 shown = self._holder.show(body, body.target, now.wall)
                 self._reply(request, FoundValue(shown, self._contacts.closer_for(peer, body.target)))
             case Store():
@@ -288,18 +300,20 @@ class KadEngine:
         if isinstance(change, Up):
             self._on_up(peer, change.url, now)
         else:
-            self._searches.strangers.unlinked(peer.node_id)
+            self._strangers.unlinked(peer.node_id)
             self.table.session_ended(peer.node_id, now.mono)
         self._advance(now)
 
     def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
         """A record is durable, or was refused."""
-        request = self._requests_to_store.pop(op, None)
-        if request is None:
+        storing = self._requests_to_store.pop(op, None)
+        if storing is None:
             self._operations.on_stored(op, verdict, now)
             return
+        request, target, bringer = storing
         status, detail = status_of(verdict)
         if status is Status.OK:
+            self._caretaker.stored(target, bringer, now)
             self._reply(request, Empty())
         else:
             self._refuse(request, Refused(status, detail))
@@ -309,6 +323,7 @@ class KadEngine:
         times = (
             self._operations.next_timer(),
             self._discovery.next_timer(),
+            self._caretaker.next_timer(),
             self.table.next_probe(),
             self._waits_until if self._deferred else None,
             None if self._is_joined else self._patience_ends_at,
@@ -318,6 +333,7 @@ class KadEngine:
     def handle_timer(self, now: Now) -> None:
         """Do what is due."""
         self._operations.handle_timer(now)
+        self._caretaker.handle_timer(now)
         for entry in self.table.probes_due(now.mono):
             self._run_errand(entry.contact(), _PROBE, Method.PING, Empty())
         if self._waits_until is not None and now.mono >= self._waits_until:
@@ -354,7 +370,7 @@ class KadEngine:
             self._refuse(request, admitted)
             return
         op = self._operations.number()
-        self._requests_to_store[op] = request
+        self._requests_to_store[op] = (request, body.target, peer.node_id)
         self._send(Persist(op, admitted))
 
     def _on_get(self, request: int, body: Get, now: Now) -> None:
@@ -365,7 +381,7 @@ class KadEngine:
         if len(self._operations) >= OPERATIONS_MAX:
             self._refuse(request, Refused(Status.BUSY))
             return
-        self._when_joined(lambda at: self._searches.read(body.target, finish, at), now)
+        self._when_joined(lambda at: self._searches.read(body.target, finish, at, body.paths), now)
 
     def _on_put(self, request: int, peer: Peer, body: Put, now: Now) -> None:
         def finish(result: WriteResult, _at: Now) -> None:
@@ -428,7 +444,7 @@ class KadEngine:
         met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
         met.host, met.prefix = peer.host, peer.prefix
         entry = self.table.admit(met)
-        self._searches.strangers.linked(peer.node_id, peer.prefix)
+        self._strangers.linked(peer.node_id, peer.host, peer.prefix)
         self._hearsay.met(peer.node_id)
         if entry is None:
             return
@@ -446,7 +462,7 @@ class KadEngine:
                 self._discovery.trigger(now)
             entry = self.table.get(node_id)
             if entry is None:
-                self._searches.strangers.answered(node_id, outcome.expected_s)
+                self._strangers.answered(node_id, outcome.expected_s)
             else:
                 entry.expected_s = outcome.expected_s or entry.expected_s
             return
@@ -475,7 +491,13 @@ class KadEngine:
     # Discovery
 
     def _advance(self, now: Now) -> None:
-        """Look up what is due, dial who was heard of, and notice when the network is known."""
+        """Look up what is due, dial who was heard of, and notice when the network is known, or everything given."""
+        changes = getattr(self.table, "take_changes", list)()  # noqa: B009
+        if changes:
+            self._caretaker.changed(changes, now)
+        if self._is_leaving and self._caretaker.has_left and not self._has_left:
+            self._has_left = True
+            self._notices.append(LeftNotice())
         target = self._discovery.next_target(now)
         if target is not None:
             self._heard_before = self._hearsay.heard

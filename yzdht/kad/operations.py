@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from yzdht.errors import StoreError
 from yzdht.kad.holder import Refused, status_of
 from yzdht.kad.lookup import Lookup
+from yzdht.kad.offer import Offer
 from yzdht.kad.read import Read
 from yzdht.kad.write import Write
 from yzdht.rpc.engine import Answer, Call, Cancel, Failed, FailReason, Persist
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from yzdht.wire.slot import Verdict
 
 
-Operation = Read | Write | Lookup
+Operation = Read | Write | Lookup | Offer
 
 
 @dataclass(slots=True)

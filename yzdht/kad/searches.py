@@ -15,7 +15,6 @@ from yzdht.kad.candidates import Candidates, Standing
 from yzdht.kad.lookup import Aim, Lookup
 from yzdht.kad.quorum import quorum_of
 from yzdht.kad.read import Plan, Read, ReadResult
-from yzdht.kad.strangers import Strangers
 from yzdht.kad.write import Draft, Write, WriteResult
 from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REPLICAS
 from yzdht.wire.frame import Caps
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from yzdht.kad.contacts import Contacts, Own
     from yzdht.kad.operations import Operation, Operations
     from yzdht.kad.quorum import Quorum
+    from yzdht.kad.strangers import Strangers
     from yzdht.kad.table import Entry, Table
     from yzdht.ports import Now, RecordVerifier
     from yzdht.wire.address import Contact
@@ -50,8 +50,6 @@ class Searches:
         operations: Runs them.
         contacts: Judges whom answers name.
         verifier: Checks records.
-
-    Attributes:
         strangers: What is known of nodes outside the table.
 
     """
@@ -63,13 +61,14 @@ class Searches:
         operations: Operations,
         contacts: Contacts,
         verifier: RecordVerifier,
+        strangers: Strangers,
     ) -> None:
         self._own = own.contact
         self._table = table
         self._operations = operations
         self._contacts = contacts
         self._verifier = verifier
-        self.strangers = Strangers()
+        self._strangers = strangers
 
     @property
     def is_storing(self) -> bool:
@@ -145,7 +144,7 @@ class Searches:
 
         for number, point in enumerate(self._points_beside(plan.target)[:paths]):
             entries = self._table.closest(point, paths * _CANDIDATES, only_storing=True)
-            start = Candidates(point, entries[number::paths], None, self.strangers, claims)
+            start = Candidates(point, entries[number::paths], None, self._strangers, claims)
             start.is_for_storage = True
             aim = Aim(point, REPLICAS, need=plan.quorum.write, is_far=True)
             self._walk(aim, start, read_when_all_ended, now)
@@ -255,7 +254,7 @@ class Searches:
         now: Now,
     ) -> None:
         """Find the nodes nearest to a target."""
-        candidates = Candidates(target, self._table.closest(target, _CANDIDATES), None, self.strangers)
+        candidates = Candidates(target, self._table.closest(target, _CANDIDATES), None, self._strangers)
         self._walk(Aim(target, count, is_far=self._is_far), candidates, finish, now)
 
     def _walk(
@@ -276,7 +275,7 @@ class Searches:
 
     def _candidates(self, target: Target, entries: list[Entry], *, is_own_in: bool = True) -> Candidates:
         own = self._own if self.is_storing and is_own_in else None
-        candidates = Candidates(target, entries, own, self.strangers)
+        candidates = Candidates(target, entries, own, self._strangers)
         candidates.is_for_storage = True
         return candidates
 

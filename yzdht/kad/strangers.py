@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Linked:
+    host: str
     prefix: str | None
     expected_s: float
 
@@ -38,9 +39,9 @@ class Strangers:
         self._pool.add(min(sample_s, SOFT_DEADLINE_S_MAX))
         self.expected_s = min(self._pool.expected_s(), SOFT_DEADLINE_S_MAX)
 
-    def linked(self, node_id: NodeId, prefix: str | None) -> None:
-        """A session with a node began."""
-        self._linked[node_id] = _Linked(prefix, self.expected_s)
+    def linked(self, node_id: NodeId, host: str, prefix: str | None) -> None:
+        """A session with a node began; where it is reached, and the public prefix of that."""
+        self._linked[node_id] = _Linked(host, prefix, self.expected_s)
         self._linked.move_to_end(node_id)
         if len(self._linked) > SESSIONS_MAX:
             self._linked.popitem(last=False)
@@ -59,6 +60,11 @@ class Strangers:
         """Seconds within which that node should answer."""
         linked = self._linked.get(node_id)
         return self.expected_s if linked is None else linked.expected_s
+
+    def host_of(self, node_id: NodeId) -> str:
+        """The IP at which a linked node is reached; empty if it is not linked."""
+        linked = self._linked.get(node_id)
+        return "" if linked is None else linked.host
 
     def prefix_of(self, node_id: NodeId) -> str | None:
         """The public prefix at which a linked node is reached; None if it has none or is not linked."""

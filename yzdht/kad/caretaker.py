@@ -1,0 +1,133 @@
+"""Runs what replication decides: refreshes as thorough reads, hand-overs as offers.
+
+Owns nothing but the tasks under way. What to do and when is `replication`, how it is asked is `read` and `offer`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from yzdht.errors import StoreError
+from yzdht.kad.agenda import HandOver, Refresh
+from yzdht.kad.offer import Offer
+from yzdht.kad.replication import Replication
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from yzdht.ids import NodeId, Target
+    from yzdht.kad.agenda import Task
+    from yzdht.kad.operations import Operation, Operations
+    from yzdht.kad.read import Read
+    from yzdht.kad.replication import Change
+    from yzdht.kad.searches import Searches
+    from yzdht.kad.table import Table
+    from yzdht.ports import Now, RecordStore, Rng
+    from yzdht.wire.rpc import FindValue
+
+
+class Caretaker:
+    """Looks after the records of this node.
+
+    Args:
+        own_id: This node.
+        store: Its records.
+        table: Whom it knows.
+        rng: Jitter.
+        searches: Starts thorough reads.
+        operations: Runs offers.
+
+    """
+
+    def __init__(
+        self,
+        own_id: NodeId,
+        store: RecordStore,
+        table: Table,
+        rng: Rng,
+        searches: Searches,
+        operations: Operations,
+    ) -> None:
+        self._store = store
+        self._searches = searches
+        self._operations = operations
+        self._replication = Replication(own_id, store, table, rng)
+
+    @property
+    def has_left(self) -> bool:
+        """True once what `leave` began is done."""
+        return self._replication.has_left
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        return self._replication.next_timer() if self._searches.is_storing else None
+
+    def handle_timer(self, now: Now) -> None:
+        """Begin what is due."""
+        if self._searches.is_storing:
+            self._replication.handle_timer(now)
+            self._run(now)
+
+    def changed(self, changes: Iterable[Change], now: Now) -> None:
+        """Nodes entered or left the table."""
+        if self._searches.is_storing:
+            self._replication.changed(changes, now)
+
+    def leave(self, now: Now) -> None:
+        """Hand everything over."""
+        self._replication.leave(now)
+        self._run(now)
+
+    def asked(self, asker: NodeId, body: FindValue, now: Now) -> None:
+        """A peer asked with hashes: if it holds what is held here, it is looking after it."""
+        if not body.known or not self._searches.is_storing:
+            return
+        held = self._store.get(body.target, now.wall)
+        if held and all(record.head.hash in body.known for record in held):
+            self._replication.noticed(body.target, asker, now)
+
+    def stored(self, target: Target, bringer: NodeId, now: Now) -> None:
+        """A peer brought a record that is now stored here."""
+        self._replication.noticed(target, bringer, now)
+
+    def _run(self, now: Now) -> None:
+        while tasks := self._replication.take_tasks():
+            for task in tasks:
+                match task:
+                    case Refresh():
+                        self._refresh(task, now)
+                    case HandOver():
+                        self._hand_over(task, now)
+                    case _:
+                        assert_never(task)
+
+    def _refresh(self, task: Refresh, now: Now) -> None:
+        try:
+            held = self._store.get(task.target, now.wall)
+        except StoreError:
+            held = []
+        if not held:
+            self._replication.finished(task, 0, 0, now)
+            return
+        keep_until = {r.head.hash: r.head.keep_until for r in held if r.head.keep_until}
+
+        def finish(read: Read, at: Now) -> None:
+            self._finish(task, read.requests, read.bytes_sent, at)
+
+        self._searches.look_after(task.target, keep_until, finish, now)
+
+    def _hand_over(self, task: HandOver, now: Now) -> None:
+        def report(operation: Operation, at: Now) -> None:
+            assert isinstance(operation, Offer)
+            assert operation.result is not None
+            done = operation.result
+            self._finish(task, done.requests, done.bytes_sent, at, is_newer_there=done.is_newer_there)
+
+        self._operations.start(Offer(task.target, task.contact, self._store), report, now)
+
+    def _finish(
+        self, task: Task, requests: int, size: int, now: Now, *, is_newer_there: bool = False
+    ) -> None:
+        self._replication.finished(task, requests, size, now, is_newer_there=is_newer_there)
+        self._run(now)
