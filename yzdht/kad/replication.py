@@ -323,7 +323,7 @@ class Replication:
         length_s = REPUBLISH_EVERY_S if since is None else REPUBLISH_HURRIED_S
         page = min(max(ceil(rows * REPUBLISH_PAGE_S / length_s), 1), REPLICATION_PAGE_ROWS)
         ends_at = now.mono + length_s * self._rng.uniform(*REPUBLISH_JITTER)
-        self._lap = _Lap(now.mono, length_s / max(rows, 1), page, ends_at=ends_at, since=since)
+        self._lap = _Lap(now.mono, length_s / (rows + 1), page, ends_at=ends_at, since=since)
         self._lap_at = None
 
     def _end_lap(self, lap: _Lap, now: Now) -> None:
@@ -387,7 +387,7 @@ class Replication:
 
         What no memory is left for counts as seen, so that traffic stays flat however many old copies there are.
         """
-        key = int.from_bytes(target[:8])
+        key = int.from_bytes(target[-8:])  # its end: what is near this node begins alike
         is_known = key in self._strays or key in self._strays_before
         has_room = len(self._strays) < REPUBLISH_STRAYS_MAX
         if has_room:
