@@ -16,6 +16,7 @@ from yzdht.wire.rpc import FindValue, FoundValue, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
 
     from tests.process.fleet import NodeProcess
     from yzdht import Client, Value
@@ -159,15 +160,19 @@ class SteadyReaders:
         self._clients = clients
         self._pick = pick
         self._is_over = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._group = asyncio.TaskGroup()  # a reader that fails ends what is measured
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._read(client)) for client in self._clients]
+        await self._group.__aenter__()
+        for client in self._clients:
+            self._group.create_task(self._read(client))
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._is_over = True
-        await asyncio.gather(*self._tasks)
+        await self._group.__aexit__(kind, error, trace)
 
     async def _read(self, client: Client) -> None:
         names = sorted(self._library.expected)
