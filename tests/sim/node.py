@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - the simulator is a shell
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.authors import NET, NullChecks, Pen
@@ -11,7 +12,16 @@ from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import WireError
 from yzdht.ids import NodeId, SessionId
 from yzdht.kad.contacts import Own
-from yzdht.kad.engine import CountedNotice, FoundNotice, GotNotice, JoinedNotice, KadEngine, PutNotice
+from yzdht.kad.engine import (
+    CountedNotice,
+    FoundNotice,
+    GotNotice,
+    JoinedNotice,
+    KadEngine,
+    LeftNotice,
+    PutNotice,
+)
+from yzdht.ports import Now
 from yzdht.rpc.engine import Answer, Call, Cancel, Down, Failed, FailReason, Peer, Persist, Reply, Up
 from yzdht.rpc.rtt import RoundTrip
 from yzdht.sessions.dialling import Pauses
@@ -26,7 +36,6 @@ from yzdht.wire.rpc import (
     Refusal,
     Status,
     decode_body,
-    encode_answer,
     encode_body,
 )
 from yzdht.wire.slot import Write
@@ -39,11 +48,13 @@ if TYPE_CHECKING:
     from tests.sim.world import World
     from yzdht.ids import Target
     from yzdht.kad.write import Draft
-    from yzdht.ports import Now
     from yzdht.wire.slot import Verdict
 
 
 _OP_BITS = 40
+_TICK_S = 1e-6
+"""Longer than what rounding takes from a clock that drifts."""
+_TIMED = frozenset({Method.PING, Method.FIND_NODE, Method.FIND_VALUE})
 
 
 class SimRng:
@@ -74,8 +85,10 @@ class Session:
 
 @dataclass(slots=True)
 class Flight:
+    """A call under way; `session` is None where nodes have none."""
+
     call: Call
-    session: Session
+    session: Session | None
     sent_at: float
 
 
@@ -91,7 +104,14 @@ class SimNode:
         responder: Answers in the engine's place where it returns something: a liar.
         results: What operations came to, by number.
         counts: CountedNotices, by name and label.
+        sent: Calls and when they were sent; only in a world with sessions.
         joined_at: Virtual monotonic seconds of its JoinedNotice.
+        has_left: True once its engine has handed over what it could.
+        place: On a torus with sides of 1; for latencies.
+        skew_s: How far its wall clock is ahead.
+        drift: How much faster its monotonic clock runs; 0.001 is a millisecond in a second.
+        met: Life of each node that it spoke with in this life, by number; only in a world without sessions.
+        spoke: When it last spoke with a node, by number; only where new connections take time.
 
     """
 
@@ -102,10 +122,12 @@ class SimNode:
         self.caps = caps
         self.pen = Pen(number, is_signed=world.is_signed)
         self.node_id = self.pen.node_id
+        self.point = int.from_bytes(self.node_id)
         self.url = f"ws://{host}:8083"
         self.contact = Contact(self.node_id, self.pen.public_key, (self.url,), caps)
         self.store = MemoryStore(self._on_verdicts, lambda run: world.after(world.weather.disk_s, run))
         self.responder: Callable[[Peer, Method, Body], tuple[Status, Body] | None] | None = None
+        self.on_left: Callable[[], None] | None = None
         self.results: dict[int, Any] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.sent: list[tuple[float, Call]] = []
@@ -113,6 +135,10 @@ class SimNode:
         self.is_up = False
         self.life = 0
         self.side = 0
+        self.skew_s = self.drift = 0.0
+        shard = random.Random(f"{world.seed}/{number}")
+        self.place = (shard.random(), shard.random())
+        self._peer: Peer | None = None
         self.engine = self._begin()
 
     def __repr__(self) -> str:
@@ -122,12 +148,16 @@ class SimNode:
         world = self.world
         self.life += 1
         self.is_up = True
+        self.has_left = False
         self.sessions: dict[NodeId, Session] = {}
         self.flights: dict[int, Flight] = {}
         self.dials: dict[NodeId, Dial] = {}
         self.pauses = Pauses()
         self.rtts: dict[NodeId, RoundTrip] = {}
         self.requests: dict[int, Callable[[Status, Body], None]] = {}
+        self.met: dict[int, int] = {}
+        self.spoke: dict[int, float] = {}
+        self._deadlines: list[tuple[float, int]] = []
         self._timer_at: float | None = None
         self._publish_to_self()
         checks = RecordChecks(NET) if world.is_signed else NullChecks(NET)
@@ -135,8 +165,21 @@ class SimNode:
         return KadEngine(own, self.store, checks, SimRng(f"{world.seed}/{self.number}/{self.life}"))
 
     def _publish_to_self(self) -> None:
-        note = self.pen.identity([self.url], int(self.caps), created=int(self.world.now.wall))
+        note = self.pen.identity([self.url], int(self.caps), created=int(self.now().wall))
         self.hold(note)
+
+    # Its clocks
+
+    def now(self) -> Now:
+        """The present, as its own clocks show it."""
+        now = self.world.now
+        if not self.skew_s and not self.drift:
+            return now
+        return Now(now.mono * (1 + self.drift), now.wall + self.skew_s)
+
+    def _world_time(self, mono: float) -> float:
+        """When its monotonic clock will show that."""
+        return mono / (1 + self.drift) + _TICK_S if self.drift else mono
 
     def hold(self, note: Note, keep_until: int = 0) -> None:
         """Put a record on this node's disk, past its engine."""
@@ -157,25 +200,23 @@ class SimNode:
                 keep_until=keep_until,
                 stored_by=b"",
                 is_pinned=True,
-                wall_now=self.world.now.wall,
+                wall_now=self.now().wall,
             ),
         )
 
     def held_seq(self, target: Target) -> int | None:
         """Seq of the one record on its disk under a target; None for nothing."""
-        stored = self.store.get(target, self.world.now.wall)
+        stored = self.store.get(target, self.now().wall)
         return stored[0].head.seq if stored else None
 
     def peer(self) -> Peer:
         """How others see it."""
-        return Peer(
-            self.node_id,
-            self.pen.public_key,
-            self.caps,
-            SessionId(self.node_id[:16]),
-            self.host,
-            public_prefix(self.host),
-        )
+        if self._peer is None or self._peer.caps != self.caps:
+            session = SessionId(self.node_id[:16])
+            self._peer = Peer(
+                self.node_id, self.pen.public_key, self.caps, session, self.host, public_prefix(self.host)
+            )
+        return self._peer
 
     # Commands; each drives the engine, not the clock
 
@@ -189,15 +230,20 @@ class SimNode:
         return self._command(lambda now: self.engine.find(target, wanted, now))
 
     def _command(self, run: Callable[[Now], int]) -> int:
-        op = run(self.world.now)
+        op = run(self.now())
         self.pump()
         return op
 
     def join(self, *others: SimNode) -> None:
         """Dial bootstrap addresses, as the shell does at start."""
-        self.engine.expect_peers(self.world.now)
+        self.engine.expect_peers(self.now())
         for other in others:
             self.world.dial(self, other.contact)
+
+    def leave(self) -> None:
+        """Hand over what it keeps; `has_left` says when it has, `on_left` is called then."""
+        self.engine.leave(self.now())
+        self.pump()
 
     def ask(self, peer: Peer, method: Method, body: Body) -> list[tuple[Status, Body]]:
         """Ask it as a peer without a session of this world; the answer appears in the list."""
@@ -207,13 +253,15 @@ class SimNode:
 
     # Events
 
-    def receive(self, session: Session, call: Call, data: bytes) -> None:
-        asker = session.other(self)
+    def receive(
+        self, asker: SimNode, call: Call, data: bytes, answer: Callable[[Status, Body], None]
+    ) -> None:
+        """A request came; it is answered in this life or never."""
         life = self.life
 
         def reply(status: Status, body: Body) -> None:
             if self.life == life:
-                self.world.answer(session, self, call, status, encode_answer(status, body))
+                answer(status, body)
 
         self._receive(asker.peer(), call.method, data, reply)
 
@@ -231,17 +279,25 @@ class SimNode:
             return
         number = next(self.world.numbers)
         self.requests[number] = reply
-        self.engine.on_request(number, peer, method, body, self.world.now)
+        self.engine.on_request(number, peer, method, body, self.now())
         self.pump()
+
+    def fly(self, call: Call, session: Session | None) -> None:
+        """A call is under way: whatever happens it ends by its deadline."""
+        mono = self.now().mono
+        self.flights[call.call] = Flight(call, session, mono)
+        heappush(self._deadlines, (mono + call.deadline_s, call.call))
 
     def on_answer(self, number: int, status: Status, data: bytes) -> None:
         flight = self.flights.pop(number, None)
         if flight is None:
             return  # cancelled or overdue
         method = flight.call.method
-        rtt = self.rtts[flight.call.contact.node_id]
-        if method in {Method.PING, Method.FIND_NODE, Method.FIND_VALUE}:
-            rtt.add(self.world.now.mono - flight.sent_at)
+        rtt = self.rtts.get(flight.call.contact.node_id)
+        if rtt is None:
+            rtt = self.rtts[flight.call.contact.node_id] = RoundTrip()
+        if method in _TIMED:
+            rtt.add(self.now().mono - flight.sent_at)
         outcome: Answer | Failed
         try:
             body = decode_body(data, RESPONSES[method] if status is Status.OK else Refusal)
@@ -255,7 +311,26 @@ class SimNode:
             self._tell(number, Failed(reason))
 
     def _tell(self, number: int, outcome: Answer | Failed) -> None:
-        self.engine.on_answer(number, outcome, self.world.now)
+        self.engine.on_answer(number, outcome, self.now())
+        self.pump()
+
+    def has_met(self, other: SimNode) -> bool:
+        """True if they spoke in their present lives."""
+        return self.met.get(other.number) == other.life
+
+    def meet(self, other: SimNode, url: str | None) -> None:
+        """They speak for the first time, in a world without sessions; what would be the session is closed again.
+
+        No Down follows, which would have every acquaintance probed at once; the table must not believe in a session
+        that tells of a death, either.
+        """
+        self.met[other.number] = other.life
+        if other.caps & Caps.CLIENT:
+            return
+        self.engine.on_link(other.peer(), Up(url), self.now())
+        entry = self.engine.table.get(other.node_id)
+        if entry is not None:
+            entry.has_session = False
         self.pump()
 
     def on_up(self, session: Session, url: str | None) -> None:
@@ -264,7 +339,7 @@ class SimNode:
         self.rtts[other.node_id] = RoundTrip()
         self.pauses.succeeded(other.node_id)
         if not other.caps & Caps.CLIENT:  # sessions do not tell of clients
-            self.engine.on_link(other.peer(), Up(url), self.world.now)
+            self.engine.on_link(other.peer(), Up(url), self.now())
         self.pump()
 
     def on_down(self, session: Session, reason: str) -> None:
@@ -275,13 +350,13 @@ class SimNode:
         for number in [n for n, flight in self.flights.items() if flight.session is session]:
             self.fail(number, FailReason.CLOSED)
         if not other.caps & Caps.CLIENT:
-            self.engine.on_link(other.peer(), Down(reason), self.world.now)
+            self.engine.on_link(other.peer(), Down(reason), self.now())
         self.pump()
 
     def _on_verdicts(self, batch: list[tuple[int, Verdict]]) -> None:
         for op, verdict in batch:
             if self.is_up and op >> _OP_BITS == self.life:
-                self.engine.on_stored(op & ((1 << _OP_BITS) - 1), verdict, self.world.now)
+                self.engine.on_stored(op & ((1 << _OP_BITS) - 1), verdict, self.now())
         self.pump()
 
     # The pump
@@ -294,7 +369,8 @@ class SimNode:
             for item in outgoing:
                 match item:
                     case Call():
-                        self.sent.append((self.world.now.mono, item))
+                        if self.world.is_connected:
+                            self.sent.append((self.world.now.mono, item))
                         self.world.call(self, item)
                     case Cancel(call):
                         self._cancel(call)
@@ -322,20 +398,36 @@ class SimNode:
                     self.results[op] = contacts
                 case JoinedNotice():
                     self.joined_at = self.world.now.mono
+                case LeftNotice():
+                    self.has_left = True
+                    if self.on_left is not None:
+                        self.on_left()
                 case CountedNotice(name, label):
                     self.counts[name, label] = self.counts.get((name, label), 0) + 1
 
     def _arm(self) -> None:
+        """Have one event ring when the engine's timer is due or the next call is overdue, whichever is first."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self.flights:
+            heappop(deadlines)
         at = self.engine.next_timer()
+        if deadlines and (at is None or deadlines[0][0] < at):
+            at = deadlines[0][0]
         if at is None or (self._timer_at is not None and self._timer_at <= at):
             return
         self._timer_at = at
-        life = self.life
-        self.world.at(at, lambda: self._ring(at, life))
+        self.world.at(self._world_time(at), self._ring, at, self.life)
 
     def _ring(self, at: float, life: int) -> None:
         if self.life != life or not self.is_up or self._timer_at != at:
             return
         self._timer_at = None
-        self.engine.handle_timer(self.world.now)
+        mono = self.now().mono
+        while self._deadlines and self._deadlines[0][0] <= mono:
+            _, number = heappop(self._deadlines)
+            if self.flights.pop(number, None) is not None:
+                self.engine.on_answer(number, Failed(FailReason.TIMEOUT), self.now())
+        due = self.engine.next_timer()
+        if due is not None and due <= mono:
+            self.engine.handle_timer(self.now())
         self.pump()

@@ -1,0 +1,55 @@
+"""What must hold of every node at every moment, cheap enough to be looked at between two events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yzdht.limits import DEPARTED_MAX, OPERATIONS_MAX, STORE_QUEUE_WRITES_MAX
+
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+
+
+_ERRANDS_MAX = 1_024
+_DEFERRED_MAX = OPERATIONS_MAX
+
+
+def check_node(node: SimNode) -> None:
+    """Check one node.
+
+    Raises:
+        AssertionError: Something does not hold; the message names the node.
+
+    """
+    if not node.is_up:
+        return
+    engine = node.engine
+    assert not engine._outgoing, f"{node} keeps what it wants to send"
+    assert len(engine._operations) <= OPERATIONS_MAX, f"{node} runs too many operations"
+    assert len(engine._errands) <= _ERRANDS_MAX, f"{node} runs too many errands"
+    assert len(engine._deferred) <= _DEFERRED_MAX, f"{node} defers too many operations"
+    assert len(node.store._answers) <= STORE_QUEUE_WRITES_MAX, f"{node} has too many writes queued"
+    _check_calls(node)
+    _check_table(node)
+
+
+def _check_calls(node: SimNode) -> None:
+    """Every call that the engine waits for is under way, so that every operation ends."""
+    engine = node.engine
+    awaited = engine._operations._calls.keys() | engine._errands.keys()
+    if node.world.is_connected:
+        return  # calls wait in dials and for failures that come later
+    assert awaited == node.flights.keys(), f"{node} waits for calls that nobody carries"
+    mono = node.now().mono
+    for flight in node.flights.values():
+        assert flight.sent_at + flight.call.deadline_s >= mono, f"{node} has an overdue call"
+
+
+def _check_table(node: SimNode) -> None:
+    table = node.engine.table
+    assert table.get(node.node_id) is None, f"{node} knows itself"
+    assert len(table._departed) <= DEPARTED_MAX, f"{node} remembers too many who left"
+    for entry in table:
+        assert table.get(entry.node_id) is entry, f"{node} has an entry under another id"
+        assert entry.node_id not in table._departed, f"{node} has somebody who left"
