@@ -87,7 +87,9 @@ def test_a_write_ends_at_w_and_the_others_go_on() -> None:
     for number in (6, 7, 8):
         assert not writing.write.is_finished
         writing.hear(number, GONE)
-    assert writing.asks() == []
+    assert asked(writing.asks()) == [9, 10, 11]  # in the end n hold it
+    for number in (9, 10, 11):
+        writing.hear(number)
     assert writing.is_finished
 
 

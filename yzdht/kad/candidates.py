@@ -128,6 +128,7 @@ class Candidates:
 
     Attributes:
         is_for_storage: True to take in no hearsay that keeps no records.
+        crowd: A point and a distance: named nodes nearer than that to the point are not taken in.
 
     """
 
@@ -143,6 +144,7 @@ class Candidates:
         self._strangers = strangers or Strangers()
         self._claims = claims
         self.is_for_storage = False
+        self.crowd = (0, 0)
         self._by_id: dict[NodeId, Candidate] = {}
         self._order: list[Candidate] = []
         self._dead_of: dict[NodeId, int] = {}
@@ -180,7 +182,7 @@ class Candidates:
                 continue
             if contact.node_id == own_id or not contact.urls:
                 continue
-            if self.is_for_storage and not contact.caps & Caps.STORAGE:
+            if (self.is_for_storage and not contact.caps & Caps.STORAGE) or self._is_in_crowd(contact):
                 continue
             distance = int.from_bytes(contact.node_id) ^ self._point
             expected_s = self._strangers.expected_of(contact.node_id)
@@ -200,11 +202,19 @@ class Candidates:
             self._add(Candidate(contact, distance, prefix, self._strangers.expected_of(contact.node_id)))
         self._order.sort(key=_by_distance)
 
+    def _is_in_crowd(self, contact: Contact) -> bool:
+        point, distance = self.crowd
+        return int.from_bytes(contact.node_id) ^ point < distance
+
     def carried_over(self, own: Contact | None) -> Candidates:
-        """Those that live, to be asked something else: who answered is known now."""
+        """Those that live or may, to be asked something else; late hearsay is left behind.
+
+        Named nodes that nobody asked are farther than all that were needed: they replace who is silent now.
+        """
         after = Candidates(Target(self._point.to_bytes(ID_BYTES)), (), own, self._strangers)
         for c in self._order:
-            if c.standing is Standing.ANSWERED or (c.is_known and c.standing is not Standing.FAILED):
+            is_passed_over = self._is_doubted(c) or (c.standing is Standing.LATE and not c.is_known)
+            if c.standing is not Standing.FAILED and not is_passed_over:
                 after._add(Candidate(c.contact, c.distance, c.prefix, c.expected_s))
         after._order.sort(key=_by_distance)
         return after

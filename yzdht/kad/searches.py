@@ -40,6 +40,9 @@ _CANDIDATES = 3 * REPLICAS
 
 _ID_BITS = 8 * ID_BYTES
 
+_CROWD_BITS = 3
+"""Nodes so many bits nearer to a target than its holders should be are few, unless somebody ground their ids."""
+
 
 class Searches:
     """Starts operations.
@@ -77,7 +80,7 @@ class Searches:
 
     @property
     def _is_far(self) -> bool:
-        return self._table.is_full
+        return len(self._table) > 100
 
     def _quorum(self) -> Quorum:
         return quorum_of(self._table.storing() + self.is_storing)
@@ -124,9 +127,9 @@ class Searches:
     ) -> None:
         """Walk to the target and to points beside it, no node on two paths; then read, and ask all who were found.
 
-        Whoever holds the nearest ids of a target answers the first path. The other paths end at the same distance from
-        the target as an honest holder would be at this network's density, in the halves beside it: most of those who
-        held the record before are found there.
+        Whoever has ground ids nearest to a target answers the first path. The other paths end at the distance from the
+        target at which honest holders are at this network's density, in the subtrees beside it, and pass by whoever is
+        much nearer than that: most of those who held the record before the ids were ground are found there.
         """
         claims: dict[NodeId, Candidates] = {}
         found: dict[NodeId, Contact] = {}
@@ -142,22 +145,25 @@ class Searches:
             candidates.add(found.values())
             self._read(witnesses, candidates, lambda read, end: finish(_result(read), end), at)
 
-        for number, point in enumerate(self._points_beside(plan.target)[:paths]):
-            entries = self._table.closest(point, paths * _CANDIDATES, only_storing=True)
-            start = Candidates(point, entries[number::paths], None, self._strangers, claims)
+        radius = self._radius()
+        crowd = (int.from_bytes(plan.target), radius >> _CROWD_BITS)
+        for number, point in enumerate(_points_beside(plan.target, radius)[:paths]):
+            entries = self._table.closest(point, len(self._table), only_storing=True)
+            if number:
+                entries = [e for e in entries if e.point ^ crowd[0] >= crowd[1]]
+            mine = entries[number::paths][:_CANDIDATES]
+            start = Candidates(point, mine, None, self._strangers, claims)
             start.is_for_storage = True
+            if number:
+                start.crowd = crowd
             aim = Aim(point, REPLICAS, need=plan.quorum.write, is_far=True)
             self._walk(aim, start, read_when_all_ended, now)
 
-    def _points_beside(self, target: Target) -> list[Target]:
-        """The target, and the same point with one bit turned over, at the depth where REPLICAS nodes share a prefix."""
+    def _radius(self) -> int:
+        """The distance within which REPLICAS nodes are to be expected, by the density around this node."""
         own = int.from_bytes(self._own.node_id)
         near = self._table.closest(self._own.node_id, BUCKET_SIZE)
-        radius = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
-        depth = min(max(round(_ID_BITS - log2(radius + 1)), 0), _ID_BITS - DISJOINT_PATHS_MAX)
-        point = int.from_bytes(target)
-        turned = [point ^ (1 << (_ID_BITS - 1 - depth - n)) for n in range(DISJOINT_PATHS_MAX - 1)]
-        return [target, *(Target(p.to_bytes(ID_BYTES)) for p in turned)]
+        return (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
 
     # Writes
 
@@ -281,6 +287,14 @@ class Searches:
 
     def _carried(self, candidates: Candidates) -> Candidates:
         return candidates.carried_over(self._own if self.is_storing else None)
+
+
+def _points_beside(target: Target, radius: int) -> list[Target]:
+    """The target, and the same point with one bit turned over, at the depth of a subtree of that radius and the next."""
+    depth = min(max(round(_ID_BITS - log2(radius + 1)), 0), _ID_BITS - DISJOINT_PATHS_MAX)
+    point = int.from_bytes(target)
+    turned = [point ^ (1 << (_ID_BITS - 1 - depth - n)) for n in range(DISJOINT_PATHS_MAX - 1)]
+    return [target, *(Target(p.to_bytes(ID_BYTES)) for p in turned)]
 
 
 def _result(read: Read) -> ReadResult:

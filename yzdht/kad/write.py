@@ -2,7 +2,7 @@
 
 A candidate that fails or is late is replaced by the next nearest; a write with cas replaces nobody and counts nodes of
 the last day as existing, dead or not, so that two sides of a partition cannot both succeed. After W answers the others
-go on in the background.
+go on in the background, and whoever fails there is still replaced, so that n hold the record in the end.
 
 A write with cas asks the nearest node first and the others only once that one has accepted. The nearest thus decides
 between writers that race, and the one that loses leaves its record nowhere; sent to all at once it would leave it on a
@@ -172,9 +172,12 @@ class Write:
 
     def _advance(self, now: Now) -> None:
         if self.result is not None:
+            if self._accepted >= self._quorum.write:
+                self._ask_more(now)
             return
         if self._accepted >= self._quorum.write:
             self._finish()
+            self._ask_more(now)
             return
         self._ask_more(now)
         refused = sum(n for (status, _), n in self._refusals.items() if status not in _REPLACEABLE)
@@ -183,9 +186,18 @@ class Write:
             self._finish()
 
     def _ask_more(self, now: Now) -> None:
-        """Keep n nodes in play: accepted, refused for good, or still in time."""
+        """Keep n nodes in play: accepted, refused for good, or still in time.
+
+        Once W have accepted nobody waits, and only those that failed are replaced: under load many are late, and more
+        copies would be more load.
+        """
         n = 1 if self._is_first_awaited else self._quorum.n
-        in_play = sum(1 for c in self._candidates if c.standing in (Standing.ASKED, Standing.ANSWERED))
+        in_play = sum(
+            1
+            for c in self._candidates
+            if c.standing in (Standing.ASKED, Standing.ANSWERED)
+            or (c.standing is Standing.LATE and self.result is not None)
+        )
         asks_max = self._quorum.n if self._draft.cas is not None else self._quorum.n + REPLICAS
         for candidate in self._candidates:
             if in_play >= n or self._asked >= asks_max:

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kad.crowd import Crowd, named
+from tests.kad.kit import at, number_of
+from tests.sim.authors import Pen
+from tests.sim.world import seeds
+from yzdht.kad.write import WriteResult
+from yzdht.limits import CONTACTS_PER_ANSWER_MAX, REPLICAS
+from yzdht.rpc.engine import Answer
+from yzdht.wire.rpc import FindNode, FoundNodes, FoundValue, Refusal, Status, Store
+
+
+if TYPE_CHECKING:
+    from tests.sim.authors import Note
+    from yzdht.ids import Target
+    from yzdht.kad.read import ReadResult
+    from yzdht.wire.rpc import Body
+
+
+PEN = Pen(100)
+SIZE = 600
+
+
+def note(number: int) -> Note:
+    return PEN.mutable(f"name {number}", 5, b"value")
+
+
+def put(crowd: Crowd, written: Note, cas: int | None = None) -> WriteResult:
+    results: list[WriteResult] = []
+    crowd.searches.write(written.draft(cas), b"", lambda result, _at: results.append(result), at(0.0))
+    crowd.run()
+    return results[0]
+
+
+def get(crowd: Crowd, target: Target, paths: int = 1) -> ReadResult:
+    results: list[ReadResult] = []
+    crowd.searches.read(target, lambda result, _at: results.append(result), at(0.0), paths)
+    crowd.run()
+    return results[0]
+
+
+def find(crowd: Crowd, target: Target, wanted: int) -> list[int]:
+    found: list[list[int]] = []
+
+    def finish(lookup: object, _at: object) -> None:
+        found.append([number_of(c) for c in lookup.closest()])  # type: ignore[attr-defined] # a Lookup
+
+    crowd.searches.find(target, wanted, finish, at(0.0))
+    crowd.run()
+    return found[0]
+
+
+@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("dead_share", [0.0, 0.2, 0.5])
+def test_a_lookup_finds_the_exact_nearest_live_nodes(seed: int, dead_share: float) -> None:
+    crowd = Crowd(seed, SIZE, int(SIZE * dead_share))
+    targets = [crowd.target() for _ in range(10)]
+
+    right = sum(len({*find(crowd, t, REPLICAS)} & {*crowd.nearest(t, REPLICAS)}) for t in targets)
+
+    assert right >= 0.99 * REPLICAS * len(targets)
+
+
+@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("dead_share", [0.0, 0.2])
+def test_a_record_goes_to_the_nearest_live_nodes_and_is_found_there(seed: int, dead_share: float) -> None:
+    crowd = Crowd(seed, SIZE, int(SIZE * dead_share))
+    for number in range(5):
+        written = note(number)
+        result = put(crowd, written)
+        assert result.accepted >= result.needed == 5
+        nearest = {*crowd.nearest(written.target, REPLICAS, with_own=True)} - {crowd.own}
+        assert len(nearest & crowd.holders(written.target)) >= len(nearest) - 1
+
+        assert get(crowd, written.target).records == [written.record]
+
+
+def test_what_nobody_holds_is_not_found_by_a_full_quorum() -> None:
+    crowd = Crowd(1, SIZE)
+    result = get(crowd, note(1).target)
+
+    assert result.records == []
+    assert result.answered == result.asked == REPLICAS
+
+
+def test_everybody_on_the_way_is_asked_once() -> None:
+    crowd = Crowd(1, SIZE)
+    get(crowd, note(1).target)
+    asked = [point for point, _ in crowd.asked]
+
+    assert len(asked) == len(set(asked)) <= 3 * REPLICAS
+
+
+def test_a_far_write_with_cas_reads_first_and_stores_once() -> None:
+    crowd = Crowd(1, SIZE)
+    first, second = PEN.mutable("name", 1), PEN.mutable("name", 2)
+    assert put(crowd, first, cas=0).refusal is Status.OK
+    assert put(crowd, second, cas=0) == WriteResult(
+        0, 8, 5, Status.CAS_MISMATCH, Refusal(1, first.record.hash)
+    )
+    assert put(crowd, second, cas=1).accepted >= 5
+
+    assert get(crowd, first.target).records == [second.record]
+
+
+# Disjoint paths
+
+
+def silent_about(crowd: Crowd, colluders: list[int]) -> None:
+    """Colluders show no record and name only each other."""
+
+    def lie(body: Body) -> Answer:
+        if isinstance(body, Store):
+            return Answer(Status.OK, FoundNodes())
+        others = named(colluders[:CONTACTS_PER_ANSWER_MAX])
+        is_walk = isinstance(body, FindNode)
+        return Answer(Status.OK, FoundNodes(others) if is_walk else FoundValue((), others))
+
+    crowd.liars.update(dict.fromkeys(colluders, lie))
+
+
+def test_paths_are_disjoint_and_the_record_is_found_where_the_nearest_hide_it() -> None:
+    crowd = Crowd(2, SIZE)
+    written = note(3)
+    put(crowd, written)
+    ground = crowd.add_nearest(written.target, 40)
+    silent_about(crowd, ground)
+    assert get(crowd, written.target).records == []
+    crowd.asked.clear()
+
+    assert get(crowd, written.target, paths=3).records == [written.record]
+    walks = [point for point, body in crowd.asked if isinstance(body, FindNode)]
+    assert len(walks) == len(set(walks))
+
+
+def test_paths_in_a_small_network_ask_all_of_the_nearest() -> None:
+    crowd = Crowd(2, 60)
+    written = note(3)
+    put(crowd, written)
+    crowd.asked.clear()
+
+    assert get(crowd, written.target, paths=3).records == [written.record]
+    assert {p for p, _ in crowd.asked} >= {*crowd.nearest(written.target, REPLICAS, with_own=True)} - {
+        crowd.own
+    }
