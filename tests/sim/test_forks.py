@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import gc
+import os
+
+import psutil
+import pytest
+
+from tests.sim.forks import StoryFailed, tell
+from tests.sim.world import World
+
+
+def small() -> World:
+    world = World(5)
+    world.add_network(3)
+    return world
+
+
+def draw(world: World) -> list[object]:
+    world.run_for(1)
+    return [world.seed, world.random.random(), len(world.nodes)]
+
+
+def fail_at_two(world: World) -> int:
+    assert world.seed != 2, "two is wrong"
+    return world.seed
+
+
+def die_at_one(world: World) -> int:
+    if world.seed == 1:
+        os._exit(7)
+    return world.seed
+
+
+def last_for_ever(world: World) -> None:
+    while True:
+        world.seed += 1
+
+
+def refuse() -> World:
+    raise ValueError("no world today")
+
+
+def test_every_seed_continues_the_same_world_in_its_own_way() -> None:
+    told = tell(small, draw, range(5))
+
+    assert sorted(told.results) == [0, 1, 2, 3, 4]
+    assert all(result[0] == seed and result[2] == 3 for seed, result in told.results.items())
+    assert len({result[1] for result in told.results.values()}) == 5
+    assert told.cpu_s > 0
+
+
+def test_a_seed_alone_tells_what_it_told_among_others() -> None:
+    assert tell(small, draw, [3]).results[3] == tell(small, draw, range(4)).results[3]
+
+
+def test_a_failure_comes_back_with_the_line_that_replays_it() -> None:
+    with pytest.raises(StoryFailed) as caught:
+        tell(small, fail_at_two, range(4))
+
+    text = str(caught.value)
+    test = "tests/sim/test_forks.py::test_a_failure_comes_back_with_the_line_that_replays_it"
+    assert "two is wrong" in text
+    assert f"replay with: YZ_SEED=2 pytest '{test}'" in text
+    assert "1 of 4 stories failed" in text
+
+
+def test_a_child_that_dies_is_a_failure() -> None:
+    with pytest.raises(StoryFailed, match="the story of seed 1 died"):
+        tell(small, die_at_one, range(3))
+
+
+def test_a_story_that_does_not_end_is_ended() -> None:
+    with pytest.raises(StoryFailed, match="took too long"):
+        tell(small, last_for_ever, [1], within_s=1.0)
+
+
+def test_a_world_that_cannot_be_built_is_a_failure() -> None:
+    with pytest.raises(StoryFailed, match="no world today"):
+        tell(refuse, draw, [1])
+
+
+def test_nothing_is_left_behind() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    tell(small, draw, range(3))
+    with pytest.raises(StoryFailed):
+        tell(small, last_for_ever, range(2), within_s=0.5)
+
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert gc.get_freeze_count() == 0
