@@ -23,7 +23,7 @@ def target(number: int) -> Target:
 
 def agenda(*table: int) -> Agenda:
     entries = {node_id(n): entry(n) for n in table}
-    return Agenda(entries.get)
+    return Agenda(entries.get, lambda of, since: of == target(99) and since <= 5.0)
 
 
 def test_tasks_come_when_they_are_due() -> None:
@@ -50,6 +50,17 @@ def test_a_hand_over_to_who_has_left_is_dropped() -> None:
 
     assert waiting.take(0.0) == []
     assert waiting.is_idle
+
+
+def test_what_somebody_else_did_meanwhile_is_dropped() -> None:
+    waiting = agenda()
+    waiting.add(9.0, target(99), unless_since=4.0)
+    assert waiting.take(9.0) == []
+    assert waiting.is_idle
+
+    waiting.add(9.0, target(99), unless_since=6.0)
+    waiting.add(9.0, target(98), unless_since=4.0)
+    assert waiting.take(9.0) == [Refresh(target(99)), Refresh(target(98))]
 
 
 def test_what_waits_or_is_under_way_is_not_added_again() -> None:

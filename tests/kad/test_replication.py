@@ -78,6 +78,7 @@ class Keeper:
         self.done: list[tuple[float, Task]] = []
         self.is_answering = True
         self.news: set[int] = set()
+        self.unreachable: set[int] = set()
         self.cost = (7, 700)
         if others := list(others):
             self.arrive(*others)
@@ -86,7 +87,7 @@ class Keeper:
         for number in records:
             write = mutable(number, expires=WALL + 365 * DAY_S, wall_now=WALL, created=WALL)
             self.store.submit(number, write)
-        self.store._tell()
+            self.store._tell()
 
     def move(self, *, arrived: Iterable[int] = (), departed: Iterable[int] = (), caps: Caps = NODE) -> None:
         changes = []
@@ -129,8 +130,13 @@ class Keeper:
         while self.is_answering and (tasks := self.replication.take_tasks()):
             for task in tasks:
                 self.done.append((self.mono, task))
-                is_newer_there = isinstance(task, HandOver) and number_of_target(task.target) in self.news
-                self.replication.finished(task, *self.cost, self.now, is_newer_there=is_newer_there)
+                is_newer_there = is_failed = False
+                if isinstance(task, HandOver):
+                    is_newer_there = number_of_target(task.target) in self.news
+                    is_failed = number_of(task.contact) in self.unreachable
+                self.replication.finished(
+                    task, *self.cost, self.now, is_newer_there=is_newer_there, is_failed=is_failed
+                )
 
     def settle(self) -> None:
         """Get over the arrival of those it began with."""
@@ -400,6 +406,20 @@ def test_where_most_left_one_read_reaches_all_who_moved_up() -> None:
     assert [task for _, task in keeper.run_for(QUIET)] == [Refresh(target(0))]
 
 
+def test_nodes_that_all_came_back_at_once_take_turns() -> None:
+    nodes = range(1, 9)
+    keepers = [Keeper(own, (n for n in nodes if n != own), range(100, 150)) for own in nodes]
+    done = 0
+    for _ in range(200):
+        for keeper in keepers:
+            for record in refreshed(keeper.run_for(0.5)):
+                done += 1
+                for other in keepers:
+                    other.notice(record, keeper.own)
+
+    assert 50 <= done <= 100
+
+
 def test_the_last_copy_is_spread_though_its_holder_was_never_near() -> None:
     keeper = Keeper(0x100, range(1, 20), [0])
     keeper.settle()
@@ -631,6 +651,28 @@ def test_who_takes_its_place_is_given_what_is_in_range() -> None:
 
     expected = [(r, nearest(r, range(2, 11))[-1]) for r in (0, 0x10_000) if 1 in nearest(r, range(1, 11))]
     assert handed(keeper.done) == expected
+    assert has_left(keeper)
+
+
+def test_who_cannot_take_its_place_is_replaced_twice() -> None:
+    keeper = Keeper(1, range(2, 20), [0])
+    keeper.settle()
+    keeper.unreachable = {9, 10, 11}
+    keeper.replication.leave(keeper.now)
+    keeper.run_for(0.0)
+
+    assert handed(keeper.done) == [(0, 9), (0, 10), (0, 11)]
+    assert has_left(keeper)
+
+
+def test_of_few_that_stay_nobody_is_replaced() -> None:
+    keeper = Keeper(1, [2, 3], [0])
+    keeper.settle()
+    keeper.unreachable = {2, 3}
+    keeper.replication.leave(keeper.now)
+    keeper.run_for(0.0)
+
+    assert handed(keeper.done) == [(0, 2), (0, 3)]
     assert has_left(keeper)
 
 

@@ -90,12 +90,16 @@ class Agenda:
 
     Args:
         find: The table's entry of a node; None if it left.
+        is_done_since: True if somebody else has looked after a target since an instant, in monotonic seconds.
 
     """
 
-    def __init__(self, find: Callable[[NodeId], Entry | None]) -> None:
+    def __init__(
+        self, find: Callable[[NodeId], Entry | None], is_done_since: Callable[[Target, float], bool]
+    ) -> None:
         self._find = find
-        self._waiting: list[tuple[float, int, Job]] = []  # a heap
+        self._is_done_since = is_done_since
+        self._waiting: list[tuple[float, int, Job, float | None]] = []  # a heap
         self._known: set[Job] = set()  # waiting or in flight
         self._in_flight = 0
         self._in_flight_max = REPLICATION_TASKS_IN_FLIGHT_MAX
@@ -114,17 +118,27 @@ class Agenda:
         """True when nothing waits and nothing is under way."""
         return not self._known
 
-    def add(self, due: float, target: Target, node_id: NodeId | None = None) -> None:
-        """Have something done at `due`, unless it waits or is under way already."""
+    def add(
+        self, due: float, target: Target, node_id: NodeId | None = None, *, unless_since: float | None = None
+    ) -> None:
+        """Have something done, unless it waits or is under way already.
+
+        Args:
+            due: Monotonic seconds.
+            target: Of what.
+            node_id: To whom to hand it over; None for a refresh.
+            unless_since: Drop it if somebody else has looked after the target since then.
+
+        """
         job = (target, node_id)
         if job not in self._known:
             self._known.add(job)
             self._order += 1
-            heapq.heappush(self._waiting, (due, self._order, job))
+            heapq.heappush(self._waiting, (due, self._order, job, unless_since))
 
     def hurry(self) -> None:
         """Forget what waits, and from now on run LEAVE_TASKS_IN_FLIGHT_MAX at once without a budget."""
-        self._known.difference_update(job for _, _, job in self._waiting)
+        self._known.difference_update(job for _, _, job, _ in self._waiting)
         self._waiting.clear()
         self._in_flight_max = LEAVE_TASKS_IN_FLIGHT_MAX
         self._is_hurried = True
@@ -133,8 +147,9 @@ class Agenda:
         """What may start now; each is under way until `finished`."""
         tasks: list[Task] = []
         while (at := self.next_time()) is not None and at <= mono:
-            _, _, job = heapq.heappop(self._waiting)
-            task = self._task_of(job)
+            _, _, job, unless_since = heapq.heappop(self._waiting)
+            is_done = unless_since is not None and self._is_done_since(job[0], unless_since)
+            task = None if is_done else self._task_of(job)
             if task is None:
                 self._known.discard(job)
             else:

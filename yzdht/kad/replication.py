@@ -35,6 +35,7 @@ from yzdht.limits import (
     HANDOVER_NODES_REMEMBERED_MAX,
     HANDOVER_ROWS_PER_S,
     HANDOVER_STAGGER_S,
+    LEAVE_REPLACEMENTS_MAX,
     LEAVE_STORE_RETRY_S,
     REPLICAS,
     REPLICATION_PAGE_ROWS,
@@ -103,10 +104,11 @@ class _Lap(_Walk):
 
 @dataclass(slots=True)
 class _Pass(_Walk):
-    """Through everything, for what some nodes' coming and going changed; their ids as integers."""
+    """Through everything, for what some nodes' coming and going, heard of at `since`, changed; their ids as integers."""
 
     arrived: frozenset[int] = frozenset()
     departed: frozenset[int] = frozenset()
+    since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class Replication:
         self._store = store
         self._table = table
         self._rng = rng
-        self._agenda = Agenda(table.get)
+        self._agenda = Agenda(table.get, self._is_looked_after)
         self._tasks: list[Task] = []
         self._lap: _Lap | None = None
         self._lap_at: float | None = None
@@ -150,6 +152,7 @@ class Replication:
         self._everything_since: float | None = None
         self._pass: _Pass | None = None
         self._pass_at: float | None = None
+        self._pass_since = 0.0
         self._next_pass_from = 0.0
         self._moves: dict[NodeId, _Move] = {}
         self._handed: OrderedDict[NodeId, float] = OrderedDict()
@@ -200,6 +203,10 @@ class Replication:
         notice.at = now.mono
         self._noticed.move_to_end(target)
 
+    def _is_looked_after(self, target: Target, since: float) -> bool:
+        notice = self._noticed.get(target)
+        return notice is not None and notice.at >= since
+
     def _is_among_nearest(self, node_id: NodeId, target: Target) -> bool:
         """True for a storage node that is one of the n nearest to a target, this node counted."""
         point = int.from_bytes(target)
@@ -217,7 +224,14 @@ class Replication:
             self.handle_timer(now)
 
     def finished(
-        self, task: Task, requests: int, size: int, now: Now, *, is_newer_there: bool = False
+        self,
+        task: Task,
+        requests: int,
+        size: int,
+        now: Now,
+        *,
+        is_newer_there: bool = False,
+        is_failed: bool = False,
     ) -> None:
         """A task ended.
 
@@ -227,11 +241,15 @@ class Replication:
             size: Bytes that they took, about.
             now: The present.
             is_newer_there: A hand-over met something newer: it is fetched by a Refresh.
+            is_failed: A hand-over did not reach its node, or it could not take what it lacks.
 
         """
         self._agenda.finished(task, requests, size, now.mono)
-        if is_newer_there and self._leaving is None:
-            self._agenda.add(now.mono, task.target)
+        if self._leaving is None:
+            if is_newer_there:
+                self._agenda.add(now.mono, task.target)
+        elif is_failed and isinstance(task, HandOver):
+            self._replace(task, now.mono)
         self.handle_timer(now)
 
     def take_tasks(self) -> list[Task]:
@@ -364,7 +382,7 @@ class Replication:
                 since = mono - REPUBLISH_EVERY_S if lap.since is None else lap.since
                 is_due = span.index(self._own) < holders and not self._leaves_it(target, since)
             if is_due:
-                self._agenda.add(mono, target)
+                self._agenda.add(mono, target, unless_since=mono)
 
         return visit
 
@@ -423,6 +441,7 @@ class Replication:
             soon = now.mono + self._rng.uniform(*HANDOVER_AFTER_S)
             ready = min(self._ready_at(node_id, move) for node_id, move in self._moves.items())
             self._pass_at = max(soon, self._next_pass_from, ready)
+            self._pass_since = now.mono
 
     def _ready_at(self, node_id: NodeId, move: _Move) -> float:
         return self._handed.get(node_id, 0.0) if move.is_in else 0.0
@@ -440,7 +459,9 @@ class Replication:
                     self._handed.popitem(last=False)
         arrived = frozenset(int.from_bytes(i) for i, move in ready.items() if move.is_in)
         departed = frozenset(int.from_bytes(i) for i, move in ready.items() if not move.is_in)
-        self._pass = _Pass(now.mono, 1 / HANDOVER_ROWS_PER_S, arrived=arrived, departed=departed)
+        self._pass = _Pass(
+            now.mono, 1 / HANDOVER_ROWS_PER_S, arrived=arrived, departed=departed, since=self._pass_since
+        )
 
     def _pass_visit(self, walk: _Pass) -> Visit:
         """Look at who is near a target now and who was: those who moved in are given what is held here."""
@@ -458,24 +479,27 @@ class Replication:
                 return
             left_over = [p for p in before if p not in walk.departed]
             rank = left_over.index(self._own) if self._own in left_over else len(left_over)
-            if rank < HANDOVER_HOLDERS:
-                due = mono + HANDOVER_STAGGER_S * (rank + self._rng.uniform(0.0, 1.0))
-                self._give(target, moved_in, due, is_few=2 * len(moved_in) <= len(span))
+            if rank >= HANDOVER_HOLDERS:
+                return
+            if 2 * len(moved_in) > len(span):  # one read is cheaper than so many offers
+                # To a node that was away it is all others who came: they take turns, by who is nearest now.
+                turn = span.index(self._own) if self._own in span else len(span)
+                self._agenda.add(self._in_turn(turn, mono), target, unless_since=walk.since)
+                return
+            due = self._in_turn(rank, mono)
+            for node in moved_in:
+                self._agenda.add(due, target, _node_id(node))
 
         return visit
 
-    def _give(self, target: Target, moved_in: list[int], due: float, *, is_few: bool) -> None:
-        if not is_few:
-            self._agenda.add(due, target)  # cheaper than one by one
-            return
-        for point in moved_in:
-            self._agenda.add(due, target, NodeId(point.to_bytes(32)))
+    def _in_turn(self, rank: int, mono: float) -> float:
+        return mono + HANDOVER_STAGGER_S * (rank + self._rng.uniform(0.0, 1.0))
 
     # Leaving
 
     def _leave_visit(self) -> Visit:
-        near = Neighbours(self._points())
-        near_without = Neighbours(self._points() - {self._own})
+        points = self._points()
+        near, near_without = Neighbours(points), Neighbours(points - {self._own})
 
         def visit(target: Target, mono: float) -> None:
             point = int.from_bytes(target)
@@ -483,9 +507,24 @@ class Replication:
                 return
             others = near_without.nearest(point, REPLICAS)
             if len(others) == REPLICAS:
-                self._give(target, others[-1:], mono, is_few=True)  # who takes this node's place
-            elif others:
-                # Nobody does: all others should have it, and those that have not are few or found by one read.
-                self._give(target, others, mono, is_few=len(others) < FEW_REPLICAS)
+                self._agenda.add(mono, target, _node_id(others[-1]))  # who takes this node's place
+            elif len(others) >= FEW_REPLICAS:
+                self._agenda.add(mono, target)  # nobody does: one read finds those of the others that lack it
+            else:
+                for node in others:
+                    self._agenda.add(mono, target, _node_id(node))
 
         return visit
+
+    def _replace(self, task: HandOver, mono: float) -> None:
+        """Who was to take this node's place cannot: the next nearest does, LEAVE_REPLACEMENTS_MAX times."""
+        point = int.from_bytes(task.target)
+        near = Neighbours(self._points() - {self._own}).nearest(point, REPLICAS + LEAVE_REPLACEMENTS_MAX)
+        failed = int.from_bytes(task.contact.node_id)
+        further = [node for node in near[REPLICAS:] if node ^ point > failed ^ point]
+        if further:
+            self._agenda.add(mono, task.target, _node_id(further[0]))
+
+
+def _node_id(point: int) -> NodeId:
+    return NodeId(point.to_bytes(32))
