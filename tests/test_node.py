@@ -28,10 +28,13 @@ from yzdht import (
 )
 from yzdht.errors import ListenFailed, StoreError, WrongPassphrase
 from yzdht.ids import Target
+from yzdht.kad.engine import KadEngine
 from yzdht.limits import (
     BOOTSTRAP_PAUSE_S_MIN,
     HOUR_S,
     JOIN_WAIT_S_MAX,
+    LEAVE_S_MAX,
+    LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
     STATE_SAVE_EVERY_S,
@@ -665,6 +668,97 @@ async def test_stopping_twice_is_harmless(clock: Time, tmp_path: Path) -> None:
     await node.stop()
     await node.stop()
     await Node(0, host=HOST, clock=clock).stop()
+
+
+# Leaving
+
+
+async def begin_to_stop(node: Node) -> asyncio.Future[None]:
+    stopping = asyncio.ensure_future(node.stop())
+    await until(lambda: not node._is_started)  # and handing over has begun in the same step
+    return stopping
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that have more to hand over than there is time for."""
+    monkeypatch.setattr(KadEngine, "leave", lambda _engine, _now: None)
+
+
+async def test_a_node_that_is_alone_leaves_at_once_and_says_nothing(clock: Time) -> None:
+    events: list[dict[str, object]] = []
+    async with Node(0, host=HOST, on_event=events.append, clock=clock) as node:
+        await node.store("note", b"hello")
+        before = clock.now().mono
+
+    assert clock.now().mono - before < LEAVE_TOLD_AFTER_S
+    assert events == []
+    assert live_timers() == []
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
+    clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[dict[str, object]] = []
+    node = Node(0, host=HOST, on_event=events.append, clock=clock)
+    await node.start()
+
+    stopping = await begin_to_stop(node)
+    assert events == []
+    await clock.advance(LEAVE_TOLD_AFTER_S)
+    assert events == [{"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}]
+    await clock.advance(LEAVE_S_MAX - LEAVE_TOLD_AFTER_S - 0.5)
+    assert not stopping.done()
+    with caplog.at_level(logging.WARNING, logger="yzdht.node"):
+        await clock.advance(0.5)
+        await until(stopping.done)
+
+    assert "left before everything was handed over" in caplog.text
+    assert len(events) == 1
+
+
+@pytest.mark.usefixtures("endless")
+async def test_requests_are_served_while_a_node_leaves(clock: Time, stranger: Party) -> None:
+    node = Node(0, host=HOST, clock=clock)
+    await node.start()
+    await ask(stranger, node, Method.PING, Empty())
+
+    stopping = await begin_to_stop(node)
+
+    assert (await ask(stranger, node, Method.FIND_NODE, FindNode(Target(bytes(32))))).status is Status.OK
+    assert not stopping.done()
+    await clock.advance(LEAVE_S_MAX)
+    await stopping
+    assert stranger.downs() == 1
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_second_stop_puts_an_end_to_handing_over(clock: Time, tmp_path: Path) -> None:
+    node = Node(0, host=HOST, data=tmp_path, clock=clock)
+    await node.start()
+    stopping = await begin_to_stop(node)
+
+    await node.stop()
+    await stopping
+
+    DataFolder.open(tmp_path).close()
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_stop_that_is_cancelled_closes_everything_all_the_same(clock: Time, tmp_path: Path) -> None:
+    before, tasks = fds(), asyncio.all_tasks()
+    node = Node(0, host=HOST, data=tmp_path, clock=clock)
+    await node.start()
+    stopping = await begin_to_stop(node)
+
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+
+    DataFolder.open(tmp_path).close()
+    assert fds() == before
+    assert asyncio.all_tasks() == tasks
 
 
 async def test_what_waits_for_an_answer_when_a_node_stops_gets_one(clock: Time, stranger: Party) -> None:

@@ -27,6 +27,8 @@ from yzdht.kad.write import Draft
 from yzdht.limits import (
     HOUR_S,
     JOIN_WAIT_S_MAX,
+    LEAVE_S_MAX,
+    LEAVE_TOLD_AFTER_S,
     MEMORY_STORE_BYTES_MAX,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
@@ -111,7 +113,7 @@ class Node(DhtCalls):
             identity: The person whose store, get and delete these are; not the node's own identity.
             home: Folder of that person's identity and high-water marks.
             passphrase: Opens the node's key.
-            on_event: Hears `joined` and `bootstrap` events.
+            on_event: Hears `joined`, `bootstrap` and `leaving` events.
             clock: Whose monotonic time is the event loop's; the system's when None.
 
         Raises:
@@ -144,6 +146,8 @@ class Node(DhtCalls):
         self._is_rejoining = False
         self._saved_state = b""
         self._is_running = False
+        self._is_started = False
+        self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._record: Record | None = None
         self._payload: IdentityPayload | None = None
@@ -186,15 +190,46 @@ class Node(DhtCalls):
             if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
                 self.engine.stop_waiting(self._clock.now())
                 self._pump.run()
+            self._is_started = True
             undo.pop_all()
 
     async def stop(self) -> None:
-        """Say goodbye, commit what is queued, close everything; safe to call twice."""
-        self._is_running = False
+        """Hand over what it keeps, LEAVE_S_MAX at most; then say goodbye, commit what is queued, close everything.
+
+        Safe to call twice; a second call at the same time puts an end to handing over.
+        """
+        if self._stopping.locked() and hasattr(self, "engine"):
+            self._pump.left.set()
+        async with self._stopping:
+            try:
+                await self._leave()
+            finally:
+                await self._close()
+
+    async def _leave(self) -> None:
+        """Hand over while sessions are up and requests are served; whoever reads along is told if that takes long."""
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if not self._is_started:
+            return
+        self._is_started = False
+        told = asyncio.get_running_loop().call_later(
+            LEAVE_TOLD_AFTER_S,
+            self._on_event,
+            {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S},
+        )
+        try:
+            async with asyncio.timeout(LEAVE_S_MAX):
+                await self._pump.leave()
+        except TimeoutError:
+            log.warning("left before everything was handed over node=%s", shorten(self.node_id))
+        finally:
+            told.cancel()
+
+    async def _close(self) -> None:
+        self._is_running = False
         if hasattr(self, "engine"):
             self._pump.stop()
             self._save_state()
@@ -344,7 +379,8 @@ class Node(DhtCalls):
             return
         if await self._joining.try_once():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._pump.joined.wait(), JOIN_WAIT_S_MAX)
+                async with asyncio.timeout(JOIN_WAIT_S_MAX):
+                    await self._pump.joined.wait()
         else:
             self._spawn(self._keep_trying(self._joining))
 
@@ -363,8 +399,9 @@ class Node(DhtCalls):
         """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
         is_published = False
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._pump.joined.wait(), STATE_SAVE_EVERY_S)
+            with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 can lose a cancellation
+                async with asyncio.timeout(STATE_SAVE_EVERY_S):
+                    await self._pump.joined.wait()
             now = self._clock.now()
             assert self._record is not None
             if now.wall - self._record.created >= NODE_IDENTITY_RENEW_S:

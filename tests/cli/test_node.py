@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -157,6 +158,23 @@ def test_events_before_ready_are_held_back(capsys: pytest.CaptureFixture[str]) -
 
     starts = [line[:14] for line in capsys.readouterr().out.splitlines()]
     assert starts == ['{"event": "rea', '{"event": "joi', '{"event": "boo']
+
+
+def test_people_and_programs_are_told_that_leaving_takes_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    leaving: dict[str, object] = {"event": "leaving", "endsInS": 7.0}
+    for is_json in (True, False):
+        teller = Teller(Screen("yz-node", is_json=is_json))
+        teller.ready({"event": "ready", **VIEW}, PLACE)
+        capsys.readouterr()
+
+        teller.hear(leaving)
+
+        said = capsys.readouterr()
+        if is_json:
+            assert (json.loads(said.out), said.err) == (leaving, "")
+        else:
+            assert said.out == ""
+            assert "handing records over to other nodes, 7 s at most; a second signal" in said.err
 
 
 async def test_a_second_signal_is_left_to_the_system() -> None:

@@ -45,6 +45,10 @@ class Teller:
             log.warning(
                 "no bootstrap address reached tried=%s retry_in_s=%s", event["tried"], event["retryInS"]
             )
+        if event["event"] == "leaving":
+            self._screen.say(
+                f"handing records over to other nodes, {event['endsInS']:.0f} s at most; a second signal ends it at once"
+            )
         if self._held is not None:
             self._held.append(event)
         else:
