@@ -211,6 +211,16 @@ def test_who_comes_during_a_round_is_looked_at_after_it() -> None:
     assert run_round(discovery, 0.1 + DISCOVERY_SOON_S[1])[0] == 7
 
 
+def test_whom_a_lookup_named_is_no_newcomer_but_may_be_the_first() -> None:
+    discovery = Discovery(OWN, SimRng("discovery"), Known())
+    discovery.trigger(at(0.0), node_id(1), was_named=True)
+    assert len(run_round(discovery, 0.0)) == DISCOVERY_QUIET_LOOKUPS
+    before = discovery.next_timer()
+    discovery.trigger(at(1.0), node_id(2), was_named=True)
+
+    assert discovery.next_timer() == before
+
+
 def test_in_a_large_network_newcomers_are_left_to_refreshing() -> None:
     discovery = born(Known(*spread(300), is_small=False))
     run_round(discovery, 0.0)

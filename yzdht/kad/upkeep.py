@@ -134,19 +134,23 @@ class Discovery:
 
     # Events
 
-    def trigger(self, now: Now, newcomer: NodeId | None = None) -> None:
-        """Somebody is here whom no lookup of ours had named; the first one starts the first round.
+    def trigger(self, now: Now, newcomer: NodeId | None = None, *, was_named: bool = False) -> None:
+        """Somebody entered the table; the first one starts the first round.
 
-        The newcomer finds everybody by its own lookups. Ours serve the case that it comes from another network, or
-        that many came at once and missed each other: looking around itself tells, soon and once for many arrivals. In
-        a large network refreshing is enough.
+        A newcomer finds everybody by its own lookups. Ours serve the case that it comes from another network, or that
+        many came at once and missed each other: looking around it, or everywhere after many, tells. It is done soon
+        and once for all who came meanwhile. In a large network refreshing is enough.
+
+        Args:
+            now: The present.
+            newcomer: Who; None if unknown.
+            was_named: True if a lookup of ours had named it (`Hearsay.met`), so that nothing else follows from it.
+
         """
         if self._born_at is None:
             self._born_at = self._soon_at = self._next_at = now.mono
             return
-        if newcomer is None and self._round is not None:
-            return
-        if not self._ground.is_small:
+        if was_named or not self._ground.is_small or (newcomer is None and self._round is not None):
             return
         self._note_newcomer(newcomer)
         self._look_soon(now)
