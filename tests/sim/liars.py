@@ -6,14 +6,18 @@ one does, so that liars join, answer pings and are believed until they lie.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.sim.authors import key
+from tests.sim.node import SimNode
+from tests.sim.world import NODE
 from yzdht.crypto.naming import node_id_of
 from yzdht.ids import RecordHash
+from yzdht.kad.write import Draft
 from yzdht.limits import CONTACTS_PER_ANSWER_MAX
+from yzdht.records import Reading, Writing
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import (
     Empty,
@@ -32,11 +36,12 @@ from yzdht.wire.rpc import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
-    from tests.sim.node import SimNode
     from tests.sim.world import World
     from yzdht.ids import Target
+    from yzdht.kad.engine import KadEngine
+    from yzdht.ports import Now
     from yzdht.rpc.engine import Peer
     from yzdht.wire.rpc import Body
 
@@ -49,6 +54,8 @@ _DEAD_FIRST = 20_000_000
 _DEAD = 400
 _CAPS = int(Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING)
 _HIGH_SEQ = 2**62
+_NEAR = 64
+"""Honest nodes around a target of which some have room for more nodes there: 6 % of a thousand."""
 
 
 @dataclass
@@ -297,3 +304,100 @@ def _own(node: SimNode, body: FindValue) -> tuple[bytes, ...]:
     if bytes(body.target) != node.node_id:
         return ()
     return tuple(stored.body for stored in node.store.get(body.target, node.world.now.wall))
+
+
+class Colluder(SimNode):
+    """A node of an attacker: it answers, and asks nobody; its engine never hears of anybody.
+
+    Many of them may share an address; its port tells them apart.
+    """
+
+    def _begin(self) -> KadEngine:
+        self.url = f"ws://{self.host}:{1_024 + self.number % 60_000}"
+        self.contact = replace(self.contact, urls=(self.url,))
+        return super()._begin()
+
+    def meet(self, other: SimNode, _url: str | None) -> None:
+        self.met[other.number] = other.life
+
+
+def besiege(world: World, numbers: Sequence[int], prefixes: int, denied: Target, **how: Any) -> Gang:
+    """Let colluders come and show themselves to the honest nodes around a target, and each to a few others.
+
+    Args:
+        world: Without sessions.
+        numbers: Of the colluders' keys, nearest to the target first.
+        prefixes: How many public /24 their addresses are spread over.
+        denied: The target.
+        how: As `colludes` takes it.
+
+    """
+    honest = list(world.nodes)
+    near = world.nearest(denied, _NEAR)
+    gang = Gang(world, [])
+    for place, number in enumerate(numbers):
+        host = f"81.{place % prefixes // 250}.{place % prefixes % 250}.{1 + place // prefixes % 250}"
+        node: SimNode = Colluder(world, number, host, NODE)
+        assert node.url not in world._by_url
+        world.nodes.append(node)
+        world._by_url[node.url] = world._by_id[node.node_id] = node
+        gang.members.append(node)
+    for node in gang.members:
+        node.responder = colludes(denied, **how)(gang, node)
+    for node in gang.members:
+        for victim in (*near, *world.random.sample(honest, 4)):
+            if not victim.has_met(node):
+                victim.meet(node, None)
+                victim.pump()
+    return gang
+
+
+def add_public(world: World, size: int) -> list[SimNode]:
+    """So many nodes, each in a public /24 of its own; their tables are empty."""
+    there = len(world.nodes)
+    return [world.add_node(f"45.{n // 250}.{n % 250}.7") for n in range(there, there + size)]
+
+
+# What people see
+
+
+class SimAccess:
+    """The way of `yzdht.records` to a simulated network: whatever it awaits happens in virtual time.
+
+    Attributes:
+        counts: What nodes did wrong.
+
+    """
+
+    def __init__(self, world: World, node: SimNode) -> None:
+        self._world = world
+        self._node = node
+        self.counts: list[str] = []
+
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
+        results = [self._world.wait(self._node, get(self._node, target, paths)) for target in targets]
+        return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        done = self._world.put(self._node, Draft(target, record, cas, keep_until))
+        return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
+
+    def now(self) -> Now:
+        return self._world.now
+
+    def count(self, name: str) -> None:
+        self.counts.append(name)
+
+
+def get(node: SimNode, target: Target, paths: int) -> int:
+    """Have a node read along so many disjoint paths; the number of the operation."""
+    return node._command(lambda now: node.engine.get(target, now, paths))
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never waits for an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits for an event loop")

@@ -1,0 +1,203 @@
+"""An attacker with 500 ids ground around one target, in a thousand honest nodes.
+
+It names only its own nodes near the target, acknowledges what is stored there and keeps nothing, or shows what is old.
+It can deny that target, and no other one; nothing forged is returned, and a reader that saw newer is told that what is
+shown is stale. What `paths=3` recovers is printed; YZ_SEEDS sets how many networks of each kind of attacker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sim.authors import NET, Pen, forged, key
+from tests.sim.converged import converge
+from tests.sim.forks import tell
+from tests.sim.ground import AUTHOR, HONEST, NAME, attacked, nearest_honest, numbers, point_of
+from tests.sim.liars import SimAccess, add_public, besiege, drive, get
+from tests.sim.node import SimRng
+from tests.sim.world import World, seeds
+from yzdht.crypto.identity import IdentityKeys
+from yzdht.errors import CryptoError, LookupFailed, StaleRecord
+from yzdht.records import Records
+from yzdht.store.marks import MemoryMarks
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.sim.authors import Note
+    from tests.sim.node import SimNode
+
+
+SPREADS = [1, 25, 500]
+"""Public prefixes of the attacker."""
+
+OTHERS = 200
+READERS = 10
+PATHS = (1, 3)
+
+
+def test_the_ground_ids_are_nearer_than_any_honest_node() -> None:
+    point, edge = int.from_bytes(attacked()), nearest_honest()
+    distances = [point_of(number) ^ point for number in numbers()]
+
+    assert len(set(distances)) == 500
+    assert max(distances) < edge
+    assert distances == sorted(distances)
+
+
+# What it can deny
+
+
+def build() -> World:
+    world = World(is_connected=False)
+    add_public(world, HONEST)
+    converge(world)
+    return world
+
+
+class Siege:
+    """Reads and writes before and after the attacker came."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.honest = list(world.nodes)
+        self.figures: Counter[str] = Counter()
+        self.written: set[bytes] = set()
+
+    def put(self, what: str, note: Note) -> None:
+        self.written.add(note.raw)
+        result = self.world.put(self.world.random.choice(self.honest), note.draft())
+        self.count(f"put {what}", is_good=result.accepted >= result.needed)
+
+    def read(self, what: str, note: Note, paths: int, readers: Iterable[SimNode]) -> None:
+        """Read; a record older than the newest written counts as not found."""
+        ops = [(reader, get(reader, note.target, paths)) for reader in readers]
+        for result in self.world.gather(ops):
+            shown = [record.raw for record in result.records]
+            assert self.written.issuperset(shown), "a reader saw what nobody wrote"
+            self.count(f"get {what} paths={paths}", is_good=shown == [note.raw])
+
+    def count(self, what: str, *, is_good: bool) -> None:
+        self.figures[f"{what}|all"] += 1
+        self.figures[f"{what}|good"] += is_good
+
+    def readers(self, wanted: int = READERS) -> list[SimNode]:
+        return self.world.random.sample(self.honest, wanted)
+
+    def run(self, prefixes: int) -> dict[str, int]:
+        target = Pen(AUTHOR)
+        others = [Pen(200_000 + number).mutable("other", 1) for number in range(OTHERS)]
+        early, late = others[: OTHERS // 2], others[OTHERS // 2 :]
+        before, after = target.mutable(NAME, 1), target.mutable(NAME, 2)
+        self.put("target, before", before)
+        for note in early:
+            self.put("others, before", note)
+        self.world.run_for(20)
+        besiege(self.world, numbers(), prefixes, before.target)
+        self.world.run_for(20)
+        for paths in PATHS:
+            self.read("target, before", before, paths, self.readers())
+        self.put("target, after", after)
+        for note in late:
+            self.put("others, after", note)
+        self.world.run_for(20)
+        for paths in PATHS:
+            self.read("target, after", after, paths, self.readers())
+            for note in (early + late)[:: 1 if paths == 1 else 5]:
+                when = "before" if note in early else "after"
+                self.read(f"others, {when}", note, paths, self.readers(1))
+        return dict(self.figures)
+
+
+def besieged(prefixes: int, world: World) -> dict[str, int]:
+    return Siege(world).run(prefixes)
+
+
+@pytest.mark.parametrize("prefixes", SPREADS)
+def test_ground_ids_deny_their_target_and_no_other(prefixes: int) -> None:
+    told = tell(build, partial(besieged, prefixes), seeds(1))
+    figures: Counter[str] = Counter()
+    for result in told.results.values():
+        figures.update(result)
+    show(prefixes, len(told.results), figures)
+
+    for what in ("put others, after", "get others, before paths=1", "get others, after paths=1"):
+        assert rate(figures, what) >= 0.99, what
+    for what in ("get others, before paths=3", "get others, after paths=3"):
+        assert rate(figures, what) >= 0.97, what
+
+
+def rate(figures: Counter[str], what: str) -> float:
+    return figures[f"{what}|good"] / figures[f"{what}|all"]
+
+
+def show(prefixes: int, networks: int, figures: Counter[str]) -> None:
+    print(f"\n{networks} networks of {HONEST}, 500 ground ids in {prefixes} public prefixes")  # noqa: T201 - the figures
+    for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
+        good, total = figures[f"{what}|good"], figures[f"{what}|all"]
+        print(f"  {what:34} {good:5} of {total:5}  {good / total:6.1%}")  # noqa: T201
+
+
+# What it can show
+
+
+def reader_of(world: World, node: SimNode) -> Records:
+    """Somebody who reads through a node, with real checks and a memory."""
+    somebody = IdentityKeys(key(300_000), (), bytes(32))
+    return Records(somebody, NET, SimAccess(world, node), MemoryMarks(), SimRng("reader"))
+
+
+def overtaken(world: World, shown: str) -> tuple[Records, Records]:
+    """Sixty honest nodes with a record in its second version, then forty colluders nearest to it.
+
+    Returns:
+        Somebody who read it before they came, and somebody who did not.
+
+    """
+    pen = Pen(AUTHOR, is_signed=True)
+    honest = add_public(world, 60)
+    converge(world)
+    older, newer = (pen.mutable(NAME, seq, b"version %d" % seq) for seq in (1, 2))
+    for note in (older, newer):
+        result = world.put(honest[0], note.draft())
+        assert result.accepted >= result.needed
+        world.run_for(1)
+    old_hand, novice = reader_of(world, honest[7]), reader_of(world, honest[8])
+    assert drive(old_hand.get(NAME, pen.public_key)).data == b"version 2"
+    stale = {"older": older.raw, "nothing": None, "forged": forged(newer)}[shown]
+    besiege(world, numbers()[:40], 40, older.target, stale=stale)
+    world.run_for(20)
+    return old_hand, novice
+
+
+@pytest.mark.parametrize(("shown", "seq"), [("older", 1), ("nothing", 0)])
+def test_a_reader_that_saw_newer_is_told_that_the_answer_is_stale(shown: str, seq: int) -> None:
+    with World(is_signed=True, is_connected=False) as world:
+        old_hand, _ = overtaken(world, shown)
+        with pytest.raises(StaleRecord) as caught:
+            drive(old_hand.get(NAME, key(AUTHOR).public_key))
+
+        assert (caught.value.seq, caught.value.seen_seq) == (seq, 2)
+
+
+@pytest.mark.parametrize("shown", ["older", "nothing", "forged"])
+@pytest.mark.parametrize("paths", PATHS)
+def test_whatever_the_colluders_show_a_value_is_one_that_was_written(shown: str, paths: int) -> None:
+    with World(is_signed=True, is_connected=False) as world:
+        old_hand, novice = overtaken(world, shown)
+        assert look(old_hand, paths) in (b"version 2", None)
+        assert look(novice, paths) in (b"version 2", b"version 1", None)
+
+
+def look(records: Records, paths: int) -> bytes | None:
+    """What somebody reads; None for an error that says so."""
+    try:
+        data: bytes = drive(records.get(NAME, key(AUTHOR).public_key, paths)).data
+    except (LookupFailed, CryptoError):
+        return None
+    return data
