@@ -597,7 +597,7 @@ def test_little_is_under_way_and_little_waits_while_nothing_is_answered(*, is_le
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("NOTICES_MAX", 50), ("STRAYS_MAX", 40)):
-        monkeypatch.setattr(f"yzdht.kad.replication.REPUBLISH_{name}", value)
+        monkeypatch.setattr(f"yzdht.kad.turns.REPUBLISH_{name}", value)
     monkeypatch.setattr("yzdht.kad.replication.HANDOVER_NODES_REMEMBERED_MAX", 20)
     keeper = Keeper(1, [*NEAR, 2, 3], far(200))
     for record in range(200):
@@ -608,15 +608,14 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     keeper.run_for(4 * HOUR)
     replication = keeper.replication
 
-    assert len(replication._noticed) == 50
-    assert len(replication._strays) <= 40
-    assert len(replication._strays_before) <= 40
+    assert len(replication._turns) == 50
+    assert len(replication._strays) <= 80
     assert len(replication._handed) == 20
     assert replication._moves == {}
 
 
 def test_strays_beyond_the_memory_are_seen_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yzdht.kad.replication.REPUBLISH_STRAYS_MAX", 10)
+    monkeypatch.setattr("yzdht.kad.turns.REPUBLISH_STRAYS_MAX", 10)
     keeper = Keeper(1, NEAR, far(240))
     keeper.settle()
     keeper.run_for(2 * HOUR)

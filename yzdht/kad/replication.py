@@ -25,6 +25,7 @@ from yzdht.errors import StoreError
 from yzdht.ids import NodeId
 from yzdht.kad.agenda import Agenda, HandOver, Refresh, Task
 from yzdht.kad.neighbours import Neighbours
+from yzdht.kad.turns import Strays, Turns
 from yzdht.limits import (
     FEW_REPLICAS,
     HANDOVER_AFTER_S,
@@ -45,12 +46,7 @@ from yzdht.limits import (
     REPUBLISH_HURRIED_AFTER_S,
     REPUBLISH_HURRIED_S,
     REPUBLISH_JITTER,
-    REPUBLISH_NOTICED_AGAIN_S,
-    REPUBLISH_NOTICES_MAX,
     REPUBLISH_PAGE_S,
-    REPUBLISH_SKIPS_MAX,
-    REPUBLISH_STRAY_LAPS,
-    REPUBLISH_STRAYS_MAX,
 )
 
 
@@ -119,14 +115,6 @@ class _Move:
     is_in: bool
 
 
-@dataclass(slots=True)
-class _Notice:
-    """That another holder looked after a record, and how often in a row this node left it at that."""
-
-    at: float
-    skips: int
-
-
 class Replication:
     """Looks after the records of one node.
 
@@ -144,11 +132,12 @@ class Replication:
         self._store = store
         self._table = table
         self._rng = rng
-        self._agenda = Agenda(table.get, self._is_looked_after)
+        self._turns = Turns(rng)
+        self._strays = Strays()
+        self._agenda = Agenda(table.get, self._turns.is_done_since)
         self._tasks: list[Task] = []
         self._lap: _Lap | None = None
         self._lap_at: float | None = None
-        self._laps = 0
         self._everything_since: float | None = None
         self._pass: _Pass | None = None
         self._pass_at: float | None = None
@@ -156,9 +145,6 @@ class Replication:
         self._next_pass_from = 0.0
         self._moves: dict[NodeId, _Move] = {}
         self._handed: OrderedDict[NodeId, float] = OrderedDict()
-        self._noticed: OrderedDict[Target, _Notice] = OrderedDict()
-        self._strays: set[int] = set()
-        self._strays_before: set[int] = set()
         self._leaving: _Walk | None = None
 
     @property
@@ -189,23 +175,8 @@ class Replication:
 
         Counts only from one of the n nearest, which look after it as this node does.
         """
-        notice = self._noticed.get(target)
-        if notice is not None and notice.at + REPUBLISH_NOTICED_AGAIN_S > now.mono:
-            return
-        if not self._is_among_nearest(asker_id, target):
-            return
-        if notice is None:
-            # Not all from 0: holders that skip in step would all act in the same hour.
-            skips = int(self._rng.uniform(0, REPUBLISH_SKIPS_MAX))
-            notice = self._noticed[target] = _Notice(now.mono, skips)
-            if len(self._noticed) > REPUBLISH_NOTICES_MAX:
-                self._noticed.popitem(last=False)
-        notice.at = now.mono
-        self._noticed.move_to_end(target)
-
-    def _is_looked_after(self, target: Target, since: float) -> bool:
-        notice = self._noticed.get(target)
-        return notice is not None and notice.at >= since
+        if not self._turns.is_fresh(target, now.mono) and self._is_among_nearest(asker_id, target):
+            self._turns.note(target, now.mono)
 
     def _is_among_nearest(self, node_id: NodeId, target: Target) -> bool:
         """True for a storage node that is one of the n nearest to a target, this node counted."""
@@ -347,11 +318,9 @@ class Replication:
     def _end_lap(self, lap: _Lap, now: Now) -> None:
         self._lap = None
         self._lap_at = max(lap.ends_at, now.mono)
-        if lap.since is None:
-            self._laps += 1
-        elif self._everything_since is None:
+        if lap.since is not None and self._everything_since is None:
             self._lap_at += self._rng.uniform(0.0, REPUBLISH_EVERY_S)
-        self._strays_before, self._strays = self._strays, set()
+        self._strays.end_lap(is_daily=lap.since is None)
 
     def _everything_changed(self, now: Now) -> None:
         """Too much to look at one by one: go through everything within minutes.
@@ -377,41 +346,14 @@ class Replication:
             if len(span) == 1:
                 return
             if self._own not in span:
-                is_due = self._is_stray_due(target, is_daily=lap.since is None)
+                is_due = self._strays.is_due(target, is_daily=lap.since is None)
             else:
                 since = mono - REPUBLISH_EVERY_S if lap.since is None else lap.since
-                is_due = span.index(self._own) < holders and not self._leaves_it(target, since)
+                is_due = span.index(self._own) < holders and not self._turns.skip(target, since)
             if is_due:
                 self._agenda.add(mono, target, unless_since=mono)
 
         return visit
-
-    def _leaves_it(self, target: Target, since: float) -> bool:
-        """True if another holder has looked after a record, and may be relied on once more.
-
-        Not for ever: whoever only pretends to look after it would talk all others out of doing so.
-        """
-        notice = self._noticed.get(target)
-        if notice is None:
-            return False
-        if notice.at >= since and notice.skips < REPUBLISH_SKIPS_MAX:
-            notice.skips += 1
-            return True
-        notice.skips = 0
-        return False
-
-    def _is_stray_due(self, target: Target, *, is_daily: bool) -> bool:
-        """True if a record out of range is seen for the first time, or its lap of the day has come.
-
-        What no memory is left for counts as seen, so that traffic stays flat however many old copies there are.
-        """
-        key = int.from_bytes(target[-8:])  # its end: what is near this node begins alike
-        is_known = key in self._strays or key in self._strays_before
-        has_room = len(self._strays) < REPUBLISH_STRAYS_MAX
-        if has_room:
-            self._strays.add(key)
-        is_its_lap = is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0
-        return is_its_lap or (has_room and not is_known)
 
     # The pass: hand-over and repair
 
