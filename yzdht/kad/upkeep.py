@@ -233,8 +233,10 @@ class Discovery:
             self._soon_at, self._is_crowd = None, False
             self._newcomers.clear()
             return _Round(walked=0) if is_walk else _Round(aims)
-        index = min(range(len(self._due)), key=self._due.__getitem__, default=None)
-        if index is None or self._due[index] > now.mono:
+        if not self._due:
+            return _Round(deque([self._own]), quiet_wanted=0)
+        index = min(range(len(self._due)), key=self._due.__getitem__)
+        if self._due[index] > now.mono:
             return None
         return _Round(deque([self._point_of(index)]), quiet_wanted=0)
 
