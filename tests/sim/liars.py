@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tests.sim.authors import key
 from tests.sim.node import SimNode
 from tests.sim.world import NODE
+from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import node_id_of
 from yzdht.ids import RecordHash
 from yzdht.kad.write import Draft
 from yzdht.limits import CONTACTS_PER_ANSWER_MAX
-from yzdht.records import Reading, Writing
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import (
     Empty,
@@ -381,6 +381,9 @@ class SimAccess:
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
         done = self._world.put(self._node, Draft(target, record, cas, keep_until))
         return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        drive(work)
 
     def now(self) -> Now:
         return self._world.now
