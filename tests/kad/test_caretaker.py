@@ -251,3 +251,15 @@ def test_questions_about_other_records_are_nobodys_care() -> None:
     ward.care.stored(NOTE.target, node_id(99), at(0.0))
 
     assert ward.live(2 * HOUR_S, has(NOTE))
+
+
+def test_leaving_with_thousands_of_records_that_cannot_be_read_ends_at_once() -> None:
+    ward = Ward()
+    for number in range(2_000):
+        ward.hold(PEN.mutable(f"name {number}", 1, expires=WALL + 60, created=WALL - 60))
+    ward.store.get = lambda *_: []  # type: ignore[method-assign] # all expire while they wait
+    ward.care.leave(at(ward.mono))
+
+    ward.live(60, has_nothing)
+
+    assert ward.care.has_left

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.ids import NodeId, Target
-    from yzdht.kad.agenda import Task
     from yzdht.kad.operations import Operation, Operations
     from yzdht.kad.read import Read
     from yzdht.kad.replication import Change
@@ -53,6 +52,7 @@ class Caretaker:
         self._searches = searches
         self._operations = operations
         self._replication = Replication(own_id, store, table, rng)
+        self._is_running = False
 
     @property
     def has_left(self) -> bool:
@@ -92,15 +92,21 @@ class Caretaker:
         self._replication.noticed(target, bringer, now)
 
     def _run(self, now: Now) -> None:
-        while tasks := self._replication.take_tasks():
-            for task in tasks:
-                match task:
-                    case Refresh():
-                        self._refresh(task, now)
-                    case HandOver():
-                        self._hand_over(task, now)
-                    case _:
-                        assert_never(task)
+        if self._is_running:  # a task that ended at once: the loop below takes what follows it
+            return
+        self._is_running = True
+        try:
+            while tasks := self._replication.take_tasks():
+                for task in tasks:
+                    match task:
+                        case Refresh():
+                            self._refresh(task, now)
+                        case HandOver():
+                            self._hand_over(task, now)
+                        case _:
+                            assert_never(task)
+        finally:
+            self._is_running = False
 
     def _refresh(self, task: Refresh, now: Now) -> None:
         try:
@@ -113,7 +119,8 @@ class Caretaker:
         keep_until = {r.head.hash: r.head.keep_until for r in held if r.head.keep_until}
 
         def finish(read: Read, at: Now) -> None:
-            self._finish(task, read.requests, read.bytes_sent, at)
+            self._replication.finished(task, read.requests, read.bytes_sent, at)
+            self._run(at)
 
         self._searches.look_after(task.target, keep_until, finish, now)
 
@@ -122,12 +129,14 @@ class Caretaker:
             assert isinstance(operation, Offer)
             assert operation.result is not None
             done = operation.result
-            self._finish(task, done.requests, done.bytes_sent, at, is_newer_there=done.is_newer_there)
+            self._replication.finished(
+                task,
+                done.requests,
+                done.bytes_sent,
+                at,
+                is_newer_there=done.is_newer_there,
+                is_failed=done.is_failed,
+            )
+            self._run(at)
 
         self._operations.start(Offer(task.target, task.contact, self._store), report, now)
-
-    def _finish(
-        self, task: Task, requests: int, size: int, now: Now, *, is_newer_there: bool = False
-    ) -> None:
-        self._replication.finished(task, requests, size, now, is_newer_there=is_newer_there)
-        self._run(now)
