@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.test_records import Person, Replicas
+from yzdht.access import Reading
 from yzdht.api import DhtCalls
 from yzdht.crypto.sealing import Public
 from yzdht.errors import CasMismatch, NotFound, StaleRecord, UsageError
 from yzdht.limits import DAY_S
-from yzdht.records import Origin, Reading, Records
+from yzdht.records import Origin, Records
 
 
 class Calls(DhtCalls):

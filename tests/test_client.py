@@ -27,11 +27,11 @@ from yzdht import (
     WriteQuorumFailed,
 )
 from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
-from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX, VALUE_BYTES_MAX
+from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX, GOODBYE_S_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.record import decode_record
-from yzdht.wire.rpc import Get, Got, Status
+from yzdht.wire.rpc import Get, Got, Put, PutDone, Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
 
@@ -39,6 +39,9 @@ from yzdht.wire.text import decode_slot_link
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from yzdht.sessions.connection import Connection
+    from yzdht.wire.rpc import Body, Method
 
 
 pytestmark = pytest.mark.net
@@ -99,6 +102,45 @@ async def test_a_node_is_told_along_how_many_paths_to_read(clock: Time) -> None:
         await dht.get("note", disjoint=3, default=None)
 
     assert [body.paths for _, _, _, body in node.requests if isinstance(body, Get)] == [1, 1, 3, 3]
+    await node.sessions.close()
+
+
+async def test_nobody_waits_for_the_identity_record_but_the_end_a_little(clock: Time) -> None:
+    def serve(connection: Connection, number: int, _method: Method, body: Body) -> None:
+        if isinstance(body, Put) and decode_record(body.record).kind is not Kind.IDENTITY:
+            connection.reply(number, Status.OK, PutDone(1, 1, 1))
+
+    node = Party(clock)
+    node.on_asked = serve
+    await node.listen()
+    dht = Client([node.url], clock=clock)
+    await dht.__aenter__()
+
+    assert (await dht.store("note", b"hello")).accepted == 1
+
+    await until(lambda: len(node.requests) == 2)
+    closing = asyncio.ensure_future(dht.__aexit__(None, None, None))
+    await clock.advance(GOODBYE_S_MAX / 2)
+    assert not closing.done()
+    await clock.advance(GOODBYE_S_MAX)
+    await closing
+    await node.sessions.close()
+
+
+async def test_a_client_that_fails_ends_at_once(clock: Time) -> None:
+    node = Party(clock)
+    node.on_asked = lambda *_request: None
+    await node.listen()
+    dht = Client([node.url], clock=clock)
+    await dht.__aenter__()
+    storing = asyncio.ensure_future(dht.store("note", b"hello"))
+    await until(lambda: len(node.requests) == 2)
+    before = clock.now().mono
+
+    await dht.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+
+    assert clock.now().mono - before < GOODBYE_S_MAX
+    await asyncio.gather(storing, return_exceptions=True)
     await node.sessions.close()
 
 

@@ -148,6 +148,15 @@ async def test_a_node_alone_stores_and_reads(clock: Time) -> None:
             await node.get("note")
 
 
+async def test_the_person_of_a_node_that_stops_at_once_is_known_all_the_same(clock: Time) -> None:
+    person = Identity.generate()
+    async with Node(0, host=HOST, clock=clock) as first:
+        async with Node(0, host=HOST, bootstrap=[url_of(first)], identity=person, clock=clock) as second:
+            await second.store("note", b"hello")
+
+        assert await first.records.resolve_node_id(person.node_id) == person.public_key
+
+
 async def test_values_are_read_through_every_node(clock: Time) -> None:
     person = Identity.generate()
     async with AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import unicodedata
 from collections import Counter, deque
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
+from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import mutable_target, network_id
 from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_record, tombstone
 from yzdht.errors import (
@@ -31,7 +33,7 @@ from yzdht.errors import (
 from yzdht.ids import Target
 from yzdht.limits import CLOCK_SKEW_S, DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
-from yzdht.records import Origin, Reading, Records, Writing
+from yzdht.records import Origin, Records
 from yzdht.store.entropy import SystemRng
 from yzdht.store.keyfile import Identity
 from yzdht.store.marks import MemoryMarks
@@ -43,7 +45,7 @@ from yzdht.wire.text import decode_slot_link
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Coroutine, Sequence
 
 
 NET = network_id("main")
@@ -65,6 +67,7 @@ class Replicas:
         self.shown: dict[Target, list[Reading]] = {}
         self.counted: Counter[str] = Counter()
         self.is_reachable = True
+        self.begun: list[asyncio.Task[None]] = []
 
     async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         if not self.is_reachable:
@@ -95,6 +98,13 @@ class Replicas:
             return refused(Status.CAS_MISMATCH, seq)
         self.held[target] = record.raw
         return Writing(5, 8, 5, Status.OK, 0)
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        self.begun.append(asyncio.get_running_loop().create_task(work))
+
+    async def settle(self) -> None:
+        """Until nothing is under way in the background."""
+        await asyncio.gather(*self.begun)
 
     def now(self) -> Now:
         return Now(self.wall - WALL, self.wall)
@@ -338,7 +348,8 @@ async def test_a_put_that_was_outrun_tries_again_above_what_is_stored(
 
 
 async def test_a_put_is_sealed_anew_at_every_try(replicas: Replicas, anna: Person) -> None:
-    replicas.verdicts.extend([Writing(5, 8, 5, Status.OK, 0), refused(Status.SEQ_TOO_LOW, int(WALL * MS))])
+    await anna.records.publish_identity()
+    replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int(WALL * MS)))
 
     await anna.records.store("note", b"mine", Self())
 
@@ -866,10 +877,13 @@ async def test_a_refused_write_says_what_to_do(
 # The identity record
 
 
-async def test_the_identity_record_goes_before_the_first_value(replicas: Replicas, anna: Person) -> None:
+async def test_the_identity_record_goes_beside_the_first_value(replicas: Replicas, anna: Person) -> None:
     await anna.records.store("note", b"", Self())
+    assert len(replicas.values()) == 1
+    assert replicas.identities() == []
+    await replicas.settle()
 
-    target, record, cas = replicas.writes[0]
+    target, record, cas = replicas.writes[-1]
     assert target == Target(anna.identity.node_id)
     assert (record.kind, record.tag, cas) == (Kind.IDENTITY, IDENTITY_TAG, None)
     assert record.expires - record.created == RECORD_LIFE_S_MAX
@@ -883,29 +897,62 @@ async def test_the_identity_record_is_made_anew_after_seven_days(replicas: Repli
     for day in (0, 1, 6.99):
         replicas.wall = WALL + day * DAY_S
         await anna.records.store("note", b"", Self())
+        await replicas.settle()
     assert len(replicas.identities()) == 1
 
     replicas.wall = WALL + 7 * DAY_S
     await anna.records.store("note", b"", Self())
+    await replicas.settle()
 
     first, second = replicas.identities()
     assert second.seq > first.seq
+
+
+async def test_reading_renews_the_identity_record_and_publishes_no_first_one(
+    replicas: Replicas, anna: Person
+) -> None:
+    await refusal_of(anna.records.get("note"), NotFound)
+    await replicas.settle()
+    assert replicas.writes == []
+    await anna.records.store("note", b"", Self())
+    await replicas.settle()
+
+    for day in (6.99, 7, 7.01):
+        replicas.wall = WALL + day * DAY_S
+        await anna.records.get("note")
+        await replicas.settle()
+
+    assert [record.created for record in replicas.identities()] == [int(WALL), int(WALL + 7 * DAY_S)]
+
+
+async def test_many_calls_at_once_publish_one_identity_record(replicas: Replicas, anna: Person) -> None:
+    for name in ("a", "b", "c"):
+        await anna.records.store(name, b"", Self())
+    await replicas.settle()
+
+    assert len(replicas.identities()) == 1
 
 
 async def test_deleting_publishes_the_identity_too(replicas: Replicas, anna: Person) -> None:
     replicas.held[anna.target("note")] = anna.sealed("note", b"other device", 5)
 
     await anna.records.delete("note")
+    await replicas.settle()
 
     assert len(replicas.identities()) == 1
 
 
 async def test_an_identity_record_that_was_refused_is_tried_again(replicas: Replicas, anna: Person) -> None:
+    replicas.held[anna.target("note")] = anna.sealed("note", b"other device", 5)
+    await anna.records.store("note", b"", Self())
     replicas.verdicts.append(refused(Status.OVER_QUOTA))
-    await refusal_of(anna.records.store("note", b"", Self()), WriteQuorumFailed)
-    assert replicas.values() == []
+    await replicas.settle()
+    assert replicas.counted["identity_unpublished"] == 1
 
     await anna.records.store("note", b"", Self())
+    await replicas.settle()
+    await anna.records.store("note", b"", Self())
+    await replicas.settle()
 
     assert len(replicas.identities()) == 2
 
@@ -913,12 +960,14 @@ async def test_an_identity_record_that_was_refused_is_tried_again(replicas: Repl
 async def test_a_newer_identity_record_of_another_device_serves_as_well(
     replicas: Replicas, anna: Person
 ) -> None:
+    await anna.records.store("note", b"", Self())
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int(WALL * MS) + 1))
-
+    await replicas.settle()
     await anna.records.store("note", b"", Self())
-    await anna.records.store("note", b"", Self())
+    await replicas.settle()
 
     assert len(replicas.identities()) == 1
+    assert not replicas.counted
 
 
 async def test_a_node_id_leads_to_the_key_of_its_identity_record(replicas: Replicas, anna: Person) -> None:

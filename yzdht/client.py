@@ -10,7 +10,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from yzdht.access import Reading, Writing
 from yzdht.api import DhtCalls
+from yzdht.background import Background
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.errors import DialFailed, NoNode, UsageError
@@ -18,9 +20,10 @@ from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     CLIENT_PATIENCE_S,
     DELEGATED_TIMEOUT_S,
+    GOODBYE_S_MAX,
     PUT_PATIENCE_S,
 )
-from yzdht.records import Reading, Records, Writing
+from yzdht.records import Records
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.hub import World
@@ -34,7 +37,7 @@ from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Statu
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from types import TracebackType
 
     from yzdht.ids import NodeId, Target
@@ -83,6 +86,7 @@ class _Nodes:
         world = World(credentials, [WebSocketTransport()], clock, self.counters, is_private_allowed=True)
         self._sessions = Sessions(world, self)
         self._contacts: dict[str, Contact] = {}
+        self._background = Background(self._guard)
         self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
         self._last_call = 0
         self._failures: dict[str, str] = {}
@@ -200,11 +204,21 @@ class _Nodes:
         took_s = self._clock.now().mono - started
         return Pinged(url, contact.node_id, took_s, outcome.body.host, "")
 
-    async def close(self) -> None:
-        """Say goodbye."""
+    async def close(self, patience_s: float = 0.0) -> None:
+        """Let what is under way in the background end, so many seconds at most; then say goodbye."""
+        await self._background.finish(patience_s)
         await self._sessions.close()
 
+    def _guard(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.counters.add("task_failures")
+            log.error("task failed name=%s", task.get_name(), exc_info=error)
+
     # Access
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Do something that no caller waits for."""
+        self._background.start(work)
 
     def now(self) -> Now:
         """The present."""
@@ -388,7 +402,7 @@ class Client(DhtCalls):
         trace: TracebackType | None,
     ) -> None:
         if self._nodes is not None:
-            await self._nodes.close()
+            await self._nodes.close(GOODBYE_S_MAX if kind is None else 0.0)
         if self._home is not None:
             self._home.close()
         self._home = self._nodes = self._own_records = None

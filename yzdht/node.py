@@ -12,8 +12,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from yzdht.access import Reading, Writing
 from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
+from yzdht.background import Background
 from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
@@ -25,6 +27,7 @@ from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.kad.write import Draft
 from yzdht.limits import (
+    GOODBYE_S_MAX,
     HOUR_S,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
@@ -35,7 +38,7 @@ from yzdht.limits import (
     STATE_SAVE_EVERY_S,
 )
 from yzdht.pump import Pump
-from yzdht.records import Reading, Records, Writing
+from yzdht.records import Records
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.hub import World
 from yzdht.state import decode_state, encode_state
@@ -60,7 +63,7 @@ from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from yzdht.ids import NodeId
@@ -142,6 +145,7 @@ class Node(DhtCalls):
         self._rng = SystemRng()
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(self._guard)
         self._joining: Joining | None = None
         self._is_rejoining = False
         self._saved_state = b""
@@ -215,6 +219,7 @@ class Node(DhtCalls):
         if not self._is_started:
             return
         self._is_started = False
+        await self._background.finish(GOODBYE_S_MAX)
         told = asyncio.get_running_loop().call_later(
             LEAVE_TOLD_AFTER_S,
             self._on_event,
@@ -230,6 +235,7 @@ class Node(DhtCalls):
 
     async def _close(self) -> None:
         self._is_running = False
+        await self._background.finish(0)
         if hasattr(self, "engine"):
             self._pump.stop()
             self._save_state()
@@ -497,6 +503,10 @@ class _OwnAccess:
         """Store one record."""
         done = await self._node._pump.put(Draft(target, record, cas, keep_until))
         return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Do something that no caller waits for."""
+        self._node._background.start(work)
 
     def now(self) -> Now:
         """The present."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from yzdht.access import refused
 from yzdht.crypto.naming import (
     mutable_target,
     normalise_name,
@@ -38,8 +39,8 @@ from yzdht.errors import (
     StaleRecord,
     UsageError,
     WireError,
-    WriteQuorumFailed,
     WrongTarget,
+    YzError,
 )
 from yzdht.identity_record import About, sign_identity_record
 from yzdht.limits import (
@@ -60,8 +61,7 @@ from yzdht.wire.text import encode_slot_link
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from yzdht.access import Access, Reading, Writing
     from yzdht.crypto.identity import IdentityKeys
     from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, Target
     from yzdht.ports import Marks, Now, Rng
@@ -70,86 +70,6 @@ if TYPE_CHECKING:
 DEFAULT_TTL_S = RECORD_LIFE_S_MAX
 _MS = 1_000
 _OUTRUN = (Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one node, or this node's own quorum read, showed under one target; nothing is verified yet.
-
-    Attributes:
-        records: Whole records.
-        answered: Replicas that answered it.
-        needed: Replicas that had to.
-
-    """
-
-    records: tuple[bytes, ...]
-    answered: int
-    needed: int
-
-    @property
-    def is_quorum(self) -> bool:
-        """True if enough replicas answered; never where none had to, as in a body of another method."""
-        return self.answered >= self.needed >= 1
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """What a delegated or own quorum write came to.
-
-    Attributes:
-        accepted: Replicas that hold the record durably.
-        asked: Replicas that should.
-        needed: Replicas that had to.
-        refusal: The commonest refusal; OK if there was none.
-        number: Its first field: stored seq, or the holder's unix seconds.
-
-    """
-
-    accepted: int
-    asked: int
-    needed: int
-    refusal: Status
-    number: int
-
-    @property
-    def is_quorum(self) -> bool:
-        """True if enough replicas hold the record; never where none had to, as in a body of another method."""
-        return self.accepted >= self.needed >= 1
-
-
-class Access(Protocol):
-    """The way to the replicas."""
-
-    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
-        """Read every target; for each, what each node asked came back with (two if two can be asked).
-
-        Args:
-            targets: What to read.
-            paths: Disjoint paths of each read, 1 to READ_PATHS_MAX.
-
-        Raises:
-            NoNode: No node could be reached.
-
-        """
-        ...
-
-    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
-        """Store one record.
-
-        Raises:
-            NoNode: No node could be reached.
-
-        """
-        ...
-
-    def now(self) -> Now:
-        """The present."""
-        ...
-
-    def count(self, name: str) -> None:
-        """Count something that a node did wrong."""
-        ...
 
 
 class Origin(StrEnum):
@@ -255,6 +175,7 @@ class Records:
         self._access = access
         self._marks = marks
         self._rng = rng
+        self._is_publishing = False
         self._checks = RecordChecks(network)
         self._author = Author(identity.signer, identity.self_key, network)
         kem = tuple(k.key for k in identity.kem)
@@ -294,6 +215,7 @@ class Records:
 
         A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
         """
+        self._keep_published(even_first=False)
         for slot in slots:
             [readings] = await self._access.read([slot.target], paths)
             seen = self._newest(slot, readings)
@@ -432,7 +354,7 @@ class Records:
         self._seal(
             intent, 1, self._access.now()
         )  # a value that does not fit is refused before anything is sent
-        await self.publish_identity()
+        self._keep_published(even_first=True)
         return await self._put(intent)
 
     async def delete(self, name: str) -> list[Receipt]:
@@ -448,7 +370,7 @@ class Records:
         doomed = [s for s, r in zip(slots, readings, strict=True) if self._has_something(s, r)]
         if not doomed:
             raise NotFound(f"nothing is stored under {name!r}")
-        await self.publish_identity()
+        self._keep_published(even_first=True)
         # A tombstone outlives every copy of what it deletes, as long as any may live.
         return [await self._put(_Intent(s, None, Public(), RECORD_LIFE_S_MAX, None)) for s in doomed]
 
@@ -462,19 +384,48 @@ class Records:
         mark = self._marks.get(slot.target)
         return mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall
 
+    def _keep_published(self, *, even_first: bool) -> None:
+        """Have the identity record published beside the present call, if it is due; nobody waits for it.
+
+        The first one goes out with the first write: whoever only reads need not be known to anybody. One that was
+        refused is tried again at the next call.
+        """
+        if not self._is_publishing and self._is_due(even_first=even_first):
+            self._is_publishing = True
+            self._access.start(self._publish_in_background())
+
+    async def _publish_in_background(self) -> None:
+        try:
+            await self.publish_identity()
+        except YzError:
+            self._access.count("identity_unpublished")
+        finally:
+            self._is_publishing = False
+
+    def _is_due(self, *, even_first: bool) -> bool:
+        last = self._marks.published_at(self.identity.node_id, self._network)
+        if last is None:
+            return even_first
+        return self._access.now().wall - last >= PERSON_IDENTITY_RENEW_S
+
     async def publish_identity(self) -> None:
-        """Publish this person's identity record if that was not done lately (PROTOCOL.md section 6)."""
+        """Publish this person's identity record if that was not done lately (PROTOCOL.md section 6).
+
+        Raises:
+            WriteQuorumFailed: Too few replicas stored it.
+            NoNode: No node could be reached.
+
+        """
+        if not self._is_due(even_first=True):
+            return
         now = self._access.now()
         identity = self.identity
-        last = self._marks.published_at(identity.node_id, self._network)
-        if last is not None and now.wall - last < PERSON_IDENTITY_RENEW_S:
-            return
         about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
         record = sign_identity_record(identity, self._network, about, now.wall).record
         target: Target = identity.node_id  # type: ignore[assignment] # an identity record lies at its node id
         done = await self._access.write(target, record.raw, None, 0)
         if not done.is_quorum and done.refusal not in _OUTRUN:
-            raise _refused(done, now)
+            raise refused(done, now)
         self._marks.set_published_at(identity.node_id, self._network, now.wall)
 
     async def _put(self, intent: _Intent) -> Receipt:
@@ -490,7 +441,7 @@ class Records:
             if done.refusal is Status.CAS_MISMATCH:
                 raise CasMismatch(done.number)
             if done.refusal not in _OUTRUN:
-                raise _refused(done, now)
+                raise refused(done, now)
             if intent.if_seq is not None:
                 raise CasMismatch(done.number)
             if not newer_seq:
@@ -568,21 +519,3 @@ def _publisher(record: Record) -> PublicKey:
 
 def _mark(record: Record) -> Mark:
     return Mark(record.seq, record.hash, record.expires, record.is_tombstone)
-
-
-def _refused(done: Writing, now: Now) -> WriteQuorumFailed:
-    hint = None
-    why = "" if done.refusal is Status.OK else done.refusal.name.lower().replace("_", " ")
-    if done.refusal is Status.BAD_LIFETIME:
-        ahead_s = int(now.wall) - done.number
-        direction = "fast" if ahead_s > 0 else "slow"
-        why = f"your clock is {abs(ahead_s)} s {direction}"
-        hint = "set this machine's clock, then try again"
-    elif done.refusal is Status.OVER_QUOTA:
-        hint = "delete what is no longer needed, or wait until it expires"
-    elif done.refusal is Status.RATE_LIMITED:
-        hint = f"wait {done.number} ms, then try again"
-    error = WriteQuorumFailed(done.accepted, done.needed, done.asked, why)
-    if hint is not None:
-        error.hint = hint
-    return error

@@ -1,0 +1,122 @@
+"""The way to the replicas, as sealed reads and writes see it: what they ask, and what comes back, unverified.
+
+A node implements `Access` by its own quorum operations, a client by asking nodes that it does not trust.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.errors import WriteQuorumFailed
+from yzdht.wire.rpc import Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from yzdht.ids import Target
+    from yzdht.ports import Now
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one node, or this node's own quorum read, showed under one target; nothing is verified yet.
+
+    Attributes:
+        records: Whole records.
+        answered: Replicas that answered it.
+        needed: Replicas that had to.
+
+    """
+
+    records: tuple[bytes, ...]
+    answered: int
+    needed: int
+
+    @property
+    def is_quorum(self) -> bool:
+        """True if enough replicas answered; never where none had to, as in a body of another method."""
+        return self.answered >= self.needed >= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a delegated or own quorum write came to.
+
+    Attributes:
+        accepted: Replicas that hold the record durably.
+        asked: Replicas that should.
+        needed: Replicas that had to.
+        refusal: The commonest refusal; OK if there was none.
+        number: Its first field: stored seq, or the holder's unix seconds.
+
+    """
+
+    accepted: int
+    asked: int
+    needed: int
+    refusal: Status
+    number: int
+
+    @property
+    def is_quorum(self) -> bool:
+        """True if enough replicas hold the record; never where none had to, as in a body of another method."""
+        return self.accepted >= self.needed >= 1
+
+
+class Access(Protocol):
+    """The way to the replicas."""
+
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
+        """Read every target; for each, what each node asked came back with (two if two can be asked).
+
+        Args:
+            targets: What to read.
+            paths: Disjoint paths of each read, 1 to READ_PATHS_MAX.
+
+        Raises:
+            NoNode: No node could be reached.
+
+        """
+        ...
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        """Store one record.
+
+        Raises:
+            NoNode: No node could be reached.
+
+        """
+        ...
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Do something beside the call that asks for it, which does not wait for it."""
+        ...
+
+    def now(self) -> Now:
+        """The present."""
+        ...
+
+    def count(self, name: str) -> None:
+        """Count something that a node did wrong."""
+        ...
+
+
+def refused(done: Writing, now: Now) -> WriteQuorumFailed:
+    """What to raise for a write that found no quorum: with the commonest refusal, and what to do about it."""
+    hint = None
+    why = "" if done.refusal is Status.OK else done.refusal.name.lower().replace("_", " ")
+    if done.refusal is Status.BAD_LIFETIME:
+        ahead_s = int(now.wall) - done.number
+        direction = "fast" if ahead_s > 0 else "slow"
+        why = f"your clock is {abs(ahead_s)} s {direction}"
+        hint = "set this machine's clock, then try again"
+    elif done.refusal is Status.OVER_QUOTA:
+        hint = "delete what is no longer needed, or wait until it expires"
+    elif done.refusal is Status.RATE_LIMITED:
+        hint = f"wait {done.number} ms, then try again"
+    error = WriteQuorumFailed(done.accepted, done.needed, done.asked, why)
+    if hint is not None:
+        error.hint = hint
+    return error
