@@ -64,7 +64,7 @@ from yzdht.wire.text import encode_node_id
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from yzdht.sessions.connection import Connection
@@ -478,6 +478,50 @@ async def test_a_restarted_node_finds_its_peers_without_its_bootstrap(clock: Tim
             assert known_to(again) == {other.node_id, third.node_id}
 
 
+async def test_a_whole_network_that_restarts_at_once_needs_no_bootstrap(clock: Time, tmp_path: Path) -> None:
+    ports = [a_free_port() for _ in range(3)]
+    person = Identity.generate()
+
+    async def start_all(stack: AsyncExitStack, bootstrap: list[str]) -> list[Node]:
+        return [
+            await stack.enter_async_context(
+                Node(
+                    port,
+                    host=HOST,
+                    bootstrap=bootstrap if port != ports[0] else (),
+                    data=tmp_path / str(port),
+                    identity=person,
+                    clock=clock,
+                )
+            )
+            for port in ports
+        ]
+
+    async with AsyncExitStack() as stack:
+        nodes = await start_all(stack, [f"ws://{HOST}:{ports[0]}"])
+        await until(lambda: all(len(known_to(node)) == 2 for node in nodes))
+        await until(lambda: all(e.addresses for node in nodes for e in node.engine.table))
+        await nodes[0].store("note", b"hello")
+
+    async with AsyncExitStack() as stack:
+        nodes = await start_all(stack, [])
+        await patiently(clock, lambda: all(len(known_to(node)) == 2 for node in nodes))
+        await patiently(clock, lambda: all(node.is_joined for node in nodes))
+
+        for node in nodes:
+            assert (await node.get("note")).data == b"hello"
+
+
+async def patiently(clock: Time, holds: Callable[[], bool]) -> None:
+    """Let time go by until something holds: who was not up yet is tried again later."""
+    for _ in range(200):
+        if holds():
+            return
+        await clock.advance(0.5)
+        await turns(20)
+    await until(holds)
+
+
 async def test_a_restarted_node_still_has_its_records(clock: Time, tmp_path: Path) -> None:
     person = Identity.generate()
     async with Node(0, host=HOST, data=tmp_path, identity=person, clock=clock) as node:
@@ -780,7 +824,9 @@ async def test_what_waits_for_an_answer_when_a_node_stops_gets_one(clock: Time, 
     writing = asyncio.ensure_future(node.store("note", b"hello"))
     await until(lambda: any(method is Method.STORE for _, _, method, _ in stranger.requests))
 
-    await node.stop()
+    stopping = await begin_to_stop(node)
+    await clock.advance(LEAVE_S_MAX)
+    await stopping
 
     await until(writing.done)
     assert writing.exception() is not None

@@ -219,7 +219,6 @@ class Node(DhtCalls):
         if not self._is_started:
             return
         self._is_started = False
-        await self._background.finish(GOODBYE_S_MAX)
         told = asyncio.get_running_loop().call_later(
             LEAVE_TOLD_AFTER_S,
             self._on_event,
@@ -227,7 +226,7 @@ class Node(DhtCalls):
         )
         try:
             async with asyncio.timeout(LEAVE_S_MAX):
-                await self._pump.leave()
+                await asyncio.gather(self._pump.leave(), self._background.finish(GOODBYE_S_MAX))
         except TimeoutError:
             log.warning("left before everything was handed over node=%s", shorten(self.node_id))
         finally:
@@ -424,7 +423,7 @@ class Node(DhtCalls):
     def _save_state(self) -> None:
         if self._folder is None:
             return
-        state = encode_state(self.engine.known(), self._clock.now())
+        state = encode_state(self.engine.known(), self.node_id, self._clock.now())
         if state == self._saved_state:
             return
         try:

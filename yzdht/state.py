@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
@@ -17,6 +18,7 @@ from yzdht.wire.rpc import decode_body, encode_body
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from yzdht.ids import NodeId
     from yzdht.kad.table import Entry
     from yzdht.ports import Now
 
@@ -37,20 +39,25 @@ class _State(Struct, frozen=True, array_like=True, gc=False):
     peers: Annotated[tuple[SavedPeer, ...], Meta(max_length=PEERS_SAVED_MAX)] = ()
 
 
-def encode_state(entries: Iterable[Entry], now: Now) -> bytes:
+def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now) -> bytes:
     """The state file's bytes; a node without published addresses is kept with the one that worked.
 
-    Whole hours keep the bytes the same while nothing but time has changed.
+    Of more than PEERS_SAVED_MAX those that were seen last are kept, and of these the nearest. Whole hours keep the
+    bytes the same while nothing but time has changed.
     """
-    peers = []
+    own_point = int.from_bytes(own_id)
+    peers: list[tuple[int, int, SavedPeer]] = []
     for entry in entries:
         addresses = entry.addresses
         if not addresses and entry.worked_url is not None:
             addresses = (address_of(entry.worked_url),)
         if addresses:
             seen = now.wall if entry.has_session else now.wall - (now.mono - entry.seen_at)
-            peers.append(SavedPeer(entry.public_key, addresses, int(entry.caps), max(0, int(seen // HOUR_S))))
-    return encode_body(_State(tuple(peers[:PEERS_SAVED_MAX])))
+            hour = max(0, int(seen // HOUR_S))
+            peer = SavedPeer(entry.public_key, addresses, int(entry.caps), hour)
+            peers.append((-hour, entry.point ^ own_point, peer))
+    kept = nsmallest(PEERS_SAVED_MAX, peers, key=lambda ranked: ranked[:2])
+    return encode_body(_State(tuple(peer for _, _, peer in kept)))
 
 
 def decode_state(data: bytes) -> tuple[SavedPeer, ...]:
