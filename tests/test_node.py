@@ -749,6 +749,23 @@ async def test_a_node_that_is_alone_leaves_at_once_and_says_nothing(clock: Time)
     assert live_timers() == []
 
 
+async def test_what_one_node_stored_alone_is_with_the_others_once_it_has_left(clock: Time) -> None:
+    person = Identity.generate()
+    first = Node(0, host=HOST, identity=person, clock=clock)
+    await first.start()
+    await first.store("note", b"hello")
+    async with (
+        Node(0, host=HOST, bootstrap=[url_of(first)], identity=person, clock=clock) as second,
+        Node(0, host=HOST, bootstrap=[url_of(first)], identity=person, clock=clock) as third,
+    ):
+        await until(lambda: len(known_to(first)) == 2)
+
+        await first.stop()
+
+        for node in (second, third):
+            assert (await node.get("note")).data == b"hello"
+
+
 @pytest.mark.usefixtures("endless")
 async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
     clock: Time, caplog: pytest.LogCaptureFixture

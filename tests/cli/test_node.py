@@ -189,6 +189,23 @@ async def test_a_second_signal_is_left_to_the_system() -> None:
             signal.signal(number, handler)
 
 
+def test_a_second_signal_ends_a_node_that_hands_over_to_somebody_silent(tmp_path: Path) -> None:
+    with (
+        NodeProcess(tmp_path / "silent") as silent,
+        NodeProcess(tmp_path / "leaving", "--bootstrap", silent.ready().url) as leaving,
+    ):
+        assert leaving.ready().event()["event"] == "joined"
+        silent.process.send_signal(signal.SIGSTOP)
+        try:
+            put = Person(tmp_path / "home").at(leaving.url).yz("--json", "put", "name", stdin=b"value")
+            assert put.error["exitCode"] == 6
+            leaving.process.send_signal(signal.SIGTERM)
+            assert leaving.event() == {"event": "leaving", "endsInS": 7.0}
+            assert leaving.end() == (-signal.SIGTERM, [])
+        finally:
+            silent.process.send_signal(signal.SIGCONT)
+
+
 def test_a_node_that_is_still_starting_ends_at_a_signal(tmp_path: Path, silent: socket.socket) -> None:
     port = silent.getsockname()[1]
     with NodeProcess(tmp_path / "data", "--bootstrap", f"ws://127.0.0.1:{port}") as node:
