@@ -56,7 +56,7 @@ class Crowd:
         self._outgoing: list[Outgoing] = []
         self.counted: list[str] = []
         self.table = Table(node_id(own))
-        for point in self._table_of(own):
+        for point in self.points:  # all have been met: whom a bucket does not take waits in its cache
             known = entry(point)
             known.host, known.has_session = "10.0.0.1", True
             self.table.admit(known)

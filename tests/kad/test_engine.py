@@ -340,16 +340,23 @@ def test_who_is_named_is_dialled() -> None:
     assert not bench.engine.is_joined
 
 
-def test_a_full_table_has_joined_whoever_else_is_named() -> None:
+def test_a_large_table_has_joined_whoever_else_is_named() -> None:
     bench = Bench()
     bench.meet(Pen(1))
-    for number in range(SMALL_NETWORK_NODES_MAX):
-        bench.engine.table.admit(Entry(NodeId(number.to_bytes(32)), Pen(1).public_key, number, NODE))
-    assert bench.engine.table.is_full
+    far = Pen(2).node_id[0] & 0x80 ^ OWN.node_id[0] & 0x80
+    named = (
+        Pen(2) if far else next(p for p in map(Pen, range(3, 99)) if (p.node_id[0] ^ OWN.node_id[0]) & 0x80)
+    )
+    first = named.node_id[0] & 0x80
+    for number in range(SMALL_NETWORK_NODES_MAX + 1):
+        node_id = NodeId(bytes((first,)) + number.to_bytes(31))
+        bench.engine.table.admit(Entry(node_id, Pen(1).public_key, int.from_bytes(node_id), NODE))
+    assert not bench.engine.table.is_small
     while calls := bench.take_calls(Method.FIND_NODE):
         for call in calls:
-            bench.answer(call, FoundNodes((WireContact(Pen(2).public_key, ("ws://10.0.0.2:1",), int(NODE)),)))
+            bench.answer(call, FoundNodes((WireContact(named.public_key, ("ws://10.0.0.2:1",), int(NODE)),)))
 
+    assert bench.take_calls(Method.PING) == []
     assert bench.engine.is_joined
 
 
@@ -689,7 +696,9 @@ def test_stop_reports_every_operation() -> None:
     bench.engine.stop(bench.now)
     bench.settle()
 
-    assert {n.op for n in bench.notices if not isinstance(n, JoinedNotice | CountedNotice | LeftNotice)} == ops
+    assert {
+        n.op for n in bench.notices if not isinstance(n, JoinedNotice | CountedNotice | LeftNotice)
+    } == ops
 
 
 def test_stop_reports_what_waited_to_join() -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kad.kit import GONE, TIMEOUT, asked, at, candidates, contact, node_id, number_of, shows
+from tests.kad.kit import GONE, NODE, TIMEOUT, asked, at, candidates, contact, node_id, number_of, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.ids import RecordHash
 from yzdht.kad.quorum import quorum_of
@@ -55,15 +55,16 @@ def usable(contacts: tuple[WireContact, ...], _namer: NodeId) -> list[Contact]:
 class Reading:
     """A read under way, and what it asked; nodes are numbers, nearest first."""
 
-    def __init__(self, them: Candidates, n: int, note: Note = NEW, own: int = 999) -> None:
-        self.read = Read(Plan(note.target, quorum_of(n)), them, node_id(own), NullChecks(NET), usable)
+    def __init__(self, them: Candidates, n: int, note: Note = NEW, own: int = 999, **manner: Any) -> None:
+        plan = Plan(note.target, quorum_of(n), **manner)
+        self.read = Read(plan, them, node_id(own), NullChecks(NET), usable)
         self.mono = 0.0
         self.read.start(at(0.0))
 
     def asks(self) -> list[Ask]:
         return self.read.take_asks()
 
-    def hear(self, number: int, outcome: Answer | Failed, purpose: int = 0) -> None:
+    def hear(self, number: int, outcome: Answer | Failed = NOTHING, purpose: int = 0) -> None:
         self.read.on_answer(node_id(number), purpose, outcome, at(self.mono))
 
     def hear_all(self, asks: list[Ask], outcomes: Mapping[int, Answer | Failed]) -> None:
@@ -602,3 +603,109 @@ def test_an_immutable_record_is_repaired_for_a_day() -> None:
 
 def test_what_was_not_found_is_not_repaired() -> None:
     assert stores(eight().run({})) == []
+
+
+# Approaching a far target
+
+
+def names(*numbers: int) -> Answer:
+    contacts = tuple(WireContact(contact(n).public_key, contact(n).urls, int(NODE)) for n in numbers)
+    return Answer(Status.OK, FoundValue((), contacts))
+
+
+def test_a_far_read_goes_on_while_somebody_nearer_is_unasked() -> None:
+    reading = Reading(candidates(*range(1_001, 1_009)), 8, is_far=True)
+    asks = reading.asks()
+    assert asked(asks) == list(range(1_001, 1_009))
+    for number in range(1_001, 1_004):
+        reading.hear(number, shows(NEW.raw))
+    reading.hear(1_004, names(1, 2))
+
+    assert reading.read.result is None
+    assert asked(reading.asks()) == [1, 2]
+
+
+def test_a_far_read_ends_once_the_nearest_are_asked_and_r_have_answered() -> None:
+    reading = Reading(candidates(*EIGHT), 8, is_far=True)
+    reading.asks()
+    for number in (1, 3, 5):
+        reading.hear(number, NOTHING)
+    assert reading.read.result is None
+    reading.hear(7, shows(NEW.raw))
+
+    assert reading.read.result == ReadResult([NEW.record], 4, 4, 8)
+
+
+def test_late_hearsay_is_passed_over_by_a_far_read() -> None:
+    reading = Reading(candidates(*range(11, 19)), 8, is_far=True)
+    reading.asks()
+    reading.hear(11, names(1, 2, 3))
+    reading.asks()
+    for number in range(12, 19):
+        reading.hear(number)
+    assert reading.read.result is None  # one of three that are nearer may still show something
+    reading.mono = 10.0
+    reading.read.handle_timer(at(10.0))
+
+    assert reading.read.result == ReadResult([], 8, 4, 8)
+
+
+# Witnesses
+
+
+def test_witnesses_are_asked_and_heard_though_they_are_far() -> None:
+    them = candidates(*EIGHT, 500, 600)
+    reading = Reading(them, 8, witnesses=frozenset({node_id(500), node_id(600)}))
+    first = reading.asks()
+    assert set(asked(first)) == {1, 2, 3, 4, 500, 600}
+    for number in EIGHT:
+        reading.hear(number, NOTHING)
+    reading.hear(500, shows(NEW.raw))
+    assert reading.read.result is None
+    reading.hear(600, TIMEOUT)
+
+    assert reading.read.result is not None
+    assert reading.read.result.records == [NEW.record]
+
+
+# Looking after what is held
+
+
+def test_a_thorough_read_hears_all_and_gives_to_those_that_lack() -> None:
+    reading = Reading(candidates(*range(1, 8), own=0), 8, own=0, is_thorough=True)
+    assert asked(reading.asks()) == [0]
+    reading.hear(0, shows(NEW.raw))
+    asks = reading.asks()
+    assert asked(asks) == list(range(1, 8))
+    assert all(isinstance(ask.body, FindValue) and ask.body.known == (NEW.record.hash,) for ask in asks)
+    for number in range(1, 7):
+        reading.hear(number, shows(row(NEW)))
+    assert reading.read.result is None
+    reading.hear(7, shows(row(OLD)))
+
+    repairs = reading.asks()
+    assert asked(repairs) == [7]
+    assert repairs[0].body == Store(NEW.target, NEW.raw, None, 0)
+    assert (reading.read.requests, reading.read.bytes_sent) == (8, len(NEW.raw))
+
+
+def test_a_thorough_read_passes_on_the_holders_own_end() -> None:
+    kept = PEN.immutable(b"value")
+    keep_until = {kept.record.hash: WALL + 77}
+    reading = Reading(candidates(1, own=0), 2, kept, own=0, is_thorough=True, keep_until=keep_until)
+    reading.hear_all(reading.asks(), {0: shows(kept.raw)})
+    reading.hear_all(reading.asks(), {})
+
+    assert [ask.body for ask in reading.asks()] == [Store(kept.target, kept.raw, None, WALL + 77)]
+
+
+def test_a_holder_out_of_range_brings_its_copy_up_and_takes_nothing_else() -> None:
+    other = Pen(2).multi("shared", 5, created=SETTLED)
+    mine_old, mine_new = (PEN.multi("shared", seq, created=SETTLED) for seq in (3, 5))
+    reading = Reading(candidates(*EIGHT, own=999), 8, mine_new, is_thorough=True)
+    reading.hear_all(reading.asks(), {999: shows(mine_old.raw)})
+    reading.hear_all(reading.asks(), dict.fromkeys(EIGHT, shows(mine_new.raw, other.raw)))
+
+    assert [(number_of(a.contact), a.body) for a in reading.asks()] == [
+        (999, Store(mine_new.target, mine_new.raw, None, 0))
+    ]

@@ -109,7 +109,7 @@ class Contacts:
             if urls and not caps & Caps.CLIENT and caps & Caps.ROUTING:
                 contact = Contact(node_id, heard.public_key, urls, caps)
                 usable.append(contact)
-                self._hearsay.hear(contact, self.mono)
+                self._hearsay.hear(contact, self.mono, namer)
         return usable
 
     def learn_identity(self, node_id: NodeId, found: FoundValue, wall: float) -> None:

@@ -22,7 +22,6 @@ from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
-    BUCKET_SIZE,
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
     PEERS_SAVED_MAX,
@@ -153,11 +152,11 @@ class KadEngine:
         self._store = store
         self._verifier = verifier
         self._rng = rng
-        self.table = Table(self._own_id)
+        self.table = Table(self._own_id, own.is_exempt)
         self._holder = Holder(store, verifier)
         self._operations = Operations(self._own_id, self._holder, self._send)
-        self._discovery = Discovery(self._own_id, rng)
-        self._hearsay = Hearsay()
+        self._hearsay = Hearsay(self.table.wants)
+        self._discovery = Discovery(self._own_id, rng, self.table, self._hearsay)
         self._strangers = Strangers()
         self._contacts = Contacts(own, self.table, self._hearsay, self._strangers, verifier, self._count)
         self._searches = Searches(
@@ -442,24 +441,24 @@ class KadEngine:
     def _on_up(self, peer: Peer, url: str | None, now: Now) -> None:
         is_new = self.table.get(peer.node_id) is None
         met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
-        met.host, met.prefix = peer.host, peer.prefix
+        met.host, met.prefix, met.seen_at, met.has_session = peer.host, peer.prefix, now.mono, True
         entry = self.table.admit(met)
         self._strangers.linked(peer.node_id, peer.host, peer.prefix)
-        self._hearsay.met(peer.node_id)
+        was_heard_of = self._hearsay.met(peer.node_id)
         if entry is None:
             return
         entry.reached(url, peer.host, peer.prefix)
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
         # Its own identity record, from itself: signed addresses, before anybody else is asked.
         self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, FindValue(Target(peer.node_id)))
-        if is_new:
-            self._discovery.trigger(now)
+        if is_new and not was_heard_of:
+            self._discovery.trigger(now, peer.node_id)
 
     def _note_life(self, node_id: NodeId, outcome: Answer | Failed, now: Now, *, is_probe: bool) -> None:
         """An answer is a sign of life; a failure calls for a probe, and only missed probes count against a node."""
         if isinstance(outcome, Answer):
             if self.table.alive(node_id, now.mono) is not None:
-                self._discovery.trigger(now)
+                self._discovery.trigger(now, node_id)
             entry = self.table.get(node_id)
             if entry is None:
                 self._strangers.answered(node_id, outcome.expected_s)
@@ -492,7 +491,7 @@ class KadEngine:
 
     def _advance(self, now: Now) -> None:
         """Look up what is due, dial who was heard of, and notice when the network is known, or everything given."""
-        changes = getattr(self.table, "take_changes", list)()  # noqa: B009
+        changes = self.table.take_changes()
         if changes:
             self._caretaker.changed(changes, now)
         if self._is_leaving and self._caretaker.has_left and not self._has_left:
@@ -501,10 +500,9 @@ class KadEngine:
         target = self._discovery.next_target(now)
         if target is not None:
             self._heard_before = self._hearsay.heard
-            self._searches.find(target, BUCKET_SIZE, self._discovered, now)
-        if not self.table.is_full:
-            for contact in self._hearsay.take():
-                self._run_errand(contact, _HEARSAY, Method.PING, Empty())
+            self._searches.find(target, self._discovery.wanted, self._discovered, now)
+        for contact in self._hearsay.take():
+            self._run_errand(contact, _HEARSAY, Method.PING, Empty())
         if not self._is_joined and self._discovery.is_complete and self._has_met_enough(now):
             self._is_joined = True
             self._notices.append(JoinedNotice(len(self.table)))
@@ -515,10 +513,11 @@ class KadEngine:
         if self._patience_ends_at is None:
             self._patience_ends_at = now.mono + JOIN_WAIT_S_MAX
         is_over = now.mono >= self._patience_ends_at
-        return self._hearsay.is_idle or self.table.is_full or is_over
+        return self._hearsay.is_idle or is_over
 
-    def _discovered(self, _lookup: Lookup, now: Now) -> None:
-        self._discovery.finished(self._hearsay.heard - self._heard_before, now)
+    def _discovered(self, lookup: Lookup, now: Now) -> None:
+        is_answered = bool(lookup.closest())
+        self._discovery.finished(self._hearsay.heard - self._heard_before, now, is_answered=is_answered)
 
     def _count(self, name: str) -> None:
         self._notices.append(CountedNotice(name))

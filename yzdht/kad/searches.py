@@ -80,7 +80,7 @@ class Searches:
 
     @property
     def _is_far(self) -> bool:
-        return len(self._table) > 100
+        return not self._table.is_small
 
     def _quorum(self) -> Quorum:
         return quorum_of(self._table.storing() + self.is_storing)
