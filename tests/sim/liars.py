@@ -11,13 +11,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.authors import key
+from tests.sim.converged import converge
 from tests.sim.node import SimNode
 from tests.sim.world import NODE
 from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import node_id_of
 from yzdht.ids import RecordHash
+from yzdht.kad.table import Entry
 from yzdht.kad.write import Draft
-from yzdht.limits import CONTACTS_PER_ANSWER_MAX
+from yzdht.limits import CONTACTS_PER_ANSWER_MAX, SMALL_NETWORK_NODES_MAX
+from yzdht.wire.address import address_of
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import (
     Empty,
@@ -353,9 +356,38 @@ def besiege(world: World, numbers: Sequence[int], prefixes: int, denied: Target,
 
 
 def add_public(world: World, size: int) -> list[SimNode]:
-    """So many nodes, each in a public /24 of its own; their tables are empty."""
+    """So many nodes, each in a public /24 of its own, whose tables are those of a network that has run for long."""
     there = len(world.nodes)
-    return [world.add_node(f"45.{n // 250}.{n % 250}.7") for n in range(there, there + size)]
+    nodes = [world.add_node(f"45.{n // 250}.{n % 250}.7") for n in range(there, there + size)]
+    converge(world)
+    if size > SMALL_NETWORK_NODES_MAX:
+        for node in nodes:
+            _outgrow(node)
+    return nodes
+
+
+def _outgrow(node: SimNode) -> None:
+    """Let a node meet others until its table is one of a large network."""
+    world, table = node.world, node.engine.table
+    for other in world.random.sample(world.nodes, len(world.nodes)):
+        if not table.is_small:
+            break
+        if other is node or table.get(other.node_id) is not None:
+            continue
+        entry = Entry(
+            other.node_id,
+            other.pen.public_key,
+            other.point,
+            other.caps,
+            (address_of(other.url),),
+            other.url,
+            other.host,
+            other.peer().prefix,
+            world.now.mono,
+        )
+        table.admit(entry)
+        node.met[other.number] = other.life
+        other.met[node.number] = node.life
 
 
 # What people see

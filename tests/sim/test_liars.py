@@ -1,19 +1,27 @@
-"""Nodes that lie, nearest to the target they lie about, in a network with real signatures."""
+"""Nodes that lie: nearest to the target they lie about, in a network with real signatures; and a fifth of a thousand.
+
+Of a thousand nodes two hundred lie, of every kind of `tests.sim.liars` as many. Nothing is returned that nobody wrote,
+and reads and writes of the honest succeed. YZ_SEEDS sets how many networks; the figures are printed.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.sim.authors import WALL, Pen, forged
-from tests.sim.world import World
+from tests.sim.forks import tell
+from tests.sim.liars import KINDS, add_public, get, turn as make_liars
+from tests.sim.world import World, seeds
 from yzdht.ids import RecordHash
 from yzdht.limits import CLOCK_SKEW_S, DAY_S
 from yzdht.wire.rpc import FoundValue, Method, Row, Status
 
 
 if TYPE_CHECKING:
+    from tests.sim.authors import Note
     from tests.sim.node import SimNode
     from yzdht.wire.rpc import Body
 
@@ -155,3 +163,88 @@ def test_a_newer_record_that_one_node_alone_holds_is_found_and_kept() -> None:
         world.get(reader, TRUE.target)
         world.run_for(1)
         assert reader.held_seq(TRUE.target) == 9
+
+
+# A fifth of a thousand
+
+
+HONEST = 800
+LIARS = 200
+RECORDS = 8
+
+
+def thousand() -> World:
+    world = World(is_connected=False)
+    add_public(world, HONEST + LIARS)
+    return world
+
+
+class Crowd:
+    """Writes before and after a fifth of the nodes began to lie, newer versions, and reads of all of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        nodes = world.random.sample(world.nodes, HONEST + LIARS)
+        self.liars, self.honest = nodes[:LIARS], nodes[LIARS:]
+        self.figures: Counter[str] = Counter()
+        self.written: set[bytes] = set()
+
+    def run(self) -> dict[str, int]:
+        names = range(200_000, 200_000 + RECORDS)
+        early = [Pen(number).mutable("early", 1) for number in names]
+        late = [Pen(number).mutable("late", 1) for number in names]
+        newer = [Pen(number).mutable("early", 2) for number in names[: RECORDS // 2]]
+        self.put("before they lied", early)
+        make_liars(self.world, self.liars, KINDS)
+        self.get("written before", early)
+        self.put("among them", late)
+        self.put("among them", newer)
+        self.world.run_for(15)
+        self.get("written among them", late)
+        self.get("newer version", newer)
+        return dict(self.figures)
+
+    def put(self, what: str, notes: list[Note]) -> None:
+        self.written.update(note.raw for note in notes)
+        ops = [
+            (node, node.put(note.draft()))
+            for note in notes
+            for node in self.world.random.sample(self.honest, 1)
+        ]
+        for result in self.world.gather(ops):
+            self.count(f"put {what}", is_good=result.accepted >= result.needed)
+
+    def get(self, what: str, notes: list[Note]) -> None:
+        for paths in (1, 3):
+            ops = [
+                (node, get(node, note.target, paths))
+                for note in notes
+                for node in self.world.random.sample(self.honest, 1)
+            ]
+            for note, result in zip(notes, self.world.gather(ops), strict=True):
+                shown = [record.raw for record in result.records]
+                assert self.written.issuperset(shown), "a reader saw what nobody wrote"
+                self.count(f"get {what}, paths={paths}", is_good=shown == [note.raw])
+
+    def count(self, what: str, *, is_good: bool) -> None:
+        self.figures[f"{what}|all"] += 1
+        self.figures[f"{what}|good"] += is_good
+
+
+def lied_to(world: World) -> dict[str, int]:
+    return Crowd(world).run()
+
+
+def test_a_fifth_of_a_thousand_lies_and_the_others_hardly_notice() -> None:
+    told = tell(thousand, lied_to, seeds(10), within_s=600)
+    figures: Counter[str] = Counter()
+    for result in told.results.values():
+        figures.update(result)
+    print(f"\n{len(told.results)} networks of {HONEST} honest nodes and {LIARS} liars")  # noqa: T201 - the figures
+    rates = {}
+    for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
+        good, total = figures[f"{what}|good"], figures[f"{what}|all"]
+        rates[what] = good / total
+        print(f"  {what:36} {good:5} of {total:5}  {good / total:6.1%}")  # noqa: T201
+
+    assert min(rates.values()) >= 0.98, rates
