@@ -283,6 +283,12 @@ class DialFailed(TransportError):
     default_hint = "check that the node is running and that the address is right"
 
 
+class DialledTooOften(DialFailed):
+    """An address that others named was not dialled, because it was lately: that says nothing of who is there."""
+
+    default_hint = "wait a few seconds"
+
+
 class ReachedAnother(DialFailed):
     """Another node than the expected one answered at an address."""
 

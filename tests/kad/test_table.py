@@ -36,6 +36,22 @@ def leave(table: Table, number: int, mono: float = 0.0) -> None:
         table.probe_ended(node_id(number), mono, is_missed=True)
 
 
+def test_one_missed_probe_is_enough_against_a_node_that_said_goodbye() -> None:
+    table = table_of(1, 2)
+    table.session_ended(node_id(1), 5.0, is_goodbye=True)
+    table.session_ended(node_id(2), 5.0)
+    assert len(table.probes_due(5.0)) == 2
+    assert table.probe_ended(node_id(1), 5.0, is_missed=True)
+    assert not table.probe_ended(node_id(2), 5.0, is_missed=True)
+
+
+def test_a_node_that_said_goodbye_and_answers_stays_as_any_other() -> None:
+    table = table_of(1)
+    table.session_ended(node_id(1), 5.0, is_goodbye=True)
+    table.alive(node_id(1), 6.0)
+    assert not table.probe_ended(node_id(1), 7.0, is_missed=True)
+
+
 # Who is near
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from yzdht.errors import DialFailed
+from yzdht.errors import DialFailed, DialledTooOften
 from yzdht.ids import NodeId
 from yzdht.limits import (
     CONTACTS_HEARD_MAX,
@@ -184,7 +184,7 @@ def test_an_address_that_others_name_is_dialled_a_few_times_then_seldom() -> Non
     pace = AddressPace()
     for _ in range(int(DIALS_PER_ADDRESS_BURST)):
         pace.check("ws://192.0.2.9:80", 0.0)
-    with pytest.raises(DialFailed, match="too often"):
+    with pytest.raises(DialledTooOften, match="address"):
         pace.check("ws://192.0.2.9:80/other", 0.0)
 
     pace.check("ws://192.0.2.9:81", 0.0)
@@ -196,6 +196,6 @@ def test_a_host_is_not_swept_by_naming_all_its_ports() -> None:
     for port in range(1, int(DIALS_PER_HOST_BURST) + 1):
         pace.check(f"ws://192.0.2.9:{port}", 0.0)
 
-    with pytest.raises(DialFailed, match=r"host 192\.0\.2\.9"):
+    with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
         pace.check("ws://192.0.2.9:9999", 0.0)
     pace.check("memory://here", 0.0)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.sessions.kit import CLIENT, Party, Time, Village, live_timers, turns, until
+from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, live_timers, turns, until
 from yzdht.errors import DialFailed, ReachedAnother
 from yzdht.limits import (
     CALLS_WAITING_MAX,
     CLIENT_SESSIONS_PER_NODE_ID_MAX,
     DIAL_PAUSE_S_MIN,
     DIALS_IN_FLIGHT_MAX,
+    DIALS_PER_ADDRESS_BURST,
+    DIALS_PER_ADDRESS_PER_S,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_PREFIX_MAX,
     HANDSHAKE_BURST_PER_PREFIX,
@@ -253,6 +255,25 @@ async def test_the_next_address_of_a_contact_is_tried(village: Village) -> None:
 
     assert isinstance(await low.answer_to(low.ask(contact)), Answer)
     assert low.counters.get("dials_failed") == 3
+
+
+async def test_an_address_that_was_dialled_too_often_says_nothing_against_who_is_there(
+    village: Village, clock: Time
+) -> None:
+    party = Party(clock)
+    village.parties.append(party)
+
+    def somebody() -> Contact:
+        identity = Identity.generate()
+        return Contact(identity.node_id, identity.public_key, ("ws://127.0.0.1:1",), NODE)
+
+    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+        assert await party.answer_to(party.ask(somebody())) == Failed(FailReason.UNREACHABLE)
+    last = somebody()
+    assert await party.answer_to(party.ask(last)) == Failed(FailReason.BUSY)
+
+    await clock.advance(1 / DIALS_PER_ADDRESS_PER_S)
+    assert await party.answer_to(party.ask(last)) == Failed(FailReason.UNREACHABLE)  # tried, without a pause
 
 
 async def test_a_contact_without_addresses_is_unreachable(village: Village) -> None:

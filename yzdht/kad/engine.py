@@ -300,7 +300,7 @@ class KadEngine:
             self._on_up(peer, change.url, now)
         else:
             self._strangers.unlinked(peer.node_id)
-            self.table.session_ended(peer.node_id, now.mono)
+            self.table.session_ended(peer.node_id, now.mono, is_goodbye=change.is_goodbye)
         self._advance(now)
 
     def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
@@ -451,8 +451,8 @@ class KadEngine:
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
         # Its own identity record, from itself: signed addresses, before anybody else is asked.
         self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, FindValue(Target(peer.node_id)))
-        if is_new and not was_heard_of:
-            self._discovery.trigger(now, peer.node_id)
+        if is_new:
+            self._discovery.trigger(now, peer.node_id, was_named=was_heard_of)
 
     def _note_life(self, node_id: NodeId, outcome: Answer | Failed, now: Now, *, is_probe: bool) -> None:
         """An answer is a sign of life; a failure calls for a probe, and only missed probes count against a node."""

@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import ID_BYTES
 from yzdht.kad.bucket import Bucket, Entry
+from yzdht.kad.departed import Departed
 from yzdht.kad.probes import Probes
 from yzdht.limits import (
     BUCKET_SIZE,
     CAS_REMEMBERS_S,
-    DEPARTED_KEPT_S,
-    DEPARTED_MAX,
-    DEPARTED_RETRY_S_MAX,
     DEPARTED_RETRY_S_MIN,
-    DEPARTED_SPACING_S,
     IDLE_PROBE_S,
     LONG_STANDING_S,
     MISSED_PROBES_MAX,
@@ -37,6 +34,7 @@ from yzdht.limits import (
     SMALL_AGAIN_NODES_MAX,
     SMALL_NETWORK_NODES_MAX,
     TABLE_CHANGES_MAX,
+    WAITING_PROBE_S,
 )
 from yzdht.wire.frame import Caps
 
@@ -45,13 +43,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from yzdht.ids import NodeId, Target
+    from yzdht.kad.departed import Gone
 
 
 __all__ = ["Change", "Entry", "Table"]
 
 
 _ID_BITS = 8 * ID_BYTES
-_SHARES = 1 << 16
 
 
 class Change(NamedTuple):
@@ -59,17 +57,6 @@ class Change(NamedTuple):
 
     entry: Entry
     is_arrival: bool
-
-
-class _Departed:
-    """A node that left: when to try it again, and the pause before that."""
-
-    __slots__ = ("entry", "pause_s", "retry_at")
-
-    def __init__(self, entry: Entry, retry_at: float) -> None:
-        self.entry = entry
-        self.retry_at = retry_at
-        self.pause_s = DEPARTED_RETRY_S_MIN
 
 
 def _never(_prefix: str) -> bool:
@@ -91,7 +78,7 @@ class Table:
         self._is_exempt = is_exempt
         self._entries: dict[NodeId, Entry] = {}
         self._waiting: dict[NodeId, Entry] = {}
-        self._departed: dict[NodeId, _Departed] = {}
+        self._departed = Departed(self._own_point)
         self._buckets: list[Bucket] = []  # as many as are in use; the farthest first
         self._probes = Probes(self._due_at)
         self._changes: deque[Change] = deque(maxlen=TABLE_CHANGES_MAX)
@@ -121,11 +108,6 @@ class Table:
     def is_small(self) -> bool:
         """True while everybody is kept, as far as the diversity limits allow."""
         return self._is_small
-
-    @property
-    def is_full(self) -> bool:
-        """True when nobody else at all would be admitted: never, there is always room near the own id."""
-        return False
 
     def wants(self, point: int) -> bool:
         """Would a node of that id get a place now, were it alive? Not one that diversity refused of late."""
@@ -326,9 +308,11 @@ class Table:
         does_wait, gone = bucket.keep_waiting(entry, self._rivals(entry, bucket))
         if gone is not None:
             del self._waiting[gone.node_id]
+            self._probes.forget(gone.node_id)
         if does_wait:
             self._departed.pop(entry.node_id, None)
             self._waiting[entry.node_id] = entry
+            self._schedule(entry)
         else:
             self._waiting.pop(entry.node_id, None)
         self._judge_size(self._mono)
@@ -351,6 +335,7 @@ class Table:
         bucket.waiting.pop(node_id, None)
         entry = self._waiting.pop(node_id, None)
         if entry is not None:
+            self._probes.forget(node_id)
             self._judge_size(self._mono)
         return entry
 
@@ -423,19 +408,26 @@ class Table:
             self._keep_waiting(entry, bucket)
         return None
 
-    def session_ended(self, node_id: NodeId, mono: float) -> None:
-        """The last session with a node ended: probe it at once, if it has a place."""
+    def session_ended(self, node_id: NodeId, mono: float, *, is_goodbye: bool = False) -> None:
+        """The last session with a node ended: probe it at once, if it has a place.
+
+        One missed probe is enough against a node that said goodbye: while it counted as live for three, a few that
+        leave one after the other would take their quorums with them.
+        """
         self._mono = max(self._mono, mono)
         entry = self._entries.get(node_id)
         if entry is not None:
             entry.has_session = False
             entry.probe_at = None if entry.is_probed else mono
+            if is_goodbye:
+                entry.missed = MISSED_PROBES_MAX - 1
             self._schedule(entry)
             return
         waiting = self._waiting.get(node_id)
         if waiting is not None:
             waiting.has_session, waiting.seen_at = False, mono
             self._bucket_of(waiting.point).seen(waiting)
+            self._schedule(waiting)
 
     # Leaving
 
@@ -453,6 +445,7 @@ class Table:
         bucket = self._bucket_of(entry.point)
         del bucket.entries[entry.point]
         self._storing -= entry.is_storing
+        self._probes.forget(node_id)
         self._refused.clear()
         self._changes.append(Change(entry, is_arrival=False))
         self._judge_size(self._mono)
@@ -462,28 +455,12 @@ class Table:
     def _depart(self, entry: Entry, retry_at: float) -> None:
         entry.has_session = entry.is_probed = False
         entry.probe_at = None
-        if len(self._departed) >= DEPARTED_MAX:
-            oldest = min(self._departed.values(), key=lambda d: d.entry.seen_at)
-            del self._departed[oldest.entry.node_id]
-        self._departed[entry.node_id] = _Departed(entry, retry_at)
+        self._departed.add(entry, self._mono, retry_at)
         self._probes.at(entry.node_id, retry_at)
 
-    def _postpone(self, departed: _Departed, mono: float) -> None:
-        """Try a node that left again after twice the pause; of many, one after the other.
-
-        Whoever of them is met first tells of the others, so it is their common rate that finds a healed cut.
-        """
-        pause_s_max = max(DEPARTED_RETRY_S_MAX, DEPARTED_SPACING_S * len(self._departed))
-        departed.pause_s = min(2 * departed.pause_s, pause_s_max)
-        departed.retry_at = mono + departed.pause_s * self._share(departed.entry)
-        self._probes.at(departed.entry.node_id, departed.retry_at)
-
-    def _share(self, entry: Entry) -> float:
-        """Which part of a pause to wait, 0.5 to 1, another one for every pair of nodes.
-
-        All nodes across a cut leave at once. Spread out, the first pair to meet after it is healed tells the others.
-        """
-        return 0.5 + (entry.point ^ self._own_point) % _SHARES / (2 * _SHARES)
+    def _postpone(self, gone: Gone, mono: float) -> None:
+        self._departed.postpone(gone, mono)
+        self._probes.at(gone.entry.node_id, gone.retry_at)
 
     # Probing
 
@@ -529,8 +506,7 @@ class Table:
         self._stop_waiting(node_id, bucket)
         if entry.since is not None:  # it had a place once
             self._depart(entry, mono + DEPARTED_RETRY_S_MIN)
-        if self._has_room(bucket):
-            self._offer(bucket, mono)
+        self._offer(bucket, mono)
 
     def probes_due(self, mono: float) -> list[Entry]:
         """Nodes to probe now, the least recently seen first, who left last; each is then under way until it ends."""
@@ -541,19 +517,13 @@ class Table:
             if entry is not None:
                 entry.probe_at, entry.is_probed = None, True
                 due.append(entry)
-            elif self._is_retried(node_id, mono):
-                gone.append(self._departed[node_id].entry)
+            else:
+                departed = self._departed[node_id]
+                if self._departed.tried(departed, mono):
+                    self._probes.at(node_id, departed.retry_at)
+                    gone.append(departed.entry)
         due.sort(key=lambda e: e.seen_at)
         return due + gone
-
-    def _is_retried(self, node_id: NodeId, mono: float) -> bool:
-        departed = self._departed[node_id]
-        if departed.entry.seen_at < mono - DEPARTED_KEPT_S:
-            del self._departed[node_id]
-            return False
-        departed.retry_at = mono + departed.pause_s
-        self._probes.at(node_id, departed.retry_at)
-        return True
 
     def next_probe(self) -> float | None:
         """Monotonic seconds at which a probe is due; None for never."""
@@ -565,13 +535,13 @@ class Table:
             self._probes.at(entry.node_id, due)
 
     def _due_at(self, node_id: NodeId) -> float | None:
-        entry = self._entries.get(node_id)
-        if entry is not None:
-            if entry.is_probed or entry.probe_at is not None or entry.has_session:
-                return entry.probe_at
-            return entry.seen_at + IDLE_PROBE_S
-        departed = self._departed.get(node_id)
-        if departed is not None:
-            return departed.retry_at
-        waiting = self._waiting.get(node_id)
-        return waiting.probe_at if waiting is not None else None
+        """When to probe a node, whether it has a place, waits for one, or left."""
+        entry, silent_s = self._entries.get(node_id), IDLE_PROBE_S
+        if entry is None:
+            entry, silent_s = self._waiting.get(node_id), WAITING_PROBE_S
+        if entry is None:
+            departed = self._departed.get(node_id)
+            return None if departed is None else departed.retry_at
+        if entry.is_in_line or entry.has_session:
+            return entry.probe_at
+        return entry.seen_at + silent_s

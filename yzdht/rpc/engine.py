@@ -155,11 +155,20 @@ class Up:
     """The address that was dialled; None when the peer dialled."""
 
 
+GOODBYE = "closed by peer"
+"""Why a session ended that the peer closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Down:
     """The last session with a peer ended."""
 
     reason: str
+
+    @property
+    def is_goodbye(self) -> bool:
+        """True if the peer closed it: a leaving node does, and authenticated (PROTOCOL.md section 4)."""
+        return self.reason == GOODBYE
 
 
 class Engine(Protocol):

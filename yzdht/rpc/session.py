@@ -26,7 +26,7 @@ from yzdht.limits import (
     SESSION_S_MAX,
     SESSION_SILENT_S_MAX,
 )
-from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.rpc.engine import GOODBYE, Answer, Failed, FailReason
 from yzdht.rpc.fragments import Assembler, cut
 from yzdht.rpc.rtt import RoundTrip
 from yzdht.wire.frame import NEVER_CUT, RecordType
@@ -242,7 +242,7 @@ class Session:
     def _receive_control(self, record_type: RecordType, data: bytes, now: Now) -> None:
         match record_type:
             case RecordType.CLOSE:
-                self._end("closed by peer", is_fault=False)
+                self._end(GOODBYE, is_fault=False)
             case RecordType.ALERT:
                 self._end(f"alert {int.from_bytes(data)} from peer", is_fault=False)
             case RecordType.PING:

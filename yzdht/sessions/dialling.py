@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from yzdht.errors import DialFailed, UsageError
+from yzdht.errors import DialFailed, DialledTooOften, UsageError
 from yzdht.limits import (
     CONTACTS_HEARD_MAX,
     DIAL_PAUSE_S_MAX,
@@ -74,7 +74,7 @@ class AddressPace:
         """Count a dial.
 
         Raises:
-            DialFailed: The address, or its host, was dialled too often lately.
+            DialledTooOften: The address, or its host, was dialled too often lately.
 
         """
         try:
@@ -82,9 +82,9 @@ class AddressPace:
         except UsageError:
             return  # of a transport within this process
         if self._buckets.take(parsed.host, 1, _PER_HOST, mono) > 0:
-            raise DialFailed(f"the host {parsed.host} was dialled too often lately")
+            raise DialledTooOften(f"the host {parsed.host} was dialled too often lately")
         if self._buckets.take((parsed.host, parsed.port), 1, _PER_ADDRESS, mono) > 0:
-            raise DialFailed(f"the address {parsed.text} was dialled too often lately")
+            raise DialledTooOften(f"the address {parsed.text} was dialled too often lately")
 
 
 async def resolve(url: str, *, is_private_allowed: bool) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from yzdht.crypto.handshake import Initiator, Responder
 from yzdht.crypto.naming import node_id_of
-from yzdht.errors import DialFailed, ReachedAnother, TransportError, WrongNodeId
+from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
 from yzdht.limits import (
     BOTH_DIALLED_S,
@@ -252,6 +252,7 @@ class Sessions:
     async def _dial_contact(self, contact: Contact) -> None:
         """Try the addresses of a contact in turn; then send, or fail, the calls that waited."""
         reason = FailReason.UNREACHABLE
+        is_put_off = False
         try:
             for url in contact.urls:
                 try:
@@ -260,6 +261,7 @@ class Sessions:
                 except DialFailed as error:
                     if isinstance(error, ReachedAnother):
                         reason = FailReason.WRONG_ID
+                    is_put_off = is_put_off or isinstance(error, DialledTooOften)
                     log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
                     self._world.counters.add("dials_failed")
                 if contact.node_id in self._by_id:
@@ -267,7 +269,9 @@ class Sessions:
         finally:
             dial = self._dials.pop(contact.node_id)
             connection = self._by_id.get(contact.node_id)
-            if connection is None:
+            if connection is None and is_put_off:
+                reason = FailReason.BUSY  # not tried at every address: nothing is known against the contact
+            elif connection is None:
                 is_typed = not self._typed.isdisjoint(contact.urls)
                 self._pauses.failed(contact.node_id, self._world.clock.now().mono, is_typed=is_typed)
             for call, (method, body, timeout_s, _) in dial.take_all():
