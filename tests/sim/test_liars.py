@@ -17,7 +17,7 @@ from tests.sim.liars import KINDS, add_public, get, turn as make_liars
 from tests.sim.world import World, seeds
 from yzdht.ids import RecordHash
 from yzdht.limits import CLOCK_SKEW_S, DAY_S
-from yzdht.wire.rpc import FoundValue, Method, Row, Status
+from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status
 
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def lie(*shown: bytes | Row) -> FoundValue:
 
 def turn(liars: list[SimNode], body: Body) -> None:
     for liar in liars:
-        liar.responder = lambda _peer, method, _body: (
-            (Status.OK, body) if method is Method.FIND_VALUE else None
+        liar.responder = lambda _peer, _method, asked: (
+            (Status.OK, body) if isinstance(asked, FindValue) and asked.target == TRUE.target else None
         )
 
 
