@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -23,7 +24,7 @@ from msgspec import Meta, Struct
 
 from yzdht.errors import UsageError, WireError
 from yzdht.ids import NodeId, PublicKey
-from yzdht.limits import ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
+from yzdht.limits import ADDRESSES_CACHED_MAX, ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
 from yzdht.wire.frame import Caps, capability_names
 from yzdht.wire.rpc import decode_body, encode_body
 from yzdht.wire.text import encode_public_key
@@ -91,6 +92,7 @@ class Url:
         return self.with_host(self.host)
 
 
+@lru_cache(maxsize=ADDRESSES_CACHED_MAX)  # the same few thousand are named in every answer
 def parse_url(text: str) -> Url:
     """Parse an address that a WebSocket can be opened to.
 
@@ -252,6 +254,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
+@lru_cache(maxsize=ADDRESSES_CACHED_MAX)
 def scope_of(host: str) -> Scope:
     """In which scope an IP literal lies; None for names and for what nobody may be sent to.
 
