@@ -30,8 +30,19 @@ def check_node(node: SimNode) -> None:
     assert len(engine._errands) <= _ERRANDS_MAX, f"{node} runs too many errands"
     assert len(engine._deferred) <= _DEFERRED_MAX, f"{node} defers too many operations"
     assert len(node.store._answers) <= STORE_QUEUE_WRITES_MAX, f"{node} has too many writes queued"
+    _check_operations(node)
     _check_calls(node)
     _check_table(node)
+
+
+def _check_operations(node: SimNode) -> None:
+    """Whatever runs waits for a call, for the disk, or for a time: nothing runs for ever."""
+    operations = node.engine._operations
+    awaited = {pending.number for pending in operations._calls.values()}
+    awaited.update(pending.number for pending in operations._writes.values())
+    for number, running in operations._running.items():
+        waits = number in awaited or running.armed_at is not None
+        assert waits, f"{node} runs {running.operation} that waits for nothing"
 
 
 def _check_calls(node: SimNode) -> None:

@@ -103,6 +103,7 @@ class SimNode:
     Attributes:
         responder: Answers in the engine's place where it returns something: a liar.
         results: What operations came to, by number.
+        ended_at: Virtual monotonic seconds of that.
         counts: CountedNotices, by name and label.
         sent: Calls and when they were sent; only in a world with sessions.
         joined_at: Virtual monotonic seconds of its JoinedNotice.
@@ -129,6 +130,7 @@ class SimNode:
         self.responder: Callable[[Peer, Method, Body], tuple[Status, Body] | None] | None = None
         self.on_left: Callable[[], None] | None = None
         self.results: dict[int, Any] = {}
+        self.ended_at: dict[int, float] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.sent: list[tuple[float, Call]] = []
         self.joined_at: float | None = None
@@ -328,10 +330,18 @@ class SimNode:
         if other.caps & Caps.CLIENT:
             return
         self.engine.on_link(other.peer(), Up(url), self.now())
-        entry = self.engine.table.get(other.node_id)
-        if entry is not None:
-            entry.has_session = False
+        self.forget_session(other)
         self.pump()
+
+    def forget_session(self, other: SimNode) -> None:
+        """Its table believes in a session that was closed for being idle: neither a Down nor a probe follows."""
+        table = self.engine.table
+        entry = table.get(other.node_id)
+        if entry is None:
+            table.session_ended(other.node_id, self.now().mono)  # who waits for a place is not probed for it
+        elif entry.has_session:
+            entry.has_session = False
+            table._schedule(entry)
 
     def on_up(self, session: Session, url: str | None) -> None:
         other = session.other(self)
@@ -394,8 +404,10 @@ class SimNode:
                 case GotNotice(op, result) | PutNotice(op, result):
                     assert op not in self.results, "an operation reported twice"
                     self.results[op] = result
+                    self.ended_at[op] = self.world.now.mono
                 case FoundNotice(op, contacts):
                     self.results[op] = contacts
+                    self.ended_at[op] = self.world.now.mono
                 case JoinedNotice():
                     self.joined_at = self.world.now.mono
                 case LeftNotice():

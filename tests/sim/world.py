@@ -511,6 +511,7 @@ class World:
         if not asker.has_met(answerer):
             asker.meet(answerer, call.contact.urls[0] if call.contact.urls else None)
         asker.on_answer(call.call, status, data)
+        asker.forget_session(answerer)  # one that comes back into the table is believed to have one
 
     def _meet(self, node: SimNode, life: int, target: SimNode, url: str) -> None:
         """A bootstrap address was dialled."""
