@@ -61,6 +61,10 @@ class Reading:
         self.mono = 0.0
         self.read.start(at(0.0))
 
+    @property
+    def is_over(self) -> bool:
+        return self.read.result is not None
+
     def asks(self) -> list[Ask]:
         return self.read.take_asks()
 
@@ -661,11 +665,10 @@ def test_witnesses_are_asked_and_heard_though_they_are_far() -> None:
     for number in EIGHT:
         reading.hear(number, NOTHING)
     reading.hear(500, shows(NEW.raw))
-    assert reading.read.result is None
+    assert not reading.is_over
     reading.hear(600, TIMEOUT)
 
-    assert reading.read.result is not None
-    assert reading.read.result.records == [NEW.record]
+    assert reading.read.result == ReadResult([NEW.record], 8, 4, 8)
 
 
 # Looking after what is held

@@ -11,7 +11,7 @@ from tests.sim.world import seeds
 from yzdht.kad.write import WriteResult
 from yzdht.limits import CONTACTS_PER_ANSWER_MAX, REPLICAS
 from yzdht.rpc.engine import Answer
-from yzdht.wire.rpc import FindNode, FoundNodes, FoundValue, Refusal, Status, Store
+from yzdht.wire.rpc import Empty, FindNode, FoundNodes, FoundValue, Refusal, Status, Store
 
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def silent_about(crowd: Crowd, colluders: list[int]) -> None:
 
     def lie(body: Body) -> Answer:
         if isinstance(body, Store):
-            return Answer(Status.OK, FoundNodes())
+            return Answer(Status.OK, Empty())
         others = named(colluders[:CONTACTS_PER_ANSWER_MAX])
         is_walk = isinstance(body, FindNode)
         return Answer(Status.OK, FoundNodes(others) if is_walk else FoundValue((), others))
@@ -134,6 +134,18 @@ def test_paths_are_disjoint_and_the_record_is_found_where_the_nearest_hide_it() 
     assert get(crowd, written.target, paths=3).records == [written.record]
     walks = [point for point, body in crowd.asked if isinstance(body, FindNode)]
     assert len(walks) == len(set(walks))
+
+
+def test_a_record_written_among_ground_ids_is_found_around_them() -> None:
+    crowd = Crowd(2, SIZE)
+    written = note(3)
+    ground = crowd.add_nearest(written.target, 40)
+    silent_about(crowd, ground)
+    result = put(crowd, written)
+    assert crowd.counted == ["crowds_met"]
+    assert result.accepted >= result.needed
+
+    assert get(crowd, written.target, paths=3).records == [written.record]
 
 
 def test_paths_in_a_small_network_ask_all_of_the_nearest() -> None:

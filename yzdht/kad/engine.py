@@ -24,7 +24,6 @@ from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
-    PEERS_SAVED_MAX,
     READ_TIMEOUT_S,
     REPLICAS,
 )
@@ -244,7 +243,7 @@ class KadEngine:
 
     def known(self) -> list[Entry]:
         """Nodes worth remembering over a restart: those with addresses."""
-        return [e for e in self.table.known() if e.addresses or e.worked_url][:PEERS_SAVED_MAX]
+        return [e for e in self.table.known() if e.addresses or e.worked_url]
 
     # Events
 

@@ -188,18 +188,51 @@ class Searches:
                 now,
             )
         elif self._is_far:
-            aim = Aim(draft.target, REPLICAS, need=self._quorum().write, is_far=True)
-            start = self._storing_near(draft.target, is_own_in=False)
-            self._walk(
-                aim,
-                start,
-                lambda lookup, at: self._write(
-                    draft, self._carried(lookup.candidates), stored_by, finish, at
-                ),
-                now,
-            )
+            self._find_and_write(draft, stored_by, finish, now)
         else:
             self._write(draft, self._storing_near(draft.target), stored_by, finish, now)
+
+    def _find_and_write(
+        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+    ) -> None:
+        """Find the n nearest, then store.
+
+        Where a crowd is nearer than honest nodes can be expected, somebody may have ground ids to swallow the record: it
+        is stored around the crowd as well, where a read along disjoint paths looks, and both have to succeed.
+        """
+        aim = Aim(draft.target, REPLICAS, need=self._quorum().write, is_far=True)
+        edge = self._radius() >> _CROWD_BITS
+
+        def write(lookup: Lookup, at: Now) -> None:
+            found = self._carried(lookup.candidates)
+            if not _is_crowd(lookup, edge):
+                self._write(draft, found, stored_by, finish, at)
+                return
+            self._contacts.count("crowds_met")
+            around = self._around(draft.target, edge)
+            self._walk(aim, around, lambda other, end: write_both(found, other, end), at)
+
+        def write_both(found: Candidates, other: Lookup, at: Now) -> None:
+            results: list[WriteResult] = []
+
+            def end(result: WriteResult, then: Now) -> None:
+                results.append(result)
+                if len(results) == 2:  # noqa: PLR2004 - both
+                    finish(min(results, key=lambda r: r.accepted), then)
+
+            self._write(draft, found, stored_by, end, at)
+            self._write(draft, other.candidates.carried_over(None), stored_by, end, at)
+
+        self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
+
+    def _around(self, target: Target, edge: int) -> Candidates:
+        """Storage nodes near a target, but for those nearer than `edge`."""
+        point = int.from_bytes(target)
+        entries = self._table.closest(target, len(self._table), only_storing=True)
+        outside = [e for e in entries if e.point ^ point >= edge][:_CANDIDATES]
+        candidates = self._candidates(target, outside, is_own_in=False)
+        candidates.crowd = (point, edge)
+        return candidates
 
     def _write_after_read(
         self,
@@ -287,6 +320,13 @@ class Searches:
 
     def _carried(self, candidates: Candidates) -> Candidates:
         return candidates.carried_over(self._own if self.is_storing else None)
+
+
+def _is_crowd(lookup: Lookup, edge: int) -> bool:
+    """True if so many are nearer than `edge` to the target that hardly any honest neighbourhood looks like that."""
+    point = int.from_bytes(lookup.aim.target)
+    near = sum(1 for c in lookup.closest() if int.from_bytes(c.node_id) ^ point < edge)
+    return lookup.aim.need is not None and near >= lookup.aim.need
 
 
 def _points_beside(target: Target, radius: int) -> list[Target]:
