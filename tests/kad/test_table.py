@@ -5,21 +5,33 @@ from hypothesis import given, strategies as st
 
 from tests.kad.kit import NODE, entry, node_id
 from yzdht.ids import Target
-from yzdht.kad.table import Table
+from yzdht.kad.table import Entry, Table
 from yzdht.limits import (
+    BUCKET_SIZE,
     CAS_REMEMBERS_S,
     DEPARTED_MAX,
     DEPARTED_RETRY_S_MAX,
     DEPARTED_RETRY_S_MIN,
+    IDLE_PROBE_S,
+    LONG_STANDING_S,
     MISSED_PROBES_MAX,
+    NODES_PER_PREFIX_MAX,
+    NODES_PER_PREFIX_PER_BUCKET_MAX,
     PROBE_AGAIN_S,
+    PROBE_EVERY_S,
+    REFUSED_REMEMBERED_MAX,
+    SMALL_AGAIN_NODES_MAX,
     SMALL_NETWORK_NODES_MAX,
+    TABLE_CHANGES_MAX,
+    WAITING_PROBE_S,
 )
-from yzdht.wire.address import ClientType, address_of
+from yzdht.wire.address import address_of
 from yzdht.wire.frame import Caps
 
 
 OWN = node_id(0)
+PREFIX = "203.0.113.0/24"
+FULL_BUCKETS = SMALL_NETWORK_NODES_MAX // BUCKET_SIZE + 1
 POINTS = st.integers(1, 2**256 - 1)
 TARGETS = st.binary(min_size=32, max_size=32).map(Target)
 
@@ -29,6 +41,30 @@ def table_of(*numbers: int) -> Table:
     for number in numbers:
         assert table.admit(entry(number)) is not None
     return table
+
+
+def far(number: int, bucket: int = 0) -> int:
+    """A point in a bucket of the node whose id is 0."""
+    return 1 << (255 - bucket) | number
+
+
+def large_table() -> Table:
+    """BUCKET_SIZE nodes in each of the farthest buckets, just more than a small network has."""
+    return table_of(*(far(n, bucket) for bucket in range(FULL_BUCKETS) for n in range(BUCKET_SIZE)))
+
+
+def held(table: Table, number: int) -> Entry:
+    found = table.get(node_id(number))
+    assert found is not None
+    return found
+
+
+def meet(table: Table, number: int, host: str, prefix: str | None, seen_at: float = 0.0) -> Entry | None:
+    return table.admit(entry(number, host=host, prefix=prefix, seen_at=seen_at))
+
+
+def probed(table: Table, mono: float) -> list[int]:
+    return [e.point for e in table.probes_due(mono)]
 
 
 def leave(table: Table, number: int, mono: float = 0.0) -> None:
@@ -110,14 +146,6 @@ def test_oneself_never_enters() -> None:
     assert Table(OWN).admit(entry(0)) is None
 
 
-def test_nobody_enters_a_full_table() -> None:
-    table = table_of(*range(1, SMALL_NETWORK_NODES_MAX + 1))
-
-    assert table.is_full
-    assert table.admit(entry(1_000)) is None
-    assert table.admit(entry(7)) is table.get(node_id(7))
-
-
 def test_who_left_keeps_its_addresses_when_it_returns() -> None:
     table = table_of(1)
     known = table.get(node_id(1))
@@ -131,44 +159,13 @@ def test_who_left_keeps_its_addresses_when_it_returns() -> None:
     assert [a.url for a in back.addresses] == ["ws://10.0.0.1:1"]
 
 
-def test_who_left_is_remembered_when_the_table_is_full() -> None:
-    table = table_of(1)
-    leave(table, 1)
-    for number in range(2, SMALL_NETWORK_NODES_MAX + 2):
-        table.admit(entry(number))
-
-    assert table.admit(entry(1)) is None
-    assert node_id(1) in [e.node_id for e in table.closest_of_a_day(Target(bytes(32)), 500, 0.0)]
-
-
-# Contacts
-
-
-def test_the_address_that_worked_is_dialled_first_and_never_shown() -> None:
-    node = entry(1)
-    node.learn((address_of("ws://10.0.0.1:1"), address_of("wss://a.example")), NODE)
-    node.reached("ws://10.9.9.9:1", "10.9.9.9", None)
-
-    assert node.contact().urls == ("ws://10.9.9.9:1", "ws://10.0.0.1:1", "wss://a.example:443")
-    assert node.wire_contact(ClientType.PYTHON).urls == ("ws://10.0.0.1:1", "wss://a.example:443")
-    assert node.wire_contact(ClientType.BROWSER).urls == ("wss://a.example:443",)
-
-
-def test_what_a_node_learns_replaces_what_it_showed() -> None:
-    node = entry(1)
-    assert node.wire_contact(ClientType.PYTHON).urls == ()
-    node.learn((address_of("ws://10.0.0.1:1"),), NODE)
-    assert node.wire_contact(ClientType.PYTHON).urls == ("ws://10.0.0.1:1",)
-
-
 # Probes
 
 
 def test_three_missed_probes_end_a_stay() -> None:
     table = table_of(1)
     node = table.get(node_id(1))
-    assert node is not None
-    node.probe_at = 10.0
+    table.probe_soon(node_id(1), 10.0)
 
     left = []
     for now in (10.0, 20.0, 40.0):
@@ -224,7 +221,7 @@ def test_a_sign_of_life_ends_probing_and_forgives_what_was_missed() -> None:
 
     node = table.get(node_id(1))
     assert node is not None
-    assert (node.missed, node.seen_at, table.next_probe()) == (0, 12.0, None)
+    assert (node.missed, node.seen_at, table.next_probe()) == (0, 12.0, 12.0 + IDLE_PROBE_S)
 
 
 def test_who_left_returns_with_its_first_answer() -> None:
@@ -307,3 +304,380 @@ def test_the_memory_of_those_who_left_is_bounded() -> None:
     known = {e.point for e in table.known()}
     assert len(known) == DEPARTED_MAX
     assert 1 not in known
+
+
+# Small and large
+
+
+def test_a_small_network_is_known_whole_whatever_its_buckets_hold() -> None:
+    table = table_of(*(far(n) for n in range(SMALL_NETWORK_NODES_MAX)))
+
+    assert table.is_small
+    assert table.bucket_sizes() == [(0, SMALL_NETWORK_NODES_MAX, 0)]
+
+
+def test_the_first_node_too_many_waits_and_nobody_leaves_for_it() -> None:
+    table = table_of(*(far(n) for n in range(SMALL_NETWORK_NODES_MAX)))
+
+    assert table.admit(entry(far(999))) is None
+
+    assert not table.is_small
+    assert table.bucket_sizes() == [(0, SMALL_NETWORK_NODES_MAX, 1)]
+    assert table.get(node_id(far(999))) is None
+
+
+def test_the_first_node_too_many_enters_where_there_is_room() -> None:
+    table = table_of(*(far(n) for n in range(SMALL_NETWORK_NODES_MAX)))
+
+    assert table.admit(entry(1)) is not None
+
+    assert not table.is_small
+    assert len(table) == SMALL_NETWORK_NODES_MAX + 1
+
+
+def test_a_large_table_is_small_again_only_when_it_has_shrunk_by_far() -> None:
+    table = large_table()
+    table.admit(entry(far(999)))
+
+    sizes_when_large = []
+    for number in [far(n, bucket) for bucket in range(1, FULL_BUCKETS) for n in range(BUCKET_SIZE)]:
+        if not table.is_small:
+            sizes_when_large.append(len(table.known()) - len(table._departed))
+            leave(table, number)
+
+    assert min(sizes_when_large) == SMALL_AGAIN_NODES_MAX + 1
+    assert far(999) in probed(table, 0.0)
+    assert table.alive(node_id(far(999)), 1.0) is held(table, far(999))
+    assert table.bucket_sizes()[0] == (0, BUCKET_SIZE + 1, 0)
+
+
+def test_the_table_wants_whom_it_has_room_for() -> None:
+    table = large_table()
+
+    assert not table.wants(far(999))
+    assert not table.wants(far(999, FULL_BUCKETS - 1))
+    assert table.wants(far(999, FULL_BUCKETS))
+    assert not table.wants(0)
+
+
+def test_a_small_table_wants_anybody() -> None:
+    table = table_of(*(far(n) for n in range(SMALL_NETWORK_NODES_MAX - 1)))
+    assert table.wants(far(999))
+
+    table.admit(entry(far(999)))
+    assert not table.wants(far(1_000))
+    assert table.wants(1)
+
+
+def test_buckets_are_told_by_the_bits_shared_with_the_own_id() -> None:
+    table = table_of(far(1), far(2), far(1, 4))
+
+    assert [table.bucket_index(node_id(n)) for n in (far(7), far(0, 4), 1, 0)] == [0, 4, 255, 255]
+    assert table.closest_bucket() == 4
+    assert table.bucket_sizes() == [(0, 2, 0), (4, 1, 0)]
+    assert Table(OWN).closest_bucket() == 0
+
+
+@given(st.sets(POINTS, min_size=2, max_size=40), POINTS, TARGETS)
+def test_the_closest_are_exact_whatever_the_own_id(points: set[int], own: int, target: Target) -> None:
+    points.discard(own)
+    table = Table(node_id(own))
+    for point in points:
+        table.admit(entry(point))
+
+    for aim in (target, Target(node_id(own))):
+        nearest = sorted(points, key=int.from_bytes(aim).__xor__)
+        assert [e.point for e in table.closest(aim, 8)] == nearest[:8]
+        assert [e.point for e in table.closest(aim, 99)] == nearest
+
+
+# Who waits
+
+
+def test_a_free_place_is_offered_to_the_one_seen_last() -> None:
+    table = large_table()
+    for number in (101, 102, 103):
+        table.admit(entry(far(number)))
+        table.session_ended(node_id(far(number)), number)
+
+    leave(table, far(0), 200.0)
+
+    assert [point for point in probed(table, 200.0) if point > far(100)] == [far(103)]
+    assert table.alive(node_id(far(103)), 201.0) is held(table, far(103))
+    assert (0, BUCKET_SIZE, 2) in table.bucket_sizes()
+
+
+def test_a_free_place_is_offered_to_one_at_a_time_until_somebody_answers() -> None:
+    table = large_table()
+    for number in (101, 102, 103):
+        table.admit(entry(far(number)))
+    leave(table, far(0))
+
+    asked = []
+    while waiting := [point for point in probed(table, 1.0) if point > far(100)]:
+        asked += waiting
+        table.probe_ended(node_id(waiting[0]), 1.0, is_missed=True)
+
+    assert asked == [far(101), far(102), far(103)]
+    assert (0, BUCKET_SIZE - 1, 0) in table.bucket_sizes()
+
+
+def test_who_waits_and_is_only_busy_keeps_its_turn_three_times() -> None:
+    table = large_table()
+    table.admit(entry(far(101)))
+    leave(table, far(0))
+
+    mono, asked = 0.0, 0
+    while far(101) in probed(table, mono):
+        asked += 1
+        table.probe_ended(node_id(far(101)), mono, is_missed=False)
+        mono += PROBE_AGAIN_S
+
+    assert asked == MISSED_PROBES_MAX
+
+
+def test_who_waits_does_not_enter_a_full_bucket_by_answering() -> None:
+    table = large_table()
+    table.admit(entry(far(101)))
+
+    assert table.alive(node_id(far(101)), 1.0) is None
+    assert (0, BUCKET_SIZE, 1) in table.bucket_sizes()
+
+
+def test_who_left_waits_if_its_place_is_taken_and_is_counted_by_cas() -> None:
+    table = large_table()
+    leave(table, far(0), 10.0)
+    table.admit(entry(far(101)))
+
+    assert table.alive(node_id(far(0)), 20.0) is None
+
+    assert (0, BUCKET_SIZE, 1) in table.bucket_sizes()
+    assert far(0) in [e.point for e in table.closest_of_a_day(Target(OWN), 500, 20.0)]
+    assert far(0) in [e.point for e in table.known()]
+
+
+def test_who_had_a_place_and_waits_in_vain_is_among_those_who_left() -> None:
+    table = large_table()
+    leave(table, far(0), 10.0)
+    table.admit(entry(far(101)))
+    table.alive(node_id(far(0)), 20.0)
+    table.probe_ended(node_id(far(0)), 30.0, is_missed=True)
+
+    assert (0, BUCKET_SIZE, 0) in table.bucket_sizes()
+    assert far(0) in probed(table, 30.0 + DEPARTED_RETRY_S_MIN)
+
+
+def test_one_who_waits_and_turns_into_a_client_waits_no_longer() -> None:
+    table = large_table()
+    table.admit(entry(far(101)))
+    table.admit(entry(far(101), NODE | Caps.CLIENT))
+
+    assert (0, BUCKET_SIZE, 0) in table.bucket_sizes()
+
+
+def test_a_comer_has_the_least_recently_seen_probed_and_nobody_seen_just_now() -> None:
+    table = large_table()
+    for number in range(BUCKET_SIZE):
+        table.alive(node_id(far(number)), 1_000.0 + number)
+    table.alive(node_id(far(3)), 1_025.0)
+    held(table, far(0)).has_session = True
+
+    table.admit(entry(far(101), seen_at=1_001.0 + PROBE_EVERY_S))
+    table.admit(entry(far(102), seen_at=1_001.0 + PROBE_EVERY_S))
+
+    assert [e.point for e in table if e.probe_at is not None] == [far(1)]
+
+
+def test_whoever_comes_and_goes_crowds_out_nobody_who_stays() -> None:
+    """An attacker that connects with one new id after the other."""
+    table = large_table()
+    for number in range(100, 100 + BUCKET_SIZE - 1):
+        table.admit(entry(far(number)))
+    for number in range(1_000, 1_100):
+        table.admit(entry(far(number)))
+        table.session_ended(node_id(far(number)), number)
+
+    waiting = [e.point for e in table.known()[len(table) :]]
+    assert waiting == [*(far(n) for n in range(100, 119)), far(1_099)]
+
+
+def test_who_waits_without_a_session_is_asked_once_a_day() -> None:
+    table = large_table()
+    table.admit(entry(far(101)))
+    table.session_ended(node_id(far(101)), 50.0)
+    for node in table:
+        node.has_session = True
+
+    assert table.next_probe() == 50.0 + WAITING_PROBE_S
+
+
+# Diversity
+
+
+def test_two_of_a_prefix_enter_a_bucket_and_ten_the_table() -> None:
+    table = Table(OWN)
+    entered = [
+        meet(table, far(number, bucket), "203.0.113.9", PREFIX) is not None
+        for bucket in range(8)
+        for number in range(3)
+    ]
+
+    pair = [True, True, False]
+    assert entered == [*(pair * 5), *([False] * 9)]
+    assert len(table) == NODES_PER_PREFIX_MAX
+    assert table.bucket_sizes()[0] == (0, NODES_PER_PREFIX_PER_BUCKET_MAX, 0)
+
+
+def test_nodes_without_a_public_prefix_and_exempt_ones_are_not_counted() -> None:
+    table = Table(OWN, PREFIX.__eq__)
+
+    for number in range(40):
+        assert meet(table, far(number), "203.0.113.9", PREFIX)
+        assert meet(table, far(100 + number), "10.0.0.1", None)
+
+
+def test_whom_diversity_refused_is_not_wanted_until_somebody_leaves() -> None:
+    table = Table(OWN)
+    for number in range(3):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+    assert not table.wants(far(2))
+    assert table.wants(far(3))
+
+    leave(table, far(0))
+
+    assert table.wants(far(2))
+    assert meet(table, far(2), "203.0.113.9", PREFIX)
+
+
+def test_the_memory_of_whom_diversity_refused_is_bounded() -> None:
+    table = Table(OWN)
+    for number in range(REFUSED_REMEMBERED_MAX + 3):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+
+    assert table.wants(far(2))
+    assert not table.wants(far(3))
+
+
+def test_one_that_moves_to_a_crowded_prefix_gives_up_its_place() -> None:
+    table = Table(OWN)
+    for number in range(2):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+    meet(table, far(2), "198.51.100.1", "198.51.100.0/24")
+
+    assert meet(table, far(2), "203.0.113.9", PREFIX) is None
+
+    assert len(table) == 2
+    assert [change.is_arrival for change in table.take_changes()] == [True, True, True, False]
+
+
+def test_one_of_long_standing_may_move_anywhere_and_is_counted_there() -> None:
+    table = Table(OWN)
+    meet(table, far(0), "203.0.113.9", PREFIX)
+    meet(table, far(2), "198.51.100.1", "198.51.100.0/24")
+    meet(table, far(1), "203.0.113.9", PREFIX)
+    table.alive(node_id(far(2)), LONG_STANDING_S)
+
+    assert meet(table, far(2), "203.0.113.9", PREFIX) is held(table, far(2))
+
+    assert (held(table, far(2)).host, held(table, far(2)).prefix) == ("203.0.113.9", PREFIX)
+    leave(table, far(0))
+    assert meet(table, far(5), "203.0.113.9", PREFIX) is None
+
+
+def test_one_that_shows_no_host_keeps_the_one_it_showed() -> None:
+    table = Table(OWN)
+    meet(table, far(0), "203.0.113.9", PREFIX)
+    table.admit(entry(far(0)))
+
+    assert held(table, far(0)).prefix == PREFIX
+
+
+def test_one_prefix_does_not_fill_a_cache_and_its_last_comer_waits() -> None:
+    table = large_table()
+    for number in (101, 102, 103):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+        table.session_ended(node_id(far(number)), 1.0)
+
+    assert [e.point for e in table.known()[len(table) :]] == [far(102), far(103)]
+
+
+def test_one_prefix_does_not_fill_all_caches() -> None:
+    table = large_table()
+    for bucket in range(FULL_BUCKETS):
+        for number in (101, 102):
+            meet(table, far(number, bucket), "203.0.113.9", PREFIX)
+
+    assert len(table.known()) - len(table) == NODES_PER_PREFIX_MAX
+
+
+def test_who_waits_and_moved_to_a_crowded_prefix_is_passed_over() -> None:
+    table = large_table()
+    for number in (0, 1):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+    meet(table, far(101), "10.0.0.1", None)
+    meet(table, far(102), "10.0.0.1", None)
+
+    assert meet(table, far(101), "203.0.113.9", PREFIX) is None
+
+    leave(table, far(5))
+    assert probed(table, 0.0) == [far(102)]
+
+
+def test_five_hundred_ids_of_one_prefix_hold_ten_places_however_they_come() -> None:
+    """They enter through borrowed addresses and move together afterwards."""
+    table = Table(OWN)
+    for number in range(500):
+        prefix = f"198.51.{number // 2}.0/24"
+        if meet(table, number + 1, "198.51.100.1", prefix) is not None:
+            meet(table, number + 1, "203.0.113.9", PREFIX)
+
+    assert sum(1 for e in table if e.prefix == PREFIX) <= NODES_PER_PREFIX_MAX
+
+
+# Idle probes
+
+
+def test_one_without_a_session_is_probed_when_it_was_silent_for_long() -> None:
+    table = table_of(1, 2, 3)
+    table.alive(node_id(1), 100.0)
+    table.alive(node_id(2), 50.0)
+    held(table, 3).has_session = True
+
+    assert table.next_probe() == 50.0 + IDLE_PROBE_S
+    assert probed(table, 100.0 + IDLE_PROBE_S) == [2, 1]
+    table.alive(node_id(2), 800.0)
+    assert table.next_probe() == 800.0 + IDLE_PROBE_S
+
+
+def test_whose_session_ended_is_probed_at_once() -> None:
+    table = table_of(1)
+    held(table, 1).has_session = True
+    assert table.next_probe() is None
+
+    table.session_ended(node_id(1), 7.0)
+
+    assert table.next_probe() == 7.0
+
+
+# Changes
+
+
+def test_changes_are_told_once_and_in_order() -> None:
+    table = table_of(1, 2)
+    leave(table, 1)
+    table.admit(entry(2))
+    table.admit(entry(2, NODE | Caps.CLIENT))
+    table.alive(node_id(1), 5.0)
+
+    told = [(change.entry.point, change.is_arrival) for change in table.take_changes()]
+    assert told == [(1, True), (2, True), (1, False), (2, False), (1, True)]
+    assert table.take_changes() == []
+
+
+def test_changes_that_nobody_takes_are_bounded() -> None:
+    table = Table(OWN)
+    for _ in range(TABLE_CHANGES_MAX):
+        table.admit(entry(1))
+        table.admit(entry(1, NODE | Caps.CLIENT))
+
+    assert len(table.take_changes()) == TABLE_CHANGES_MAX

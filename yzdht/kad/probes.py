@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from yzdht.ids import NodeId
 
 
+_SPARE = 64
+
+
 class Probes:
     """Times at which nodes may be due.
 
@@ -34,6 +37,12 @@ class Probes:
         if known is None or mono < known:
             self._times[node_id] = mono
             heapq.heappush(self._heap, (mono, node_id))
+            if len(self._heap) > _SPARE + 2 * len(self._times):
+                self._tidy()
+
+    def forget(self, node_id: NodeId) -> None:
+        """A node is not known any more."""
+        self._times.pop(node_id, None)
 
     def next(self) -> float | None:
         """When somebody is due; None for never."""
@@ -54,6 +63,11 @@ class Probes:
             taken.append(self._heap[0][1])
             self._pop()
         return taken
+
+    def _tidy(self) -> None:
+        """Take out the items that do not count: who comes and goes leaves one behind each time."""
+        self._heap = [(time, node_id) for node_id, time in self._times.items()]
+        heapq.heapify(self._heap)
 
     def _pop(self) -> None:
         time, node_id = heapq.heappop(self._heap)

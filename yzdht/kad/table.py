@@ -331,13 +331,11 @@ class Table:
             return None
         return here
 
-    def _stop_waiting(self, node_id: NodeId, bucket: Bucket) -> Entry | None:
-        bucket.waiting.pop(node_id, None)
-        entry = self._waiting.pop(node_id, None)
-        if entry is not None:
+    def _stop_waiting(self, node_id: NodeId, bucket: Bucket) -> None:
+        if self._waiting.pop(node_id, None) is not None:
+            del bucket.waiting[node_id]
             self._probes.forget(node_id)
             self._judge_size(self._mono)
-        return entry
 
     def _doubt_idlest(self, bucket: Bucket) -> None:
         """Somebody waits: ask the least recently seen whether it is still there, unless that was heard just now."""
@@ -437,11 +435,11 @@ class Table:
         if entry.node_id != self._own_id and not is_known:
             self._depart(entry, mono)
 
-    def _leave(self, node_id: NodeId) -> Entry | None:
+    def _leave(self, node_id: NodeId) -> None:
         """Take a node out of the table; who waits for its place is asked."""
         entry = self._entries.pop(node_id, None)
         if entry is None:
-            return None
+            return
         bucket = self._bucket_of(entry.point)
         del bucket.entries[entry.point]
         self._storing -= entry.is_storing
@@ -450,7 +448,6 @@ class Table:
         self._changes.append(Change(entry, is_arrival=False))
         self._judge_size(self._mono)
         self._offer(bucket, self._mono)
-        return entry
 
     def _depart(self, entry: Entry, retry_at: float) -> None:
         entry.has_session = entry.is_probed = False
