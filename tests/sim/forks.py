@@ -17,6 +17,7 @@ import sys
 import traceback
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -41,13 +42,20 @@ class Told:
     """What the stories came to.
 
     Attributes:
-        results: By seed.
+        results: Of each story, by seed.
         cpu_s: Seconds of CPU of all children, building included.
 
     """
 
-    results: dict[int, Any] = field(default_factory=dict)
+    results: list[dict[int, Any]]
     cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    seed: int
+    story: int
+    tell: Callable[[], Any]
 
 
 @dataclass(slots=True)
@@ -55,24 +63,24 @@ class _Child:
     pid: int
     pipe: int
     until: float
-    seed: int
+    run: _Run | None = None
     data: bytearray = field(default_factory=bytearray)
 
 
 def tell(
     build: Callable[[], _W],
-    story: Callable[[_W], Any],
+    stories: Sequence[Callable[[_W], Any]],
     seeds: Sequence[int],
     *,
     at_once: int = 2,
-    within_s: float = 100.0,
+    within_s: float = 110.0,
 ) -> Told:
-    """Build a world in a child and run a story on it for every seed, each in a fork that is reseeded with it.
+    """Build a world in a child and run stories on it for every seed, each in a fork that is reseeded with it.
 
     Args:
-        build: Makes the world; the same one for every seed.
-        story: Continues it; what it returns must be JSON.
-        seeds: One fork for each.
+        build: Makes the world; the same one for every seed and story.
+        stories: Each continues it; what they return must be JSON.
+        seeds: One fork for each, and for each story.
         at_once: Forks that run at one time.
         within_s: Real seconds for all of it; what then still runs is killed.
 
@@ -87,17 +95,24 @@ def tell(
         world = build()
         gc.collect()
         gc.freeze()  # a collection in a child would touch, and so copy, every page
-        for seed, line in _run_all(seeds, lambda seed: _continue(world, seed, story), at_once, until):
-            _write(pipe, json.dumps({"seed": seed} | line).encode() + b"\n")
+        runs = [
+            _Run(seed, number, partial(_continue, world, seed, story))
+            for seed in seeds
+            for number, story in enumerate(stories)
+        ]
+        for run, line in _run_all(runs, at_once, until):
+            _write(pipe, json.dumps({"seed": run.seed, "story": run.story} | line).encode() + b"\n")
 
-    leader = _fork(lead, -1, until)
+    leader = _fork(lead, until)
     try:
-        told, failures = _listen(leader, test, len(seeds))
+        told, failures = _listen(leader, test, len(seeds) * len(stories), Told([{} for _ in stories]))
     finally:
         cpu_s = _end(leader)
     told.cpu_s = cpu_s
     if failures:
-        raise StoryFailed("\n\n".join(failures[:3]) + f"\n{len(failures)} of {len(seeds)} stories failed")
+        raise StoryFailed(
+            "\n\n".join(failures[:3]) + f"\n{len(failures)} of {len(seeds) * len(stories)} stories failed"
+        )
     return told
 
 
@@ -106,36 +121,33 @@ def _continue(world: _W, seed: int, story: Callable[[_W], Any]) -> Any:
     return story(world)
 
 
-def _listen(leader: _Child, test: str, wanted: int) -> tuple[Told, list[str]]:
+def _listen(leader: _Child, test: str, wanted: int, told: Told) -> tuple[Told, list[str]]:
     """Take in lines as they come."""
-    told = Told()
+    ended = 0
     failures: list[str] = []
     for raw in _lines(leader):
         line = json.loads(raw)
+        ended += "seed" in line
         if "error" in line:
-            replay = (
-                f"replay with: YZ_SEED={line['seed']} pytest '{test}'" if line.get("seed", -1) >= 0 else ""
-            )
+            replay = f"replay with: YZ_SEED={line['seed']} pytest '{test}'" if "seed" in line else ""
             failures.append(f"{line['error']}{replay}")
-        elif "result" in line:
-            told.results[line["seed"]] = line["result"]
-            if len(told.results) % 10 == 0:
-                print(f"{len(told.results)} of {wanted} stories told", flush=True)  # noqa: T201 - progress
-    if not failures and len(told.results) < wanted:
-        failures.append(f"the child that builds the world ended after {len(told.results)} stories")
+        else:
+            told.results[line["story"]][line["seed"]] = line["result"]
+        if ended and ended % 10 == 0:
+            print(f"{ended} of {wanted} stories told, {len(failures)} failed", flush=True)  # noqa: T201 - progress
+    if not failures and ended < wanted:
+        failures.append(f"the child that builds the world ended after {ended} stories")
     return told, failures
 
 
-def _run_all(
-    seeds: Sequence[int], run: Callable[[int], Any], at_once: int, until: float
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Run a function for every seed in a child of its own; yields as they end."""
-    waiting = list(reversed(seeds))
+def _run_all(runs: Sequence[_Run], at_once: int, until: float) -> Iterator[tuple[_Run, dict[str, Any]]]:
+    """Run each in a child of its own; yields as they end."""
+    waiting = list(reversed(runs))
     running: dict[int, _Child] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
-            seed = waiting.pop()
-            child = _fork(lambda pipe, seed=seed: _answer(pipe, run(seed)), seed, until)  # type: ignore[misc] # binds
+            run = waiting.pop()
+            child = _fork(partial(_answer, run), until, run)
             running[child.pipe] = child
         ready, _, _ = select.select(list(running), [], [], _LOOK_S)
         for pipe in ready:
@@ -144,30 +156,31 @@ def _run_all(
             child.data += data
             if not data:
                 del running[pipe]
-                yield child.seed, _outcome(child)
+                yield _outcome(child)
         for child in [c for c in running.values() if monotonic() > c.until]:
             del running[child.pipe]
             child.data.clear()
-            yield child.seed, _outcome(child)
+            yield _outcome(child)
 
 
-def _outcome(child: _Child) -> dict[str, Any]:
+def _outcome(child: _Child) -> tuple[_Run, dict[str, Any]]:
     """What a child that ended, or whose time is over, came to."""
+    assert child.run is not None
+    is_late = monotonic() > child.until
     _end(child)
     try:
         line: dict[str, Any] = json.loads(child.data)
     except ValueError:
-        why = "took too long" if monotonic() > child.until else "died"
-        line = {"error": f"the story of seed {child.seed} {why}\n"}
-    return line
+        line = {"error": f"the story of seed {child.run.seed} {'took too long' if is_late else 'died'}\n"}
+    return child.run, line
 
 
-def _answer(pipe: int, result: Any) -> None:
-    _write(pipe, json.dumps({"result": result}).encode())
+def _answer(run: _Run, pipe: int) -> None:
+    _write(pipe, json.dumps({"result": run.tell()}).encode())
 
 
-def _fork(run: Callable[[int], None], seed: int, until: float) -> _Child:
-    """Run a function in a child that writes to the pipe it is given; one that leads others has a process group."""
+def _fork(do: Callable[[int], None], until: float, run: _Run | None = None) -> _Child:
+    """Call a function in a child with the pipe it writes to; without a run it leads others, as a process group."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -176,15 +189,15 @@ def _fork(run: Callable[[int], None], seed: int, until: float) -> _Child:
         pid = os.fork()
     if not pid:
         os.close(reader)
-        _be_a_child(run, writer, is_leader=seed < 0)
+        _be_a_child(do, writer, is_leader=run is None)
     os.close(writer)
-    if seed < 0:
+    if run is None:
         with contextlib.suppress(OSError):  # the child does it too: whoever comes first
             os.setpgid(pid, pid)
-    return _Child(pid, reader, until, seed)
+    return _Child(pid, reader, until, run)
 
 
-def _be_a_child(run: Callable[[int], None], pipe: int, *, is_leader: bool) -> NoReturn:
+def _be_a_child(do: Callable[[int], None], pipe: int, *, is_leader: bool) -> NoReturn:
     """Run, tell of a failure, and end without returning into pytest."""
     status = 1
     try:
@@ -192,7 +205,7 @@ def _be_a_child(run: Callable[[int], None], pipe: int, *, is_leader: bool) -> No
             os.setpgid(0, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout's handler belongs to the parent
         _stop_coverage()
-        run(pipe)
+        do(pipe)
         status = 0
     except BaseException as error:  # noqa: BLE001 - it is told to the parent, and nothing may return into pytest
         notes = traceback.format_exception(error)
@@ -233,7 +246,7 @@ def _write(pipe: int, data: bytes) -> None:
 def _end(child: _Child) -> float:
     """Wait for a child, killing it and those it leads if it still runs; seconds of CPU of all of them."""
     os.close(child.pipe)
-    if child.seed < 0:
+    if child.run is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
     elif monotonic() > child.until:

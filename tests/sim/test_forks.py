@@ -42,21 +42,28 @@ def refuse() -> World:
 
 
 def test_every_seed_continues_the_same_world_in_its_own_way() -> None:
-    told = tell(small, draw, range(5))
+    told = tell(small, [draw], range(5))
 
-    assert sorted(told.results) == [0, 1, 2, 3, 4]
-    assert all(result[0] == seed and result[2] == 3 for seed, result in told.results.items())
-    assert len({result[1] for result in told.results.values()}) == 5
+    assert sorted(told.results[0]) == [0, 1, 2, 3, 4]
+    assert all(result[0] == seed and result[2] == 3 for seed, result in told.results[0].items())
+    assert len({result[1] for result in told.results[0].values()}) == 5
     assert told.cpu_s > 0
 
 
+def test_several_stories_share_a_world() -> None:
+    told = tell(small, [draw, fail_at_two], [0, 1])
+
+    assert told.results[1] == {0: 0, 1: 1}
+    assert told.results[0].keys() == {0, 1}
+
+
 def test_a_seed_alone_tells_what_it_told_among_others() -> None:
-    assert tell(small, draw, [3]).results[3] == tell(small, draw, range(4)).results[3]
+    assert tell(small, [draw], [3]).results[0][3] == tell(small, [draw], range(4)).results[0][3]
 
 
 def test_a_failure_comes_back_with_the_line_that_replays_it() -> None:
     with pytest.raises(StoryFailed) as caught:
-        tell(small, fail_at_two, range(4))
+        tell(small, [fail_at_two], range(4))
 
     text = str(caught.value)
     test = "tests/sim/test_forks.py::test_a_failure_comes_back_with_the_line_that_replays_it"
@@ -67,24 +74,24 @@ def test_a_failure_comes_back_with_the_line_that_replays_it() -> None:
 
 def test_a_child_that_dies_is_a_failure() -> None:
     with pytest.raises(StoryFailed, match="the story of seed 1 died"):
-        tell(small, die_at_one, range(3))
+        tell(small, [die_at_one], range(3))
 
 
 def test_a_story_that_does_not_end_is_ended() -> None:
     with pytest.raises(StoryFailed, match="took too long"):
-        tell(small, last_for_ever, [1], within_s=1.0)
+        tell(small, [last_for_ever], [1], within_s=1.0)
 
 
 def test_a_world_that_cannot_be_built_is_a_failure() -> None:
     with pytest.raises(StoryFailed, match="no world today"):
-        tell(refuse, draw, [1])
+        tell(refuse, [draw], [1])
 
 
 def test_nothing_is_left_behind() -> None:
     before = set(psutil.Process().children(recursive=True))
-    tell(small, draw, range(3))
+    tell(small, [draw], range(3))
     with pytest.raises(StoryFailed):
-        tell(small, last_for_ever, range(2), within_s=0.5)
+        tell(small, [last_for_ever], range(2), within_s=0.5)
 
     assert set(psutil.Process().children(recursive=True)) == before
     assert gc.get_freeze_count() == 0
