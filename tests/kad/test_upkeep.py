@@ -230,6 +230,17 @@ def test_in_a_large_network_newcomers_are_left_to_refreshing() -> None:
     assert discovery.next_timer() == before
 
 
+def test_a_dense_neighbourhood_tells_of_a_large_network_though_the_table_holds_few() -> None:
+    far = [point for point in spread(2_000) if point.bit_length() > 250]
+    ground = Known(*(point for point in spread(2_000) if point not in far), *far[:20])
+    discovery = born(ground)
+    run_round(discovery, 0.0)
+    before = discovery.next_timer()
+    discovery.trigger(at(1.0), node_id(7))
+
+    assert discovery.next_timer() == before
+
+
 def test_a_network_that_became_small_is_looked_at_as_a_whole() -> None:
     ground = Known(*spread(300), is_small=False)
     discovery = born(ground)

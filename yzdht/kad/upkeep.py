@@ -23,6 +23,7 @@ from yzdht.limits import (
     DISCOVERY_EVERY_S_YOUNG,
     DISCOVERY_LOOKUPS_MAX,
     DISCOVERY_NEWCOMERS_MAX,
+    DISCOVERY_NODES_MAX,
     DISCOVERY_QUIET_LOOKUPS,
     DISCOVERY_SOON_S,
     DISCOVERY_SWEEP_BITS,
@@ -121,7 +122,7 @@ class Discovery:
         self._due: list[float] = []
         self._newcomers: OrderedDict[NodeId, None] = OrderedDict()
         self._is_crowd = False
-        self._was_small = True
+        self._was_small = self._is_small = True
         self._round: _Round | None = None
         self._aim: int | None = None
         self.is_complete = False
@@ -150,7 +151,10 @@ class Discovery:
         if self._born_at is None:
             self._born_at = self._soon_at = self._next_at = now.mono
             return
-        if was_named or not self._ground.is_small or (newcomer is None and self._round is not None):
+        if was_named or (newcomer is None and self._round is not None):
+            return
+        self._judge_size()
+        if not self._is_small:
             return
         self._note_newcomer(newcomer)
         self._look_soon(now)
@@ -208,6 +212,7 @@ class Discovery:
         assert aim is not None
         assert current is not None
         self._aim = None
+        self._judge_size()
         bits = self._reach_bits(aim)
         if aim == self._own and is_answered:
             self._settle_home(bits, now)
@@ -254,25 +259,30 @@ class Discovery:
         if current.aims or current.walked < _SPACE:
             return True
         is_restless = current.quiet < current.quiet_wanted and current.extra < DISCOVERY_LOOKUPS_MAX
-        return is_restless and self._ground.is_small
+        return is_restless and self._is_small
 
     def _next_aim(self, current: _Round) -> int:
         if current.aims:
             return current.aims.popleft()
         if current.walked < _SPACE:
-            is_block = self._ground.is_small or not current.walked
-            return self._own ^ (current.walked if is_block else self._random_from(current.walked))
+            is_bucket = current.walked and not self._is_by_blocks(current.walked)
+            return self._own ^ (self._random_from(current.walked) if is_bucket else current.walked)
         current.extra += 1
         return int.from_bytes(self._rng.token(ID_BYTES))
 
-    def _walked_to(self, distance: int, bits: int) -> int:
-        """Where the walk goes on after a lookup at this distance that showed a block of 2^bits ids.
+    def _is_by_blocks(self, distance: int) -> bool:
+        """Does the walk go from block to block at this distance, rather than from bucket to bucket?
 
-        In small mode a block is at least one of 2^DISCOVERY_SWEEP_BITS parts, so that no crowd of ids, true or
-        invented, makes the walk long; in large mode it goes on with the next bucket.
+        A block is at least one of 2^DISCOVERY_SWEEP_BITS parts of the space, so that no crowd of ids, true or invented,
+        makes the walk long. Nearer than that a bucket is narrow enough: either nobody is there, or the network is large
+        and not yet seen to be.
         """
+        return self._is_small and distance >> _STRIDE_BITS_MIN > 0
+
+    def _walked_to(self, distance: int, bits: int) -> int:
+        """Where the walk goes on after a lookup at this distance that showed a block of 2^bits ids."""
         shown = ((distance >> bits) + 1) << bits
-        if self._ground.is_small:
+        if self._is_by_blocks(distance):
             return max(shown, ((distance >> _STRIDE_BITS_MIN) + 1) << _STRIDE_BITS_MIN)
         return max(1 << distance.bit_length(), 1 << (shown - 1).bit_length())
 
@@ -321,12 +331,29 @@ class Discovery:
             times = self._due if self._soon_at is None else [*self._due, self._soon_at]
             self._next_at = min(times, default=None)
 
+    # The size of the network
+
+    def _judge_size(self) -> None:
+        """Small is what the table takes for small, unless the own neighbourhood is too dense for that.
+
+        A table of a large network may hold few, so that it would keep everybody. To go out and meet everybody is then
+        in vain, and when all do it a flood.
+        """
+        self._is_small = self._ground.is_small
+        if self._is_small:
+            home = self._ground.closest(Target(self._own.to_bytes(ID_BYTES)), BUCKET_SIZE)
+            if len(home) == BUCKET_SIZE:
+                radius = max(entry.point ^ self._own for entry in home)
+                self._is_small = DISCOVERY_NODES_MAX * radius >= BUCKET_SIZE * _SPACE
+
     def _notice_shrinking(self, now: Now) -> None:
         """A network that became small is one to know everybody of."""
         is_small = self._ground.is_small
         if is_small and not self._was_small and self._born_at is not None:
-            self._is_crowd = True
-            self._look_soon(now)
+            self._judge_size()
+            if self._is_small:
+                self._is_crowd = True
+                self._look_soon(now)
         self._was_small = is_small
 
 
