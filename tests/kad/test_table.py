@@ -9,6 +9,7 @@ from yzdht.kad.table import Entry, Table
 from yzdht.limits import (
     BUCKET_SIZE,
     CAS_REMEMBERS_S,
+    DEPARTED_KEPT_S,
     DEPARTED_MAX,
     DEPARTED_RETRY_S_MAX,
     DEPARTED_RETRY_S_MIN,
@@ -632,6 +633,32 @@ def test_five_hundred_ids_of_one_prefix_hold_ten_places_however_they_come() -> N
             meet(table, number + 1, "203.0.113.9", PREFIX)
 
     assert sum(1 for e in table if e.prefix == PREFIX) <= NODES_PER_PREFIX_MAX
+
+
+def test_who_left_and_answers_from_a_crowded_prefix_is_tried_later_and_later() -> None:
+    table = Table(OWN)
+    meet(table, far(0), "203.0.113.9", PREFIX)
+    leave(table, far(0), 100.0)
+    for number in (1, 2):
+        meet(table, far(number), "203.0.113.9", PREFIX)
+    for node in table:
+        node.has_session = True
+
+    for mono in (200.0, 300.0):
+        assert probed(table, mono) == [far(0)]
+        assert table.alive(node_id(far(0)), mono) is None
+        due = table.next_probe()
+        assert due is not None
+        assert due >= mono + DEPARTED_RETRY_S_MIN
+    assert table._departed[node_id(far(0))].pause_s == 4 * DEPARTED_RETRY_S_MIN
+
+
+def test_who_left_and_was_not_seen_for_a_month_is_not_tried_again() -> None:
+    table = table_of(1)
+    leave(table, 1)
+
+    assert probed(table, DEPARTED_KEPT_S + 1.0) == []
+    assert table.next_probe() is None
 
 
 # Idle probes
