@@ -19,7 +19,7 @@ from yzdht.limits import (
     RECORD_DATA_BYTES_MAX,
     RELAY_DATA_BYTES_MAX,
 )
-from yzdht.rpc.engine import Answer
+from yzdht.rpc.engine import GOODBYE, Answer, Down
 from yzdht.rpc.session import Answered, Ended, Pushed, Requested, State
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
@@ -224,7 +224,7 @@ def test_close_is_said_and_heard() -> None:
     assert list(pair.one.take_events()) == [Ended("closed", is_fault=False)]
     pair.deliver()
 
-    assert list(pair.other.take_events()) == [Ended("closed by peer", is_fault=False)]
+    assert list(pair.other.take_events()) == [Ended(GOODBYE, is_fault=False)]
     assert pair.other.take_outgoing() == []
 
 
@@ -253,3 +253,15 @@ def test_a_fault_tells_the_peer_nothing() -> None:
     puppet.say_raw(b"\x99")
 
     assert puppet.session.take_outgoing() == []
+
+
+@pytest.mark.parametrize("reason", ["closed by peer", "reset", "aborted"])
+def test_a_channel_that_breaks_is_no_goodbye(reason: str) -> None:
+    """Whoever can cut a connection must not be able to say goodbye for the node at its end."""
+    pair = open_pair()
+    pair.one.on_channel_closed(reason)
+    (ended,) = pair.one.take_events()
+
+    assert isinstance(ended, Ended)
+    assert not Down(ended.reason).is_goodbye
+    assert Down(GOODBYE).is_goodbye

@@ -155,8 +155,8 @@ class Up:
     """The address that was dialled; None when the peer dialled."""
 
 
-GOODBYE = "closed by peer"
-"""Why a session ended that the peer closed."""
+GOODBYE = "goodbye"
+"""Why a session ended that the peer closed with a sealed record; a channel that just breaks is none."""
 
 
 @dataclass(frozen=True, slots=True)
