@@ -38,6 +38,7 @@ from yzdht.limits import (
     HANDOVER_STAGGER_S,
     LEAVE_REPLACEMENTS_MAX,
     LEAVE_STORE_RETRY_S,
+    NODE_IDENTITY_LIFE_S,
     REPLICAS,
     REPLICATION_PAGE_ROWS,
     REPLICATION_PAGES_PER_TURN_MAX,
@@ -48,6 +49,7 @@ from yzdht.limits import (
     REPUBLISH_JITTER,
     REPUBLISH_PAGE_S,
 )
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from yzdht.ids import Target
     from yzdht.kad.table import Entry, Table
     from yzdht.ports import Now, RecordStore, Rng
+    from yzdht.wire.slot import Head
 
 
 __all__ = ["HandOver", "Refresh", "Replication", "Task"]
@@ -270,7 +273,11 @@ class Replication:
             except StoreError:
                 walk.next_at = now.mono + self._store_retry_s
                 return
-            targets = dict.fromkeys(target for target, _, head in rows if head.is_live(now.wall))
+            targets = dict.fromkeys(
+                target
+                for target, _, head in rows
+                if head.is_live(now.wall) and self._is_cared_for(target, head)
+            )
             if targets:
                 visit = page_visit()
                 for target in targets:
@@ -279,6 +286,15 @@ class Replication:
             if not walk.is_over:
                 walk.after = rows[-1][0]
                 walk.next_at = now.mono + len(rows) * walk.row_s * self._rng.uniform(0.75, 1.25)
+
+    def _is_cared_for(self, target: Target, head: Head) -> bool:
+        """False for the identity record of another node, which that node looks after itself as long as it lives.
+
+        Where nodes live an hour, the records of those who died in the last two days would be most of all work. A
+        person's identity record, which lives longer, is for the holders to keep.
+        """
+        is_of_a_node = head.kind is Kind.IDENTITY and head.expires - head.created <= NODE_IDENTITY_LIFE_S
+        return not is_of_a_node or int.from_bytes(target) == self._own
 
     @property
     def _store_retry_s(self) -> float:
