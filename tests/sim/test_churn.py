@@ -1,0 +1,119 @@
+"""Nodes live an hour and die without goodbye, for hours or for a week: records, traffic, and what was deleted.
+
+The short form is a small network for hours; YZ_SOAK=1 makes it a simulated week. A failure prints the seed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sim.churn import ChurnWorld, Climate, Estate, Hour, Meter, Population, care_of
+from tests.sim.world import seeds
+from yzdht.limits import HOUR_S
+
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+
+
+IS_SOAK = os.environ.get("YZ_SOAK") == "1"
+QUIET_S = 2 * HOUR_S if IS_SOAK else HOUR_S
+RATIO_MAX = 1.3
+
+
+def live(seed: int, size: int, hours: float, records: int, *, ratio_max: float = RATIO_MAX) -> None:
+    """A network whose nodes live an hour each, then a quiet one, then one in which old disks come back."""
+    with ChurnWorld(seed) as world:
+        population = Population(world, size, Climate())
+        estate = Estate(population, records)
+        estate.plant()
+        meter = Meter(population)
+        population.move()
+        estate.live(reads_per_h=2 * records, writes_per_h=records)
+        world.run_for(hours * HOUR_S)
+        tell(seed, population, estate, meter)
+        check_traffic(meter, ratio_max)
+
+        population.rest()
+        world.run_for(QUIET_S)
+        estate.collect()
+        old = population.return_disks()
+        world.run_for(QUIET_S)
+        after = estate.read_everything(world.random.sample(population.live, 3))
+        say(f"  {old} old disks came back, then of {after.reads} reads {after.stale} were stale")
+
+        tally = estate.tally
+        assert tally.lost == 0, "a record is lost though its holders turned over one at a time"
+        assert tally.given_up == 0, "a write failed for minutes"
+        assert tally.behind == 0, "a reader was shown less than it had seen"
+        assert tally.missing == 0, "a reader found nothing where something is held"
+        assert (after.failed, after.missing, after.stale, after.interrupted) == (0, 0, 0, 0)
+
+
+def check_traffic(meter: Meter, ratio_max: float) -> None:
+    """Nothing grows with time."""
+    for measure in (Hour.per_node, care_of, lambda hour: hour.bytes_per_node):
+        first, second = meter.halves(measure)
+        assert second <= ratio_max * first, "traffic grows"
+
+
+def say(*lines: str) -> None:
+    print("\n".join(lines))  # noqa: T201 - figures
+
+
+def tell(seed: int, population: Population, estate: Estate, meter: Meter) -> None:
+    tally = estate.tally
+    first, second = meter.halves(care_of)
+    hours, records = len(meter.hours), len(estate.slots)
+    say(
+        f"seed {seed}: {population.size} nodes, {hours} h, {records} records; {dict(population.ended)}",
+        f"  records: {tally.lost} lost, {tally.excused} excused, at the least {estate.fewest} holders left",
+        f"  {tally.reads} reads: {tally.stale} older than the newest acknowledged, {tally.behind} older than seen,",
+        f"  {tally.missing} found nothing, {tally.failed} had no quorum, {tally.interrupted} were interrupted",
+        f"  {tally.writes} writes, {tally.refused} of them repeated",
+        f"  care of records: {first:.0f} requests per node and hour in the first half, {second:.0f} in the second",
+        *meter.lines(),
+        f"  {population.world.cpu_s:.0f} s of CPU",
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+def test_records_outlive_their_holders(seed: int) -> None:
+    live(seed, 20, 5, 30, ratio_max=2.0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_records_outlive_their_holders_for_a_week(seed: int) -> None:
+    live(seed, 60, 7 * 24, 240)
+
+
+def restart_all(world: ChurnWorld, nodes: list[SimNode]) -> float:
+    """Kill everybody and start everybody again; requests per node in the ten minutes after it."""
+    world.kill(*nodes)
+    world.run_for(30)
+    world.requests.clear()
+    for node in nodes:
+        world.restart(node)
+    world.run_until(lambda: world.is_complete, 60)
+    world.run_for(600)
+    return sum(world.requests.values()) / len(nodes)
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+def test_a_mass_restart_is_no_storm(seed: int) -> None:
+    with ChurnWorld(seed) as world:
+        size = 60 if IS_SOAK else 32
+        population = Population(world, size, Climate())
+        estate = Estate(population, 100)
+        estate.plant()
+        asked = restart_all(world, list(population.live))
+        say(f"seed {seed}: {asked:.0f} requests per node in ten minutes after all {size} restarted")
+        population.live.extend(world.nodes)
+        after = estate.read_everything(population.live[:2])
+
+        assert asked < 40 * size
+        assert (after.failed, after.missing, after.stale) == (0, 0, 0)
