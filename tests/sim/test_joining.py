@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.sim.authors import Pen
 from tests.sim.world import World, seeds
 from yzdht.ids import Target
-from yzdht.limits import DEPARTED_RETRY_S_MAX, JOIN_WAIT_S_MAX
+from yzdht.limits import BUCKET_SIZE, DEPARTED_RETRY_S_MAX, DISCOVERY_SOON_S, JOIN_WAIT_S_MAX
 from yzdht.wire.rpc import FoundNodes, Method, Status, WireContact
 
 
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+
+
 TWELVE = 12
+SIXTY = 60
 NOTE = Pen(100).mutable("name", 1, b"value")
 
 
@@ -179,3 +187,102 @@ def test_find_is_exact(seed: int) -> None:
             found = world.find(reader, target, 5)
 
             assert [c.node_id for c in found] == [n.node_id for n in world.nearest(target, 5, others)]
+
+
+# Larger networks
+
+
+def join_at_once(world: World, size: int) -> list[SimNode]:
+    """So many nodes who all dial the first at the same instant."""
+    nodes = [world.add_node() for _ in range(size)]
+    for node in nodes[1:]:
+        node.join(nodes[0])
+    return nodes
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+def test_sixty_that_join_through_one_at_once_know_each_other_soon_and_without_a_flood(seed: int) -> None:
+    with World(seed) as world:
+        join_at_once(world, SIXTY)
+        world.run_until(lambda: world.is_complete, 20)
+        world.run_for(2 * DISCOVERY_SOON_S[1])
+
+        assert world.is_complete
+        assert world.delivered <= 500 * SIXTY
+
+
+def test_sixty_that_join_at_once_in_bad_weather_miss_nobody_for_long() -> None:
+    with World() as world:
+        world.weather.loss = 0.05
+        join_at_once(world, SIXTY)
+        world.run_until(lambda: world.is_complete, 120)
+
+
+def test_sixty_that_restart_at_once_find_each_other_soon_and_without_a_flood() -> None:
+    with World() as world:
+        nodes = world.add_network(SIXTY)
+        world.kill(*nodes)
+        world.run_for(5)
+        before = world.delivered
+        for node in nodes:
+            world.restart(node)
+        world.run_until(lambda: world.is_complete, 20)
+        world.run_for(2 * DISCOVERY_SOON_S[1])
+
+        assert world.is_complete
+        assert world.delivered - before <= 500 * SIXTY
+
+
+def test_one_who_joins_sixty_costs_each_of_them_little() -> None:
+    with World() as world:
+        nodes = world.add_network(SIXTY)
+        world.run_for(2 * DISCOVERY_SOON_S[1])
+        late = world.add_node()
+        before = world.delivered
+        late.join(nodes[7])
+        world.run_until(lambda: world.is_complete, 10)
+        world.run_for(2 * DISCOVERY_SOON_S[1])
+
+        assert world.delivered - before <= 120 * SIXTY
+
+
+def test_two_networks_of_thirty_that_meet_by_one_link_become_one() -> None:
+    with World() as world:
+        left, right = join_at_once(world, 30), join_at_once(world, 30)
+        world.run_for(60)
+        assert not world.is_complete
+        left[2].join(right[3])
+        world.run_until(lambda: world.is_complete, 120)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", seeds(1))
+def test_two_hundred_and_fifty_that_join_at_once_all_know_each_other(seed: int) -> None:
+    with World(seed) as world:
+        join_at_once(world, 250)
+        world.run_until(lambda: world.is_complete, 120)
+
+
+def assert_tables_serve(nodes: list[SimNode]) -> None:
+    """In a large network everybody knows its nearest, and of each bucket enough."""
+    points = [int.from_bytes(node.node_id) for node in nodes]
+    places = filled = 0
+    for node, own in zip(nodes, points, strict=True):
+        known = {entry.point for entry in node.engine.table}
+        nearest = sorted((p for p in points if p != own), key=lambda p: p ^ own)[: BUCKET_SIZE // 2]
+        assert set(nearest) <= known
+        has = Counter(256 - (point ^ own).bit_length() for point in known)
+        for index, there in Counter(256 - (p ^ own).bit_length() for p in points if p != own).items():
+            places += min(there, BUCKET_SIZE)
+            filled += min(has[index], BUCKET_SIZE)
+    assert filled >= 0.99 * places
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("size", [300, 400])
+def test_in_a_large_network_the_nearest_are_known_and_buckets_are_full(size: int) -> None:
+    with World(is_connected=False) as world:
+        nodes = join_at_once(world, size)
+        world.run_for(120)
+
+        assert_tables_serve(nodes)
