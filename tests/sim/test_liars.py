@@ -6,6 +6,7 @@ and reads and writes of the honest succeed. YZ_SEEDS sets how many networks; the
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -168,6 +169,7 @@ def test_a_newer_record_that_one_node_alone_holds_is_found_and_kept() -> None:
 # A fifth of a thousand
 
 
+WITHIN_S = 3_000.0 if os.environ.get("YZ_SOAK") == "1" else 110.0  # pytest has its own timeout
 HONEST = 800
 LIARS = 200
 RECORDS = 8
@@ -236,11 +238,11 @@ def lied_to(world: World) -> dict[str, int]:
 
 
 def test_a_fifth_of_a_thousand_lies_and_the_others_hardly_notice() -> None:
-    told = tell(thousand, lied_to, seeds(10), within_s=600)
+    told = tell(thousand, [lied_to], seeds(10), within_s=WITHIN_S)
     figures: Counter[str] = Counter()
-    for result in told.results.values():
+    for result in told.results[0].values():
         figures.update(result)
-    print(f"\n{len(told.results)} networks of {HONEST} honest nodes and {LIARS} liars")  # noqa: T201 - the figures
+    print(f"\n{len(told.results[0])} networks of {HONEST} honest nodes and {LIARS} liars")  # noqa: T201 - the figures
     rates = {}
     for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
         good, total = figures[f"{what}|good"], figures[f"{what}|all"]
