@@ -107,9 +107,26 @@ def test_a_late_node_is_replaced_and_not_waited_for() -> None:
     lookup.handle_timer(at(LATE))
     assert asked(lookup.take_asks()) == [3]
     lookup.on_answer(node_id(3), 0, nodes_answer(), at(LATE + 0.1))
+    assert asked(lookup.take_asks()) == [1]  # a message can be lost
+    lookup.handle_timer(at(2 * LATE + 0.1))
 
     assert lookup.is_finished
     assert found(lookup) == [2, 3]
+
+
+def test_a_node_whose_answer_was_lost_is_found_by_the_second_request() -> None:
+    lookup = begun(2, 1, 2, 3)
+    lookup.take_asks()
+    lookup.on_answer(node_id(2), 0, nodes_answer(), at(0.1))
+    lookup.handle_timer(at(LATE))
+    lookup.take_asks()
+    lookup.on_answer(node_id(3), 0, nodes_answer(), at(LATE + 0.1))
+    lookup.on_answer(node_id(1), 0, TIMEOUT, at(LATE + 0.1))  # of the first request
+    assert not lookup.is_finished
+    lookup.on_answer(node_id(1), 0, nodes_answer(), at(LATE + 0.2))
+
+    assert lookup.is_finished
+    assert found(lookup) == [1, 2]
 
 
 def test_a_late_answer_counts() -> None:

@@ -650,8 +650,27 @@ def test_late_hearsay_is_passed_over_by_a_far_read() -> None:
     assert reading.read.result is None  # one of three that are nearer may still show something
     reading.mono = 10.0
     reading.read.handle_timer(at(10.0))
+    assert asked(reading.asks()) == [1, 2, 3]  # once more: a message can be lost
+    assert not reading.is_over
+    reading.mono = 20.0
+    reading.read.handle_timer(at(20.0))
 
     assert reading.read.result == ReadResult([], 8, 4, 8)
+
+
+def test_the_one_holder_whose_answer_was_lost_is_asked_again() -> None:
+    reading = Reading(candidates(*range(11, 19)), 8, is_far=True)
+    reading.asks()
+    reading.hear(11, names(1))
+    reading.asks()
+    for number in range(12, 19):
+        reading.hear(number)
+    reading.mono = 10.0
+    reading.read.handle_timer(at(10.0))
+    assert asked(reading.asks()) == [1]
+    reading.hear(1, shows(NEW.raw))
+
+    assert reading.read.result == ReadResult([NEW.record], 8, 4, 8)
 
 
 # Witnesses

@@ -65,6 +65,8 @@ class Candidate:
         standing: What came of it.
         asked_at: When it was asked.
         late_at: When it stops blocking its slot.
+        asks: How often it was asked the same; a message can be lost.
+        waiting: How many of these may still be answered.
 
     """
 
@@ -77,6 +79,8 @@ class Candidate:
     standing: Standing = Standing.FRESH
     asked_at: float = 0.0
     late_at: float = 0.0
+    asks: int = 0
+    waiting: int = 0
 
     @property
     def node_id(self) -> NodeId:
@@ -224,6 +228,8 @@ class Candidates:
     def ask(self, candidate: Candidate, mono: float) -> None:
         """It is asked now."""
         candidate.standing = Standing.ASKED
+        candidate.asks += 1
+        candidate.waiting += 1
         candidate.asked_at = mono
         candidate.late_at = mono + candidate.expected_s
         if self._claims is not None:
@@ -236,13 +242,33 @@ class Candidates:
             candidate.prefix = self._strangers.prefix_of(candidate.node_id)
         if candidate.namer is not None:
             self._truthful.add(candidate.namer)
+        candidate.waiting -= 1
         candidate.standing = Standing.ANSWERED
 
     def failed(self, candidate: Candidate) -> None:
-        """It did not answer, or with something that cannot be."""
+        """A request to it was not answered, or with something that cannot be; another one may be under way."""
+        candidate.waiting -= 1
+        if candidate.waiting > 0:
+            return
         if candidate.standing is Standing.ASKED:
             self._blame(candidate)
         candidate.standing = Standing.FAILED
+
+    def to_ask_again(self, count: int) -> list[Candidate]:
+        """Who is late, was asked once, and is nearer than the last of the `count` nearest that answered, nearest first.
+
+        Late is not dead: a request or an answer can be lost. At most twice ALPHA of them.
+        """
+        late: list[Candidate] = []
+        answered = 0
+        for candidate in self._order:
+            answered += candidate.standing is Standing.ANSWERED
+            if answered == count or len(late) == 2 * ALPHA:
+                break
+            is_silent = candidate.standing is Standing.LATE and candidate.asks == 1
+            if is_silent and not self._is_of_a_liar(candidate):
+                late.append(candidate)
+        return late
 
     def mark_late(self, mono: float) -> bool:
         """Demote those whose expected time has passed; True if there were any."""
@@ -260,8 +286,11 @@ class Candidates:
 
     def _is_doubted(self, candidate: Candidate) -> bool:
         """True for hearsay of somebody who has named only such as do not answer: nobody waits for more of it."""
+        return candidate.standing is Standing.FRESH and self._is_of_a_liar(candidate)
+
+    def _is_of_a_liar(self, candidate: Candidate) -> bool:
         namer = candidate.namer
-        if namer is None or candidate.standing is not Standing.FRESH or namer in self._truthful:
+        if namer is None or namer in self._truthful:
             return False
         return self._dead_of.get(namer, 0) >= DOUBTED_AFTER
 

@@ -109,10 +109,22 @@ class Lookup:
         # A late peer holds nobody up: those behind it are asked in its place, however many are late.
         wanted = self.candidates.front(self.aim.wanted, is_late_kept=False)
         for candidate in self._to_ask(wanted):
-            self.candidates.ask(candidate, now.mono)
-            body = FindNode(self.aim.target)  # type: ignore[arg-type] # a node id is a point like any target
-            self._asks.append(Ask(candidate.contact, Method.FIND_NODE, body, READ_TIMEOUT_S))
-        self.is_finished = self._has_ended(wanted)
+            self._ask(candidate, now)
+        self.is_finished = self._has_ended(wanted) and not self._ask_again(now)
+
+    def _ask_again(self, now: Now) -> bool:
+        """Whoever wants the exact nearest has the silent ones among them asked twice; True if there are any."""
+        if self.aim.need is not None:
+            return False
+        late = self.candidates.to_ask_again(self.aim.wanted)
+        for candidate in late:
+            self._ask(candidate, now)
+        return bool(late)
+
+    def _ask(self, candidate: Candidate, now: Now) -> None:
+        self.candidates.ask(candidate, now.mono)
+        body = FindNode(self.aim.target)  # type: ignore[arg-type] # a node id is a point like any target
+        self._asks.append(Ask(candidate.contact, Method.FIND_NODE, body, READ_TIMEOUT_S))
 
     def _to_ask(self, wanted: list[Candidate]) -> list[Candidate]:
         if self.aim.is_far:

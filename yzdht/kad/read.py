@@ -315,8 +315,15 @@ class Read:
             self._finish(len(answered))
             return
         self._ask_more(span, len(answered), is_enough=is_enough, now=now)
-        if self._is_exhausted(span):
+        if self._is_exhausted(span) and (has_record or not self._ask_again(now)):
             self._finish(len(answered))
+
+    def _ask_again(self, now: Now) -> bool:
+        """Before nothing is said to be there, the silent ones among the nearest are asked twice; True if there are any."""
+        late = self.candidates.to_ask_again(self._quorum.n)
+        for candidate in late:
+            self._send(candidate, FindValue(self.target, (), RECORD_BYTES_MAX), _ASK, now)
+        return bool(late)
 
     def _span(self) -> list[Candidate]:
         """The n nearest: of all that are known, or, where the target is approached, of all that may yet answer."""
