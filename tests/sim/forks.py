@@ -92,9 +92,9 @@ def tell(
     until = monotonic() + within_s
 
     def lead(pipe: int) -> None:
+        gc.disable()  # a collection walks over the whole world, and in a fork it would copy every page
         world = build()
-        gc.collect()
-        gc.freeze()  # a collection in a child would touch, and so copy, every page
+        gc.freeze()
         runs = [
             _Run(seed, number, partial(_continue, world, seed, story))
             for seed in seeds
