@@ -22,6 +22,7 @@ from yzdht.limits import (
     HANDOVER_STAGGER_S,
     LEAVE_TASKS_IN_FLIGHT_MAX,
     MISSED_PROBES_MAX,
+    NODE_IDENTITY_LIFE_S,
     REPLICAS,
     REPLICATION_TASKS_IN_FLIGHT_MAX,
     REPLICATION_TASKS_WAITING_MAX,
@@ -34,6 +35,7 @@ from yzdht.limits import (
 from yzdht.ports import Now
 from yzdht.store.memory import MemoryStore
 from yzdht.wire.frame import Caps
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
@@ -332,6 +334,21 @@ def test_traffic_stays_flat_however_many_old_copies_there_are() -> None:
     new = len(keeper.run_for(24 * HOUR))
 
     assert new - old <= 1.3 * 38 * 8
+
+
+def test_the_identity_record_of_another_node_is_its_own_affair_and_a_persons_is_not() -> None:
+    keeper = Keeper(0, range(1, 4), [])
+    for number, life_s in (
+        (0, NODE_IDENTITY_LIFE_S),
+        (5, NODE_IDENTITY_LIFE_S),
+        (6, NODE_IDENTITY_LIFE_S + 1),
+    ):
+        note = mutable(number, kind=Kind.IDENTITY, created=WALL, expires=WALL + life_s, wall_now=WALL)
+        keeper.store.submit(number, note)
+        keeper.store._tell()
+    done = keeper.run_for(2 * HOUR)
+
+    assert set(refreshed(done)) == {0, 6}
 
 
 def test_what_comes_into_range_again_is_looked_after_again() -> None:
