@@ -82,7 +82,7 @@ def tell(seed: int, population: Population, estate: Estate, meter: Meter) -> Non
 
 @pytest.mark.parametrize("seed", seeds(1))
 def test_records_outlive_their_holders(seed: int) -> None:
-    live(seed, 20, 5, 30, ratio_max=2.0)
+    live(seed, 20, 4, 30, ratio_max=2.0)
 
 
 @pytest.mark.soak
@@ -106,9 +106,9 @@ def restart_all(world: ChurnWorld, nodes: list[SimNode]) -> float:
 @pytest.mark.parametrize("seed", seeds(1))
 def test_a_mass_restart_is_no_storm(seed: int) -> None:
     with ChurnWorld(seed) as world:
-        size = 60 if IS_SOAK else 32
+        size = 60 if IS_SOAK else 24
         population = Population(world, size, Climate())
-        estate = Estate(population, 100)
+        estate = Estate(population, 60)
         estate.plant()
         asked = restart_all(world, list(population.live))
         say(f"seed {seed}: {asked:.0f} requests per node in ten minutes after all {size} restarted")

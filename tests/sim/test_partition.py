@@ -35,8 +35,8 @@ LIFE_S = 20 * 24 * HOUR_S
 LOOK_EVERY_S = 300.0
 ORDER_WITHIN_S = 3 * HOUR_S
 IS_SOAK = os.environ.get("YZ_SOAK") == "1"
-SIZES = (12, 31) if IS_SOAK else (12, 17)
-HOURS = (1.0, 4.0) if IS_SOAK else (0.5, 1.0)
+SIZES = (12, 31) if IS_SOAK else (12, 15)
+HOURS = (1.0, 4.0) if IS_SOAK else (0.4, 0.7)
 
 
 @dataclass
@@ -279,7 +279,7 @@ def test_halves_that_wrote_for_hours_end_in_one_order_without_a_reader(seed: int
 
 
 @pytest.mark.parametrize("has_arrivals", [False, True], ids=["cut", "churn"])
-@pytest.mark.parametrize("seed", seeds(10))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_two_writers_with_cas_never_both_succeed(seed: int, has_arrivals: bool) -> None:  # noqa: FBT001 - a case
     """Whatever fails: cuts, loss, kills and restarts; or, without a cut, kills, restarts and new nodes.
 
@@ -289,7 +289,7 @@ def test_two_writers_with_cas_never_both_succeed(seed: int, has_arrivals: bool) 
         story = Halves(world, world.random.randrange(4, 16))
         moves = [story.arrive, story.lose] if has_arrivals else [story.part, story.mend, story.lose]
         fail: Callable[[], None] = partial(story.fail, moves)
-        for _ in range(50):
+        for _ in range(40):
             world.random.choice([story.race_anywhere, story.race_anywhere, fail])()
             world.run_for(world.random.choice([0, 0.02, 0.1, 0.5, 3, 20]))
             story.collect()
