@@ -5,15 +5,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.sim.authors import Pen
+from tests.sim.invariants import check_node
+from tests.sim.weather import Weather
 from tests.sim.world import World, seeds
 from yzdht.ids import Target
-from yzdht.limits import CALL_TIMEOUT_S, DIAL_TIMEOUT_S, READ_TIMEOUT_S, SESSION_SILENT_S_MAX
-from yzdht.rpc.engine import Call, Failed, FailReason
+from yzdht.limits import BUCKET_SIZE, CALL_TIMEOUT_S, DIAL_TIMEOUT_S, READ_TIMEOUT_S, SESSION_SILENT_S_MAX
+from yzdht.rpc.engine import Call, Failed, FailReason, Up
 from yzdht.wire.rpc import Empty, Method, Status, WhoAmI
+
+
+if TYPE_CHECKING:
+    from yzdht.ports import Now
+    from yzdht.rpc.engine import Down, Peer
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -196,3 +204,155 @@ def test_verdicts_of_an_earlier_life_are_not_told() -> None:
         world.run_for(3)
 
         assert op not in node.results
+
+
+# Worlds without sessions
+
+
+def loose(size: int, **weather: Any) -> World:
+    world = World(is_connected=False)
+    world.weather = Weather(is_stable=True, spread=0.1, **weather)
+    world.add_converged(size)
+    return world
+
+
+def loose_story(seed: int) -> int:
+    with World(seed, is_connected=False) as world:
+        world.weather = Weather(loss=0.1, doubling=0.1, overtaking=0.1, is_stable=True, dial_rtts=2)
+        nodes = world.add_joined(12)
+        note = Pen(100).mutable("name", 1, b"value")
+        world.put(nodes[3], note.draft())
+        world.kill(nodes[2])
+        world.get(nodes[5], note.target)
+        world.run_for(20)
+    return world.trace
+
+
+def test_a_world_without_sessions_replays_too() -> None:
+    assert loose_story(1) == loose_story(1)
+    assert loose_story(1) != loose_story(2)
+
+
+def test_nodes_without_sessions_join_and_know_everybody() -> None:
+    with World(is_connected=False) as world:
+        world.add_joined(12)
+
+        assert world.is_complete
+
+
+def test_two_that_speak_are_told_so_once_in_their_lives() -> None:
+    with World(is_connected=False) as world:
+        one, two = world.add_joined(2)
+        links: list[object] = []
+        tell_engine = two.engine.on_link
+
+        def note(peer: Peer, change: Up | Down, now: Now) -> None:
+            links.append(change)
+            tell_engine(peer, change, now)
+
+        two.engine.on_link = note  # type: ignore[method-assign] # a witness
+        world.get(one, PLACE)
+        world.get(one, PLACE)
+        assert links == []
+        world.kill(one)
+        world.restart(one, through=[two])
+        world.run_for(5)
+
+        assert links == [Up(None)]
+        assert not any(entry.has_session for entry in [*one.engine.table, *two.engine.table])
+
+
+def test_a_call_to_a_dead_node_without_a_session_ends_by_its_deadline() -> None:
+    with loose(2) as world:
+        one, two = world.nodes
+        world.kill(two)
+        one.get(PLACE)
+        (call,) = one.flights
+        began = world.now.mono
+        world.run_until(lambda: call not in one.flights)
+
+        assert world.now.mono - began == pytest.approx(READ_TIMEOUT_S)
+
+
+def test_a_new_connection_takes_round_trips_and_a_warm_one_none() -> None:
+    took = []
+    with loose(2, dial_rtts=2) as world:
+        one, two = world.nodes
+        world.weather.spread = 0.0
+        for _ in range(2):
+            began = world.now.mono
+            world.get(one, PLACE)
+            took.append(world.now.mono - began)
+
+        assert took[0] == pytest.approx(3 * took[1])
+        assert two.node_id in one.rtts
+
+
+def test_a_pair_has_its_own_latency() -> None:
+    with loose(30) as world:
+        weather = world.weather
+        usual = [weather.usual_s(a, b) for a in world.nodes for b in world.nodes if a is not b]
+        pair = [world.delay(*world.nodes[:2]) for _ in range(100)]
+
+        assert max(usual) > 2 * min(usual)
+        assert max(pair) < 2 * min(pair)
+        assert weather.usual_s(*world.nodes[:2]) == weather.usual_s(*world.nodes[1::-1])
+
+
+def test_messages_that_arrive_twice_and_out_of_order_break_nothing() -> None:
+    with loose(12, doubling=0.5, overtaking=0.3, loss=0.05) as world:
+        note = Pen(100).mutable("name", 1, b"value")
+        assert world.put(world.nodes[0], note.draft()).accepted >= 5
+        for node in world.nodes:
+            assert world.get(node, note.target).records == [note.record]
+
+
+def test_clocks_may_be_wrong() -> None:
+    with loose(8) as world:
+        early, fast = world.nodes[:2]
+        early.skew_s, fast.drift = 1_000.0, 0.01
+        world.run_for(100)
+        ahead = Pen(100).mutable("name", 1, b"value", created=int(early.now().wall))
+
+        assert fast.now().mono - world.now.mono == pytest.approx(0.01 * world.now.mono)
+        assert world.put(early, ahead.draft()).refusal is Status.BAD_LIFETIME
+        note = Pen(100).mutable("name", 2, b"value")
+        world.put(fast, note.draft())
+        assert world.get(fast, note.target).records == [note.record]
+
+
+def test_who_leaves_is_gone() -> None:
+    with loose(12) as world:
+        note = Pen(100).mutable("name", 1, b"value")
+        world.put(world.nodes[0], note.draft())
+        world.run_for(1)
+        leaver = world.nearest(note.target, 1)[0]
+        world.leave(leaver)
+        world.run_for(30)
+
+        assert not leaver.is_up
+        assert leaver.has_left
+
+
+def test_converged_tables_hold_what_a_network_at_rest_knows() -> None:
+    with loose(400) as world:
+        for node in world.nodes[::40]:
+            table = node.engine.table
+            assert not table.is_small
+            for index, entries, _ in table.bucket_sizes():
+                there = sum(
+                    1 for n in world.nodes if n is not node and table.bucket_index(n.node_id) == index
+                )
+                assert entries == min(there, BUCKET_SIZE)
+            check_node(node)
+    with loose(50) as world:
+        assert world.is_complete
+
+
+def test_invariants_are_looked_at_while_time_passes() -> None:
+    with loose(5) as world:
+        world.check_every = 1
+        world.run_for(1)
+        world.nodes[3].engine._errands[77] = None  # type: ignore[assignment] # whatever it is, nobody carries it
+        with pytest.raises(AssertionError, match="node 3 waits for calls that nobody carries"):
+            world.get(world.nodes[0], PLACE)
