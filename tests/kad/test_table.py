@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random  # noqa: TID251 - the same spread each time
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -350,6 +352,42 @@ def test_a_large_table_is_small_again_only_when_it_has_shrunk_by_far() -> None:
     assert far(999) in probed(table, 0.0)
     assert table.alive(node_id(far(999)), 1.0) is held(table, far(999))
     assert table.bucket_sizes()[0] == (0, BUCKET_SIZE + 1, 0)
+
+
+def spread(size: int, seed: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.getrandbits(256) for _ in range(size)]
+
+
+@pytest.mark.parametrize("size", [0, 19, 20, 60, 250])
+def test_a_table_of_a_small_network_knows_everybody(size: int) -> None:
+    assert table_of(*spread(size, seed=1)).knows_everybody
+
+
+def test_a_dense_neighbourhood_tells_that_others_are_not_known() -> None:
+    """Of 2,000 nodes 20 of each bucket are fewer than make a table large."""
+    table = Table(OWN)
+    for point in spread(2_000, seed=1):
+        index = table.bucket_index(node_id(point))
+        if dict(size[:2] for size in table.bucket_sizes()).get(index, 0) < BUCKET_SIZE:
+            table.admit(entry(point))
+
+    assert len(table) < SMALL_AGAIN_NODES_MAX
+    assert table.is_small
+    assert not table.knows_everybody
+
+
+def test_a_table_that_lost_nearly_all_knows_everybody_again() -> None:
+    points = spread(60, seed=1)
+    table = table_of(*points)
+    for number in sorted(points)[:50]:
+        table.admit(entry(1 << 200 | number % 1000))
+    assert not table.knows_everybody
+
+    for node in list(table):
+        if node.point < 1 << 201:
+            leave(table, node.point)
+    assert table.knows_everybody
 
 
 def test_the_table_wants_whom_it_has_room_for() -> None:

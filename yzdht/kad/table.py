@@ -85,6 +85,7 @@ class Table:
         self._refused: dict[int, None] = {}
         self._storing = 0
         self._is_small = True
+        self._is_whole: bool | None = None  # to be found out
         self._mono = 0.0  # the latest time heard of
 
     def __len__(self) -> int:
@@ -109,6 +110,20 @@ class Table:
         """True while everybody is kept, as far as the diversity limits allow."""
         return self._is_small
 
+    @property
+    def knows_everybody(self) -> bool:
+        """True if the table is small and its neighbourhood is no denser than the rest of it.
+
+        A table of a large network need not hold many, most of all after many died at once: it only holds nearly all of
+        those near the own id. Where they stand twice as close as all who are known would, others are not known.
+        """
+        if self._is_whole is None:
+            near = self.closest(self._own_id, BUCKET_SIZE) if self._is_small else []
+            crowd = len(near) << _ID_BITS
+            is_even = len(near) < BUCKET_SIZE or crowd <= 2 * len(self) * (near[-1].point ^ self._own_point)
+            self._is_whole = self._is_small and is_even
+        return self._is_whole
+
     def wants(self, point: int) -> bool:
         """Would a node of that id get a place now, were it alive? Not one that diversity refused of late."""
         if point == self._own_point or point in self._refused:
@@ -125,6 +140,7 @@ class Table:
     def _judge_size(self, mono: float) -> None:
         """Large from the first one too many; small again only when there is room for many, so nothing flaps."""
         known = len(self._entries) + len(self._waiting)
+        self._is_whole = None
         if self._is_small:
             self._is_small = known <= SMALL_NETWORK_NODES_MAX
         elif known <= SMALL_AGAIN_NODES_MAX:
