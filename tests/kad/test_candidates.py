@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given, strategies as st
 
-from tests.kad.kit import NODE, ORIGIN, candidates, contact, entry, node_id, number_of
+from tests.kad.kit import GONE, NODE, ORIGIN, candidates, contact, entry, node_id, number_of
 from yzdht.ids import NodeId, Target
 from yzdht.kad.candidates import Candidate, Candidates, Standing
 from yzdht.kad.strangers import Strangers
@@ -225,7 +225,7 @@ def test_those_that_live_are_carried_over() -> None:
     them.hear([contact(4), contact(5), contact(6)], OWN, node_id(1))
     ask_all(them, 1, 2, 4, 5)
     them.answered(stranger(them, 4), 0.1)
-    them.failed(stranger(them, 1))
+    them.failed(stranger(them, 1), GONE)
     them.mark_late(99.0)
     ask_all(them, 6)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.kad.kit import ORIGIN, TIMEOUT, at, candidates, node_id, nodes_answer, number_of, refuses, shows
+from tests.kad.kit import ORIGIN, at, candidates, node_id, nodes_answer, number_of, refuses, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen
 from yzdht.kad.holder import Holder
 from yzdht.kad.lookup import Aim, Lookup
@@ -218,6 +218,6 @@ def test_a_local_write_that_the_disk_refuses_is_replaced() -> None:
 def test_a_call_that_fails_is_an_answer_too() -> None:
     desk = Desk()
     desk.lookup(1)
-    desk.operations.on_answer(desk.calls()[1].call, TIMEOUT, at(3.0))
+    desk.operations.on_answer(desk.calls()[1].call, GONE, at(3.0))
 
     assert len(desk.reports) == 1

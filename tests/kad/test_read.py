@@ -658,6 +658,21 @@ def test_late_hearsay_is_passed_over_by_a_far_read() -> None:
     assert reading.read.result == ReadResult([], 8, 4, 8)
 
 
+def test_a_holder_that_timed_out_while_others_were_waited_for_is_asked_again() -> None:
+    reading = Reading(candidates(*EIGHT), 8)
+    reading.asks()
+    for _ in range(2):
+        reading.let_be_late()
+        reading.asks()
+    reading.hear(1, TIMEOUT)
+    for number in range(2, 9):
+        reading.hear(number)
+    assert asked(reading.asks()) == [1]
+    reading.hear(1, shows(NEW.raw))
+
+    assert reading.read.result == ReadResult([NEW.record], 8, 4, 8)
+
+
 def test_the_one_holder_whose_answer_was_lost_is_asked_again() -> None:
     reading = Reading(candidates(*range(11, 19)), 8, is_far=True)
     reading.asks()

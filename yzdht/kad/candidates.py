@@ -25,6 +25,7 @@ from yzdht.limits import (
     LOOKUP_CANDIDATES_MAX,
     SOFT_DEADLINE_S_UNKNOWN,
 )
+from yzdht.rpc.engine import Failed, FailReason
 from yzdht.wire.frame import Caps
 
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId
     from yzdht.kad.table import Entry
+    from yzdht.rpc.engine import Answer
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method
 
@@ -65,8 +67,9 @@ class Candidate:
         standing: What came of it.
         asked_at: When it was asked.
         late_at: When it stops blocking its slot.
-        asks: How often it was asked the same; a message can be lost.
+        asks: How often it was asked; a message can be lost.
         waiting: How many of these may still be answered.
+        has_timed_out: True if it failed by saying nothing.
 
     """
 
@@ -81,6 +84,7 @@ class Candidate:
     late_at: float = 0.0
     asks: int = 0
     waiting: int = 0
+    has_timed_out: bool = False
 
     @property
     def node_id(self) -> NodeId:
@@ -245,9 +249,10 @@ class Candidates:
         candidate.waiting -= 1
         candidate.standing = Standing.ANSWERED
 
-    def failed(self, candidate: Candidate) -> None:
+    def failed(self, candidate: Candidate, outcome: Answer | Failed) -> None:
         """A request to it was not answered, or with something that cannot be; another one may be under way."""
         candidate.waiting -= 1
+        candidate.has_timed_out = isinstance(outcome, Failed) and outcome.reason is FailReason.TIMEOUT
         if candidate.waiting > 0:
             return
         if candidate.standing is Standing.ASKED:
@@ -255,9 +260,9 @@ class Candidates:
         candidate.standing = Standing.FAILED
 
     def to_ask_again(self, count: int) -> list[Candidate]:
-        """Who is late, was asked once, and is nearer than the last of the `count` nearest that answered, nearest first.
+        """Who was asked once, is silent, and is nearer than the last of the `count` nearest that answered.
 
-        Late is not dead: a request or an answer can be lost. At most twice ALPHA of them.
+        Silent is not dead: a request or an answer can be lost. Nearest first, at most twice ALPHA of them.
         """
         late: list[Candidate] = []
         answered = 0
@@ -265,8 +270,10 @@ class Candidates:
             answered += candidate.standing is Standing.ANSWERED
             if answered == count or len(late) == 2 * ALPHA:
                 break
-            is_silent = candidate.standing is Standing.LATE and candidate.asks == 1
-            if is_silent and not self._is_of_a_liar(candidate):
+            is_silent = candidate.standing is Standing.LATE or (
+                candidate.standing is Standing.FAILED and candidate.has_timed_out
+            )
+            if is_silent and candidate.asks == 1 and not self._is_of_a_liar(candidate):
                 late.append(candidate)
         return late
 

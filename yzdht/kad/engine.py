@@ -448,16 +448,22 @@ class KadEngine:
             return
         entry.reached(url, peer.host, peer.prefix)
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
-        # Its own identity record, from itself: signed addresses, before anybody else is asked.
-        self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, FindValue(Target(peer.node_id)))
+        self._fetch_identity(entry)
         if is_new:
             self._discovery.trigger(now, peer.node_id, was_named=was_heard_of)
+
+    def _fetch_identity(self, entry: Entry) -> None:
+        """Ask a node for its own identity record: signed addresses, before anybody else is asked."""
+        body = FindValue(Target(entry.node_id))
+        self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, body)
 
     def _note_life(self, node_id: NodeId, outcome: Answer | Failed, now: Now, *, is_probe: bool) -> None:
         """An answer is a sign of life; a failure calls for a probe, and only missed probes count against a node."""
         if isinstance(outcome, Answer):
-            if self.table.alive(node_id, now.mono) is not None:
+            returned = self.table.alive(node_id, now.mono)
+            if returned is not None:
                 self._discovery.trigger(now, node_id)
+                self._fetch_identity(returned)
             entry = self.table.get(node_id)
             if entry is None:
                 self._strangers.answered(node_id, outcome.expected_s)

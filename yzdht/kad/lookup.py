@@ -96,7 +96,7 @@ class Lookup:
             self.candidates.answered(candidate, now.mono)
             self.candidates.hear(self._usable(outcome.body.contacts, node_id), self._own_id, node_id)
         else:
-            self.candidates.failed(candidate)
+            self.candidates.failed(candidate, outcome)
         self._advance(now)
 
     def closest(self) -> list[Contact]:

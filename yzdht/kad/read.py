@@ -208,7 +208,7 @@ class Read:
         elif self._take(candidate, outcome):
             self.candidates.answered(candidate, now.mono)
         else:
-            self.candidates.failed(candidate)
+            self.candidates.failed(candidate, outcome)
             self._forget_claims(node_id)
         if self.result is None:
             self._advance(now)
@@ -223,7 +223,7 @@ class Read:
         if is_answer:
             self.candidates.answered(candidate, now.mono)
         else:
-            self.candidates.failed(candidate)
+            self.candidates.failed(candidate, outcome)
         has_shown = self._bodies_taken > taken  # an answer is bounded: there may be more to fetch
         if not is_answer or not has_shown or self._fetches[candidate.node_id] >= FETCHES_PER_HOLDER_MAX:
             self._forget_claims(candidate.node_id)

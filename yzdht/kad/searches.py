@@ -80,7 +80,7 @@ class Searches:
 
     @property
     def _is_far(self) -> bool:
-        return not self._table.is_small
+        return not self._table.knows_everybody
 
     def _quorum(self) -> Quorum:
         return quorum_of(self._table.storing() + self.is_storing)
@@ -258,12 +258,13 @@ class Searches:
             self._write(full, self._of_a_day(draft.target, read, now), stored_by, finish, now)
 
     def _of_a_day(self, target: Target, read: Read, now: Now) -> Candidates:
-        """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those just met."""
+        """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those just heard of.
+
+        A newcomer whose first lookups were lost knows few; with these alone its quorum would be too small.
+        """
         entries = self._table.closest_of_a_day(target, _CANDIDATES, now.mono)
         candidates = self._candidates(target, entries)
-        if self._is_far:
-            answered = (c.contact for c in read.candidates if c.standing is Standing.ANSWERED)
-            candidates.add(answered)
+        candidates.add(c.contact for c in read.candidates if c.standing is not Standing.FAILED)
         return candidates
 
     def _write(

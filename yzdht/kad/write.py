@@ -130,7 +130,7 @@ class Write:
         if candidate is None or not candidate.is_open:
             return
         if isinstance(outcome, Failed):
-            self._candidates.failed(candidate)
+            self._candidates.failed(candidate, outcome)
         elif purpose == _RESTORE:
             self._ask(candidate, now, purpose=_AGAIN)
         elif outcome.status is Status.OK:
