@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.kad.kit import ORIGIN, at, candidates, node_id, nodes_answer, number_of, refuses, shows
+from tests.kad.kit import GONE, ORIGIN, at, candidates, node_id, nodes_answer, number_of, refuses, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen
 from yzdht.kad.holder import Holder
 from yzdht.kad.lookup import Aim, Lookup

@@ -158,3 +158,15 @@ def test_paths_in_a_small_network_ask_all_of_the_nearest() -> None:
     assert {p for p, _ in crowd.asked} >= {*crowd.nearest(written.target, REPLICAS, with_own=True)} - {
         crowd.own
     }
+
+
+def test_points_that_were_reached_are_told() -> None:
+    crowd = Crowd(1, SIZE)
+    reached: list[object] = []
+    crowd.searches.on_approached = lambda point, _now: reached.append(point)
+    written = note(1)
+    put(crowd, written)
+    get(crowd, written.target)
+    find(crowd, written.target, 3)
+
+    assert reached == [written.target] * 3

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from tests.kad.kit import node_id
+from dataclasses import replace
+
+from tests.kad.kit import node_id, peer
 from yzdht.kad.strangers import Strangers
 from yzdht.limits import SESSIONS_MAX, SOFT_DEADLINE_S_MAX, SOFT_DEADLINE_S_MIN, SOFT_DEADLINE_S_UNKNOWN
 
 
 ONE, OTHER = node_id(1), node_id(2)
+PEER = replace(peer(1), host="9.9.9.7", prefix="9.9.9.0/24")
 
 
 def test_a_stranger_is_expected_within_the_unknown_time_before_any_has_answered() -> None:
@@ -29,12 +32,14 @@ def test_one_answer_after_minutes_does_not_make_lookups_wait_for_minutes() -> No
 
 def test_a_linked_stranger_has_its_own_time_and_prefix_until_its_session_ends() -> None:
     strangers = Strangers()
-    strangers.linked(ONE, "9.9.9.7", "9.9.9.0/24")
+    strangers.linked(PEER)
     strangers.answered(ONE, 0.07)
     strangers.answered(OTHER, 0.07)
     assert (strangers.expected_of(ONE), strangers.prefix_of(ONE)) == (0.07, "9.9.9.0/24")
     assert (strangers.host_of(ONE), strangers.host_of(OTHER)) == ("9.9.9.7", "")
     assert (strangers.expected_of(OTHER), strangers.prefix_of(OTHER)) == (SOFT_DEADLINE_S_UNKNOWN, None)
+
+    assert (strangers.peer_of(ONE), strangers.peer_of(OTHER)) == (PEER, None)
 
     strangers.unlinked(ONE)
 
@@ -44,7 +49,7 @@ def test_a_linked_stranger_has_its_own_time_and_prefix_until_its_session_ends() 
 def test_linked_strangers_are_bounded() -> None:
     strangers = Strangers()
     for number in range(SESSIONS_MAX + 1):
-        strangers.linked(node_id(number), "9.9.9.7", "9.9.9.0/24")
+        strangers.linked(replace(PEER, node_id=node_id(number)))
 
     assert strangers.prefix_of(node_id(0)) is None
     assert strangers.prefix_of(node_id(1)) is not None

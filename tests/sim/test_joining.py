@@ -286,3 +286,12 @@ def test_in_a_large_network_the_nearest_are_known_and_buckets_are_full(size: int
         world.run_for(120)
 
         assert_tables_serve(nodes)
+
+
+@pytest.mark.soak
+def test_a_network_that_shrinks_from_three_hundred_to_a_hundred_is_complete_again() -> None:
+    with World(is_connected=False) as world:
+        nodes = join_at_once(world, 300)
+        world.run_for(60)
+        world.kill(*nodes[100:])
+        world.run_until(lambda: world.is_complete, 3_600)

@@ -161,6 +161,7 @@ class KadEngine:
         self._searches = Searches(
             own, self.table, self._operations, self._contacts, verifier, self._strangers
         )
+        self._searches.on_approached = self._discovery.looked_up
         self._caretaker = Caretaker(self._own_id, store, self.table, rng, self._searches, self._operations)
         self._is_leaving = False
         self._has_left = False
@@ -442,7 +443,7 @@ class KadEngine:
         met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
         met.host, met.prefix, met.seen_at, met.has_session = peer.host, peer.prefix, now.mono, True
         entry = self.table.admit(met)
-        self._strangers.linked(peer.node_id, peer.host, peer.prefix)
+        self._strangers.linked(peer)
         was_heard_of = self._hearsay.met(peer.node_id)
         if entry is None:
             return
@@ -467,6 +468,9 @@ class KadEngine:
             entry = self.table.get(node_id)
             if entry is None:
                 self._strangers.answered(node_id, outcome.expected_s)
+                peer = self._strangers.peer_of(node_id)
+                if peer is not None and self.table.wants(int.from_bytes(node_id)):
+                    self._on_up(peer, None, now)  # there was no place when its session began
             else:
                 entry.expected_s = outcome.expected_s or entry.expected_s
             return

@@ -55,6 +55,9 @@ class Searches:
         verifier: Checks records.
         strangers: What is known of nodes outside the table.
 
+    Attributes:
+        on_approached: Told each point of a large network that was reached.
+
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Searches:
         self._contacts = contacts
         self._verifier = verifier
         self._strangers = strangers
+        self.on_approached: Callable[[Target | NodeId, Now], None] = lambda _point, _now: None
 
     @property
     def is_storing(self) -> bool:
@@ -115,6 +119,8 @@ class Searches:
             assert isinstance(operation, Read)
             if operation.rejected:
                 self._contacts.count("rejected_records")
+            if plan.is_far and _result(operation).answered:
+                self.on_approached(plan.target, at)
             finish(operation, at)
 
         read = Read(plan, candidates, self._own.node_id, self._verifier, self._contacts.usable)
@@ -302,6 +308,8 @@ class Searches:
     ) -> None:
         def report(operation: Operation, at: Now) -> None:
             assert isinstance(operation, Lookup)
+            if aim.is_far and operation.closest():
+                self.on_approached(aim.target, at)
             finish(operation, at)
 
         lookup = Lookup(aim, candidates, self._own.node_id, self._contacts.usable)

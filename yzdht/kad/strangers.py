@@ -16,12 +16,12 @@ from yzdht.rpc.rtt import RoundTrip
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId
+    from yzdht.rpc.engine import Peer
 
 
 @dataclass(slots=True)
 class _Linked:
-    host: str
-    prefix: str | None
+    peer: Peer
     expected_s: float
 
 
@@ -39,10 +39,10 @@ class Strangers:
         self._pool.add(min(sample_s, SOFT_DEADLINE_S_MAX))
         self.expected_s = min(self._pool.expected_s(), SOFT_DEADLINE_S_MAX)
 
-    def linked(self, node_id: NodeId, host: str, prefix: str | None) -> None:
-        """A session with a node began; where it is reached, and the public prefix of that."""
-        self._linked[node_id] = _Linked(host, prefix, self.expected_s)
-        self._linked.move_to_end(node_id)
+    def linked(self, peer: Peer) -> None:
+        """A session with a node began."""
+        self._linked[peer.node_id] = _Linked(peer, self.expected_s)
+        self._linked.move_to_end(peer.node_id)
         if len(self._linked) > SESSIONS_MAX:
             self._linked.popitem(last=False)
 
@@ -56,6 +56,11 @@ class Strangers:
         if linked is not None and expected_s:
             linked.expected_s = expected_s
 
+    def peer_of(self, node_id: NodeId) -> Peer | None:
+        """A linked node, as its handshake showed it."""
+        linked = self._linked.get(node_id)
+        return None if linked is None else linked.peer
+
     def expected_of(self, node_id: NodeId) -> float:
         """Seconds within which that node should answer."""
         linked = self._linked.get(node_id)
@@ -64,9 +69,9 @@ class Strangers:
     def host_of(self, node_id: NodeId) -> str:
         """The IP at which a linked node is reached; empty if it is not linked."""
         linked = self._linked.get(node_id)
-        return "" if linked is None else linked.host
+        return "" if linked is None else linked.peer.host
 
     def prefix_of(self, node_id: NodeId) -> str | None:
         """The public prefix at which a linked node is reached; None if it has none or is not linked."""
         linked = self._linked.get(node_id)
-        return None if linked is None else linked.prefix
+        return None if linked is None else linked.peer.prefix
