@@ -658,16 +658,16 @@ def test_late_hearsay_is_passed_over_by_a_far_read() -> None:
     assert reading.read.result == ReadResult([], 8, 4, 8)
 
 
-def test_a_holder_that_timed_out_while_others_were_waited_for_is_asked_again() -> None:
+def test_the_silent_are_asked_again_as_soon_as_nobody_else_is_left() -> None:
     reading = Reading(candidates(*EIGHT), 8)
-    reading.asks()
-    for _ in range(2):
-        reading.let_be_late()
-        reading.asks()
-    reading.hear(1, TIMEOUT)
+    assert asked(reading.asks()) == [1, 2, 3, 4]
+    reading.let_be_late()
+    assert asked(reading.asks()) == [5, 6, 7, 8]
+    reading.let_be_late()
+    assert asked(reading.asks()) == [*EIGHT]
+    reading.hear(1, TIMEOUT)  # of the first request
     for number in range(2, 9):
         reading.hear(number)
-    assert asked(reading.asks()) == [1]
     reading.hear(1, shows(NEW.raw))
 
     assert reading.read.result == ReadResult([NEW.record], 8, 4, 8)

@@ -163,10 +163,10 @@ def test_a_refusal_of_the_holder_asks_the_next_nearest(status: Status) -> None:
     assert asked(writing.asks()) == [9]
 
 
-def test_no_more_than_twice_eight_are_asked() -> None:
-    writing = Writing(known=30)
+def test_no_more_than_four_times_eight_are_asked() -> None:
+    writing = Writing(known=40)
 
-    assert len(writing.run(dict.fromkeys(range(1, 31), GONE))) == 16
+    assert len(writing.run(dict.fromkeys(range(1, 41), GONE))) == 32
     assert writing.result.accepted == 0
 
 

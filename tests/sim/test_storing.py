@@ -258,7 +258,7 @@ def test_a_get_waits_for_the_hard_deadline_only_when_it_must() -> None:
         result = world.get(nodes[0], ONE.target)
 
         assert (result.records, result.answered) == ([], 5)
-        assert READ_TIMEOUT_S <= world.now.mono - began < READ_TIMEOUT_S + 0.5
+        assert READ_TIMEOUT_S <= world.now.mono - began < READ_TIMEOUT_S + 1  # the silent were asked twice
 
 
 def test_late_answers_count() -> None:

@@ -318,7 +318,7 @@ class Candidates:
 
         Args:
             count: How many at most.
-            is_late_kept: True keeps known nodes that are late, which only a failure replaces; late hearsay never
+            is_late_kept: True keeps known nodes that are late, until they are late a second time; late hearsay never
                 holds anybody up.
 
         """
@@ -327,7 +327,7 @@ class Candidates:
             standing = c.standing
             if standing is Standing.FAILED:
                 continue
-            if standing is Standing.LATE and not (is_late_kept and c.is_known):
+            if standing is Standing.LATE and not (is_late_kept and c.is_known and c.asks == 1):
                 continue
             if standing is Standing.FRESH and (self._is_doubted(c) or self._is_claimed(c)):
                 continue

@@ -315,11 +315,13 @@ class Read:
             self._finish(len(answered))
             return
         self._ask_more(span, len(answered), is_enough=is_enough, now=now)
-        if self._is_exhausted(span) and (has_record or not self._ask_again(now)):
+        if any(c.standing is Standing.ASKED for c in self.candidates) or self._ask_again(now):
+            return
+        if self._is_exhausted(self._span()):
             self._finish(len(answered))
 
     def _ask_again(self, now: Now) -> bool:
-        """Before nothing is said to be there, the silent ones among the nearest are asked twice; True if there are any."""
+        """While an answer is missing, the silent ones among the nearest are asked twice; True if there are any."""
         late = self.candidates.to_ask_again(self._quorum.n)
         for candidate in late:
             self._send(candidate, FindValue(self.target, (), RECORD_BYTES_MAX), _ASK, now)

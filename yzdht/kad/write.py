@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.kad.candidates import Ask, Candidate, Candidates, Standing
-from yzdht.limits import REPLICAS, STORE_EXTRA_S, WRITE_TIMEOUT_S
+from yzdht.limits import STORE_EXTRA_S, WRITE_ASKS_MAX, WRITE_TIMEOUT_S
 from yzdht.rpc.engine import Answer, Failed
 from yzdht.wire.rpc import Method, Refusal, Status, Store
 
@@ -198,7 +198,7 @@ class Write:
             if c.standing in (Standing.ASKED, Standing.ANSWERED)
             or (c.standing is Standing.LATE and self.result is not None)
         )
-        asks_max = self._quorum.n if self._draft.cas is not None else self._quorum.n + REPLICAS
+        asks_max = self._quorum.n if self._draft.cas is not None else WRITE_ASKS_MAX
         for candidate in self._candidates:
             if in_play >= n or self._asked >= asks_max:
                 return
