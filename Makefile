@@ -17,6 +17,7 @@ IN_PLACE := install --quiet --no-deps --no-build-isolation --editable .
 PORT ?= 8083
 ARGS ?=
 WHAT ?= soak
+TESTS ?= tests
 YZ_SEEDS ?= 200
 
 help: ## this list
@@ -44,20 +45,20 @@ bench: $(VENV)/.dev ## every measurement under bench/
 	  $(BIN)/python "$$script"
 	done
 
-soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results
+soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results; TESTS="…" chooses
 	export YZ_SOAK=1 YZ_SEEDS=$(YZ_SEEDS)
 	mkdir -p docs/results
 	log=docs/results/$$(date -u +%Y-%m-%d)-$(WHAT).log
 	{ echo "commit:  $$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo ', with changes')"
-	  echo "command: make soak YZ_SEEDS=$(YZ_SEEDS)"
+	  echo "command: make soak YZ_SEEDS=$(YZ_SEEDS) TESTS='$(TESTS)'"
 	  echo "machine: $$($(BIN)/python --version), $$(nproc) cores, $$(uname -sr)"
 	} | tee "$$log"
 	# Neither this folder, nor the home, nor the name of the machine goes into the log.
 	anonymous() { sed -u "s#$(CURDIR)#.#g; s#$$HOME#~#g; s#\b$$(uname -n)\b#machine#g"; }
 	long() { $(BIN)/python -m pytest --no-header --timeout=3600 "$$@" 2>&1 | anonymous | tee -a "$$log"; }
 	echo "Tests that are marked soak, then the long forms of all others" | tee -a "$$log"
-	long -m soak || { status=$$?; [ $$status = 5 ] || exit $$status; echo "No test is marked soak" | tee -a "$$log"; }
-	long
+	long -s -m soak $(TESTS) || { status=$$?; [ $$status = 5 ] || exit $$status; echo "No test is marked soak" | tee -a "$$log"; }
+	long -rP $(TESTS)
 	echo "Log: $$log"
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt anew

@@ -54,7 +54,7 @@ def find(crowd: Crowd, target: Target, wanted: int) -> list[int]:
     return found[0]
 
 
-@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("seed", seeds(5)[:50])
 @pytest.mark.parametrize("dead_share", [0.0, 0.2, 0.5])
 def test_a_lookup_finds_the_exact_nearest_live_nodes(seed: int, dead_share: float) -> None:
     crowd = Crowd(seed, SIZE, int(SIZE * dead_share))
@@ -65,7 +65,7 @@ def test_a_lookup_finds_the_exact_nearest_live_nodes(seed: int, dead_share: floa
     assert right >= 0.99 * REPLICAS * len(targets)
 
 
-@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("seed", seeds(5)[:50])
 @pytest.mark.parametrize("dead_share", [0.0, 0.2])
 def test_a_record_goes_to_the_nearest_live_nodes_and_is_found_there(seed: int, dead_share: float) -> None:
     crowd = Crowd(seed, SIZE, int(SIZE * dead_share))

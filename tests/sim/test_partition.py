@@ -7,7 +7,6 @@ cas one succeeds at most. The short form runs 20 seeds; YZ_SEEDS sets how many.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,9 +33,8 @@ SLOTS = 8
 LIFE_S = 20 * 24 * HOUR_S
 LOOK_EVERY_S = 300.0
 ORDER_WITHIN_S = 3 * HOUR_S
-IS_SOAK = os.environ.get("YZ_SOAK") == "1"
-SIZES = (12, 31) if IS_SOAK else (12, 15)
-HOURS = (1.0, 4.0) if IS_SOAK else (0.4, 0.7)
+SIZES = (12, 15)
+HOURS = (0.4, 0.7)
 
 
 @dataclass
