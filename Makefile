@@ -59,6 +59,7 @@ soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under 
 	echo "Tests that are marked soak, then the long forms of all others" | tee -a "$$log"
 	long -s -m soak $(TESTS) || { status=$$?; [ $$status = 5 ] || exit $$status; echo "No test is marked soak" | tee -a "$$log"; }
 	long -rP $(TESTS)
+	$(BIN)/python bench/lookup.py | tee -a "$$log"
 	echo "Log: $$log"
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt anew
