@@ -21,6 +21,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from tests.sim.world import replay_of
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +90,6 @@ def tell(
         StoryFailed: A story raised, died or took too long; the first few are told.
 
     """
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].partition("[")[0]
     until = monotonic() + within_s
 
     def lead(pipe: int) -> None:
@@ -105,7 +106,7 @@ def tell(
 
     leader = _fork(lead, until)
     try:
-        told, failures = _listen(leader, test, len(seeds) * len(stories), Told([{} for _ in stories]))
+        told, failures = _listen(leader, len(seeds) * len(stories), Told([{} for _ in stories]))
     finally:
         cpu_s = _end(leader)
     told.cpu_s = cpu_s
@@ -121,7 +122,7 @@ def _continue(world: _W, seed: int, story: Callable[[_W], Any]) -> Any:
     return story(world)
 
 
-def _listen(leader: _Child, test: str, wanted: int, told: Told) -> tuple[Told, list[str]]:
+def _listen(leader: _Child, wanted: int, told: Told) -> tuple[Told, list[str]]:
     """Take in lines as they come."""
     ended = 0
     failures: list[str] = []
@@ -129,7 +130,7 @@ def _listen(leader: _Child, test: str, wanted: int, told: Told) -> tuple[Told, l
         line = json.loads(raw)
         ended += "seed" in line
         if "error" in line:
-            replay = f"replay with: YZ_SEED={line['seed']} pytest '{test}'" if "seed" in line else ""
+            replay = replay_of(line["seed"]) if "seed" in line else ""
             failures.append(f"{line['error']}{replay}")
         else:
             told.results[line["story"]][line["seed"]] = line["result"]

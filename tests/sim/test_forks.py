@@ -2,12 +2,33 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.sim.forks import StoryFailed, tell
-from tests.sim.world import World
+from tests.sim.world import World, replay_of
+
+
+ROOT = Path(__file__).parent.parent.parent
+LONG_TEST = """
+import pytest
+from tests.sim.forks import tell
+from tests.sim.test_forks import fail_at_two, small
+from tests.sim.world import seeds
+
+@pytest.mark.soak
+def test_long_form():
+    tell(small, [fail_at_two], seeds(1))
+"""
+SETTINGS = """
+[pytest]
+addopts = -p no:cacheprovider -m "not soak"
+markers = soak: the long form
+"""
 
 
 def small() -> World:
@@ -68,8 +89,28 @@ def test_a_failure_comes_back_with_the_line_that_replays_it() -> None:
     text = str(caught.value)
     test = "tests/sim/test_forks.py::test_a_failure_comes_back_with_the_line_that_replays_it"
     assert "two is wrong" in text
-    assert f"replay with: YZ_SEED=2 pytest '{test}'" in text
+    assert replay_of(2).endswith(f"YZ_SEED=2 pytest -m '' '{test}'")
+    assert replay_of(2) in text
     assert "1 of 4 stories failed" in text
+
+
+def test_the_line_that_replays_a_failure_of_a_long_form_does_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "test_long.py").write_text(LONG_TEST)
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_long.py::test_long_form (call)")
+    line = replay_of(2).removeprefix("replay with: ")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "two is wrong" in done.stdout
+    assert line in done.stdout
 
 
 def test_a_child_that_dies_is_a_failure() -> None:

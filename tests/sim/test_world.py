@@ -64,12 +64,16 @@ def test_a_seed_replays_in_another_process() -> None:
     assert traces == {f"{story(3)}\n"}
 
 
-def test_a_failure_names_the_line_that_replays_it() -> None:
+@pytest.mark.parametrize(("soak", "form"), [("", ""), ("1", "YZ_SOAK=1 ")])
+def test_a_failure_names_the_line_that_replays_it(
+    monkeypatch: pytest.MonkeyPatch, soak: str, form: str
+) -> None:
+    monkeypatch.setenv("YZ_SOAK", soak)
     with pytest.raises(AssertionError) as caught, World(17):
         raise AssertionError
 
     test = "tests/sim/test_world.py::test_a_failure_names_the_line_that_replays_it"
-    assert caught.value.__notes__ == [f"replay with: YZ_SEED=17 pytest '{test}'"]
+    assert caught.value.__notes__ == [f"replay with: {form}YZ_SEED=17 pytest -m '' '{test}'"]
 
 
 def test_seeds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

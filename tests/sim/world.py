@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from yzdht.wire.address import Contact
 
 
-__all__ = ["CLIENT", "NODE", "Weather", "World", "seeds"]
+__all__ = ["CLIENT", "NODE", "Weather", "World", "replay_of", "seeds"]
 
 NODE = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 CLIENT = Caps.ALWAYS | Caps.CLIENT
@@ -59,6 +59,13 @@ def seeds(default: int) -> list[int]:
     if "YZ_SEED" in os.environ:
         return [int(os.environ["YZ_SEED"])]
     return list(range(int(os.environ.get("YZ_SEEDS", default))))
+
+
+def replay_of(seed: int) -> str:
+    """The line that replays the running test with one seed: in the same form, and also if it is marked soak."""
+    soak = "YZ_SOAK=1 " if os.environ.get("YZ_SOAK") == "1" else ""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].partition("[")[0]
+    return f"replay with: {soak}YZ_SEED={seed} pytest -m '' '{test}'"
 
 
 class World:
@@ -103,8 +110,7 @@ class World:
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if error is not None:
-            test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].partition("[")[0]
-            error.add_note(f"replay with: YZ_SEED={self.seed} pytest '{test}'")
+            error.add_note(replay_of(self.seed))
 
     def reseed(self, seed: int) -> None:
         """Let another seed decide from here on: one world, many stories."""
