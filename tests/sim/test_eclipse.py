@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 
 IS_SOAK = os.environ.get("YZ_SOAK") == "1"
-WITHIN_S = 3_000.0 if IS_SOAK else 110.0  # pytest has its own timeout
+WITHIN_S = 3_000.0 if IS_SOAK else 600.0
+"""Real seconds; much more than it needs, for a machine that is busy."""
+
 SEEDS_MAX = 10  # of a network each that costs half a minute of CPU
-SPREADS = [1, 25, 500] if IS_SOAK else [25]
+SPREADS = [1, 25, 500] if IS_SOAK else [25, 500]
 """Public prefixes of the attacker."""
 
 OTHERS = 200 if IS_SOAK else 60
@@ -133,6 +135,7 @@ def besieged(prefixes: int, world: World) -> dict[str, int]:
     return Siege(world).run(prefixes)
 
 
+@pytest.mark.timeout(WITHIN_S + 100)
 def test_ground_ids_deny_their_target_and_no_other() -> None:
     stories = [partial(besieged, prefixes) for prefixes in SPREADS]
     told = tell(build, stories, seeds(1)[:SEEDS_MAX], within_s=WITHIN_S)

@@ -169,7 +169,9 @@ def test_a_newer_record_that_one_node_alone_holds_is_found_and_kept() -> None:
 # A fifth of a thousand
 
 
-WITHIN_S = 3_000.0 if os.environ.get("YZ_SOAK") == "1" else 110.0  # pytest has its own timeout
+WITHIN_S = 3_000.0 if os.environ.get("YZ_SOAK") == "1" else 600.0
+"""Real seconds; much more than it needs, for a machine that is busy."""
+
 HONEST = 800
 LIARS = 200
 RECORDS = 8
@@ -237,6 +239,7 @@ def lied_to(world: World) -> dict[str, int]:
     return Crowd(world).run()
 
 
+@pytest.mark.timeout(WITHIN_S + 100)
 def test_a_fifth_of_a_thousand_lies_and_the_others_hardly_notice() -> None:
     told = tell(thousand, [lied_to], seeds(10), within_s=WITHIN_S)
     figures: Counter[str] = Counter()
