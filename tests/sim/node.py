@@ -111,6 +111,7 @@ class SimNode:
         place: On a torus with sides of 1; for latencies.
         skew_s: How far its wall clock is ahead.
         drift: How much faster its monotonic clock runs; 0.001 is a millisecond in a second.
+        doomed: Calls whose failure is on its way.
         met: Life of each node that it spoke with in this life, by number; only in a world without sessions.
         spoke: When it last spoke with a node, by number; only where new connections take time.
 
@@ -154,6 +155,7 @@ class SimNode:
         self.sessions: dict[NodeId, Session] = {}
         self.flights: dict[int, Flight] = {}
         self.dials: dict[NodeId, Dial] = {}
+        self.doomed: set[int] = set()
         self.pauses = Pauses()
         self.rtts: dict[NodeId, RoundTrip] = {}
         self.requests: dict[int, Callable[[Status, Body], None]] = {}

@@ -34,7 +34,6 @@ RECORDS = 300
 SHARES = (0.3, 0.5)
 PAUSE_S = 0.02
 LOSS = 0.02
-CHECK_EVERY = 997
 RECALL_MIN = 0.99
 SHORT_S = 600
 """Real seconds for the short form, which needs a minute or two of CPU: much, for a machine that is busy."""
@@ -46,7 +45,6 @@ class Scale(World):
     def __init__(self, size: int) -> None:
         super().__init__(0, is_connected=False)
         self.weather.is_stable, self.weather.spread = True, 0.1
-        self.check_every = CHECK_EVERY
         self.add_converged(size)
         self.notes = [PEN.mutable(f"name {number}", 1, b"value") for number in range(RECORDS)]
         self.put_all(self.notes)

@@ -360,3 +360,12 @@ def test_invariants_are_looked_at_while_time_passes() -> None:
         world.nodes[3].engine._errands[77] = None  # type: ignore[assignment] # whatever it is, nobody carries it
         with pytest.raises(AssertionError, match="node 3 waits for calls that nobody carries"):
             world.get(world.nodes[0], PLACE)
+
+
+def test_a_call_that_no_session_and_no_dial_carries_is_noticed() -> None:
+    with World() as world:
+        nodes = world.add_network(4)
+        assert world.check_every > 0
+        nodes[2].engine._errands[77] = None  # type: ignore[assignment] # whatever it is, nobody carries it
+        with pytest.raises(AssertionError, match="node 2 waits for calls that nobody carries"):
+            world.run_for(3_600)
