@@ -51,11 +51,7 @@ def _check_calls(node: SimNode) -> None:
     """Every call that the engine waits for is under way, so that every operation ends."""
     engine = node.engine
     awaited = engine._operations._calls.keys() | engine._errands.keys()
-    if node.world.is_connected:
-        dialling = {call.call for dial in node.dials.values() for call in dial.waiting}
-        is_carried = awaited <= node.flights.keys() | dialling | node.doomed
-    else:
-        is_carried = awaited == node.flights.keys()
+    is_carried = awaited <= node.carried() if node.world.is_connected else awaited == node.flights.keys()
     assert is_carried, f"{node} waits for calls that nobody carries"
     mono = node.now().mono - _ROUNDING_S
     for flight in node.flights.values():

@@ -191,6 +191,9 @@ class SecureNode(SimNode):
             end.machine.cancel(call)
         super()._cancel(call)
 
+    def carried(self) -> set[int]:
+        return super().carried() | self.carriers.keys()
+
     # What its connections tell
 
     def on_opened(self, end: End, established: Established) -> None:
