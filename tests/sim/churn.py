@@ -127,7 +127,7 @@ class Climate:
 
 
 class Population:
-    """So many nodes that live and die.
+    """So many nodes that live and die; their clocks are wrong.
 
     Args:
         world: Where.
@@ -150,6 +150,7 @@ class Population:
         self.ended: Counter[str] = Counter()
         self.away: list[SimNode] = []
         self.disks: list[SimNode] = []
+        world.spoil_clocks()
         self.live: list[SimNode] = world.add_network(size)
         self.witnesses: list[Callable[[SimNode], None]] = []
         world.on_kill = self._ends

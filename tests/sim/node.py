@@ -138,9 +138,10 @@ class SimNode:
         self.is_up = False
         self.life = 0
         self.side = 0
-        self.skew_s = self.drift = 0.0
         shard = random.Random(f"{world.seed}/{number}")
         self.place = (shard.random(), shard.random())
+        self.skew_s = shard.uniform(-world.skew_s, world.skew_s)
+        self.drift = shard.uniform(-world.drift, world.drift)
         self._peer: Peer | None = None
         self.engine = self._begin()
 
@@ -291,6 +292,11 @@ class SimNode:
         mono = self.now().mono
         self.flights[call.call] = Flight(call, session, mono)
         heappush(self._deadlines, (mono + call.deadline_s, call.call))
+
+    def carried(self) -> set[int]:
+        """Calls of which it will hear again: under way, waiting for a dial, or about to fail."""
+        dialling = {call.call for dial in self.dials.values() for call in dial.waiting}
+        return self.flights.keys() | dialling | self.doomed
 
     def on_answer(self, number: int, status: Status, data: bytes) -> None:
         flight = self.flights.pop(number, None)

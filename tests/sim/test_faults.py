@@ -4,6 +4,7 @@ Invariants. At any time a reader sees only what somebody wrote, and of two write
 cas one succeeds at most. After healing, once every node has read every slot, all readers agree; what they see is no
 older than anything that was acknowledged, so nothing acknowledged is lost unless it was superseded, and nothing
 deleted returns. The short form runs a few seeds; YZ_SEEDS sets how many.
+All clocks are wrong by up to minutes and drift.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Story:
     def __init__(self, world: World) -> None:
         self.world = world
         self.random = world.random
+        world.spoil_clocks()
         self.nodes = world.add_network(8)
         self.attempts: dict[int, list[Attempt]] = {slot: [] for slot in range(len(SLOTS))}
         self.marks = [[0] * len(SLOTS) for _ in range(3)]

@@ -50,6 +50,10 @@ __all__ = ["CLIENT", "NODE", "Weather", "World", "replay_of", "seeds"]
 NODE = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 CLIENT = Caps.ALWAYS | Caps.CLIENT
 _MONO = 1_000.0
+_SKEW_S = 290.0
+"""Two clocks that are wrong by this differ by less than CLOCK_SKEW_S."""
+
+_DRIFT = 0.001
 _CHECK_EVERY = 53
 _LARGE = 300
 _RARELY = 19
@@ -79,6 +83,8 @@ class World:
         is_connected: Sessions between nodes; False for large networks.
 
     Attributes:
+        skew_s: Wall clocks of nodes made from now on are off by up to this.
+        drift: Their monotonic clocks run faster or slower by up to this share.
         check_every: After so many events one node's invariants are checked, node after node; nineteen times as rarely
             in a large network; 0 for never.
         calls: Requests sent, by method.
@@ -96,6 +102,7 @@ class World:
         self.delivered = 0
         self.trace = 0
         self.events = 0
+        self.skew_s = self.drift = 0.0
         self.check_every = _CHECK_EVERY
         self._unchecked: list[SimNode] = []
         self._is_large = False
@@ -178,6 +185,10 @@ class World:
             check_node(self._unchecked.pop())
 
     # Nodes
+
+    def spoil_clocks(self) -> None:
+        """Let the clocks of nodes made from now on be wrong, by as much as nobody should notice."""
+        self.skew_s, self.drift = _SKEW_S, _DRIFT
 
     def add_node(self, host: str | None = None, caps: Caps = NODE) -> SimNode:
         """A new node; it knows nobody yet."""
