@@ -746,3 +746,24 @@ def test_a_holder_out_of_range_brings_its_copy_up_and_takes_nothing_else() -> No
     assert [(number_of(a.contact), a.body) for a in reading.asks()] == [
         (999, Store(mine_new.target, mine_new.raw, None, 0))
     ]
+
+
+def test_a_node_that_answered_twice_and_then_fails_its_fetch_ends_the_read() -> None:
+    reading = Reading(candidates(*EIGHT), 8)
+    reading.asks()
+    for _ in range(2):
+        reading.let_be_late()
+        again = reading.asks()
+    assert asked(again) == [*EIGHT]
+    reading.hear(1, shows(claim(9)))
+    reading.hear(1, shows(claim(9)))  # the answer to the second request
+    for number in (2, 3, 4):
+        reading.hear(number)
+    fetches = reading.asks()
+    assert asked(fetches) == [1]
+    reading.hear(1, GONE, fetches[0].purpose)
+    for number in (2, 3, 4, 5, 5, 6, 6, 7, 7, 8, 8):
+        reading.hear(number)
+
+    assert reading.is_over
+    assert reading.read.is_finished

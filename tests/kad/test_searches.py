@@ -107,6 +107,19 @@ def test_a_far_write_with_cas_reads_first_and_stores_once() -> None:
     assert get(crowd, first.target).records == [second.record]
 
 
+def test_a_liar_that_invents_neighbours_denies_no_write_with_cas() -> None:
+    crowd = Crowd(4, SIZE)
+    written = note(7)
+    invented = [int.from_bytes(written.target) ^ n for n in range(1, 21)]
+    for liar in crowd.nearest(written.target, 12)[8:]:
+        crowd.liars[liar] = lambda _body: Answer(Status.OK, FoundValue((), named(invented)))
+    crowd.dead.update(invented)
+
+    result = put(crowd, written, cas=0)
+
+    assert (result.refusal, result.accepted >= result.needed) == (Status.OK, True)
+
+
 # Disjoint paths
 
 

@@ -100,6 +100,7 @@ class Agenda:
         self._find = find
         self._is_done_since = is_done_since
         self._waiting: list[tuple[float, int, Job, float | None]] = []  # a heap
+        self._urgent: list[tuple[float, int, Job, float | None]] = []  # another: what goes before that
         self._known: set[Job] = set()  # waiting or in flight
         self._in_flight = 0
         self._in_flight_max = REPLICATION_TASKS_IN_FLIGHT_MAX
@@ -111,7 +112,7 @@ class Agenda:
     @property
     def room(self) -> int:
         """How many more tasks may wait."""
-        return REPLICATION_TASKS_WAITING_MAX - len(self._waiting)
+        return REPLICATION_TASKS_WAITING_MAX - len(self._waiting) - len(self._urgent)
 
     @property
     def is_idle(self) -> bool:
@@ -122,6 +123,9 @@ class Agenda:
         self, due: float, target: Target, node_id: NodeId | None = None, *, unless_since: float | None = None
     ) -> None:
         """Have something done, unless it waits or is under way already.
+
+        Hand-overs, and refreshes in their place, go before all other refreshes: a lap that is behind must not hold up
+        what keeps a record alive.
 
         Args:
             due: Monotonic seconds.
@@ -134,20 +138,29 @@ class Agenda:
         if job not in self._known:
             self._known.add(job)
             self._order += 1
-            heapq.heappush(self._waiting, (due, self._order, job, unless_since))
+            is_urgent = node_id is not None or unless_since is not None
+            heapq.heappush(
+                self._urgent if is_urgent else self._waiting, (due, self._order, job, unless_since)
+            )
 
     def hurry(self) -> None:
         """Forget what waits, and from now on run LEAVE_TASKS_IN_FLIGHT_MAX at once without a budget."""
-        self._known.difference_update(job for _, _, job, _ in self._waiting)
-        self._waiting.clear()
+        self.clear()
         self._in_flight_max = LEAVE_TASKS_IN_FLIGHT_MAX
         self._is_hurried = True
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        for heap in (self._waiting, self._urgent):
+            self._known.difference_update(job for _, _, job, _ in heap)
+            heap.clear()
 
     def take(self, mono: float) -> list[Task]:
         """What may start now; each is under way until `finished`."""
         tasks: list[Task] = []
         while (at := self.next_time()) is not None and at <= mono:
-            _, _, job, unless_since = heapq.heappop(self._waiting)
+            is_urgent = bool(self._urgent) and self._urgent[0][0] <= mono
+            _, _, job, unless_since = heapq.heappop(self._urgent if is_urgent else self._waiting)
             is_done = unless_since is not None and self._is_done_since(job[0], unless_since)
             task = None if is_done else self._task_of(job)
             if task is None:
@@ -176,7 +189,7 @@ class Agenda:
 
     def next_time(self) -> float | None:
         """Monotonic seconds at which `take` gives something; None for not before something ends or is added."""
-        if not self._waiting or self._in_flight >= self._in_flight_max:
+        due = min((heap[0][0] for heap in (self._waiting, self._urgent) if heap), default=None)
+        if due is None or self._in_flight >= self._in_flight_max:
             return None
-        due = self._waiting[0][0]
         return due if self._is_hurried else max(due, self._requests.ready_at, self._bytes.ready_at)

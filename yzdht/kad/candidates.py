@@ -43,6 +43,10 @@ _BITS_PER_HOP = log2(BUCKET_SIZE)
 """How much nearer one answer leads: the nearest of a bucket's nodes is that many bits nearer than they are."""
 
 
+_GONE = frozenset({FailReason.UNREACHABLE, FailReason.TIMEOUT, FailReason.WRONG_ID})
+"""Failures that say something of who named the node; that we are busy does not."""
+
+
 class Standing(Enum):
     """What came of a candidate so far."""
 
@@ -97,6 +101,11 @@ class Candidate:
         if self.is_known:
             return self.standing is not Standing.FAILED
         return self.standing is Standing.ANSWERED
+
+    @property
+    def has_failed(self) -> bool:
+        """True if it did not answer, or not in time."""
+        return self.standing in (Standing.FAILED, Standing.LATE)
 
     @property
     def is_open(self) -> bool:
@@ -255,7 +264,8 @@ class Candidates:
         candidate.has_timed_out = isinstance(outcome, Failed) and outcome.reason is FailReason.TIMEOUT
         if candidate.waiting > 0:
             return
-        if candidate.standing is Standing.ASKED:
+        is_gone = isinstance(outcome, Failed) and outcome.reason in _GONE
+        if candidate.standing is Standing.ASKED and is_gone:
             self._blame(candidate)
         candidate.standing = Standing.FAILED
 

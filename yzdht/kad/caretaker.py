@@ -79,6 +79,10 @@ class Caretaker:
         self._replication.leave(now)
         self._run(now)
 
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._replication.stop()
+
     def asked(self, asker: NodeId, body: FindValue, now: Now) -> None:
         """A peer asked with hashes: if it holds what is held here, it is looking after it."""
         if not body.known or not self._searches.is_storing:

@@ -22,6 +22,7 @@ from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
+    JOIN_PATIENCE_S,
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
     READ_TIMEOUT_S,
@@ -351,6 +352,7 @@ class KadEngine:
 
     def stop(self, now: Now) -> None:
         """Fail what is under way."""
+        self._caretaker.stop()
         self.stop_waiting(now)
         self._operations.stop(now)
 
@@ -512,17 +514,19 @@ class KadEngine:
             self._searches.find(target, self._discovery.wanted, self._discovered, now)
         for contact in self._hearsay.take():
             self._run_errand(contact, _HEARSAY, Method.PING, Empty())
-        if not self._is_joined and self._discovery.is_complete and self._has_met_enough(now):
+        if not self._is_joined and self._has_met_enough(now):
             self._is_joined = True
             self._notices.append(JoinedNotice(len(self.table)))
             self.stop_waiting(now)
 
     def _has_met_enough(self, now: Now) -> bool:
-        """Everybody who was named has been dialled, or has been for long enough: a liar can name for ever."""
+        """Lookups are done and everybody named has been dialled, or that took too long: a liar can name for ever."""
         if self._patience_ends_at is None:
-            self._patience_ends_at = now.mono + JOIN_WAIT_S_MAX
-        is_over = now.mono >= self._patience_ends_at
-        return self._hearsay.is_idle or is_over
+            if not len(self.table):
+                return False
+            self._patience_ends_at = now.mono + JOIN_PATIENCE_S
+        is_done = self._discovery.is_complete and self._hearsay.is_idle
+        return is_done or now.mono >= self._patience_ends_at
 
     def _discovered(self, lookup: Lookup, now: Now) -> None:
         is_answered = bool(lookup.closest())

@@ -149,6 +149,7 @@ class Operations:
             else:
                 _, pending = self._writes.popitem()
             self._feed(pending, Failed(FailReason.CLOSED), now)
+        self._running.clear()
 
     # One operation
 

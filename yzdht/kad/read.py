@@ -202,6 +202,7 @@ class Read:
             return
         self._wall = now.wall
         if not candidate.is_open:
+            candidate.waiting = max(0, candidate.waiting - 1)  # the second answer of one that was asked twice
             return
         if purpose == _FETCH:
             self._take_fetched(candidate, outcome, now)

@@ -43,6 +43,7 @@ from yzdht.limits import (
     REPLICATION_PAGE_ROWS,
     REPLICATION_PAGES_PER_TURN_MAX,
     REPLICATION_STORE_RETRY_S,
+    REPLICATION_TASKS_WAITING_MAX,
     REPUBLISH_EVERY_S,
     REPUBLISH_HURRIED_AFTER_S,
     REPUBLISH_HURRIED_S,
@@ -149,6 +150,7 @@ class Replication:
         self._moves: dict[NodeId, _Move] = {}
         self._handed: OrderedDict[NodeId, float] = OrderedDict()
         self._leaving: _Walk | None = None
+        self._is_stopped = False
 
     @property
     def has_left(self) -> bool:
@@ -159,7 +161,7 @@ class Replication:
 
     def changed(self, changes: Iterable[Change], now: Now) -> None:
         """Nodes entered or left the table; those that store nothing do not matter."""
-        if self._leaving is not None:
+        if self._leaving is not None or self._is_stopped:
             return
         for change in changes:
             if change.entry.is_storing:
@@ -218,6 +220,8 @@ class Replication:
             is_failed: A hand-over did not reach its node, or it could not take what it lacks.
 
         """
+        if self._is_stopped:
+            return
         self._agenda.finished(task, requests, size, now.mono)
         if self._leaving is None:
             if is_newer_there:
@@ -234,19 +238,22 @@ class Replication:
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
         times = [self._agenda.next_time(), self._lap_at, self._pass_at]
-        if self._has_room:
-            times += [
-                walk.next_at for walk in (self._lap, self._pass, self._leaving) if walk and not walk.is_over
-            ]
+        times += [
+            walk.next_at
+            for walk in (self._lap, self._pass, self._leaving)
+            if walk and not walk.is_over and self._has_room_for(walk)
+        ]
         return min((t for t in times if t is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:
         """Go on with what is due."""
+        if self._is_stopped:
+            return
         if self._leaving is not None:
             self._go_on(self._leaving, self._leave_visit, now)
         else:
-            self._go_on_with_lap(now)
             self._go_on_with_pass(now)
+            self._go_on_with_lap(now)
         self._tasks += self._agenda.take(now.mono)
 
     # Walking through the store
@@ -255,6 +262,18 @@ class Replication:
     def _has_room(self) -> bool:
         """True if all tasks of a page fit: a target gives half of n at most, a target costs a row."""
         return self._agenda.room >= REPLICATION_PAGE_ROWS * (REPLICAS // 2)
+
+    def _has_room_for(self, walk: _Walk) -> bool:
+        """A lap leaves half of the room to passes."""
+        is_lap = isinstance(walk, _Lap)
+        return self._has_room and not (is_lap and 2 * self._agenda.room < REPLICATION_TASKS_WAITING_MAX)
+
+    def stop(self) -> None:
+        """Begin nothing more: what ends from now on has no consequences."""
+        self._is_stopped = True
+        self._agenda.clear()
+        self._tasks.clear()
+        self._lap = self._pass = self._lap_at = self._pass_at = self._leaving = None
 
     def _go_on(self, walk: _Walk, page_visit: Callable[[], Visit], now: Now) -> None:
         """Read the pages that are due, as long as tasks have room.
@@ -266,7 +285,7 @@ class Replication:
 
         """
         for _ in range(REPLICATION_PAGES_PER_TURN_MAX):
-            if walk.is_over or walk.next_at > now.mono or not self._has_room:
+            if walk.is_over or walk.next_at > now.mono or not self._has_room_for(walk):
                 return
             try:
                 rows = self._store.targets(walk.after, walk.page)

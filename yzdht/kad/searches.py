@@ -7,6 +7,7 @@ n nearest, witnesses that were reached without any node of another path.
 
 from __future__ import annotations
 
+from collections import deque
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from yzdht.kad.lookup import Aim, Lookup
 from yzdht.kad.quorum import quorum_of
 from yzdht.kad.read import Plan, Read, ReadResult
 from yzdht.kad.write import Draft, Write, WriteResult
-from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REPLICAS
+from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REACHES_REMEMBERED_MAX, REPLICAS
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Refusal, Status
@@ -75,6 +76,7 @@ class Searches:
         self._contacts = contacts
         self._verifier = verifier
         self._strangers = strangers
+        self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
         self.on_approached: Callable[[Target | NodeId, Now], None] = lambda _point, _now: None
 
     @property
@@ -166,10 +168,16 @@ class Searches:
             self._walk(aim, start, read_when_all_ended, now)
 
     def _radius(self) -> int:
-        """The distance within which REPLICAS nodes are to be expected, by the density around this node."""
+        """The distance within which REPLICAS nodes are to be expected.
+
+        By the density around this node, or by what lookups found elsewhere if that is less dense: who grinds ids near
+        this node must not make every crowd look usual.
+        """
         own = int.from_bytes(self._own.node_id)
         near = self._table.closest(self._own.node_id, BUCKET_SIZE)
-        return (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
+        here = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
+        there = sorted(self._reaches)[len(self._reaches) // 2] if self._reaches else 0
+        return max(here, there)
 
     # Writes
 
@@ -226,8 +234,12 @@ class Searches:
                 if len(results) == 2:  # noqa: PLR2004 - both
                     finish(min(results, key=lambda r: r.accepted), then)
 
+            outside = other.candidates.carried_over(None)
+            if not any(outside):
+                self._write(draft, found, stored_by, finish, at)
+                return
             self._write(draft, found, stored_by, end, at)
-            self._write(draft, other.candidates.carried_over(None), stored_by, end, at)
+            self._write(draft, outside, stored_by, end, at)
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
 
@@ -261,17 +273,20 @@ class Searches:
         else:
             previous = None if current is None else current.raw
             full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, previous)
-            self._write(full, self._of_a_day(draft.target, read, now), stored_by, finish, now)
+            candidates, heard = self._of_a_day(draft.target, read, now)
+            self._write(full, candidates, stored_by, finish, now, heard)
 
-    def _of_a_day(self, target: Target, read: Read, now: Now) -> Candidates:
-        """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those just heard of.
+    def _of_a_day(self, target: Target, read: Read, now: Now) -> tuple[Candidates, int]:
+        """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those that just answered.
 
-        A newcomer whose first lookups were lost knows few; with these alone its quorum would be too small.
+        Besides, how many more were only named. They are not asked, or a liar that invents neighbours would be among the
+        n; but they count for n, or a newcomer that knows few would take a quorum of these for one of all.
         """
         entries = self._table.closest_of_a_day(target, _CANDIDATES, now.mono)
         candidates = self._candidates(target, entries)
-        candidates.add(c.contact for c in read.candidates if c.standing is not Standing.FAILED)
-        return candidates
+        candidates.add(c.contact for c in read.candidates if c.standing is Standing.ANSWERED)
+        heard = sum(1 for c in read.candidates if candidates.get(c.node_id) is None and not c.has_failed)
+        return candidates, heard
 
     def _write(
         self,
@@ -280,6 +295,7 @@ class Searches:
         stored_by: NodeId | bytes,
         finish: Callable[[WriteResult, Now], None],
         now: Now,
+        heard: int = 0,
     ) -> None:
         def report(operation: Operation, at: Now) -> None:
             assert isinstance(operation, Write)
@@ -287,7 +303,7 @@ class Searches:
             finish(operation.result, at)
 
         known = sum(1 for _ in candidates) if self._is_far or draft.cas is not None else None
-        quorum = self._quorum() if known is None else quorum_of(known)
+        quorum = self._quorum() if known is None else quorum_of(known + heard)
         self._operations.start(Write(draft, quorum, candidates), report, now, stored_by)
 
     # Lookups
@@ -308,8 +324,12 @@ class Searches:
     ) -> None:
         def report(operation: Operation, at: Now) -> None:
             assert isinstance(operation, Lookup)
-            if aim.is_far and operation.closest():
+            found = operation.closest()
+            if aim.is_far and found:
                 self.on_approached(aim.target, at)
+            if aim.is_far and len(found) >= REPLICAS:
+                farthest = int.from_bytes(found[REPLICAS - 1].node_id)
+                self._reaches.append(farthest ^ int.from_bytes(aim.target))
             finish(operation, at)
 
         lookup = Lookup(aim, candidates, self._own.node_id, self._contacts.usable)

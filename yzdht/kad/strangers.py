@@ -10,13 +10,17 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yzdht.limits import SESSIONS_MAX, SOFT_DEADLINE_S_MAX, SOFT_DEADLINE_S_UNKNOWN
-from yzdht.rpc.rtt import RoundTrip
+from yzdht.limits import SESSIONS_MAX, SOFT_DEADLINE_S_MAX, SOFT_DEADLINE_S_MIN, SOFT_DEADLINE_S_UNKNOWN
 
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId
     from yzdht.rpc.engine import Peer
+
+
+_SHARE = 0.9
+_STEP = 0.15
+_MARGIN = 1.5
 
 
 @dataclass(slots=True)
@@ -29,15 +33,22 @@ class Strangers:
     """What is known of nodes that are not in the table."""
 
     def __init__(self) -> None:
-        self._pool = RoundTrip()
+        self._most_s = SOFT_DEADLINE_S_UNKNOWN / _MARGIN
         self._linked: OrderedDict[NodeId, _Linked] = OrderedDict()
         self.expected_s = SOFT_DEADLINE_S_UNKNOWN
         """Seconds within which a stranger should answer, dialling included."""
 
     def took(self, sample_s: float) -> None:
-        """A stranger answered after so many seconds, late or not."""
-        self._pool.add(min(sample_s, SOFT_DEADLINE_S_MAX))
-        self.expected_s = min(self._pool.expected_s(), SOFT_DEADLINE_S_MAX)
+        """A stranger answered after so many seconds, late or not.
+
+        The estimate walks to the time within which nine in ten answer, a step for each sample however long that took:
+        a tenth of slow answers, true or feigned, moves a mean and its deviation as far as anybody likes.
+        """
+        step_s = _STEP * self._most_s
+        is_slow = sample_s > self._most_s
+        self._most_s += step_s * _SHARE if is_slow else -step_s * (1 - _SHARE)
+        self._most_s = min(max(self._most_s, SOFT_DEADLINE_S_MIN / _MARGIN), SOFT_DEADLINE_S_MAX / _MARGIN)
+        self.expected_s = _MARGIN * self._most_s
 
     def linked(self, peer: Peer) -> None:
         """A session with a node began."""

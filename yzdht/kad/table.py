@@ -22,6 +22,7 @@ from yzdht.kad.probes import Probes
 from yzdht.limits import (
     BUCKET_SIZE,
     CAS_REMEMBERS_S,
+    CROWDED_OUT_S,
     DEPARTED_RETRY_S_MIN,
     IDLE_PROBE_S,
     LONG_STANDING_S,
@@ -85,6 +86,7 @@ class Table:
         self._refused: dict[int, None] = {}
         self._storing = 0
         self._is_small = True
+        self._crowded_out_at = float("-inf")
         self._is_whole: bool | None = None  # to be found out
         self._mono = 0.0  # the latest time heard of
 
@@ -115,8 +117,11 @@ class Table:
         """True if the table is small and its neighbourhood is no denser than the rest of it.
 
         A table of a large network need not hold many, most of all after many died at once: it only holds nearly all of
-        those near the own id. Where they stand twice as close as all who are known would, others are not known.
+        those near the own id. Where they stand twice as close as all who are known would, others are not known. Nor are
+        those whom the diversity limits kept out within the last hour.
         """
+        if self._mono < self._crowded_out_at + CROWDED_OUT_S:
+            return False
         if self._is_whole is None:
             near = self.closest(self._own_id, BUCKET_SIZE) if self._is_small else []
             crowd = len(near) << _ID_BITS
@@ -312,6 +317,7 @@ class Table:
 
     def _refuse(self, point: int) -> None:
         """Remember whom diversity keeps out, until somebody leaves: who is named is not dialled for nothing."""
+        self._crowded_out_at = self._mono
         self._refused[point] = None
         if len(self._refused) > REFUSED_REMEMBERED_MAX:
             del self._refused[next(iter(self._refused))]
