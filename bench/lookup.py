@@ -113,7 +113,8 @@ class World:
 class Machine(Protocol):
     """What `walk` drives: the interface of a lookup."""
 
-    is_finished: bool
+    @property
+    def is_finished(self) -> bool: ...
 
     def start(self, mono: float) -> None: ...
     def take_asked(self) -> list[int]: ...
