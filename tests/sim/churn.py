@@ -390,6 +390,7 @@ class Estate:
             elif slot.latest is None or slot.latest.seq < note.seq:
                 slot.latest = note
                 slot.deaths.clear()
+                slot.is_lost = False
 
         self._expect(node, node.put(note.draft(keep_until=keep_until)), take, again)
 
