@@ -1,8 +1,9 @@
 """Large networks: nodes whose tables are as those of a network at rest, a part of whom dies at once.
 
 A record has `holders`: the nodes whose store held it when others were killed. What has one holder left must be found
-by a read from anywhere; how many have none left is arithmetic. The short form has 1,000 nodes and 10 seeds, the long
-form 10,000 and YZ_SEEDS; every seed continues one built world in a fork.
+by a read from anywhere; how many have none left is arithmetic. From then on messages get lost, come twice and overtake
+each other. The short form has 1,000 nodes and 10 seeds; the long form has 10,000 nodes and every second of 200 seeds
+(YZ_SEEDS): 100 for each share of the dead, 200 stories in all. Every seed continues one built world in a fork.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PEN = Pen(1_000_000)
 RECORDS = 300
 SHARES = (0.3, 0.5)
 PAUSE_S = 0.02
-LOSS = 0.02
+LOSS = DOUBLING = OVERTAKING = 0.02
 RECALL_MIN = 0.99
 SHORT_S = 600
 """Real seconds for the short form, which needs a minute or two of CPU: much, for a machine that is busy."""
@@ -121,7 +122,7 @@ def mass_death(world: Scale, share: float, effort: Effort) -> dict[str, Any]:
     holders = world.holders()
     tally = Tally(len(holders), expected=sum(chance_of_none(len(h), killed, size) for h in holders))
     world.kill(*world.random.sample(world.nodes, killed))
-    world.weather.loss = LOSS
+    world.weather.loss, world.weather.doubling, world.weather.overtaking = LOSS, DOUBLING, OVERTAKING
     read_records(world, holders, effort.reads, tally)
     look_up(world, effort.finds, tally)
     write_again(world, effort.writes, tally)
