@@ -14,7 +14,14 @@ from tests.sim.invariants import check_node
 from tests.sim.weather import Weather
 from tests.sim.world import World, seeds
 from yzdht.ids import Target
-from yzdht.limits import BUCKET_SIZE, CALL_TIMEOUT_S, DIAL_TIMEOUT_S, READ_TIMEOUT_S, SESSION_SILENT_S_MAX
+from yzdht.limits import (
+    BUCKET_SIZE,
+    CALL_TIMEOUT_S,
+    CLOCK_SKEW_S,
+    DIAL_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    SESSION_SILENT_S_MAX,
+)
 from yzdht.rpc.engine import Call, Failed, FailReason, Up
 from yzdht.wire.rpc import Empty, Method, Status, WhoAmI
 
@@ -323,6 +330,16 @@ def test_clocks_may_be_wrong() -> None:
         note = Pen(100).mutable("name", 2, b"value")
         world.put(fast, note.draft())
         assert world.get(fast, note.target).records == [note.record]
+
+
+def test_spoiled_clocks_differ_by_less_than_is_allowed() -> None:
+    with World(is_connected=False) as world:
+        world.spoil_clocks()
+        nodes = [world.add_node() for _ in range(20)]
+        walls = [node.now().wall for node in nodes]
+
+        assert CLOCK_SKEW_S / 2 < max(walls) - min(walls) < CLOCK_SKEW_S
+        assert len({node.drift for node in nodes}) == 20
 
 
 def test_who_leaves_is_gone() -> None:
