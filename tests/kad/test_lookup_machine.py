@@ -163,7 +163,7 @@ class AnyLookup(RuleBasedStateMachine):
         node, was_finished = self.nodes[number], self.lookup.is_finished
         node.waiting -= 1
         if node.waiting == 0:
-            if node.standing == "asked":
+            if node.standing == "asked" and isinstance(outcome, Failed):  # one that is busy is there
                 self.blame(node)
             node.standing, node.was_silent = "failed", outcome is TIMEOUT
         self.lookup.on_answer(node_id(number), 0, outcome, at(self.mono))
