@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from yzdht.wire.address import Contact
 
 
-__all__ = ["CLIENT", "NODE", "Weather", "World", "replay_of", "seeds"]
+__all__ = ["CLIENT", "NODE", "SKEW_S", "Weather", "World", "replay_of", "seeds"]
 
 NODE = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 CLIENT = Caps.ALWAYS | Caps.CLIENT
 _MONO = 1_000.0
-_SKEW_S = 290.0
+SKEW_S = 290.0
 """Two clocks that are wrong by this differ by less than CLOCK_SKEW_S."""
 
 _DRIFT = 0.001
@@ -188,7 +188,7 @@ class World:
 
     def spoil_clocks(self) -> None:
         """Let the clocks of nodes made from now on be wrong, by as much as nobody should notice."""
-        self.skew_s, self.drift = _SKEW_S, _DRIFT
+        self.skew_s, self.drift = SKEW_S, _DRIFT
 
     def add_node(self, host: str | None = None, caps: Caps = NODE) -> SimNode:
         """A new node; it knows nobody yet."""
