@@ -10,7 +10,9 @@ as `tests.sim.authors.key` has them, found once by running this module:
 from __future__ import annotations
 
 import sys
+from functools import cache
 from hashlib import sha256
+from itertools import count, islice
 from multiprocessing import Pool
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,7 @@ AUTHOR = 100_005
 
 NAME = "attacked"
 _FIRST = 10_000_000
+_BESIDE_FIRST = 300_000
 _BLOCK = 10_000
 _FILE = Path(__file__).with_name("ground.txt")
 
@@ -54,6 +57,18 @@ def nearest_honest() -> int:
     """Distance of the nearest honest node to the target."""
     point = int.from_bytes(attacked())
     return min(point_of(number) ^ point for number in range(HONEST))
+
+
+@cache
+def neighbours(wanted: int) -> list[int]:
+    """Authors whose records called "other" belong beside the target: about eight honest nodes are as near to it."""
+    point = int.from_bytes(attacked())
+    found = (
+        number
+        for number in count(_BESIDE_FIRST)
+        if int.from_bytes(Pen(number).mutable("other", 1).target) ^ point < 2**256 * 2 // HONEST
+    )
+    return list(islice(found, wanted))
 
 
 def point_of(number: int) -> int:
