@@ -8,6 +8,7 @@ from tests.kad.crowd import Crowd, named
 from tests.kad.kit import at, number_of
 from tests.sim.authors import Pen
 from tests.sim.world import seeds
+from yzdht.ids import Target
 from yzdht.kad.write import WriteResult
 from yzdht.limits import CONTACTS_PER_ANSWER_MAX, REPLICAS
 from yzdht.rpc.engine import Answer
@@ -16,7 +17,6 @@ from yzdht.wire.rpc import Empty, FindNode, FoundNodes, FoundValue, Refusal, Sta
 
 if TYPE_CHECKING:
     from tests.sim.authors import Note
-    from yzdht.ids import Target
     from yzdht.kad.read import ReadResult
     from yzdht.wire.rpc import Body
 
@@ -159,6 +159,24 @@ def test_a_record_written_among_ground_ids_is_found_around_them() -> None:
     assert crowd.counted == ["crowds_met"]
     assert result.accepted >= result.needed
 
+    assert get(crowd, written.target, paths=3).records == [written.record]
+
+
+def test_a_record_beside_the_target_of_ground_ids_is_written_around_them_too() -> None:
+    crowd = Crowd(3, SIZE)
+    written = note(3)
+    usual = 2**256 * REPLICAS // SIZE
+    attacked = Target((int.from_bytes(written.target) ^ usual // 3).to_bytes(32))
+    ground = crowd.add_nearest(attacked, 40)
+    silent_about(crowd, ground)
+    near = crowd.nearest(written.target, REPLICAS)
+    assert {*near} <= {*ground}
+
+    result = put(crowd, written)
+
+    assert crowd.counted == ["crowds_met"]
+    assert result.accepted >= result.needed
+    assert len(crowd.holders(written.target)) >= REPLICAS
     assert get(crowd, written.target, paths=3).records == [written.record]
 
 

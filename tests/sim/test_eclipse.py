@@ -1,10 +1,9 @@
 """An attacker with 500 ids ground around one target, in a thousand honest nodes.
 
 It names only its own nodes near the target, acknowledges what is stored there and keeps nothing, or shows what is old.
-It can deny that target to readers with one path; with `paths=3` at least nine of ten reads find it, and what was written
-before at the few other targets that have its ids among their nearest. What is written at those while it is there may be
-acknowledged by its nodes alone, and be lost: that share is printed and not bounded. Other targets are read and written
-as before. Nothing forged is returned, and a reader that saw newer is told that what is shown is stale. The figures are
+It can deny that target to readers with one path; with `paths=3` at least nine of ten reads find it, and nearly as many
+what was written, before or after it came, at the few other targets that have its ids among their nearest. Other targets
+are read and written as before. Nothing forged is returned, and a reader that saw newer is told that what is shown is stale. The figures are
 printed. The short form has one network for each of two kinds of attacker, the long form up to 10 for each of three
 (YZ_SEEDS).
 """
@@ -176,7 +175,8 @@ def check(figures: Counter[str]) -> None:
         assert rate(figures, what) >= 0.97, what
     for when in WHEN:
         assert rate(figures, f"get target, {when} paths=3") >= 0.9, when
-    assert rate(figures, "get neighbours, before paths=3") >= 0.9
+    for when in WHEN:
+        assert rate(figures, f"get neighbours, {when} paths=3") >= 0.85, when
     assert rate(figures, "no neighbours of the target") >= 0.95
 
 

@@ -211,19 +211,21 @@ class Searches:
     ) -> None:
         """Find the n nearest, then store.
 
-        Where a crowd is nearer than honest nodes can be expected, somebody may have ground ids to swallow the record: it
-        is stored around the crowd as well, where a read along disjoint paths looks, and both have to succeed.
+        Where a crowd stands closer together than honest nodes can be expected, somebody may have ground ids to swallow
+        the record, or one of a target nearby: it is stored around the crowd as well, well clear of it, where a read along
+        disjoint paths looks, and both have to succeed.
         """
         aim = Aim(draft.target, REPLICAS, need=self._quorum().write, is_far=True)
         edge = self._radius() >> _CROWD_BITS
 
         def write(lookup: Lookup, at: Now) -> None:
             found = self._carried(lookup.candidates)
-            if not _is_crowd(lookup, edge):
+            middle = _crowd_in(lookup, edge)
+            if middle is None:
                 self._write(draft, found, stored_by, finish, at)
                 return
             self._contacts.count("crowds_met")
-            around = self._around(draft.target, edge)
+            around = self._around(draft.target, (middle, 2 * edge))
             self._walk(aim, around, lambda other, end: write_both(found, other, end), at)
 
         def write_both(found: Candidates, other: Lookup, at: Now) -> None:
@@ -243,13 +245,13 @@ class Searches:
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
 
-    def _around(self, target: Target, edge: int) -> Candidates:
-        """Storage nodes near a target, but for those nearer than `edge`."""
-        point = int.from_bytes(target)
+    def _around(self, target: Target, crowd: tuple[int, int]) -> Candidates:
+        """Storage nodes near a target, but for a crowd: those nearer to its middle than its edge."""
+        middle, edge = crowd
         entries = self._table.closest(target, len(self._table), only_storing=True)
-        outside = [e for e in entries if e.point ^ point >= edge][:_CANDIDATES]
+        outside = [e for e in entries if e.point ^ middle >= edge][:_CANDIDATES]
         candidates = self._candidates(target, outside, is_own_in=False)
-        candidates.crowd = (point, edge)
+        candidates.crowd = crowd
         return candidates
 
     def _write_after_read(
@@ -351,11 +353,17 @@ class Searches:
         return candidates.carried_over(self._own if self.is_storing else None)
 
 
-def _is_crowd(lookup: Lookup, edge: int) -> bool:
-    """True if so many are nearer than `edge` to the target that hardly any honest neighbourhood looks like that."""
-    point = int.from_bytes(lookup.aim.target)
-    near = sum(1 for c in lookup.closest() if int.from_bytes(c.node_id) ^ point < edge)
-    return lookup.aim.need is not None and near >= lookup.aim.need
+def _crowd_in(lookup: Lookup, edge: int) -> int | None:
+    """The middle of a crowd: a point that so many of the found are within `edge` of as honest ids hardly ever are.
+
+    The target itself, or one of the found where ids were ground for another target nearby.
+    """
+    points = [int.from_bytes(c.node_id) for c in lookup.closest()]
+    need = lookup.aim.need
+    for middle in (int.from_bytes(lookup.aim.target), *points):
+        if need is not None and sum(point ^ middle < edge for point in points) >= need:
+            return middle
+    return None
 
 
 def _points_beside(target: Target, radius: int) -> list[Target]:
