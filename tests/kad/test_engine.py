@@ -24,6 +24,8 @@ from yzdht.limits import (
     ALPHA,
     CONTACTS_PER_ANSWER_MAX,
     DAY_S,
+    DELEGATED_BURST_REQUESTS,
+    DELEGATED_REQUESTS_PER_PATH,
     JOIN_WAIT_S_MAX,
     MULTI_ENTRIES_MAX,
     NODE_IDENTITY_LIFE_S,
@@ -656,6 +658,46 @@ def test_more_operations_than_the_bound_are_busy() -> None:
 
     assert bench.ask(Get(SOMEWHERE), Method.GET)[0] is Status.BUSY
     assert bench.ask(Put(NOTE.target, NOTE.raw), Method.PUT)[0] is Status.BUSY
+
+
+def test_a_stranger_that_asks_for_too_much_is_told_when_to_come_back() -> None:
+    bench = Bench()
+    wide, stranger = Get(SOMEWHERE, paths=3), peer_of(Pen(80), Caps.ALWAYS | Caps.CLIENT)
+    allowed = int(DELEGATED_BURST_REQUESTS / DELEGATED_REQUESTS_PER_PATH / 3)
+    served = [bench.ask(wide, Method.GET, stranger)[0] for _ in range(allowed)]
+    status, told = bench.ask(wide, Method.GET, stranger)
+
+    assert set(served) == {Status.OK}
+    assert status is Status.RATE_LIMITED
+    assert bench.ask(wide, Method.GET, peer_of(Pen(81)))[0] is Status.OK
+    assert isinstance(told, Refusal)
+    bench.mono = told.number / 1000
+    assert bench.ask(wide, Method.GET, stranger)[0] is Status.OK
+    assert bench.count_of("refused", "rate_limited") == 1
+
+
+def test_delegated_writes_are_charged_too() -> None:
+    bench = Bench()
+    for number in range(1, 8):
+        bench.meet(Pen(number))
+    bench.be_quiet()
+    wide, stranger = Get(SOMEWHERE, paths=3), peer_of(Pen(80))
+    while bench.engine._delegation.charge_get(stranger, wide, bench.now) is None:
+        pass
+    while bench.engine._delegation.charge_get(stranger, Get(SOMEWHERE), bench.now) is None:
+        pass
+
+    assert bench.ask(Put(NOTE.target, NOTE.raw), Method.PUT, stranger)[0] is Status.RATE_LIMITED
+    assert bench.take_calls() == []
+
+
+def test_its_own_user_is_not_charged() -> None:
+    bench = Bench()
+    for _ in range(int(DELEGATED_BURST_REQUESTS / DELEGATED_REQUESTS_PER_PATH / 3) + 1):
+        bench.engine.get(SOMEWHERE, bench.now, 3)
+    bench.settle()
+
+    assert bench.count_of("refused", "rate_limited") == 0
 
 
 # Answers

@@ -14,6 +14,7 @@ from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
 from yzdht.ids import NodeId, PublicKey, Target
 from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
+from yzdht.kad.delegation import Delegation
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
 from yzdht.kad.operations import Operations
 from yzdht.kad.searches import Searches
@@ -163,6 +164,7 @@ class KadEngine:
             own, self.table, self._operations, self._contacts, verifier, self._strangers
         )
         self._searches.on_approached = self._discovery.looked_up
+        self._delegation = Delegation(self.table, is_storing=self.is_storing)
         self._caretaker = Caretaker(self._own_id, store, self.table, rng, self._searches, self._operations)
         self._is_leaving = False
         self._has_left = False
@@ -268,7 +270,7 @@ class KadEngine:
             case Store():
                 self._on_store(request, peer, body, now)
             case Get():
-                self._on_get(request, body, now)
+                self._on_get(request, peer, body, now)
             case Put():
                 self._on_put(request, peer, body, now)
             case Empty() if method is Method.PING:
@@ -374,13 +376,16 @@ class KadEngine:
         self._requests_to_store[op] = (request, body.target, peer.node_id)
         self._send(Persist(op, admitted))
 
-    def _on_get(self, request: int, body: Get, now: Now) -> None:
+    def _on_get(self, request: int, peer: Peer, body: Get, now: Now) -> None:
         def finish(result: ReadResult, _at: Now) -> None:
             records = [(r.raw, r.publisher, r.seq, r.hash) for r in result.records]
             self._reply(request, Got(shorten(records, body), result.answered, result.needed))
 
-        if len(self._operations) >= OPERATIONS_MAX:
-            self._refuse(request, Refused(Status.BUSY))
+        refused = self._delegation.charge_get(peer, body, now)
+        if refused is None and len(self._operations) >= OPERATIONS_MAX:
+            refused = Refused(Status.BUSY)
+        if refused is not None:
+            self._refuse(request, refused)
             return
         self._when_joined(lambda at: self._searches.read(body.target, finish, at, body.paths), now)
 
@@ -393,6 +398,8 @@ class KadEngine:
 
         is_table_peer = self.table.get(peer.node_id) is not None
         refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
+        if refused is None:
+            refused = self._delegation.charge_put(peer, body, now)
         if refused is None and len(self._operations) >= OPERATIONS_MAX:
             refused = Refused(Status.BUSY)
         if refused is None:
