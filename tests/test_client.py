@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -27,11 +28,11 @@ from yzdht import (
     WriteQuorumFailed,
 )
 from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
-from yzdht.limits import DAY_S, DIAL_PAUSE_S_MAX, GOODBYE_S_MAX, VALUE_BYTES_MAX
+from yzdht.limits import CLIENT_PATIENCE_S, DAY_S, DIAL_PAUSE_S_MAX, GOODBYE_S_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.record import decode_record
-from yzdht.wire.rpc import Get, Got, Put, PutDone, Status
+from yzdht.wire.rpc import Get, Got, Put, PutDone, Refusal, Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
 
@@ -102,6 +103,62 @@ async def test_a_node_is_told_along_how_many_paths_to_read(clock: Time) -> None:
         await dht.get("note", disjoint=3, default=None)
 
     assert [body.paths for _, _, _, body in node.requests if isinstance(body, Get)] == [1, 1, 3, 3]
+    await node.sessions.close()
+
+
+def busy(clock: Time, wait_ms: int, times: int) -> Party:
+    """A node that says so many times that it does too much for this client already; then it has nothing."""
+    node = Party(clock)
+
+    def serve(connection: Connection, number: int, _method: Method, _body: Body) -> None:
+        if len(node.requests) <= times:
+            connection.reply(number, Status.RATE_LIMITED, Refusal(wait_ms))
+        else:
+            connection.reply(number, Status.OK, Got((), 1, 1))
+
+    node.on_asked = serve
+    return node
+
+
+def refused(dht: Client, times: int) -> bool:
+    return dht.counters.get("calls_failed", "rate_limited") == times
+
+
+async def test_a_client_that_asked_for_too_much_waits_as_long_as_it_is_told(clock: Time) -> None:
+    node = busy(clock, wait_ms=1, times=3)
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        assert await dht.get("note", default=None) is None
+
+    assert len(node.requests) == 3 + 2  # the private slot, and the public one
+    await node.sessions.close()
+
+
+async def test_a_client_that_is_told_to_wait_for_long_asks_no_more(clock: Time) -> None:
+    node = busy(clock, wait_ms=int(1000 * CLIENT_PATIENCE_S) + 1, times=1)
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        with pytest.raises(NoNode, match="rate_limited"):
+            await dht.get("note")
+
+    assert len(node.requests) == 1
+    await node.sessions.close()
+
+
+async def test_a_client_that_is_always_told_to_wait_gives_up(clock: Time) -> None:
+    node = busy(clock, wait_ms=1_000, times=99)
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        getting = asyncio.ensure_future(dht.get("note"))
+        for number, pause_s in enumerate(
+            (1, 2, 4, 8), start=1
+        ):  # longer each time: others were told the same
+            await until(partial(refused, dht, number))
+            await clock.advance(pause_s)
+        with pytest.raises(NoNode, match="rate_limited"):
+            await getting
+
+    assert len(node.requests) == 5
     await node.sessions.close()
 
 

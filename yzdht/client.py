@@ -164,7 +164,20 @@ class _Nodes:
         return contact
 
     async def call(self, url: str, method: Method, body: Body) -> Answer | Failed:
-        """Ask the node at a url; dials it again if the session was lost."""
+        """Ask the node at a url; dials it again if the session was lost, and waits where it says that it will answer soon."""
+        pause_s, waited_s = 0.0, 0.0
+        while True:
+            outcome = await self._call_once(url, method, body)
+            if not isinstance(outcome, Answer) or outcome.status is not Status.RATE_LIMITED:
+                return outcome
+            told_s = outcome.body.number / 1000 if isinstance(outcome.body, Refusal) else CLIENT_PATIENCE_S
+            pause_s = max(told_s, 2 * pause_s)  # many that were told the same come back at once
+            waited_s += pause_s
+            if told_s > CLIENT_PATIENCE_S or waited_s > DELEGATED_TIMEOUT_S:
+                return outcome
+            await asyncio.sleep(pause_s)
+
+    async def _call_once(self, url: str, method: Method, body: Body) -> Answer | Failed:
         contact = await self._contact(url)
         if contact is None:
             return Failed(FailReason.UNREACHABLE)
