@@ -593,16 +593,28 @@ def test_a_holder_of_another_body_of_the_same_seq_is_left_alone() -> None:
     assert stores(everything) == [4]
 
 
-def test_an_immutable_record_is_repaired_for_a_day() -> None:
-    note = PEN.immutable(b"value")
+@pytest.mark.parametrize("note", [PEN.immutable(b"value"), PEN.move(5)], ids=["immutable", "move"])
+def test_a_record_without_an_end_of_its_own_is_not_given_one_by_a_reader(note: Note) -> None:
     reading = eight(note)
+    reading.mono = 2 * REPAIR_AFTER_S
     reading.asks()
-    reading.hear(2, NOTHING)
+    for number in (2, 3, 4):
+        reading.hear(number, NOTHING)
     reading.hear(1, shows(note.raw))
-    (repair,) = reading.asks()
 
-    assert isinstance(repair.body, Store)
-    assert repair.body.keep_until == WALL + DAY_S
+    assert reading.result.records == [note.record]
+    assert reading.asks() == []
+
+
+def test_a_thorough_read_spreads_no_move_whose_end_it_does_not_know() -> None:
+    held, newer = PEN.move(5), PEN.move(6)
+    keep_until = {held.record.hash: WALL + 77}
+    reading = Reading(candidates(1, 2, own=0), 3, held, own=0, is_thorough=True, keep_until=keep_until)
+    reading.mono = 2 * REPAIR_AFTER_S
+    everything = reading.run({0: shows(held.raw), 1: shows(newer.raw)})
+
+    assert reading.seqs == [6]
+    assert stores(everything) == []
 
 
 def test_what_was_not_found_is_not_repaired() -> None:
@@ -726,10 +738,11 @@ def test_a_thorough_read_hears_all_and_gives_to_those_that_lack() -> None:
     assert (reading.read.requests, reading.read.bytes_sent) == (8, len(NEW.raw))
 
 
-def test_a_thorough_read_passes_on_the_holders_own_end() -> None:
-    kept = PEN.immutable(b"value")
+@pytest.mark.parametrize("kept", [PEN.immutable(b"value"), PEN.move(5)], ids=["immutable", "move"])
+def test_a_thorough_read_passes_on_the_holders_own_end(kept: Note) -> None:
     keep_until = {kept.record.hash: WALL + 77}
     reading = Reading(candidates(1, own=0), 2, kept, own=0, is_thorough=True, keep_until=keep_until)
+    reading.mono = 2 * REPAIR_AFTER_S
     reading.hear_all(reading.asks(), {0: shows(kept.raw)})
     reading.hear_all(reading.asks(), {})
 

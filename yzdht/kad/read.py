@@ -21,7 +21,6 @@ from yzdht.limits import (
     ALPHA,
     ANSWER_BODIES_BYTES_MAX,
     CLOCK_SKEW_S,
-    DAY_S,
     FETCHES_PER_HOLDER_MAX,
     FEW_REPLICAS,
     FIND_VALUE_BODY_BYTES_DEFAULT,
@@ -107,7 +106,8 @@ class Plan(NamedTuple):
             all of the nearest are asked.
         is_thorough: True to hear all n, whatever they show, and to bring up all that lack something: a holder's care
             for what it holds. This node is asked too, wherever it ranks.
-        keep_until: Unix seconds that a repair of an immutable or a move record passes on; a day from now if not here.
+        keep_until: Unix seconds until which this node keeps its immutable and move records: a repair passes them on. One
+            that is not here has no end that this read could know, and is not repaired.
         witnesses: Nodes that are asked too, however far they are, and waited for as long as they are in time.
 
     """
@@ -475,8 +475,17 @@ class Read:
             return
         self._repaired.add(candidate.node_id)
         for record in records:
-            if self._lacks(candidate.node_id, record):
+            if self._lacks(candidate.node_id, record) and self._is_end_known(record):
                 self._asks.append(self._repair_of(candidate, record))
+
+    def _is_end_known(self, record: Record) -> bool:
+        """True unless the record lives as long as its holders say, and this read has not heard of any.
+
+        Whoever invented an end would have immutable and move records live as long as somebody reads them: a holder
+        raises its own to what it is told. Their holders give them on, with the end that they know.
+        """
+        is_kept_on_request = record.kind is Kind.IMMUTABLE or self._verifier.is_move(record)
+        return not is_kept_on_request or record.hash in self._plan.keep_until
 
     def _has_shown(self, node_id: NodeId, record: Record) -> bool:
         """True if a node showed some record of that slot."""
@@ -501,8 +510,5 @@ class Read:
         return is_old or len(slot.votes.get((record.seq, record.hash), ())) >= self._quorum.write
 
     def _repair_of(self, candidate: Candidate, record: Record) -> Ask:
-        keep_until = self._plan.keep_until.get(record.hash, 0)
-        if record.kind is Kind.IMMUTABLE and not keep_until:
-            keep_until = int(self._wall) + DAY_S
-        body = Store(self.target, record.raw, None, keep_until)
+        body = Store(self.target, record.raw, None, self._plan.keep_until.get(record.hash, 0))
         return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, _REPAIR)
