@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -14,6 +15,8 @@ from yzdht.limits import ALPHA, CONTACTS_PER_ANSWER_MAX, DOUBTED_AFTER, IN_FLIGH
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.wire.rpc import FoundNodes, Status, WireContact
 
+
+pytestmark = pytest.mark.timeout(600)  # to shrink a failure takes minutes
 
 NODES = range(1, 61)
 """Their numbers are their distances to the target; the even ones never answer."""
@@ -27,10 +30,29 @@ SOME = st.integers(0, (1 << len(NODES)) - 1).map(lambda bits: [n for n in NODES 
 NAMED: st.SearchStrategy[list[int]] = st.one_of(
     SOME, SOME.map(lambda ns: [n for n in ns if n in DEAD]), st.just(sorted(DEAD)), st.just([])
 )
-KNOWN = st.sets(st.sampled_from([n for n in NODES if n != OWN]), max_size=24)
+OTHERS = st.sampled_from([n for n in NODES if n != OWN])
+MANY = 2 * ALPHA + 4
+"""So many that every bound on what is in flight can be met."""
+
+KNOWN = st.one_of(st.sets(OTHERS, max_size=24), st.sets(OTHERS, min_size=MANY, max_size=40))
 EXPECTED_S = st.sampled_from((0.05, 0.1, 0.25))
+WANTED = (1, 3, ALPHA, ALPHA + 4, MANY)
+"""More than ALPHA too: there nothing but the bounds keeps a lookup from asking all of them at once."""
+
 OVERLOADED = Failed(FailReason.BUSY)
-FAILURES = st.sampled_from((TIMEOUT, TIMEOUT, GONE, OVERLOADED, refuses(Status.BUSY)))
+"""This node has no room for the request; `Status.BUSY` is the peer's answer that it has none."""
+
+BLAMED = (TIMEOUT, TIMEOUT, GONE, Failed(FailReason.WRONG_ID))
+"""Failures that speak against whoever named the node."""
+
+EXCUSED = (
+    OVERLOADED,
+    refuses(Status.BUSY),
+    refuses(Status.UNKNOWN_METHOD),
+    Failed(FailReason.CLOSED),
+    Failed(FailReason.GARBAGE),
+)
+"""Failures of nodes that live, or of which nothing is known."""
 
 
 @dataclass
@@ -90,12 +112,16 @@ class AnyLookup(RuleBasedStateMachine):
         if node.namer is not None:
             self.dead_of[node.namer] = self.dead_of.get(node.namer, 0) + 1
 
+    def picked(self, pick: int) -> int:
+        waiting = self.standing("asked", "late")
+        return waiting[pick % len(waiting)]
+
     # What happens
 
     @initialize(
         known=KNOWN,
-        wanted=st.sampled_from((1, 3, 8)),
-        need=st.sampled_from((None, None, 1, 4)),
+        wanted=st.sampled_from(WANTED),
+        need=st.sampled_from((None, None, 1, 4, ALPHA + 2)),
         is_far=st.booleans(),
         expected_s=st.lists(EXPECTED_S, min_size=3, max_size=3),
     )
@@ -157,14 +183,26 @@ class AnyLookup(RuleBasedStateMachine):
         return found
 
     @precondition(lambda self: self.standing("asked", "late"))
-    @rule(pick=PICKS, outcome=FAILURES)
+    @rule(pick=PICKS, outcome=st.sampled_from(BLAMED))
     def one_fails(self, pick: int, outcome: Answer | Failed) -> None:
-        waiting = self.standing("asked", "late")
-        number = waiting[pick % len(waiting)]
+        self.fail(self.picked(pick), outcome)
+
+    @precondition(lambda self: self.standing("asked", "late"))
+    @rule(pick=PICKS, outcome=st.sampled_from(EXCUSED))
+    def one_is_busy_or_says_that_it_cannot(self, pick: int, outcome: Answer | Failed) -> None:
+        self.fail(self.picked(pick), outcome)
+
+    @precondition(lambda self: self.standing("asked"))
+    @rule(outcome=st.sampled_from((GONE, refuses(Status.BUSY))))
+    def all_that_are_in_flight_fail(self, outcome: Answer | Failed) -> None:
+        for number in self.standing("asked"):
+            self.fail(number, outcome)
+
+    def fail(self, number: int, outcome: Answer | Failed) -> None:
         node, was_finished = self.nodes[number], self.lookup.is_finished
         node.waiting -= 1
         if node.waiting == 0:
-            if node.standing == "asked" and (outcome is TIMEOUT or outcome is GONE):  # the busy are there
+            if node.standing == "asked" and outcome in BLAMED:
                 self.blame(node)
             node.standing, node.was_silent = "failed", outcome is TIMEOUT
         self.lookup.on_answer(node_id(number), 0, outcome, at(self.mono))
@@ -283,4 +321,4 @@ class AnyLookup(RuleBasedStateMachine):
 
 
 TestAnyLookup = AnyLookup.TestCase
-TestAnyLookup.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAnyLookup.settings = settings(stateful_step_count=30, deadline=None)
