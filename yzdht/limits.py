@@ -129,6 +129,14 @@ READ_SLOTS_MAX = 64 * MULTI_ENTRIES_MAX
 READ_TIMEOUT_S = 3.0
 WRITE_TIMEOUT_S = 5.0
 REPAIR_AFTER_S = 2 * WRITE_TIMEOUT_S
+"""From what age on, by its author's clock and this node's, a record may replace older ones that W do not hold yet.
+
+Answers carry no time of arrival, and a node that timed what it sees itself would repair nothing at its first read. What
+clocks that disagree can do is bounded. Too late: an older copy is replaced later by as much as this node is slow and
+the author ahead, which holders keep below CLOCK_SKEW_S; where nothing is stored, by nothing. Too early, if this node is
+ahead or the author slow: it matters to writers of one publisher that race with cas while the node nearest to the target
+fails.
+"""
 STORE_EXTRA_S = 0.25
 DISCOVERY_EVERY_S_YOUNG = 60.0
 DISCOVERY_EVERY_S = 900.0

@@ -551,6 +551,41 @@ def test_a_record_whose_write_may_be_under_way_is_not_spread() -> None:
     assert reading.seqs == [5]
 
 
+@pytest.mark.parametrize("ahead_s", [1, CLOCK_SKEW_S, DAY_S])
+def test_a_record_from_the_future_is_given_at_once_to_those_that_have_nothing(ahead_s: int) -> None:
+    """Its author's clock is ahead, or this one slow: its age is unknown, and nobody was promised another one there."""
+    fresh = PEN.mutable(NAME, 5, b"new", created=WALL + ahead_s)
+    everything = eight(fresh).run({1: shows(fresh.raw), 2: shows(row(OLD))})
+    repairs = [ask for ask in everything if ask.method is Method.STORE]
+
+    assert asked(repairs) == [3, 4]
+    assert all(ask.body == Store(fresh.target, fresh.raw, 0, 0) for ask in repairs)
+
+
+@pytest.mark.parametrize("ahead_s", [0, 1, CLOCK_SKEW_S])
+def test_an_older_copy_waits_for_its_repair_no_longer_than_the_clocks_disagree(ahead_s: int) -> None:
+    fresh = PEN.mutable(NAME, 5, b"new", created=WALL + ahead_s)
+
+    def repaired_after(seconds: float) -> list[int]:
+        reading = eight(fresh)
+        reading.mono = seconds
+        return stores(reading.run({1: shows(fresh.raw)} | dict.fromkeys((2, 3, 4), shows(row(OLD)))))
+
+    assert repaired_after(ahead_s + REPAIR_AFTER_S - 1) == []
+    assert repaired_after(ahead_s + REPAIR_AFTER_S) == [2, 3, 4]
+
+
+def test_whatever_the_clocks_say_older_copies_are_replaced_by_what_w_nodes_hold() -> None:
+    fresh = PEN.mutable(NAME, 5, b"new", created=WALL + DAY_S)
+    prefixes = dict.fromkeys(range(1, 8), "a") | {8: "b"}
+    reading = Reading(candidates(*EIGHT, prefixes=prefixes), 8, fresh)
+    everything = reading.run(
+        dict.fromkeys((1, 2, 3, 4, 5), shows(fresh.raw)) | dict.fromkeys((6, 7), shows(row(OLD)))
+    )
+
+    assert stores(everything) == [6, 7, 8]
+
+
 def test_a_record_that_w_nodes_hold_is_spread_at_once() -> None:
     fresh = PEN.mutable(NAME, 5, b"new", created=WALL)
     prefixes = dict.fromkeys(range(1, 8), "a") | {8: "b"}

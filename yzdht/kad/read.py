@@ -476,7 +476,10 @@ class Read:
         self._repaired.add(candidate.node_id)
         for record in records:
             if self._lacks(candidate.node_id, record) and self._is_end_known(record):
-                self._asks.append(self._repair_of(candidate, record))
+                if self._is_settled(record):
+                    self._asks.append(self._repair_of(candidate, record, None))
+                elif record.created > self._wall and not self._has_shown(candidate.node_id, record):
+                    self._asks.append(self._repair_of(candidate, record, 0))
 
     def _is_end_known(self, record: Record) -> bool:
         """True unless the record lives as long as its holders say, and this read has not heard of any.
@@ -494,21 +497,22 @@ class Read:
     def _lacks(self, node_id: NodeId, record: Record) -> bool:
         if record.kind is not Kind.IMMUTABLE and record.expires <= self._wall:
             return False
-        slot = self._slots[record.publisher]
-        if not self._is_settled(record, slot):
-            return False
-        shown = [claim for claim, who in slot.votes.items() if node_id in who]
+        votes = self._slots[record.publisher].votes
+        shown = [claim for claim, who in votes.items() if node_id in who]
         return all(claim[0] < record.seq for claim in shown) and (record.seq, record.hash) not in shown
 
-    def _is_settled(self, record: Record, slot: _Slot) -> bool:
+    def _is_settled(self, record: Record) -> bool:
         """True once no write of this record is under way any more.
 
         Repaired earlier, a record could take the place of one that another writer with cas has just been promised, and
         its own writer, answered 0 for what the repair had stored, would count that promise too: both would succeed.
-        """
-        is_old = record.created + REPAIR_AFTER_S <= self._wall
-        return is_old or len(slot.votes.get((record.seq, record.hash), ())) >= self._quorum.write
 
-    def _repair_of(self, candidate: Candidate, record: Record) -> Ask:
-        body = Store(self.target, record.raw, None, self._plan.keep_until.get(record.hash, 0))
+        A record from the future says that the clocks of its author and of this node disagree, not how old it is. Where
+        nothing is stored nobody was promised anything: there it may go at once, with a cas that says so.
+        """
+        votes = self._slots[record.publisher].votes.get((record.seq, record.hash), ())
+        return record.created + REPAIR_AFTER_S <= self._wall or len(votes) >= self._quorum.write
+
+    def _repair_of(self, candidate: Candidate, record: Record, cas: int | None) -> Ask:
+        body = Store(self.target, record.raw, cas, self._plan.keep_until.get(record.hash, 0))
         return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, _REPAIR)
