@@ -17,7 +17,7 @@ from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Hearsay
 from yzdht.limits import DAY_S, HOUR_S, REPLICAS
-from yzdht.rpc.engine import Answer, Call, Persist
+from yzdht.rpc.engine import Answer, Call, Failed, FailReason, Persist
 from yzdht.store.memory import MemoryStore
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import Empty, FindValue, Row, Status, Store
@@ -108,10 +108,10 @@ class Ward:
             self._settle()
         return calls
 
-    def answer(self, call: Call, answer: Answer) -> None:
+    def answer(self, call: Call, answer: Answer | Failed) -> None:
         self.operations.on_answer(call.call, answer, at(self.mono))
 
-    def live(self, seconds: float, answer: Callable[[Call], Answer]) -> list[tuple[int, object]]:
+    def live(self, seconds: float, answer: Callable[[Call], Answer | Failed]) -> list[tuple[int, object]]:
         """Let time pass, and others answer; whom it asked what."""
         asked: list[tuple[int, object]] = []
         until = self.mono + seconds
@@ -198,6 +198,61 @@ def test_a_newcomer_among_the_nearest_is_handed_the_record_within_minutes() -> N
     asked = ward.live(300, has_nothing)
 
     assert newcomer in stored(asked)
+
+
+def crowded_out() -> Ward:
+    """A holder that is not among the nearest any more, and has seen it."""
+    ward = Ward()
+    ward.hold(NOTE)
+    for bit in range(REPLICAS):
+        ward.arrive(int.from_bytes(NOTE.target) ^ (1 << bit))
+    return ward
+
+
+def first_refresh(ward: Ward, answer: Callable[[Call], Answer | Failed]) -> None:
+    for _ in range(3 * 60):
+        if ward.live(60, answer):
+            return
+    raise AssertionError("it was never refreshed")
+
+
+def test_out_of_range_a_refresh_that_all_answered_is_enough_for_hours() -> None:
+    ward = crowded_out()
+    ward.live(300, has(NOTE))
+    first_refresh(ward, has(NOTE))
+
+    hours = [bool(ward.live(HOUR_S, has(NOTE))) for _ in range(5)]
+
+    assert sum(hours) <= 1
+
+
+def test_out_of_range_one_that_missed_a_near_holder_is_repeated() -> None:
+    """Another one answers in its place, but it is the one beyond the cut that may hold something newer."""
+    ward = crowded_out()
+    ward.live(300, has(NOTE))
+    nearest = int.from_bytes(NOTE.target) ^ 1
+    newer = PEN.mutable("name", 9, b"newer", created=WALL - 60)
+
+    def without_one(call: Call) -> Answer | Failed:
+        return Failed(FailReason.TIMEOUT) if number_of(call.contact) == nearest else has(NOTE)(call)
+
+    def with_newer(call: Call) -> Answer:
+        return shows(newer.raw) if isinstance(call.body, FindValue) else Answer(Status.OK, Empty())
+
+    first_refresh(ward, without_one)
+    ward.live(1.2 * HOUR_S, with_newer)
+
+    assert [s.body for s in ward.store.get(NOTE.target, WALL)] == [newer.raw]
+
+
+def test_out_of_range_what_was_just_brought_is_refreshed_again() -> None:
+    ward = crowded_out()
+    ward.live(300, has(NOTE))
+    first_refresh(ward, has(NOTE))
+    ward.live(1.2 * HOUR_S, has(NOTE))
+    ward.care.stored(NOTE.target, node_id(99), at(ward.mono))
+
+    assert ward.live(1.2 * HOUR_S, has(NOTE))
 
 
 def test_leaving_hands_everything_to_who_takes_the_place() -> None:

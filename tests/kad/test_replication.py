@@ -24,6 +24,7 @@ from yzdht.limits import (
     MISSED_PROBES_MAX,
     NODE_IDENTITY_LIFE_S,
     REPLICAS,
+    REPLICATION_REQUESTS_PER_S,
     REPLICATION_TASKS_IN_FLIGHT_MAX,
     REPLICATION_TASKS_WAITING_MAX,
     REPUBLISH_EVERY_S,
@@ -81,6 +82,7 @@ class Keeper:
         self.is_answering = True
         self.news: set[int] = set()
         self.unreachable: set[int] = set()
+        self.is_cut_off = False
         self.cost = (7, 700)
         if others := list(others):
             self.arrive(*others)
@@ -136,6 +138,8 @@ class Keeper:
                 if isinstance(task, HandOver):
                     is_newer_there = number_of_target(task.target) in self.news
                     is_failed = number_of(task.contact) in self.unreachable
+                else:
+                    is_failed = self.is_cut_off
                 self.replication.finished(
                     task, *self.cost, self.now, is_newer_there=is_newer_there, is_failed=is_failed
                 )
@@ -251,6 +255,18 @@ def test_a_liar_that_always_asks_stops_a_holder_for_some_hours_at_most() -> None
     assert all(later - earlier <= longest for earlier, later in itertools.pairwise(times))
 
 
+def test_a_liar_gains_nothing_where_tasks_have_to_wait() -> None:
+    """It asks all the time; while the budget is overdrawn that would be after the task was added, each time."""
+    keeper = Keeper(1, [2, 3], [10, 20, 30])
+    keeper.settle()
+    keeper.cost = (int(1.5 * HOUR * REPLICATION_REQUESTS_PER_S), 0)
+    for _ in range(40 * 60):
+        keeper.notice(10, 2)
+        keeper.run_for(HOUR / 60)
+
+    assert refreshed(keeper.done).count(10) >= 3
+
+
 def test_holders_take_turns() -> None:
     """Eight nodes with the same records, each of which hears the others: far from eight times the work."""
     nodes = list(range(1, 9))
@@ -283,6 +299,17 @@ def test_a_full_page_of_a_large_store_is_walked_through_in_an_hour() -> None:
 
     assert 1_700 < sum(done.values()) < 2_300
     assert max(done.values()) <= 2
+
+
+def test_a_lap_that_began_with_a_nearly_empty_store_takes_no_longer() -> None:
+    keeper = Keeper(1, [2, 3], [9])
+    keeper.settle()
+    while not keeper.done:
+        keeper.run_for(60)
+    keeper.keep(range(100, 1_100))
+    keeper.cost = (1, 1)
+
+    assert set(refreshed(keeper.run_for(2 * HOUR))) >= set(range(100, 1_100))
 
 
 @settings(max_examples=20, deadline=None)
@@ -321,6 +348,28 @@ def test_a_record_out_of_range_is_refreshed_when_that_is_seen_then_once_a_day() 
 
     times = [mono for mono, _ in keeper.run_for(5 * DAY_S)]
     assert 8 <= len(times) <= 12
+
+
+def test_a_refresh_out_of_range_that_missed_one_of_the_nearest_is_repeated_in_the_next_lap() -> None:
+    """One made just after the network was cut must not count for a day: the cut may be gone within the hour."""
+    keeper = Keeper(1, NEAR, [16])
+    keeper.settle()
+    keeper.is_cut_off = True
+    while not keeper.done:
+        keeper.run_for(60)
+    keeper.is_cut_off = False
+
+    assert refreshed(keeper.run_for(1.2 * HOUR)) == [16]
+    assert refreshed(keeper.run_for(3 * HOUR)) in ([], [16])  # its lap of the day may be among them
+
+
+def test_what_another_node_stored_out_of_range_is_refreshed_in_the_next_lap() -> None:
+    keeper = Keeper(1, NEAR, [16])
+    keeper.settle()
+    keeper.run_for(3 * HOUR)
+    keeper.replication.brought(target(16))
+
+    assert 16 in refreshed(keeper.run_for(1.2 * HOUR))
 
 
 def test_traffic_stays_flat_however_many_old_copies_there_are() -> None:

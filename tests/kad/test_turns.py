@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 from tests.sim.node import SimRng
 from yzdht.ids import Target
 from yzdht.kad.turns import Strays, Turns
-from yzdht.limits import REPUBLISH_NOTICED_AGAIN_S, REPUBLISH_SKIPS_MAX, REPUBLISH_STRAY_LAPS
+from yzdht.limits import (
+    REPUBLISH_NOTICED_AGAIN_S,
+    REPUBLISH_SKIPS_MAX,
+    REPUBLISH_STRAY_LAPS,
+    REPUBLISH_STRAY_TRIES,
+)
 
 
 if TYPE_CHECKING:
@@ -21,11 +26,13 @@ def turns(seed: str = "turns") -> Turns:
 
 
 def skips(of: Turns, times: int) -> list[bool]:
-    """Whether it was relied on, lap for lap, another holder looking after it before each."""
+    """Whether it was relied on, lap for lap, another holder looking after it before each; if not, this one acted."""
     relied = []
     for lap in range(times):
         of.note(target(1), float(lap))
         relied.append(of.skip(target(1), float(lap)))
+        if not relied[-1]:
+            of.acted(target(1))
     return relied
 
 
@@ -55,13 +62,16 @@ def test_holders_do_not_all_act_in_the_same_lap() -> None:
     assert len({skips(turns(f"holder {n}"), 8).index(False) for n in range(20)}) == REPUBLISH_SKIPS_MAX
 
 
-def test_done_since_an_instant() -> None:
+def test_after_the_last_turn_left_to_others_none_is_until_this_one_acted() -> None:
     noted = turns()
+    noted.acted(target(1))
     noted.note(target(1), 5.0)
+    asked = [noted.skip(target(1), 5.0) for _ in range(3 * REPUBLISH_SKIPS_MAX)]
+    assert 1 <= asked.index(False) <= REPUBLISH_SKIPS_MAX
+    assert not any(asked[REPUBLISH_SKIPS_MAX:])
 
-    assert noted.is_done_since(target(1), 5.0)
-    assert not noted.is_done_since(target(1), 5.1)
-    assert not noted.is_done_since(target(2), 0.0)
+    noted.acted(target(1))
+    assert [noted.skip(target(1), 5.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_what_was_just_noted_is_fresh() -> None:
@@ -80,7 +90,7 @@ def test_the_notice_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) ->
         noted.note(target(number), float(mono))
 
     assert len(noted) == 2
-    assert [noted.is_done_since(target(n), 0.0) for n in (1, 2, 3)] == [True, False, True]
+    assert [noted.is_fresh(target(n), 3.0) for n in (1, 2, 3)] == [True, False, True]
 
 
 def lap(strays: Strays, *numbers: int, is_daily: bool = True) -> list[int]:
@@ -111,6 +121,45 @@ def test_what_was_in_range_for_a_lap_is_seen_anew() -> None:
     lap(strays)
 
     assert lap(strays, 1) == [1]
+
+
+def test_a_refresh_that_missed_somebody_is_repeated_and_then_waits_for_its_day() -> None:
+    strays = Strays()
+    laps = 0
+    for _ in range(REPUBLISH_STRAY_LAPS):
+        if strays.is_due(target(12), is_daily=True):
+            strays.refreshed(target(12), is_complete=False)
+            laps += 1
+        strays.end_lap(is_daily=True)
+
+    assert laps == REPUBLISH_STRAY_TRIES + 1
+
+
+def test_what_was_heard_by_all_at_last_is_not_repeated() -> None:
+    strays = Strays()
+    lap(strays, 2)
+    strays.refreshed(target(2), is_complete=False)
+    assert lap(strays, 2) == [2]
+    strays.refreshed(target(2), is_complete=True)
+
+    assert lap(strays, 2) == []
+
+
+def test_what_is_forgotten_is_seen_anew() -> None:
+    strays = Strays()
+    lap(strays, 2)
+    assert lap(strays, 2) == []
+    strays.forget(target(2))
+    strays.forget(target(3))
+
+    assert lap(strays, 2) == [2]
+
+
+def test_what_is_in_range_is_remembered_by_no_refresh() -> None:
+    strays = Strays()
+    strays.refreshed(target(1), is_complete=False)
+
+    assert len(strays) == 0
 
 
 def test_what_does_not_fit_counts_as_seen(monkeypatch: pytest.MonkeyPatch) -> None:

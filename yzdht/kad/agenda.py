@@ -90,15 +90,14 @@ class Agenda:
 
     Args:
         find: The table's entry of a node; None if it left.
-        is_done_since: True if somebody else has looked after a target since an instant, in monotonic seconds.
+        skip: True if somebody else has looked after a target since an instant, in monotonic seconds, and is relied on;
+            it counts how often.
 
     """
 
-    def __init__(
-        self, find: Callable[[NodeId], Entry | None], is_done_since: Callable[[Target, float], bool]
-    ) -> None:
+    def __init__(self, find: Callable[[NodeId], Entry | None], skip: Callable[[Target, float], bool]) -> None:
         self._find = find
-        self._is_done_since = is_done_since
+        self._skip = skip
         self._waiting: list[tuple[float, int, Job, float | None]] = []  # a heap
         self._urgent: list[tuple[float, int, Job, float | None]] = []  # another: what goes before that
         self._known: set[Job] = set()  # waiting or in flight
@@ -131,7 +130,7 @@ class Agenda:
             due: Monotonic seconds.
             target: Of what.
             node_id: To whom to hand it over; None for a refresh.
-            unless_since: Drop it if somebody else has looked after the target since then.
+            unless_since: Drop it if somebody else has looked after the target since then, and may be relied on.
 
         """
         job = (target, node_id)
@@ -161,7 +160,7 @@ class Agenda:
         while (at := self.next_time()) is not None and at <= mono:
             is_urgent = bool(self._urgent) and self._urgent[0][0] <= mono
             _, _, job, unless_since = heapq.heappop(self._urgent if is_urgent else self._waiting)
-            is_done = unless_since is not None and self._is_done_since(job[0], unless_since)
+            is_done = unless_since is not None and self._skip(job[0], unless_since)
             task = None if is_done else self._task_of(job)
             if task is None:
                 self._known.discard(job)

@@ -5,10 +5,12 @@ Owns nothing but the tasks under way. What to do and when is `replication`, how 
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
 from yzdht.errors import StoreError
 from yzdht.kad.agenda import HandOver, Refresh
+from yzdht.kad.candidates import Standing
 from yzdht.kad.offer import Offer
 from yzdht.kad.replication import Replication
 
@@ -93,6 +95,7 @@ class Caretaker:
 
     def stored(self, target: Target, bringer: NodeId, now: Now) -> None:
         """A peer brought a record that is now stored here."""
+        self._replication.brought(target)
         self._replication.noticed(target, bringer, now)
 
     def _run(self, now: Now) -> None:
@@ -123,7 +126,8 @@ class Caretaker:
         keep_until = {r.head.hash: r.head.keep_until for r in held if r.head.keep_until}
 
         def finish(read: Read, at: Now) -> None:
-            self._replication.finished(task, read.requests, read.bytes_sent, at)
+            is_failed = not _has_heard_all(read)
+            self._replication.finished(task, read.requests, read.bytes_sent, at, is_failed=is_failed)
             self._run(at)
 
         self._searches.look_after(task.target, keep_until, finish, now)
@@ -144,3 +148,10 @@ class Caretaker:
             self._run(at)
 
         self._operations.start(Offer(task.target, task.contact, self._store), report, now)
+
+
+def _has_heard_all(read: Read) -> bool:
+    """True if each of the n nearest answered: nobody farther took the place of one that did not."""
+    assert read.result is not None
+    near = (c for c in read.candidates if c.is_known or c.standing is Standing.ANSWERED)
+    return all(c.standing is Standing.ANSWERED for c in islice(near, read.result.asked))

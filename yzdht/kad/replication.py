@@ -10,7 +10,8 @@ through the store, page by page and paced, so that no list of all records is eve
 * leaving: everything goes to who takes this node's place.
 
 A record out of range is refreshed when that is first seen, then every REPUBLISH_STRAY_LAPS laps: it stays until it
-expires, and must neither be the lost only copy nor cost what a replica costs.
+expires, and must neither be the lost only copy nor cost what a replica costs. Something that another node stores is seen
+for the first time again; a refresh that missed one of the nearest is repeated in the next laps.
 """
 
 from __future__ import annotations
@@ -96,8 +97,9 @@ class _Walk:
 
 @dataclass(slots=True)
 class _Lap(_Walk):
-    """Through everything, for republish; `since` when it is a lap in a hurry."""
+    """Through everything, for republish, in about `length_s`; `since` when it is a lap in a hurry."""
 
+    length_s: float = 0.0
     ends_at: float = 0.0
     since: float | None = None
 
@@ -138,7 +140,7 @@ class Replication:
         self._rng = rng
         self._turns = Turns(rng)
         self._strays = Strays()
-        self._agenda = Agenda(table.get, self._turns.is_done_since)
+        self._agenda = Agenda(table.get, self._turns.skip)
         self._tasks: list[Task] = []
         self._lap: _Lap | None = None
         self._lap_at: float | None = None
@@ -183,6 +185,10 @@ class Replication:
         if not self._turns.is_fresh(target, now.mono) and self._is_among_nearest(asker_id, target):
             self._turns.note(target, now.mono)
 
+    def brought(self, target: Target) -> None:
+        """Another node stored something new here: out of range this may be the only copy, or a stale one."""
+        self._strays.forget(target)
+
     def _is_among_nearest(self, node_id: NodeId, target: Target) -> bool:
         """True for a storage node that is one of the n nearest to a target, this node counted."""
         point = int.from_bytes(target)
@@ -217,12 +223,15 @@ class Replication:
             size: Bytes that they took, about.
             now: The present.
             is_newer_there: A hand-over met something newer: it is fetched by a Refresh.
-            is_failed: A hand-over did not reach its node, or it could not take what it lacks.
+            is_failed: A hand-over did not reach its node, or it could not take what it lacks; a refresh missed one of
+                the nearest.
 
         """
         if self._is_stopped:
             return
         self._agenda.finished(task, requests, size, now.mono)
+        if isinstance(task, Refresh):
+            self._strays.refreshed(task.target, is_complete=not is_failed)
         if self._leaving is None:
             if is_newer_there:
                 self._agenda.add(now.mono, task.target)
@@ -254,7 +263,10 @@ class Replication:
         else:
             self._go_on_with_pass(now)
             self._go_on_with_lap(now)
-        self._tasks += self._agenda.take(now.mono)
+        for task in self._agenda.take(now.mono):
+            if isinstance(task, Refresh):
+                self._turns.acted(task.target)
+            self._tasks.append(task)
 
     # Walking through the store
 
@@ -333,22 +345,28 @@ class Replication:
         lap = self._lap
         if lap is None:
             return
+        if lap.next_at <= now.mono and self._has_room_for(lap):
+            self._pace(lap, now)
         self._go_on(lap, lambda: self._lap_visit(lap), now)
         if lap.is_over:
             self._end_lap(lap, now)
 
     def _start_lap(self, now: Now) -> None:
+        since, self._everything_since = self._everything_since, None
+        length_s = REPUBLISH_EVERY_S if since is None else REPUBLISH_HURRIED_S
+        ends_at = now.mono + length_s * self._rng.uniform(*REPUBLISH_JITTER)
+        self._lap = _Lap(now.mono, 0.0, length_s=length_s, ends_at=ends_at, since=since)
+        self._lap_at = None
+
+    def _pace(self, lap: _Lap, now: Now) -> None:
+        """Set a lap's pace by what is stored now: a store that was nearly empty when it began may have filled since."""
         try:
             rows = self._store.totals().records
         except StoreError:
-            self._lap_at = now.mono + self._store_retry_s
+            lap.next_at = now.mono + self._store_retry_s
             return
-        since, self._everything_since = self._everything_since, None
-        length_s = REPUBLISH_EVERY_S if since is None else REPUBLISH_HURRIED_S
-        page = min(max(ceil(rows * REPUBLISH_PAGE_S / length_s), 1), REPLICATION_PAGE_ROWS)
-        ends_at = now.mono + length_s * self._rng.uniform(*REPUBLISH_JITTER)
-        self._lap = _Lap(now.mono, length_s / (rows + 1), page, ends_at=ends_at, since=since)
-        self._lap_at = None
+        lap.page = min(max(ceil(rows * REPUBLISH_PAGE_S / lap.length_s), 1), REPLICATION_PAGE_ROWS)
+        lap.row_s = lap.length_s / (rows + 1)
 
     def _end_lap(self, lap: _Lap, now: Now) -> None:
         self._lap = None

@@ -14,6 +14,7 @@ from yzdht.limits import (
     REPUBLISH_NOTICES_MAX,
     REPUBLISH_SKIPS_MAX,
     REPUBLISH_STRAY_LAPS,
+    REPUBLISH_STRAY_TRIES,
     REPUBLISH_STRAYS_MAX,
 )
 
@@ -61,51 +62,73 @@ class Turns:
             notice.at = mono
             self._notices.move_to_end(target)
 
-    def is_done_since(self, target: Target, since: float) -> bool:
-        """True if another holder has looked after a record since that monotonic second."""
-        notice = self._notices.get(target)
-        return notice is not None and notice.at >= since
-
     def skip(self, target: Target, since: float) -> bool:
-        """True if another holder has looked after a record, and may be relied on once more.
+        """True if another holder has looked after a record since that monotonic second, and is relied on once more.
 
-        Not for ever: whoever only pretends to look after it would talk all others out of doing so.
+        Not for ever: whoever only pretends to look after it would talk all others out of doing so. It takes this node
+        to act itself before others are relied on again.
         """
         notice = self._notices.get(target)
-        if notice is None:
+        if notice is None or notice.at < since or notice.skips >= REPUBLISH_SKIPS_MAX:
             return False
-        if notice.at >= since and notice.skips < REPUBLISH_SKIPS_MAX:
-            notice.skips += 1
-            return True
-        notice.skips = 0
-        return False
+        notice.skips += 1
+        return True
+
+    def acted(self, target: Target) -> None:
+        """This node looks after a record itself now."""
+        notice = self._notices.get(target)
+        if notice is not None:
+            notice.skips = 0
 
 
 class Strays:
-    """Which records were out of range in this lap or the one before."""
+    """Which records were out of range in this lap or the one before, and how often their refresh has missed somebody.
+
+    A refresh of one is worth a day if all of the nearest were heard. One that missed some of them, because they are
+    behind a cut or not yet known to be gone, may have settled nothing: it is tried again in the next laps, and counts
+    for a day after REPUBLISH_STRAY_TRIES, so that a neighbour that answers nobody cannot keep all of them busy.
+    """
 
     def __init__(self) -> None:
         self._laps = 0
-        self._seen: set[int] = set()
-        self._seen_before: set[int] = set()
+        self._seen: dict[int, int] = {}
+        self._seen_before: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._seen) + len(self._seen_before)
 
     def is_due(self, target: Target, *, is_daily: bool) -> bool:
-        """True if a record out of range is seen for the first time, or its lap of the day has come.
+        """True if a record out of range is seen for the first time, is to be tried again, or has its lap of the day.
 
         What no memory is left for counts as seen, so that traffic stays flat however many old copies there are.
         """
-        key = int.from_bytes(target[-8:])  # its end: what is near this node begins alike
-        is_known = key in self._seen or key in self._seen_before
+        key = _key(target)
+        missed = self._seen.get(key, self._seen_before.get(key))
         has_room = len(self._seen) < REPUBLISH_STRAYS_MAX
         if has_room:
-            self._seen.add(key)
-        is_its_lap = is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0
-        return is_its_lap or (has_room and not is_known)
+            self._seen[key] = missed or 0
+        if is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0:
+            return True
+        return has_room if missed is None else 0 < missed < REPUBLISH_STRAY_TRIES
+
+    def refreshed(self, target: Target, *, is_complete: bool) -> None:
+        """A record was refreshed, known as out of range or not; `is_complete` if all of the nearest were heard."""
+        key = _key(target)
+        for seen in (self._seen, self._seen_before):
+            if key in seen:
+                seen[key] = 0 if is_complete else min(seen[key] + 1, REPUBLISH_STRAY_TRIES)
+
+    def forget(self, target: Target) -> None:
+        """Something new was stored: if it is out of range, that is seen for the first time."""
+        key = _key(target)
+        self._seen.pop(key, None)
+        self._seen_before.pop(key, None)
 
     def end_lap(self, *, is_daily: bool) -> None:
         """A lap is over; `is_daily` if it counts as one of the day's."""
         self._laps += is_daily
-        self._seen_before, self._seen = self._seen, set()
+        self._seen_before, self._seen = self._seen, {}
+
+
+def _key(target: Target) -> int:
+    return int.from_bytes(target[-8:])  # its end: what is near this node begins alike
