@@ -216,6 +216,12 @@ def test_the_prefix_of_a_bootstrap_address_is_trusted_too(
     assert NodeConfig(bootstrap=(bootstrap,)).trusted().covers(prefix) is is_covered
 
 
+def test_the_names_among_the_bootstrap_addresses_are_told_apart() -> None:
+    typed = ("ws://8.8.8.8:1", "ws://[2001:4860:1::1]:1", f"wss://Node.Example#{ID}", "ws://localhost:8083")
+
+    assert NodeConfig(bootstrap=typed).bootstrap_names() == {"wss://node.example:443", "ws://localhost:8083"}
+
+
 def test_nobody_is_trusted_unless_said_so() -> None:
     assert not NodeConfig().trusted().covers("8.8.8.0/24")
 

@@ -236,6 +236,14 @@ async def test_the_engine_is_told_which_prefixes_the_operator_trusts(clock: Time
         assert not is_exempt("8.9.8.0/24")
 
 
+async def test_the_engine_is_told_which_names_the_operator_typed(clock: Time) -> None:
+    async with Node(0, host=HOST, clock=clock) as first:
+        typed = [url_of(first), f"ws://localhost:{first.port}"]
+        async with Node(0, host=HOST, bootstrap=typed, clock=clock) as second:
+            assert second.engine._own.typed_names == {f"ws://localhost:{first.port}"}
+            await until(lambda: second.engine._reached == {f"ws://localhost:{first.port}": ""})
+
+
 async def test_the_nodes_of_a_private_network_meet_and_nobody_else_does(clock: Time) -> None:
     key = bytes(range(32))
     async with Node(0, host=HOST, network_key=key, clock=clock) as first:

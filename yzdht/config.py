@@ -176,6 +176,10 @@ class NodeConfig:
         """The parsed bootstrap addresses."""
         return [parse_bootstrap(text) for text in self.bootstrap]
 
+    def bootstrap_names(self) -> frozenset[str]:
+        """The bootstrap addresses that are given by name: nobody knows their prefixes before they are dialled."""
+        return frozenset(b.url for b in self.bootstraps() if parse_url(b.url).ip is None)
+
     def trusted(self) -> TrustedPrefixes:
         """The trusted prefixes, and those of the bootstrap addresses that are public IP literals."""
         typed = (public_prefix(parse_url(b.url).host) for b in self.bootstraps())

@@ -266,7 +266,13 @@ class Node(DhtCalls):
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
-            Own(own, config.is_private_allowed, frozenset(interface_hosts("::")), config.trusted().covers),
+            Own(
+                own,
+                config.is_private_allowed,
+                frozenset(interface_hosts("::")),
+                config.trusted().covers,
+                config.bootstrap_names(),
+            ),
             self.store_of_records,
             RecordChecks(self._network),
             self._rng,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ from yzdht.limits import (
     JOIN_WAIT_S_MAX,
     MULTI_ENTRIES_MAX,
     NODE_IDENTITY_LIFE_S,
+    NODES_PER_PREFIX_MAX,
     OPERATIONS_MAX,
     SMALL_NETWORK_NODES_MAX,
     VALUE_BYTES_MAX,
@@ -80,11 +82,17 @@ def peer_of(pen: Pen, caps: Caps = NODE, host: str = "10.0.0.9") -> Peer:
 class Bench:
     """One engine and its store; what it wants done is done at once, but for its calls, which wait to be answered."""
 
-    def __init__(self, caps: Caps = NODE, *, is_private_allowed: bool = False) -> None:
+    def __init__(
+        self,
+        caps: Caps = NODE,
+        *,
+        is_private_allowed: bool = False,
+        typed_names: frozenset[str] = frozenset(),
+    ) -> None:
         self.soon: list[Callable[[], None]] = []
         self.store = MemoryStore(self._on_verdicts, self.soon.append)
         contact = Contact(OWN.node_id, OWN.public_key, (), caps)
-        own = Own(contact, is_private_allowed)
+        own = Own(contact, is_private_allowed, typed_names=typed_names)
         self.engine = KadEngine(own, self.store, NullChecks(NET), SimRng("engine"))
         self.mono = 0.0
         self.calls: list[Call] = []
@@ -315,6 +323,41 @@ def test_who_was_known_before_a_restart_is_dialled_at_once() -> None:
 
     assert (call.method, call.contact.urls) == (Method.PING, ("ws://10.0.0.1:1",))
     assert [entry.node_id for entry in bench.engine.known()] == [Pen(1).node_id]
+
+
+# A fleet behind a name
+
+NAME = "wss://fleet.example:443"
+
+
+def fleet_known(first_url: str | None, prefixes: tuple[str | None, ...] = ("8.8.8.0/24",)) -> int:
+    """How many of a fleet of one prefix are known to a node that dialled one of them at a url.
+
+    Args:
+        first_url: Dialled; None if nobody was.
+        prefixes: Where it was reached, one time after another.
+
+    """
+    bench = Bench(typed_names=frozenset({NAME}))
+    for prefix in prefixes:
+        bench.engine.on_link(replace(peer_of(Pen(1)), prefix=prefix), Up(first_url), bench.now)
+    for number in range(2, 42):
+        bench.engine.on_link(replace(peer_of(Pen(number)), prefix="8.8.8.0/24"), Up(None), bench.now)
+    return sum(entry.prefix == "8.8.8.0/24" for entry in bench.engine.table)
+
+
+def test_where_a_name_leads_that_the_operator_typed_any_number_of_nodes_is_known() -> None:
+    assert fleet_known(NAME) == 41
+
+
+@pytest.mark.parametrize("url", [None, "wss://other.example:443", "ws://8.8.8.8:8083"])
+def test_a_node_that_was_met_in_another_way_brings_no_exemption(url: str | None) -> None:
+    assert fleet_known(url) <= NODES_PER_PREFIX_MAX
+
+
+@pytest.mark.parametrize("moved_to", ["8.8.9.0/24", None])
+def test_where_a_typed_name_no_longer_leads_is_trusted_no_longer(moved_to: str | None) -> None:
+    assert fleet_known(NAME, ("8.8.8.0/24", moved_to)) <= NODES_PER_PREFIX_MAX
 
 
 # Joining

@@ -47,6 +47,7 @@ class Own:
         is_private_allowed: `--allow-private`.
         hosts: IP addresses of this machine; a peer reached over loopback may name them, it is here too.
         is_exempt: True for a public prefix that the operator trusts: a fleet shares one (PROTOCOL.md section 9).
+        typed_names: Addresses to join through that the operator gave by name: wherever such a name leads is trusted.
 
     """
 
@@ -54,6 +55,7 @@ class Own:
     is_private_allowed: bool = False
     hosts: frozenset[str] = frozenset()
     is_exempt: Callable[[str], bool] = field(default=lambda _prefix: False)
+    typed_names: frozenset[str] = frozenset()
 
 
 class Contacts:

@@ -153,7 +153,8 @@ class KadEngine:
         self._store = store
         self._verifier = verifier
         self._rng = rng
-        self.table = Table(self._own_id, own.is_exempt)
+        self._reached: dict[str, str] = {}
+        self.table = Table(self._own_id, self._is_exempt)
         self._holder = Holder(store, verifier)
         self._operations = Operations(self._own_id, self._holder, self._send)
         self._hearsay = Hearsay(self.table.wants)
@@ -447,7 +448,13 @@ class KadEngine:
 
     # Peers
 
+    def _is_exempt(self, prefix: str) -> bool:
+        """True if the operator trusts a prefix: typed it, or a name that led there when it was last dialled."""
+        return prefix in self._reached.values() or self._own.is_exempt(prefix)
+
     def _on_up(self, peer: Peer, url: str | None, now: Now) -> None:
+        if url is not None and url in self._own.typed_names:
+            self._reached[url] = peer.prefix or ""
         is_new = self.table.get(peer.node_id) is None
         met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
         met.host, met.prefix, met.seen_at, met.has_session = peer.host, peer.prefix, now.mono, True
