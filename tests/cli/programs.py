@@ -234,4 +234,7 @@ class Terminal:
 
 
 def _take_terminal() -> None:
+    """As a login does; a run of the tests in the background of a script ignores SIGINT, and passes that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
