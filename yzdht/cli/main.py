@@ -25,6 +25,7 @@ _COMMANDS = {
     "rm": "yzdht.cli.rm:rm",
     "id": "yzdht.cli.ident:ident",
     "ping": "yzdht.cli.ping:ping",
+    "testnet": "yzdht.cli.testnet:testnet",
 }
 
 
