@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import StoreError
 from yzdht.kad.candidates import Ask
+from yzdht.kad.settled import is_past_writing
 from yzdht.limits import (
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
     OFFER_STORES_IN_FLIGHT_MAX,
     READ_TIMEOUT_S,
-    REPAIR_AFTER_S,
     WRITE_TIMEOUT_S,
 )
 from yzdht.rpc.engine import Answer, Failed
 from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status, Store
-from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ class Offer:
         head = record.head
         if theirs is not None and theirs.seq >= head.seq:
             return None
-        is_settled = head.kind is Kind.IMMUTABLE or head.created + REPAIR_AFTER_S <= now.wall
+        is_settled = is_past_writing(head.created, now.wall)
         if theirs is not None and not is_settled:
             return None
         return Store(self.target, record.body, None if is_settled else 0, head.keep_until)

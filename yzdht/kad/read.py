@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import CryptoError, WireError
 from yzdht.kad.candidates import Ask, Candidate, Candidates, Standing
+from yzdht.kad.settled import is_past_writing
 from yzdht.limits import (
     ALPHA,
     ANSWER_BODIES_BYTES_MAX,
@@ -29,7 +30,6 @@ from yzdht.limits import (
     READ_SLOTS_MAX,
     READ_TIMEOUT_S,
     RECORD_BYTES_MAX,
-    REPAIR_AFTER_S,
     WRITE_TIMEOUT_S,
 )
 from yzdht.rpc.engine import Answer, Failed
@@ -511,7 +511,7 @@ class Read:
         nothing is stored nobody was promised anything: there it may go at once, with a cas that says so.
         """
         votes = self._slots[record.publisher].votes.get((record.seq, record.hash), ())
-        return record.created + REPAIR_AFTER_S <= self._wall or len(votes) >= self._quorum.write
+        return is_past_writing(record.created, self._wall) or len(votes) >= self._quorum.write
 
     def _repair_of(self, candidate: Candidate, record: Record, cas: int | None) -> Ask:
         body = Store(self.target, record.raw, cas, self._plan.keep_until.get(record.hash, 0))
