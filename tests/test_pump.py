@@ -21,7 +21,7 @@ from yzdht.sessions.hub import World
 from yzdht.store.entropy import SystemRng
 from yzdht.store.keyfile import Identity
 from yzdht.store.memory import MemoryStore
-from yzdht.telemetry import Counters
+from yzdht.telemetry import Telemetry
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
 from yzdht.wire.address import Contact
 from yzdht.wire.frame import RecordType
@@ -46,7 +46,7 @@ class Pumped:
         identity = Identity.generate()
         self.node_id = identity.node_id
         self.contact = Contact(identity.node_id, identity.public_key, (URL,), NODE)
-        self.counters = Counters()
+        self.counters = Telemetry()
         self.known: list[int] = []
         self.store = MemoryStore(self._on_verdicts, asyncio.get_running_loop().call_soon)
         checks = NullChecks(network_id("sim"))
@@ -165,6 +165,29 @@ async def test_what_the_engine_counts_and_what_nobody_takes_is_counted(
     assert refused.status is Status.UNKNOWN_METHOD
     assert pumped.counters.get("refused", "unknown_method") == 1
     assert pumped.counters.get("pushes_dropped", "pubsub") == 1
+
+
+async def test_one_node_is_asked_past_the_engine(pumped: Pumped, stranger: Party) -> None:
+    answer = await pumped.pump.ask(stranger.contact, Method.FIND_NODE, FindNode(NOTE.target), 5.0)
+
+    assert isinstance(answer, Answer)
+    assert answer.body == FoundNodes()
+    assert stranger.requests[-1][2:] == (Method.FIND_NODE, FindNode(NOTE.target))
+
+
+async def test_who_no_longer_waits_for_one_node_has_its_call_cancelled(
+    pumped: Pumped, stranger: Party
+) -> None:
+    await until(lambda: pumped.known)
+    stranger.on_asked = lambda *_request: None
+    asking = asyncio.ensure_future(pumped.pump.ask(stranger.contact, Method.PING, Empty(), 600.0))
+    await until(lambda: stranger.requests and stranger.requests[-1][2] is Method.PING)
+
+    asking.cancel()
+    await asyncio.wait((asking,))
+
+    assert not pumped.pump._asked
+    assert not any(call < 0 for call in pumped.sessions._calls)
 
 
 async def test_leaving_ends_when_the_engine_says_so(pumped: Pumped) -> None:

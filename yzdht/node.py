@@ -49,7 +49,7 @@ from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
-from yzdht.telemetry import Counters
+from yzdht.telemetry import Telemetry, watch_loop
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import (
     Address,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId
     from yzdht.ports import Listener, Now
+    from yzdht.store.sqlite import Commit
     from yzdht.wire.record import Record
     from yzdht.wire.slot import Verdict
 
@@ -135,7 +136,8 @@ class Node(DhtCalls):
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
         )
-        self.counters = Counters()
+        self.telemetry = self.counters = Telemetry()
+        self.checks = RecordChecks(self.config.network_id)
         self._person = identity
         self._home_path = home
         self._home: Home | None = None
@@ -190,6 +192,7 @@ class Node(DhtCalls):
             self._publish_to_self()
             has_peers_to_meet = self._recall_peers()
             self._spawn(self._maintain())
+            self._spawn(watch_loop(self.telemetry))
             await self._bootstrap()
             if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
                 self.engine.stop_waiting(self._clock.now())
@@ -274,10 +277,10 @@ class Node(DhtCalls):
                 config.bootstrap_names(),
             ),
             self.store_of_records,
-            RecordChecks(self._network),
+            self.checks,
             self._rng,
         )
-        self._pump = Pump(self.engine, self.store_of_records, self._clock, self.counters, self._on_joined)
+        self._pump = Pump(self.engine, self.store_of_records, self._clock, self.telemetry, self._on_joined)
 
     async def _listen(self) -> None:
         credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
@@ -397,6 +400,7 @@ class Node(DhtCalls):
 
     async def _keep_trying(self, joining: Joining) -> None:
         self._is_rejoining = True
+        self._remember("no bootstrap address answers", "check --bootstrap and that this machine reaches it")
         await joining.keep_trying(lambda: len(self.engine.table) > 0)
         self._is_rejoining = False
 
@@ -437,6 +441,7 @@ class Node(DhtCalls):
             self._saved_state = state
         except StoreError as error:
             log.warning("state not saved reason=%s", error)  # only a convenience of the next start
+            self._remember("the list of known nodes cannot be saved", error.hint)
 
     # What the engine and the store tell
 
@@ -445,7 +450,22 @@ class Node(DhtCalls):
         self._on_event({"event": "joined", "known": known})
 
     def _on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
+        if isinstance(self.store_of_records, SqliteStore):
+            for commit in self.store_of_records.take_commits():
+                self._note_commit(commit)
         self._pump.on_verdicts(answers)
+
+    def _note_commit(self, commit: Commit) -> None:
+        self.telemetry.observe("commit_seconds", commit.seconds)
+        self.telemetry.observe("commit_writes", commit.writes)
+        if commit.is_broken:
+            self.telemetry.add("commits_failed")
+            self._remember(
+                "the disk refused records", "check free space, permissions and the health of the disk"
+            )
+
+    def _remember(self, what: str, hint: str) -> None:
+        self.telemetry.error(what, self._clock.now().wall, hint)
 
     # Tasks
 
@@ -464,6 +484,7 @@ class Node(DhtCalls):
         if error is not None:
             self.counters.add("task_failures")
             self._failure = self._failure or error
+            self._remember("a task failed: this is a bug", "report it with the log of this node")
             log.error("task failed name=%s", task.get_name(), exc_info=error)
 
     # Calls of the person

@@ -118,6 +118,16 @@ class Link(Protocol):
         ...
 
     @property
+    def bytes_in(self) -> int:
+        """Bytes that arrived, framing included where there is any; those of the opening are not counted."""
+        ...
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes handed to the channel below, as `bytes_in`."""
+        ...
+
+    @property
     def is_congested(self) -> bool:
         """True while more than LINK_UNSENT_BYTES_HIGH bytes wait to be sent."""
         ...

@@ -15,9 +15,11 @@ from yzdht.kad.engine import (
     GotNotice,
     JoinedNotice,
     LeftNotice,
+    MeasuredNotice,
     PutNotice,
 )
-from yzdht.rpc.engine import Call, Cancel, Drop, Find, Persist, Push, Reply
+from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
+from yzdht.telemetry import rpc_label
 from yzdht.wire.rpc import Method, Status, WhoAmI
 
 
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
     from yzdht.kad.read import ReadResult
     from yzdht.kad.write import Draft, WriteResult
     from yzdht.ports import RecordStore
-    from yzdht.rpc.engine import Answer, Down, Failed, Outgoing, Peer, Up
+    from yzdht.rpc.engine import Down, Failed, Outgoing, Peer, Up
     from yzdht.sessions import Clock, Sessions
     from yzdht.sessions.connection import Connection
-    from yzdht.telemetry import Counters
+    from yzdht.telemetry import Telemetry
     from yzdht.wire.address import Contact
     from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body
@@ -49,7 +51,7 @@ class Pump:
         engine: What decides.
         store: Its records.
         clock: Whose monotonic time is the event loop's.
-        counters: Where notices and dropped pushes are counted.
+        telemetry: Where notices, requests and dropped pushes are counted.
         on_joined: Told how many nodes are known, once lookups name nobody new.
 
     Attributes:
@@ -66,20 +68,23 @@ class Pump:
         engine: KadEngine,
         store: RecordStore,
         clock: Clock,
-        counters: Counters,
+        telemetry: Telemetry,
         on_joined: Callable[[int], None],
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
-        self._counters = counters
+        self._telemetry = telemetry
         self._on_joined = on_joined
         self.joined = asyncio.Event()
         self.left = asyncio.Event()
         self._gets: dict[int, asyncio.Future[ReadResult]] = {}
         self._puts: dict[int, asyncio.Future[WriteResult]] = {}
         self._finds: dict[int, asyncio.Future[list[Contact]]] = {}
-        self._requests: dict[int, tuple[Connection, int]] = {}
+        self._asked: dict[int, asyncio.Future[Answer | Failed]] = {}
+        self._last_asked = 0
+        self._requests: dict[int, tuple[Connection, int, Method]] = {}
+        self._calls: dict[int, Method] = {}
         self._last_request = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -109,6 +114,21 @@ class Pump:
         self.run()
         return await future
 
+    async def ask(self, contact: Contact, method: Method, body: Body, timeout_s: float) -> Answer | Failed:
+        """One request to one node, past the engine; what comes back is not verified."""
+        self._last_asked -= 1  # the engine counts upwards
+        call = self._last_asked
+        self._calls[call] = method
+        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
+        self._asked[call] = future
+        self.sessions.call(call, contact, method, body, timeout_s)
+        try:
+            return await future
+        finally:
+            self._calls.pop(call, None)
+            if self._asked.pop(call, None) is not None:
+                self.sessions.cancel(call)
+
     async def leave(self) -> None:
         """Have the engine hand over what it keeps, and wait until it has; whoever calls bounds the time."""
         self._engine.leave(self._clock.now())
@@ -136,21 +156,29 @@ class Pump:
         peer = connection.peer
         assert peer is not None
         if method is Method.WHOAMI:
+            self._telemetry.add("rpc_served", rpc_label(method, Status.OK))
             connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
             return
         self._last_request += 1
-        self._requests[self._last_request] = (connection, number)
+        self._requests[self._last_request] = (connection, number, method)
         self._engine.on_request(self._last_request, peer, method, body, self._clock.now())
         self.run()
 
     def on_answer(self, call: int, outcome: Answer | Failed) -> None:
         """A call ended."""
+        method = self._calls.pop(call, None)
+        if method is not None:
+            came_of_it = outcome.status if isinstance(outcome, Answer) else outcome.reason
+            self._telemetry.add("rpc_sent", rpc_label(method, came_of_it))
+        if call < 0:
+            _resolve(self._asked.pop(call, None), outcome)
+            return
         self._engine.on_answer(call, outcome, self._clock.now())
         self.run()
 
     def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
         """No engine takes pushes yet: dropped and counted (PROTOCOL.md section 4)."""
-        self._counters.add("pushes_dropped", record_type.name.lower())
+        self._telemetry.add("pushes_dropped", record_type.name.lower())
 
     def on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
         """Records are durable, or were refused."""
@@ -180,13 +208,16 @@ class Pump:
     def _carry_out(self, item: Outgoing) -> None:
         match item:
             case Call():
+                self._calls[item.call] = item.method
                 self.sessions.call(item.call, item.contact, item.method, item.body, item.deadline_s)
             case Reply():
-                connection, number = self._requests.pop(item.request)
+                connection, number, method = self._requests.pop(item.request)
+                self._telemetry.add("rpc_served", rpc_label(method, item.status))
                 connection.reply(number, item.status, item.body)
             case Persist():
                 self._store.submit(item.op, item.write)
             case Cancel():
+                self._calls.pop(item.call, None)
                 self.sessions.cancel(item.call)
             case Push() | Find() | Drop():
                 raise AssertionError("the kad engine pushes, finds and drops nothing")
@@ -200,7 +231,9 @@ class Pump:
             case FoundNotice():
                 _resolve(self._finds.pop(notice.op, None), notice.contacts)
             case CountedNotice():
-                self._counters.add(notice.name, notice.label)
+                self._telemetry.add(notice.name, notice.label)
+            case MeasuredNotice():
+                self._telemetry.observe(notice.name, notice.value, notice.label)
             case LeftNotice():
                 self.left.set()
             case JoinedNotice():

@@ -155,6 +155,21 @@ async def test_a_replaced_session_is_closed_at_last_though_a_call_still_waits(
     await until(lambda: sessions_of(low, high) == [1, 1])
 
 
+async def test_open_connections_are_shown_with_their_age_and_traffic(village: Village, clock: Time) -> None:
+    low, high = await village.pair()
+    before = clock.now().mono
+    await low.answer_to(low.ask(high.contact))
+
+    [(mine, since)] = low.sessions.open_connections()
+    [(theirs, _)] = high.sessions.open_connections()
+
+    assert before <= since <= clock.now().mono
+    assert mine.node_id == high.node_id
+    assert (mine.bytes_in, mine.bytes_out) == (theirs.bytes_out, theirs.bytes_in)
+    assert mine.bytes_out > 0
+    assert (low.sessions.half_open, high.sessions.half_open) == (0, 0)
+
+
 async def test_a_peer_that_was_restarted_is_served_on_its_newest_session(
     village: Village, clock: Time
 ) -> None:

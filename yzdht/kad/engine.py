@@ -16,7 +16,7 @@ from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.delegation import Delegation
 from yzdht.kad.holder import Holder, Refused, shorten, status_of
-from yzdht.kad.operations import Operations
+from yzdht.kad.measures import MeasuredOperations
 from yzdht.kad.searches import Searches
 from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
@@ -118,11 +118,20 @@ class CountedNotice:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredNotice:
+    """Something that a histogram takes in; the name says the unit."""
+
+    name: str
+    value: float
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LeftNotice:
     """What `leave` could hand over is handed over."""
 
 
-Notice = GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice | LeftNotice
+Notice = GotNotice | PutNotice | FoundNotice | JoinedNotice | CountedNotice | MeasuredNotice | LeftNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,7 @@ class KadEngine:
         self._reached: dict[str, str] = {}
         self.table = Table(self._own_id, self._is_exempt)
         self._holder = Holder(store, verifier)
-        self._operations = Operations(self._own_id, self._holder, self._send)
+        self._operations = MeasuredOperations(self._own_id, self._holder, self._send, self._measure)
         self._hearsay = Hearsay(self.table.wants)
         self._discovery = Discovery(self._own_id, rng, self.table, self._hearsay)
         self._strangers = Strangers()
@@ -548,6 +557,9 @@ class KadEngine:
 
     def _count(self, name: str) -> None:
         self._notices.append(CountedNotice(name))
+
+    def _measure(self, name: str, value: float, label: str) -> None:
+        self._notices.append(MeasuredNotice(name, value, label))
 
     def _send(self, outgoing: Outgoing) -> None:
         self._outgoing.append(outgoing)

@@ -65,6 +65,13 @@ class Connection:
         loop: For its timer.
         owner: Hears its events.
 
+    Attributes:
+        peer: Who is at the other end, once that is proved.
+        url: The address that was dialled; None if the other end dialled.
+        is_retired: True once another session serves the peer.
+        session: What runs on the link; None until its handshake begins.
+        opened_at: Monotonic seconds at which the peer was proved; None until then.
+
     """
 
     def __init__(self, link: Link, clock: Clock, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
@@ -73,6 +80,7 @@ class Connection:
         self.url: str | None = None
         self.is_retired = False
         self.session: Session | None = None
+        self.opened_at: float | None = None
         self._clock = clock
         self._loop = loop
         self._owner = owner
@@ -82,6 +90,21 @@ class Connection:
         self._deferred_bytes = 0
         self._waiting: deque[_Waiting] = deque()
         self._is_pumping = False
+
+    @property
+    def road(self) -> str:
+        """How the other end is reached: `ws`, `wss`, `memory`."""
+        return self.link.remote.protocol
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes that arrived on its link."""
+        return self.link.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that were sent on its link."""
+        return self.link.bytes_out
 
     @property
     def is_initiator(self) -> bool:

@@ -152,7 +152,6 @@ class Sessions:
         self._half_open: dict[Connection, str | None] = {}
         self._half_open_by_prefix: Counter[str] = Counter()
         self._waiting_links: deque[Connection] = deque()
-        self._opened_at: dict[Connection, float] = {}
         self._dials: dict[NodeId, _Dial] = {}
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
@@ -162,6 +161,8 @@ class Sessions:
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._is_closing = False
+        self._carried: Counter[tuple[str, str]] = Counter()  # by links that are gone
+        self._garbled = 0  # on sessions that ended
 
     # Who is there
 
@@ -171,6 +172,38 @@ class Sessions:
     def peers(self) -> list[Peer]:
         """Everybody with a live session, clients included."""
         return [c.peer for c in self._all if c.peer is not None]
+
+    def open_connections(self) -> list[tuple[Connection, float]]:
+        """Every connection whose peer is proved, and the monotonic second of that; the oldest first."""
+        opened = [(c, c.opened_at) for c in self._all if c.opened_at is not None]
+        return sorted(opened, key=lambda of: of[1])
+
+    @property
+    def half_open(self) -> int:
+        """Handshakes that others began and that are not done."""
+        return len(self._half_open)
+
+    @property
+    def clients(self) -> int:
+        """Sessions of clients."""
+        return sum(map(len, self._clients.values()))
+
+    @property
+    def nodes(self) -> int:
+        """Nodes with a session that serves them."""
+        return len(self._by_id)
+
+    def traffic(self) -> dict[tuple[str, str], int]:
+        """Bytes carried so far, by direction (`in`, `out`) and road (`ws`, `wss`, `memory`); never fewer than before."""
+        carried = self._carried.copy()
+        for connection in self._links:
+            carried["in", connection.road] += connection.bytes_in
+            carried["out", connection.road] += connection.bytes_out
+        return dict(carried)
+
+    def garbled(self) -> int:
+        """Requests and answers so far, on sound sessions, whose body was none."""
+        return self._garbled + sum(c.session.dropped for c in self._all if c.session is not None)
 
     def connection_of(self, node_id: NodeId) -> Connection | None:
         """The session that serves a peer."""
@@ -436,7 +469,7 @@ class Sessions:
             public_prefix(host),
         )
         self._no_longer_half_open(connection)
-        self._opened_at[connection] = self._world.clock.now().mono
+        connection.opened_at = self._world.clock.now().mono
         self._pauses.succeeded(peer.node_id)
         self._world.counters.add("sessions_opened")
         log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
@@ -471,7 +504,8 @@ class Sessions:
         self._sink.on_link(peer, Up(connection.url))
 
     def _keeps_current(self, current: Connection, new: Connection, peer: Peer) -> bool:
-        age_s = self._world.clock.now().mono - self._opened_at[current]
+        assert current.opened_at is not None
+        age_s = self._world.clock.now().mono - current.opened_at
         if current.is_initiator == new.is_initiator or age_s > BOTH_DIALLED_S:
             return False  # the same end began anew: it knows why
         own_is_lower = self._own_id < peer.node_id
@@ -507,11 +541,14 @@ class Sessions:
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)
         self._no_longer_half_open(connection)
-        self._opened_at.pop(connection, None)
         if connection.peer is None and not event.is_fault:
             self._world.counters.add("handshakes_abandoned")
+        if connection.session is not None:
+            self._garbled += connection.session.dropped
         if event.is_fault:
             self._world.counters.add("sessions_faulted", "open" if connection.peer else "handshake")
+            if event.error is not None:
+                self._world.counters.add("sessions_refused", type(event.error).__name__)
             log.debug("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
         outcome = self._outcomes.get(connection)
         if outcome is not None and not outcome.done():
@@ -531,6 +568,8 @@ class Sessions:
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
         self._links.discard(connection)
+        self._carried["in", connection.road] += connection.bytes_in
+        self._carried["out", connection.road] += connection.bytes_out
         if not self._links:
             self._no_links.set()
 

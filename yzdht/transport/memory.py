@@ -33,6 +33,10 @@ class MemoryLink:
         remote: The other end.
         bounds: What the link may hold and for how long.
 
+    Attributes:
+        bytes_in: Bytes of the messages that were delivered here.
+        bytes_out: Bytes of the messages that were sent from here.
+
     """
 
     def __init__(self, remote: Endpoint, bounds: LinkBounds) -> None:
@@ -52,6 +56,8 @@ class MemoryLink:
         self._is_delivery_due = False
         self._congested_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
 
     @staticmethod
     def pair(near: Endpoint, far: Endpoint, bounds: LinkBounds) -> tuple[MemoryLink, MemoryLink]:
@@ -85,6 +91,7 @@ class MemoryLink:
         if not self._is_open:
             return
         self._unsent_bytes += len(message)
+        self.bytes_out += len(message)
         self._other._inbox.append(message)
         self._other._deliver_soon()
         if self._unsent_bytes > self._bounds.unsent_bytes_max:
@@ -133,6 +140,7 @@ class MemoryLink:
                 break
             message = self._inbox.popleft()
             self._other._hear_taken(len(message))
+            self.bytes_in += len(message)
             if len(message) > self._bounds.message_bytes_max:
                 self._finish("message too large")
                 self._other._finish("closed by peer")

@@ -60,6 +60,10 @@ class WebSocketLink(asyncio.Protocol):
         remote: The other end.
         bounds: What the link may hold and for how long.
 
+    Attributes:
+        bytes_in: Bytes read from the socket, of frames; under TLS what is inside it.
+        bytes_out: Bytes written to it, as `bytes_in`.
+
     """
 
     __slots__ = (
@@ -83,6 +87,8 @@ class WebSocketLink(asyncio.Protocol):
         "_remote",
         "_transport",
         "_websocket",
+        "bytes_in",
+        "bytes_out",
     )
 
     def __init__(
@@ -108,6 +114,8 @@ class WebSocketLink(asyncio.Protocol):
         self._is_eof_written = False
         self._congested_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
         transport.set_write_buffer_limits(high=bounds.unsent_bytes_high, low=bounds.unsent_bytes_low)
         transport.set_protocol(self)
 
@@ -189,6 +197,7 @@ class WebSocketLink(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         """Take what one read held."""
+        self.bytes_in += len(data)
         self._websocket.receive_data(data)
         self._handle(self._websocket.events_received())
 
@@ -300,7 +309,9 @@ class WebSocketLink(asyncio.Protocol):
         transport = self._transport
         if not writes or transport.is_closing():
             return
-        transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+        written = writes[0] if len(writes) == 1 else b"".join(writes)
+        self.bytes_out += len(written)
+        transport.write(written)
         if (
             self._congested_timer is not None
             and transport.get_write_buffer_size() > self._bounds.unsent_bytes_max
