@@ -793,6 +793,7 @@ async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
         await until(stopping.done)
 
     assert "left before everything was handed over" in caplog.text
+    assert "handed_over=0 missed=0 unread=0" in caplog.text
     assert len(events) == 1
 
 

@@ -231,7 +231,12 @@ class Node(DhtCalls):
             async with asyncio.timeout(LEAVE_S_MAX):
                 await asyncio.gather(self._pump.leave(), self._background.finish(GOODBYE_S_MAX))
         except TimeoutError:
-            log.warning("left before everything was handed over node=%s", shorten(self.node_id))
+            done = self.engine.handed_over()
+            log.warning(
+                "left before everything was handed over node=%s handed_over=%d missed=%d unread=%d",
+                shorten(self.node_id),
+                *done,
+            )
         finally:
             told.cancel()
 

@@ -264,6 +264,7 @@ def test_leaving_hands_everything_to_who_takes_the_place() -> None:
     asked = ward.live(1, has_nothing)
 
     assert stored(asked)
+    assert ward.care.handed_over() == (1, 0, 0)
     assert ward.care.has_left
 
 

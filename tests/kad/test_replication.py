@@ -790,6 +790,51 @@ def test_a_node_with_nobody_or_nothing_has_left_at_once() -> None:
         assert has_left(keeper)
 
 
+def test_how_far_leaving_went_is_told() -> None:
+    keeper = Keeper(1, [2], range(1_000, 7_000))
+    keeper.settle()
+    assert keeper.replication.handed_over() == (0, 0, 0)
+    keeper.replication.leave(keeper.now)
+    for task in keeper.replication.take_tasks()[:10]:
+        keeper.replication.finished(task, 1, 1, keeper.now)
+    handed_over, missed, unread = keeper.replication.handed_over()
+    assert handed_over == 10
+    assert min(missed, unread) > 0
+    assert missed + unread == 6_000 - 10
+
+    for task in keeper.replication.take_tasks():
+        keeper.replication.finished(task, 1, 1, keeper.now)
+    keeper.replication.finished(Refresh(target(0)), 1, 1, keeper.now)
+    assert sum(keeper.replication.handed_over()) == 6_000
+
+
+def test_what_nobody_took_is_told_as_missed() -> None:
+    for others, unreachable in ((range(2, 20), {9, 10, 11}), ([2, 3], {2}), ([2, 3], {2, 3})):
+        keeper = Keeper(1, others, [0])
+        keeper.settle()
+        keeper.unreachable = unreachable
+        keeper.replication.leave(keeper.now)
+        keeper.run_for(0.0)
+        assert keeper.replication.handed_over() == (0, 1, 0)
+
+    keeper = Keeper(1, [2, 3, 4, 5], [0])
+    keeper.settle()
+    keeper.is_cut_off = True
+    keeper.replication.leave(keeper.now)
+    keeper.run_for(0.0)
+    assert keeper.replication.handed_over() == (0, 1, 0)
+
+
+def test_who_could_not_read_its_disk_has_handed_over_nothing() -> None:
+    keeper = Keeper(1, [2], [0])
+    keeper.settle()
+    keeper.store.is_broken = True
+    keeper.replication.leave(keeper.now)
+    keeper.run_for(1.0)
+
+    assert keeper.replication.handed_over() == (0, 0, 1)
+
+
 # The world's faults
 
 

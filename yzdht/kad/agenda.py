@@ -114,6 +114,11 @@ class Agenda:
         return REPLICATION_TASKS_WAITING_MAX - len(self._waiting) - len(self._urgent)
 
     @property
+    def targets(self) -> set[Target]:
+        """Targets of what waits or is under way."""
+        return {target for target, _ in self._known}
+
+    @property
     def is_idle(self) -> bool:
         """True when nothing waits and nothing is under way."""
         return not self._known

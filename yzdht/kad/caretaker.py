@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yzdht.ids import NodeId, Target
     from yzdht.kad.operations import Operation, Operations
     from yzdht.kad.read import Read
-    from yzdht.kad.replication import Change
+    from yzdht.kad.replication import Change, HandedOver
     from yzdht.kad.searches import Searches
     from yzdht.kad.table import Table
     from yzdht.ports import Now, RecordStore, Rng
@@ -60,6 +60,10 @@ class Caretaker:
     def has_left(self) -> bool:
         """True once what `leave` began is done."""
         return self._replication.has_left
+
+    def handed_over(self) -> HandedOver:
+        """How far `leave` went."""
+        return self._replication.handed_over()
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     from yzdht.kad.lookup import Lookup
     from yzdht.kad.read import ReadResult
+    from yzdht.kad.replication import HandedOver
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
     from yzdht.wire.address import Address, Contact
     from yzdht.wire.frame import Caps, RecordType
@@ -236,6 +237,10 @@ class KadEngine:
             self._is_leaving = True
             self._caretaker.leave(now)
         self._advance(now)
+
+    def handed_over(self) -> HandedOver:
+        """How far leaving went; not after `stop`."""
+        return self._caretaker.handed_over()
 
     def expect_peers(self, now: Now) -> None:
         """Peers will be dialled: reads and writes wait for them, JOIN_WAIT_S_MAX at most."""

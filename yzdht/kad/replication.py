@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from yzdht.errors import StoreError
 from yzdht.ids import NodeId
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from yzdht.wire.slot import Head
 
 
-__all__ = ["HandOver", "Refresh", "Replication", "Task"]
+__all__ = ["HandOver", "HandedOver", "Refresh", "Replication", "Task"]
 
 
 Visit = Callable[["Target", float], None]
@@ -114,6 +114,30 @@ class _Pass(_Walk):
 
 
 @dataclass(slots=True)
+class _Leaving(_Walk):
+    """Through everything, to give it away; how many rows were read, which targets are in range, which found no taker."""
+
+    rows: int = 0
+    targets: int = 0
+    lost: set[Target] = field(default_factory=set)
+
+
+class HandedOver(NamedTuple):
+    """What came of leaving, as far as it went.
+
+    Attributes:
+        handed_over: Targets whose records are with those who should have them now.
+        missed: Targets whose records are not, or not with all of them.
+        unread: Records that were not even looked at.
+
+    """
+
+    handed_over: int
+    missed: int
+    unread: int
+
+
+@dataclass(slots=True)
 class _Move:
     """What a node did since the last pass."""
 
@@ -151,13 +175,25 @@ class Replication:
         self._next_pass_from = 0.0
         self._moves: dict[NodeId, _Move] = {}
         self._handed: OrderedDict[NodeId, float] = OrderedDict()
-        self._leaving: _Walk | None = None
+        self._leaving: _Leaving | None = None
         self._is_stopped = False
 
     @property
     def has_left(self) -> bool:
         """True once everything that `leave` began is done."""
         return self._leaving is not None and self._leaving.is_over and self._agenda.is_idle
+
+    def handed_over(self) -> HandedOver:
+        """How far leaving went."""
+        walk = self._leaving
+        if walk is None:
+            return HandedOver(0, 0, 0)
+        missed = len(walk.lost | self._agenda.targets)
+        try:
+            unread = 0 if walk.is_over else self._store.totals().records - walk.rows
+        except StoreError:
+            unread = 0
+        return HandedOver(max(walk.targets - missed, 0), missed, max(unread, 0))
 
     # Events
 
@@ -202,7 +238,7 @@ class Replication:
             self._agenda.hurry()
             self._lap = self._pass = self._lap_at = self._pass_at = None
             self._moves.clear()
-            self._leaving = _Walk(now.mono, 0.0)
+            self._leaving = _Leaving(now.mono, 0.0)
             self.handle_timer(now)
 
     def finished(
@@ -236,7 +272,9 @@ class Replication:
             if is_newer_there:
                 self._agenda.add(now.mono, task.target)
         elif is_failed and isinstance(task, HandOver):
-            self._replace(task, now.mono)
+            self._replace(task, self._leaving, now.mono)
+        elif is_failed:
+            self._leaving.lost.add(task.target)
         self.handle_timer(now)
 
     def take_tasks(self) -> list[Task]:
@@ -259,7 +297,8 @@ class Replication:
         if self._is_stopped:
             return
         if self._leaving is not None:
-            self._go_on(self._leaving, self._leave_visit, now)
+            leaving = self._leaving
+            self._go_on(leaving, lambda: self._leave_visit(leaving), now)
         else:
             self._go_on_with_pass(now)
             self._go_on_with_lap(now)
@@ -313,6 +352,8 @@ class Replication:
                 visit = page_visit()
                 for target in targets:
                     visit(target, now.mono)
+            if isinstance(walk, _Leaving):
+                walk.rows += len(rows)
             walk.is_over = len(rows) < walk.page
             if not walk.is_over:
                 walk.after = rows[-1][0]
@@ -492,7 +533,7 @@ class Replication:
 
     # Leaving
 
-    def _leave_visit(self) -> Visit:
+    def _leave_visit(self, walk: _Leaving) -> Visit:
         points = self._points()
         near, near_without = Neighbours(points), Neighbours(points - {self._own})
 
@@ -501,6 +542,7 @@ class Replication:
             if self._own not in near.nearest(point, REPLICAS):
                 return
             others = near_without.nearest(point, REPLICAS)
+            walk.targets += bool(others)
             if len(others) == REPLICAS:
                 self._agenda.add(mono, target, _node_id(others[-1]))  # who takes this node's place
             elif len(others) >= FEW_REPLICAS:
@@ -511,7 +553,7 @@ class Replication:
 
         return visit
 
-    def _replace(self, task: HandOver, mono: float) -> None:
+    def _replace(self, task: HandOver, walk: _Leaving, mono: float) -> None:
         """Who was to take this node's place cannot: the next nearest does, LEAVE_REPLACEMENTS_MAX times."""
         point = int.from_bytes(task.target)
         near = Neighbours(self._points() - {self._own}).nearest(point, REPLICAS + LEAVE_REPLACEMENTS_MAX)
@@ -519,6 +561,8 @@ class Replication:
         further = [node for node in near[REPLICAS:] if node ^ point > failed ^ point]
         if further:
             self._agenda.add(mono, task.target, _node_id(further[0]))
+        else:
+            walk.lost.add(task.target)
 
 
 def _node_id(point: int) -> NodeId:
