@@ -222,6 +222,29 @@ def test_the_names_among_the_bootstrap_addresses_are_told_apart() -> None:
     assert NodeConfig(bootstrap=typed).bootstrap_names() == {"wss://node.example:443", "ws://localhost:8083"}
 
 
+@pytest.mark.parametrize(
+    ("trusted", "is_too_wide"),
+    [
+        ("0.0.0.0/0", True),
+        ("128.0.0.0/1", True),
+        ("8.0.0.0/7", True),
+        ("8.0.0.0/8", False),
+        ("8.8.8.8", False),
+        ("::/0", True),
+        ("2000::/3", True),
+        ("2000::/15", True),
+        ("2001::/16", False),
+        ("2001:4860::/32", False),
+    ],
+)
+def test_a_block_that_nobody_has_for_himself_is_too_wide_to_be_trusted(
+    trusted: str, *, is_too_wide: bool
+) -> None:
+    config = NodeConfig(trusted_prefixes=("8.8.8.0/24", trusted), bootstrap=("ws://8.8.4.4:1",))
+
+    assert config.trusted().too_wide() == ([trusted] if is_too_wide else [])
+
+
 def test_nobody_is_trusted_unless_said_so() -> None:
     assert not NodeConfig().trusted().covers("8.8.8.0/24")
 

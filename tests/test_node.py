@@ -236,6 +236,16 @@ async def test_the_engine_is_told_which_prefixes_the_operator_trusts(clock: Time
         assert not is_exempt("8.9.8.0/24")
 
 
+async def test_whoever_trusts_everybody_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+    async with Node(0, host=HOST, trusted_prefixes=["8.8.0.0/16", "0.0.0.0/0", "::/0"]):
+        pass
+    warned = [r.getMessage() for r in caplog.records if "trusted prefix too wide" in r.getMessage()]
+
+    assert ["prefix=0.0.0.0/0:" in warned[0], "prefix=::/0:" in warned[1]] == [True, True]
+    assert len(warned) == 2
+    assert all("no diversity limits" in line for line in warned)
+
+
 async def test_the_engine_is_told_which_names_the_operator_typed(clock: Time) -> None:
     async with Node(0, host=HOST, clock=clock) as first:
         typed = [url_of(first), f"ws://localhost:{first.port}"]

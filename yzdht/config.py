@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, UsageError, WireError
-from yzdht.limits import ADDRESSES_MAX
+from yzdht.limits import ADDRESSES_MAX, TRUSTED_BITS_MIN_V4, TRUSTED_BITS_MIN_V6
 from yzdht.wire.address import parse_url, public_prefix
 from yzdht.wire.text import decode_node_id
 
@@ -104,6 +104,11 @@ class TrustedPrefixes:
     """
 
     blocks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def too_wide(self) -> list[str]:
+        """Blocks that nobody has for himself, such as `0.0.0.0/0`: to trust them is to have no limits."""
+        least = {4: TRUSTED_BITS_MIN_V4, 6: TRUSTED_BITS_MIN_V6}
+        return [str(block) for block in self.blocks if block.prefixlen < least[block.version]]
 
     def covers(self, prefix: str) -> bool:
         """True if a public prefix, as `wire.address.public_prefix` makes it, lies in a block or holds one.

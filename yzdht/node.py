@@ -187,6 +187,7 @@ class Node(DhtCalls):
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
             self._is_running = True
+            self._warn_of_trust()
             self._open_data()
             await self._listen()
             self._publish_to_self()
@@ -256,6 +257,14 @@ class Node(DhtCalls):
         if self._folder is not None:
             self._folder.close()
             self._folder = None
+
+    def _warn_of_trust(self) -> None:
+        for block in self.config.trusted().too_wide():
+            log.warning(
+                "trusted prefix too wide prefix=%s: there are no diversity limits for anybody there, so one stranger can"
+                " take every place of the routing table; name the blocks of your own nodes only",
+                block,
+            )
 
     def _open_data(self) -> None:
         loop = asyncio.get_running_loop()

@@ -72,6 +72,15 @@ def test_a_node_is_ready_first_and_stopped_last(tmp_path: Path) -> None:
     assert " stopping signal=SIGTERM" in node.stderr
 
 
+def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "data", "--trusted-prefix", "0.0.0.0/0") as node:
+        node.ready()
+        node.end()
+
+    assert " WARNING yzdht.node trusted prefix too wide prefix=0.0.0.0/0: " in node.stderr
+    assert "name the blocks of your own nodes only" in node.stderr
+
+
 def test_an_interrupted_node_has_ended_cleanly(tmp_path: Path) -> None:
     with NodeProcess(tmp_path / "data") as node:
         first = node.ready().node_id
