@@ -99,12 +99,14 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(PIP) $(IN_PLACE)
 	touch $@ $(VENV)/.run
 
-# What the tests start that is not Python: strace watches the disk, node and Chromium run the browser's half.
+# What the tests start that is not Python: strace watches the disk, node and Chromium run the browser's half,
+# promtool reads the metrics.
 debian-packages:
 	missing=
 	command -v strace >/dev/null || missing+=" strace"
 	command -v node >/dev/null || missing+=" nodejs"
 	[ -x /usr/bin/chromium ] || missing+=" chromium"
+	command -v promtool >/dev/null || missing+=" prometheus"
 	if [ "$$missing" ]; then
 	  $(call debian,$$missing)
 	fi

@@ -547,8 +547,8 @@ class Sessions:
             self._garbled += connection.session.dropped
         if event.is_fault:
             self._world.counters.add("sessions_faulted", "open" if connection.peer else "handshake")
-            if event.error is not None:
-                self._world.counters.add("sessions_refused", type(event.error).__name__)
+            why = "HandshakeTimedOut" if event.error is None else type(event.error).__name__
+            self._world.counters.add("sessions_refused", why)
             log.debug("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
         outcome = self._outcomes.get(connection)
         if outcome is not None and not outcome.done():
