@@ -22,6 +22,7 @@ from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status
 
 
 if TYPE_CHECKING:
+    from tests.conftest import Figures
     from tests.sim.authors import Note
     from tests.sim.node import SimNode
     from yzdht.wire.rpc import Body
@@ -243,16 +244,16 @@ def lied_to(world: World) -> dict[str, int]:
 
 
 @pytest.mark.timeout(WITHIN_S + 100)
-def test_a_fifth_of_a_thousand_lies_and_the_others_hardly_notice() -> None:
+def test_a_fifth_of_a_thousand_lies_and_the_others_hardly_notice(figures: Figures) -> None:
     told = tell(thousand, [lied_to], seeds(10), within_s=WITHIN_S)
-    figures: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     for result in told.results[0].values():
-        figures.update(result)
-    print(f"\n{len(told.results[0])} networks of {HONEST} honest nodes and {LIARS} liars")  # noqa: T201 - the figures
+        counted.update(result)
+    figures(f"{len(told.results[0])} networks of {HONEST} honest nodes and {LIARS} liars")
     rates = {}
-    for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
-        good, stale, total = (figures[f"{what}|{how}"] for how in ("good", "stale", "all"))
+    for what in sorted(name.removesuffix("|all") for name in counted if name.endswith("|all")):
+        good, stale, total = (counted[f"{what}|{how}"] for how in ("good", "stale", "all"))
         rates[what] = good / total
-        print(f"  {what:36} {good:5} of {total:5}  {good / total:6.1%}, {stale} stale")  # noqa: T201
+        figures(f"  {what:36} {good:5} of {total:5}  {good / total:6.1%}, {stale} stale")
 
     assert min(rates.values()) >= 0.98, rates
