@@ -190,6 +190,49 @@ async def test_who_no_longer_waits_for_one_node_has_its_call_cancelled(
     assert not any(call < 0 for call in pumped.sessions._calls)
 
 
+async def test_requests_are_counted_by_method_and_what_came_of_them(pumped: Pumped, stranger: Party) -> None:
+    await until(lambda: pumped.known)
+    before = pumped.counters.get("rpc_sent", "find_value/ok")
+    await ask(stranger, pumped, Method.FIND_NODE, FindNode(NOTE.target))
+    await ask(stranger, pumped, Method.DIAL_BACK, Empty())
+    await ask(stranger, pumped, Method.WHOAMI, Empty())
+    await pumped.pump.get(NOTE.target)
+
+    assert pumped.counters.labels("rpc_served") == {
+        "dial_back/unknown_method": 1,
+        "find_node/ok": 1,
+        "whoami/ok": 1,
+    }
+    assert pumped.counters.get("rpc_sent", "find_value/ok") == before + 1
+    assert pumped.pump._calls == {}
+    assert pumped.pump._requests == {}
+
+
+async def test_a_call_that_has_no_answer_is_counted_by_why(
+    pumped: Pumped, stranger: Party, clock: Time
+) -> None:
+    await until(lambda: pumped.known)
+    stranger.on_asked = lambda *_request: None
+    reading = asyncio.ensure_future(pumped.pump.get(NOTE.target))
+    await until(lambda: pumped.pump._calls)
+    for _ in range(8):
+        await clock.advance(1.0)
+    await reading
+
+    assert pumped.counters.get("rpc_sent", "find_value/timeout") >= 1
+
+
+async def test_what_reads_writes_and_lookups_took_is_measured(pumped: Pumped) -> None:
+    await pumped.pump.put(NOTE.draft())
+    await pumped.pump.get(NOTE.target)
+    await pumped.pump.find(NOTE.target, 20)
+
+    taken = {(name, label): histogram.count for name, label, histogram in pumped.counters.histograms()}
+    assert taken["operation_seconds", "write"] == 1
+    assert taken["operation_seconds", "read"] == 1
+    assert taken["operation_hops", "lookup"] >= 1
+
+
 async def test_leaving_ends_when_the_engine_says_so(pumped: Pumped) -> None:
     await pumped.pump.leave()
 

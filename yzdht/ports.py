@@ -119,7 +119,7 @@ class Link(Protocol):
 
     @property
     def bytes_in(self) -> int:
-        """Bytes that arrived, framing included where there is any; those of the opening are not counted."""
+        """Bytes that arrived, framing included; those of the opening may be left out."""
         ...
 
     @property

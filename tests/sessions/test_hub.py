@@ -715,3 +715,37 @@ async def test_who_is_there_can_be_asked(village: Village, method: Method) -> No
     expected_s = low.sessions.expected_s(high.node_id)
     assert expected_s is not None
     assert expected_s > 0
+
+
+async def test_sessions_are_counted_by_kind_and_bytes_by_direction_and_road(village: Village) -> None:
+    low, high = await village.pair()
+    visitor = await village.party("visitor", caps=CLIENT)
+    await low.answer_to(low.ask(high.contact))
+    await visitor.answer_to(visitor.ask(high.contact))
+
+    assert (high.sessions.nodes, high.sessions.clients, high.sessions.half_open) == (1, 1, 0)
+    before = high.sessions.traffic()
+    assert before["in", "memory"] > 0
+    assert before["out", "memory"] > 0
+
+    await visitor.sessions.close()
+    await until(lambda: not high.sessions.clients)
+
+    after = high.sessions.traffic()
+    assert after["in", "memory"] > before["in", "memory"], "it said goodbye"
+    assert len(high.sessions.open_connections()) == 1
+
+
+async def test_bodies_that_are_none_are_counted_while_their_session_lives_and_after(village: Village) -> None:
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    call = low.ask(high.contact, Method.FIND_NODE, Empty())
+    refused = await low.answer_to(call)
+
+    assert isinstance(refused, Answer)
+    assert refused.status is Status.BAD_REQUEST
+    assert high.sessions.garbled() == 1
+
+    await low.sessions.close()
+    await until(lambda: not len(high.sessions))
+    assert high.sessions.garbled() == 1

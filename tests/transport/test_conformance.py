@@ -62,6 +62,22 @@ async def test_every_size_arrives_both_ways(road: Road, size: int) -> None:
     assert await near.take(1) == [message]
 
 
+async def test_both_ends_count_the_bytes_of_the_messages_and_little_more(road: Road) -> None:
+    near, far = await road.connect()
+    assert (near.link.bytes_in, near.link.bytes_out) == (0, 0)
+
+    near.link.send(bytes(1_000))
+    near.link.send(bytes(500))
+    far.link.send(bytes(4_000))
+    await far.take(2)
+    await near.take(1)
+
+    assert 1_500 <= near.link.bytes_out == far.link.bytes_in <= 1_550
+    assert 4_000 <= near.link.bytes_in <= far.link.bytes_out <= 4_300, (
+        "its answer to the opening may be counted"
+    )
+
+
 async def test_a_thousand_messages_cross_a_thousand_others(road: Road) -> None:
     near, far = await road.connect()
     ours, theirs = numbered(1_000, 1_024), numbered(1_000, 512)
