@@ -68,8 +68,10 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId
     from yzdht.ports import Listener, Now
+    from yzdht.rpc.engine import Answer, Failed
     from yzdht.store.sqlite import Commit
     from yzdht.wire.record import Record
+    from yzdht.wire.rpc import Body, Method
     from yzdht.wire.slot import Verdict
 
 
@@ -153,6 +155,7 @@ class Node(DhtCalls):
         self._saved_state = b""
         self._is_running = False
         self._is_started = False
+        self.started: Now | None = None
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._record: Record | None = None
@@ -187,6 +190,7 @@ class Node(DhtCalls):
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
             self._is_running = True
+            self.started = self._clock.now()
             self._warn_of_trust()
             self._open_data()
             await self._listen()
@@ -333,6 +337,30 @@ class Node(DhtCalls):
     def is_joined(self) -> bool:
         """True once lookups named nobody new."""
         return self.engine.is_joined
+
+    @property
+    def is_running(self) -> bool:
+        """True from its start until it has said goodbye; what it knows and keeps can be read meanwhile."""
+        return self._is_running
+
+    @property
+    def is_leaving(self) -> bool:
+        """True once it was told to stop."""
+        return self._stopping.locked()
+
+    def now(self) -> Now:
+        """The present, by the node's own clock."""
+        return self._clock.now()
+
+    def tell_where(self, run: bytes) -> None:
+        """Write `run.json` into the data folder, if there is one; it goes as the node ends.
+
+        Raises:
+            StoreError: It cannot be written.
+
+        """
+        if self._folder is not None:
+            self._folder.write_run(run)
 
     def json_view(self) -> dict[str, object]:
         """The node as PROTOCOL.md section 6 shows it."""
@@ -522,6 +550,10 @@ class Node(DhtCalls):
     def records(self) -> Records:
         """Reads and writes by slot, and identity records."""
         return self._records()
+
+    async def ask(self, contact: Contact, method: Method, body: Body, timeout_s: float) -> Answer | Failed:
+        """Ask one node, dialled if need be, and not this node's own store; what comes back is not verified."""
+        return await self._pump.ask(contact, method, body, timeout_s)
 
     async def find(self, target: Target, count: int = 20) -> list[Contact]:
         """The nodes nearest to a target, nearest first; this node is not among them."""

@@ -85,6 +85,33 @@ def test_damaged_version_is_refused(tmp_path: Path, content: bytes) -> None:
         DataFolder.open(tmp_path)
 
 
+def test_where_a_node_runs_is_told_until_the_folder_is_closed(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path)
+    run = tmp_path / "run.json"
+
+    folder.write_run(b"{}")
+    assert run.read_bytes() == b"{}"
+    assert run.stat().st_mode & 0o777 == 0o600
+    folder.write_run(b'{"pid": 1}')
+    assert run.read_bytes() == b'{"pid": 1}'
+    folder.close()
+    assert not run.exists()
+
+    with DataFolder.open(tmp_path):  # somebody else's by now
+        run.write_bytes(b"theirs")
+        folder.close()
+        assert run.read_bytes() == b"theirs"
+
+
+def test_what_a_killed_node_said_of_itself_is_removed(tmp_path: Path) -> None:
+    DataFolder.open(tmp_path).close()
+    (tmp_path / "run.json").write_bytes(b"{}")
+    (tmp_path / f".run.json.{'0' * 16}.tmp").write_bytes(b"{")
+
+    with DataFolder.open(tmp_path):
+        assert names(tmp_path) == {"version", "lock"}
+
+
 def test_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_bytes(b"")
 

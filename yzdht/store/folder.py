@@ -1,17 +1,18 @@
 """A node's data folder: what is in it, which version, and that one process at a time has it.
 
-Holds `version`, `lock`, `node.key`, `records.sqlite` with its log, and `state`; nothing else. PROTOCOL.md section 13
-for the modes; a folder or file that others can change is refused.
+Holds `version`, `lock`, `node.key`, `records.sqlite` with its log, `state`, and while a node runs `run.json`; nothing
+else. PROTOCOL.md section 13 for the modes; a folder or file that others can change is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import TYPE_CHECKING
 
 from yzdht.errors import DataLocked, NewerFormat, StoreError
-from yzdht.limits import STATE_BYTES_MAX
+from yzdht.limits import RUN_BYTES_MAX, STATE_BYTES_MAX
 from yzdht.store.files import (
     as_store_error,
     create_file,
@@ -36,7 +37,8 @@ _LOCK = "lock"
 _KEY = "node.key"
 _RECORDS = "records.sqlite"
 _STATE = "state"
-_WRITTEN_WHOLE = frozenset({_VERSION, _KEY, _STATE})
+_RUN = "run.json"
+_WRITTEN_WHOLE = frozenset({_VERSION, _KEY, _STATE, _RUN})
 _KNOWN = frozenset({*_WRITTEN_WHOLE, _LOCK, _RECORDS, f"{_RECORDS}-wal", f"{_RECORDS}-shm", "lost+found"})
 _VERSION_BYTES_MAX = 16
 _PID_BYTES_MAX = 20
@@ -51,7 +53,7 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Create the folder if needed, lock it, check its version, remove what a killed process left half written.
+        """Create the folder if needed, lock it, check its version, remove what a killed process left behind.
 
         Raises:
             DataLocked: Another process holds it.
@@ -67,6 +69,7 @@ class DataFolder:
         try:
             _check_version(path / _VERSION)
             _remove_leftovers(path)
+            _remove(path / _RUN)
         except BaseException:
             folder.close()
             raise
@@ -110,9 +113,26 @@ class DataFolder:
         assert len(state) <= STATE_BYTES_MAX
         replace_file(self.state_path, state)
 
+    def write_run(self, run: bytes) -> None:
+        """Say where the process that holds the folder is found; `close` takes that back.
+
+        Args:
+            run: JSON, at most RUN_BYTES_MAX bytes.
+
+        Raises:
+            StoreError: It cannot be written.
+
+        """
+        assert len(run) <= RUN_BYTES_MAX
+        replace_file(self.path / _RUN, run)
+
     def close(self) -> None:
         """Let another process have the folder. Idempotent."""
         if self._lock is not None:
+            with contextlib.suppress(
+                StoreError
+            ):  # it names a process that is gone; the next opener removes it
+                _remove(self.path / _RUN)
             os.close(self._lock)
             self._lock = None
 
@@ -169,6 +189,13 @@ def _refuse_foreign(path: Path) -> None:
             f"{path} is not a data folder: it holds {strangers[0]!r}",
             hint="name an empty folder, or a new one",
         )
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise as_store_error(error, path) from error
 
 
 def _remove_leftovers(path: Path) -> None:
