@@ -12,6 +12,7 @@ from yzdht.kad.delegation import Delegation
 from yzdht.kad.table import Table
 from yzdht.limits import (
     DELEGATED_BURST_REQUESTS,
+    DELEGATED_LOCAL_ALLOWANCE,
     DELEGATED_PREFIX_ALLOWANCE,
     DELEGATED_REQUESTS_PER_PATH,
     DELEGATED_REQUESTS_PER_S,
@@ -119,6 +120,15 @@ def test_peers_do_not_pay_for_each_other(crowd: Crowd) -> None:
     first = gets(delegation)
 
     assert gets(delegation, number=2) == first
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_asks_from_this_machine_may_ask_for_more_and_not_for_everything(crowd: Crowd, host: str) -> None:
+    delegation, asker = large(crowd), peer(1, host=host)
+    allowed = DELEGATED_LOCAL_ALLOWANCE * BURST // DELEGATED_REQUESTS_PER_PATH
+    refusals = [delegation.charge_get(asker, GET, at(0.0)) for _ in range(allowed + 1)]
+
+    assert [r is None for r in refusals] == [True] * allowed + [False]
 
 
 def test_ids_that_cost_nothing_share_the_bucket_of_their_prefix(crowd: Crowd) -> None:

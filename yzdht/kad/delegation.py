@@ -12,6 +12,7 @@ from yzdht.kad.holder import Refused
 from yzdht.kad.quorum import quorum_of
 from yzdht.limits import (
     DELEGATED_BURST_REQUESTS,
+    DELEGATED_LOCAL_ALLOWANCE,
     DELEGATED_PREFIX_ALLOWANCE,
     DELEGATED_REQUESTS_PER_PATH,
     DELEGATED_REQUESTS_PER_S,
@@ -19,6 +20,7 @@ from yzdht.limits import (
     REPLICAS,
 )
 from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.wire.address import is_loopback
 from yzdht.wire.rpc import Refusal, Status
 
 
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
 
 
 _PEER = Rate(DELEGATED_REQUESTS_PER_S, DELEGATED_BURST_REQUESTS)
+_LOCAL = _PEER.times(DELEGATED_LOCAL_ALLOWANCE)
 _PREFIX = _PEER.times(DELEGATED_PREFIX_ALLOWANCE)
 
 
 class Delegation:
     """Charges delegated operations to the peer and to its public prefix: ids cost nothing, addresses do.
 
-    A peer on this machine is charged like any other, for behind a proxy everybody is one.
+    Who asks from this machine may ask for about as much as a node can do, and no more: behind a proxy that is everybody.
 
     Args:
         table: Tells whether a target has to be approached, and how many nodes hold a record.
@@ -66,7 +69,8 @@ class Delegation:
 
     def _charge(self, peer: Peer, cost: int, now: Now) -> Refused | None:
         # The peer's own bucket first: what it is refused must not empty the bucket of its neighbours.
-        wait_s = self._buckets.take(peer.node_id, cost, _PEER, now.mono)
+        rate = _LOCAL if is_loopback(peer.host) else _PEER
+        wait_s = self._buckets.take(peer.node_id, cost, rate, now.mono)
         if not wait_s and peer.prefix is not None:
             wait_s = self._buckets.take(peer.prefix, cost, _PREFIX, now.mono)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
