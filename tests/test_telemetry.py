@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from tests.sessions.kit import Time, until
 from yzdht.limits import ERRORS_REMEMBERED_MAX, LOOP_LAG_EVERY_S
 from yzdht.rpc.engine import FailReason
-from yzdht.telemetry import BOUNDS, Counters, Histogram, RememberedError, Telemetry, rpc_label, watch_loop
+from yzdht.telemetry import BOUNDS, Counters, Histogram, RememberedError, Telemetry, watch_loop
 from yzdht.wire.rpc import Method, Status
 
 
@@ -106,8 +106,23 @@ def test_only_the_last_errors_are_remembered() -> None:
 
 
 def test_a_request_and_what_came_of_it_make_one_label() -> None:
-    assert rpc_label(Method.FIND_NODE, Status.OK) == "find_node/ok"
-    assert rpc_label(Method.STORE, FailReason.TIMEOUT) == "store/timeout"
+    telemetry = Telemetry()
+    telemetry.add("dials")
+    telemetry.served(Method.FIND_NODE, Status.OK)
+    telemetry.answered(Method.STORE, Status.EQUIVOCATION)
+    telemetry.failed(Method.STORE, FailReason.TIMEOUT)
+    telemetry.failed(Method.STORE, FailReason.TIMEOUT)
+
+    assert telemetry.as_dict() == {
+        "dials": 1,
+        "rpc_sent:store/equivocation": 1,
+        "rpc_sent:store/timeout": 2,
+        "rpc_served:find_node/ok": 1,
+    }
+    assert telemetry.get("rpc_sent") == 3
+    assert telemetry.get("rpc_sent", "store/timeout") == 2
+    assert telemetry.labels("rpc_served") == {"find_node/ok": 1}
+    assert telemetry.names() == ["dials", "rpc_sent", "rpc_served"]
 
 
 async def test_how_late_the_loop_comes_is_observed_at_a_steady_pace() -> None:

@@ -19,7 +19,6 @@ from yzdht.kad.engine import (
     PutNotice,
 )
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
-from yzdht.telemetry import rpc_label
 from yzdht.wire.rpc import Method, Status, WhoAmI
 
 
@@ -156,7 +155,7 @@ class Pump:
         peer = connection.peer
         assert peer is not None
         if method is Method.WHOAMI:
-            self._telemetry.add("rpc_served", rpc_label(method, Status.OK))
+            self._telemetry.served(method, Status.OK)
             connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
             return
         self._last_request += 1
@@ -168,8 +167,10 @@ class Pump:
         """A call ended."""
         method = self._calls.pop(call, None)
         if method is not None:
-            came_of_it = outcome.status if isinstance(outcome, Answer) else outcome.reason
-            self._telemetry.add("rpc_sent", rpc_label(method, came_of_it))
+            if isinstance(outcome, Answer):
+                self._telemetry.answered(method, outcome.status)
+            else:
+                self._telemetry.failed(method, outcome.reason)
         if call < 0:
             _resolve(self._asked.pop(call, None), outcome)
             return
@@ -212,7 +213,7 @@ class Pump:
                 self.sessions.call(item.call, item.contact, item.method, item.body, item.deadline_s)
             case Reply():
                 connection, number, method = self._requests.pop(item.request)
-                self._telemetry.add("rpc_served", rpc_label(method, item.status))
+                self._telemetry.served(method, item.status)
                 connection.reply(number, item.status, item.body)
             case Persist():
                 self._store.submit(item.op, item.write)

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from yzdht.limits import ERRORS_REMEMBERED_MAX, LOOP_LAG_EVERY_S
+from yzdht.wire.rpc import Method, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from yzdht.rpc.engine import FailReason
-    from yzdht.wire.rpc import Method, Status
 
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -37,34 +36,40 @@ BOUNDS: dict[str, Sequence[float]] = {
 }
 """Upper ends of the steps of each histogram, rising; what is above the last is counted too."""
 
+_STATUS_BITS = 16
+
 
 class Counters:
     """Counters by name and label; names are fixed words, labels are few."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[tuple[str, str], int] = {}
 
     def add(self, name: str, label: str = "", amount: int = 1) -> None:
         """Count something."""
-        self._counts[name, label] += amount
+        self._counts[name, label] = self._counts.get((name, label), 0) + amount
 
     def get(self, name: str, label: str | None = None) -> int:
         """One counter, or the sum over its labels when `label` is None."""
+        counts = self._all()
         if label is not None:
-            return self._counts[name, label]
-        return sum(count for (n, _), count in self._counts.items() if n == name)
+            return counts.get((name, label), 0)
+        return sum(count for (n, _), count in counts.items() if n == name)
 
     def labels(self, name: str) -> dict[str, int]:
         """The counts of one name by label, sorted."""
-        return {label: count for (n, label), count in sorted(self._counts.items()) if n == name}
+        return {label: count for (n, label), count in sorted(self._all().items()) if n == name}
 
     def names(self) -> list[str]:
         """Names that were counted, sorted."""
-        return sorted({name for name, _ in self._counts})
+        return sorted({name for name, _ in self._all()})
 
     def as_dict(self) -> dict[str, int]:
         """All counters, `name` or `name:label`, sorted."""
-        return {f"{n}:{label}" if label else n: c for (n, label), c in sorted(self._counts.items())}
+        return {f"{n}:{label}" if label else n: c for (n, label), c in sorted(self._all().items())}
+
+    def _all(self) -> Mapping[tuple[str, str], int]:
+        return self._counts
 
 
 class Histogram:
@@ -121,8 +126,33 @@ class Telemetry(Counters):
 
     def __init__(self) -> None:
         super().__init__()
+        self._served: dict[int, int] = {}
+        self._answered: dict[int, int] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
         self._errors: OrderedDict[str, RememberedError] = OrderedDict()
+
+    def served(self, method: Method, status: Status) -> None:
+        """Count a request of a peer under `rpc_served`, label `find_node/ok`."""
+        # This and `answered` are done for every request: sums of integers cost a third of what tuples of enums do.
+        key = method << _STATUS_BITS | status
+        self._served[key] = self._served.get(key, 0) + 1
+
+    def answered(self, method: Method, status: Status) -> None:
+        """Count a request to a peer that was answered under `rpc_sent`, label `find_node/ok`."""
+        key = method << _STATUS_BITS | status
+        self._answered[key] = self._answered.get(key, 0) + 1
+
+    def failed(self, method: Method, reason: FailReason) -> None:
+        """Count a request to a peer that was not answered under `rpc_sent`, label `find_node/timeout`."""
+        self.add("rpc_sent", f"{method.name.lower()}/{reason.value}")
+
+    def _all(self) -> Mapping[tuple[str, str], int]:
+        counts = dict(self._counts)
+        for name, requests in (("rpc_served", self._served), ("rpc_sent", self._answered)):
+            for key, count in requests.items():
+                method, status = Method(key >> _STATUS_BITS), Status(key & (1 << _STATUS_BITS) - 1)
+                counts[name, f"{method.name}/{status.name}".lower()] = count
+        return counts
 
     def observe(self, name: str, value: float, label: str = "") -> None:
         """Take a value into a histogram.
@@ -159,12 +189,6 @@ class Telemetry(Counters):
     def errors(self) -> list[RememberedError]:
         """The last ERRORS_REMEMBERED_MAX kinds of error, newest first."""
         return list(reversed(self._errors.values()))
-
-
-@cache  # as many entries as there are methods times outcomes
-def rpc_label(method: Method, outcome: Status | FailReason) -> str:
-    """The label of a request and what came of it: `find_node/ok`."""
-    return f"{method.name}/{outcome.name}".lower()
 
 
 async def watch_loop(telemetry: Telemetry) -> None:
