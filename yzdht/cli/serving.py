@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, Place, announcement
+from yzdht.cli.systemd import ServiceManager
 from yzdht.errors import StoreError
 from yzdht.ids import shorten
 
@@ -109,14 +110,16 @@ async def serve(node: Node, teller: Teller, place: Place, more: dict[str, object
         WrongPassphrase: The node's key does not open.
 
     """
-    with _ended_by_signal() as ended:
+    with _ended_by_signal() as ended, ServiceManager() as manager:
         if not await _start(node, ended):
             return
         try:
+            manager.ready(lambda: f"port {node.port}, knows {len(node.engine.table)} nodes")
             log.info("listening node=%s host=%s port=%d", shorten(node.node_id), place.host, node.port)
             teller.ready(_ready_event(node, place, more), place._replace(port=node.port))
             await ended.wait()
         finally:
+            manager.stopping()
             await node.stop()
         log.info("stopped node=%s", shorten(node.node_id))
         teller.stopped(node.counters.as_dict())
