@@ -1,0 +1,1 @@
+"""What a node shows over HTTP, to people, monitoring and programs: `HttpServer`."""

@@ -1,0 +1,202 @@
+"""A running node as JSON for programs: `/status.json` and `/peers.json`, from what the node shows of itself."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from yzdht.errors import StoreError
+from yzdht.limits import (
+    HTTP_PEERS_MAX,
+    MEMORY_STORE_BYTES_MAX,
+    QUOTA_TOTAL_BYTES,
+    SESSIONS_MAX,
+    TRAFFIC_RATE_S,
+)
+from yzdht.metrics import rate_limited, rejected_input
+from yzdht.wire.frame import Caps
+from yzdht.wire.text import encode_node_id
+
+
+if TYPE_CHECKING:
+    from yzdht.http.readiness import Readiness
+    from yzdht.node import Node
+    from yzdht.sessions.connection import Connection
+
+
+Json = dict[str, object]
+
+_MS = 1_000
+_SAMPLE_EVERY_S = 1.0
+
+
+@cache
+def package_version() -> str:
+    """Which yzdht this is."""
+    return version("yzdht")
+
+
+def url_of(scheme: str, host: str, port: int) -> str:
+    """An address as people write it; IPv6 in brackets."""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class TrafficRate:
+    """Bytes per second, over the last TRAFFIC_RATE_S or since it was last asked, whichever is shorter.
+
+    Sampled only when somebody looks: a node that nobody watches keeps no time for this.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int, int]] = deque()
+
+    def at(self, mono: float, taken: int, given: int) -> tuple[float, float]:
+        """The rates now, in and out, in bytes per second.
+
+        Args:
+            mono: Monotonic seconds.
+            taken: Bytes that arrived so far.
+            given: Bytes that were sent so far.
+
+        """
+        samples = self._samples
+        while len(samples) > 1 and samples[1][0] <= mono - TRAFFIC_RATE_S:
+            samples.popleft()
+        if not samples or mono - samples[-1][0] >= _SAMPLE_EVERY_S:
+            samples.append((mono, taken, given))
+        since, taken_then, given_then = samples[0]
+        span_s = mono - since
+        if span_s < _SAMPLE_EVERY_S:
+            return 0.0, 0.0
+        return (taken - taken_then) / span_s, (given - given_then) / span_s
+
+
+class Views:
+    """What a node shows of itself.
+
+    Args:
+        node: It was started.
+        http: Where these views are, as a URL.
+
+    """
+
+    def __init__(self, node: Node, http: str) -> None:
+        self._node = node
+        self._http = http
+        self._rate = TrafficRate()
+        self._traffic(node.now().mono)
+
+    def status(self, ready: Readiness) -> Json:
+        """The whole state but for single peers.
+
+        Args:
+            ready: The last check.
+
+        """
+        node, now = self._node, self._node.now()
+        started = node.started or now
+        return {
+            "nodeId": encode_node_id(node.node_id),
+            "version": package_version(),
+            "network": node.config.network,
+            "type": node.json_view()["nodeType"],
+            "state": state_of(node, ready),
+            "startedAt": int(started.wall),
+            "uptimeS": int(now.mono - started.mono),
+            "pid": os.getpid(),
+            "data": None if node.config.data is None else str(node.config.data),
+            "listen": [url_of(e.protocol, e.host, e.port) for e in node.listener.endpoints],
+            "addresses": [{"url": a.url, "reachable": "unknown"} for a in node.addresses],
+            "http": self._http,
+            "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
+            "table": self._table(),
+            "sessions": {
+                "nodes": node.sessions.nodes,
+                "clients": node.sessions.clients,
+                "halfOpen": node.sessions.half_open,
+                "max": SESSIONS_MAX,
+            },
+            "records": self._records(),
+            "traffic": self._traffic(now.mono),
+            "ready": ready.as_dict(),
+            "limits": {"refused": rate_limited(node.telemetry)},
+            "rejected": rejected_input(node.telemetry, node.sessions.garbled()),
+            "errors": [
+                {"at": int(e.at), "what": e.what, "hint": e.hint, "times": e.times}
+                for e in node.telemetry.errors()
+            ],
+            "counters": node.telemetry.as_dict(),
+        }
+
+    def peers(self, limit: int = HTTP_PEERS_MAX) -> Json:
+        """Who is connected, the newest session first.
+
+        Args:
+            limit: How many at most.
+
+        """
+        now = self._node.now()
+        opened = self._node.sessions.open_connections()[::-1][:limit]
+        return {"peers": [self._peer(connection, now.mono - since) for connection, since in opened]}
+
+    def _table(self) -> Json:
+        table = self._node.engine.table
+        return {
+            "nodes": len(table),
+            "mode": "small" if table.is_small else "large",
+            "buckets": [
+                {"index": index, "nodes": nodes, "waiting": waiting}
+                for index, nodes, waiting in table.bucket_sizes()
+            ],
+        }
+
+    def _records(self) -> Json:
+        bytes_max = MEMORY_STORE_BYTES_MAX if self._node.config.data is None else QUOTA_TOTAL_BYTES
+        try:
+            totals = self._node.store_of_records.totals()
+        except StoreError:  # the disk cannot be read: unknown, not none
+            return {"count": None, "bytes": None, "bytesMax": bytes_max}
+        return {"count": totals.records, "bytes": totals.bytes, "bytesMax": bytes_max}
+
+    def _carried(self) -> dict[str, dict[str, int]]:
+        roads: dict[str, dict[str, int]] = {"in": {}, "out": {}}
+        for (direction, road), size in sorted(self._node.sessions.traffic().items()):
+            roads[direction][road] = size
+        return roads
+
+    def _traffic(self, mono: float) -> Json:
+        roads = self._carried()
+        in_per_s, out_per_s = self._rate.at(mono, sum(roads["in"].values()), sum(roads["out"].values()))
+        return {**roads, "inPerS": round(in_per_s, 1), "outPerS": round(out_per_s, 1)}
+
+    def _peer(self, connection: Connection, age_s: float) -> Json:
+        peer, session = connection.peer, connection.session
+        assert peer is not None
+        assert session is not None
+        rtt_s = session.rtt.smoothed_s
+        is_client = bool(peer.caps & Caps.CLIENT)
+        return {
+            "nodeId": encode_node_id(peer.node_id),
+            "host": peer.host,
+            "url": connection.url,
+            "road": connection.road,
+            "dialled": connection.is_initiator,
+            "rttMs": None if rtt_s is None else round(rtt_s * _MS, 2),
+            "sinceS": int(age_s),
+            "isClient": is_client,
+            "isInTable": not is_client and self._node.engine.table.get(peer.node_id) is not None,
+            "bytesIn": connection.bytes_in,
+            "bytesOut": connection.bytes_out,
+        }
+
+
+def state_of(node: Node, ready: Readiness) -> str:
+    """One word: `joining`, `ready`, `alone` or `leaving`; who is cut off is joining again."""
+    if node.is_leaving:
+        return "leaving"
+    if ready.is_alone:
+        return "alone"
+    return "ready" if ready.is_ready else "joining"
