@@ -1,19 +1,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.sim.authors import Pen
+from tests.sim.forks import tell
 from tests.sim.world import World, seeds
 from yzdht.ids import Target
-from yzdht.limits import BUCKET_SIZE, DEPARTED_RETRY_S_MAX, DISCOVERY_SOON_S, JOIN_WAIT_S_MAX
+from yzdht.limits import (
+    BUCKET_SIZE,
+    DEPARTED_RETRY_S_MAX,
+    DISCOVERY_SOON_S,
+    IDLE_PROBE_S,
+    JOIN_WAIT_S_MAX,
+    REPLICAS,
+    SMALL_AGAIN_NODES_MAX,
+    SMALL_NETWORK_NODES_MAX,
+)
 from yzdht.wire.rpc import FoundNodes, Method, Status, WireContact
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Figures
     from tests.sim.node import SimNode
+    from yzdht.ids import NodeId
 
 
 TWELVE = 12
@@ -295,3 +311,167 @@ def test_a_network_that_shrinks_from_three_hundred_to_a_hundred_is_complete_agai
         world.run_for(60)
         world.kill(*nodes[100:])
         world.run_until(lambda: world.is_complete, 3_600)
+
+
+# Over the border of small networks, and back
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of a network that grows out of the small mode and shrinks back into it.
+
+    Attributes:
+        small_max: Up to so many known nodes a table is small.
+        small_again: Down to so many it is small again.
+        before: Nodes at first.
+        coming: Who join, one after the other.
+        leaving: Who then leave in peace, so that there are fewer than small_max and more than small_again.
+        dying: Who then die at once, so that there are fewer than small_again.
+
+    """
+
+    small_max: int
+    small_again: int
+    before: int
+    coming: int
+    leaving: int
+    dying: int
+
+
+REAL = Sizes(SMALL_NETWORK_NODES_MAX, SMALL_AGAIN_NODES_MAX, before=240, coming=40, leaving=50, dying=70)
+QUARTER = Sizes(64, 48, before=60, coming=10, leaving=12, dying=18)
+"""Cheap enough for every run: what crossing costs goes with the square of the size."""
+
+GROWN_WITHIN_S = 90
+SHRUNK_WITHIN_S = 3 * IDLE_PROBE_S
+LOOK_S = 1.0
+COUNT_EVERY = 10
+WITHIN_S, LONG_S = 110.0, 1_500.0
+"""Real seconds; much more than it needs, for a machine that is busy."""
+KEPT, LOOKED_UP = 60, 40
+
+
+class Border(World):
+    """A network at rest in which everybody knows everybody, with records in it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0, is_connected=False)
+        self.weather.is_stable, self.weather.spread = True, 0.1
+        self.add_converged(size)
+        self.notes = [Pen(100).mutable(f"name {number}", 1, b"value") for number in range(KEPT)]
+        self.put_all()
+        self.modes: dict[SimNode, bool] = {}
+        self.flips: Counter[SimNode] = Counter()
+        self.looks = 0
+        self.known: dict[SimNode, set[NodeId]] = {}
+
+    def put_all(self) -> None:
+        ops = [(node, node.put(n.draft())) for n in self.notes for node in [self.random.choice(self.nodes)]]
+        assert all(result.accepted >= result.needed for result in self.gather(ops))
+
+    def live(self, seconds: float, is_done: Callable[[], bool]) -> float:
+        """Let time pass until something holds, and look on; seconds that it took."""
+        began = self.now.mono
+        while not is_done():
+            assert self.now.mono < began + seconds, f"{self.large()} of {len(self.up())} tables are large"
+            self.run_for(LOOK_S)
+            self.look()
+        return self.now.mono - began
+
+    def look(self) -> None:
+        """Count whose table changed its mode; now and then see whether one has lost somebody who lives."""
+        for node in self.up():
+            is_small = node.engine.table.is_small
+            self.flips[node] += is_small is not self.modes.get(node, True)
+            self.modes[node] = is_small
+        self.looks += 1
+        if self.looks % COUNT_EVERY == 0:
+            up = {node.node_id for node in self.up()}
+            known = {node: {entry.node_id for entry in node.engine.table} for node in self.up()}
+            for node, knows in known.items():
+                lost = (self.known.get(node, set()) - knows) & up
+                assert not lost, f"{node} has thrown out {len(lost)} that live"
+            self.known = known
+
+    def large(self) -> int:
+        return sum(not node.engine.table.is_small for node in self.up())
+
+    def recall(self) -> float:
+        """Share of the true nearest that lookups find."""
+        live = self.up()
+        ops, true = [], []
+        for _ in range(LOOKED_UP):
+            target, node = Target(self.random.randbytes(32)), self.random.choice(live)
+            ops.append((node, node.find(target, REPLICAS)))
+            near = self.nearest(target, REPLICAS + 1, live)
+            true.append([other.node_id for other in near if other is not node][:REPLICAS])
+        found = [{contact.node_id for contact in contacts} for contacts in self.gather(ops)]
+        hits = sum(len(f.intersection(t)) for f, t in zip(found, true, strict=True))
+        return hits / (REPLICAS * LOOKED_UP)
+
+    def check_records(self) -> None:
+        """What somebody holds is found by anybody."""
+        live = self.up()
+        held = [note for note in self.notes if any(node.held_seq(note.target) for node in live)]
+        assert len(held) >= KEPT - 1
+        ops = [(node, node.get(note.target)) for note in held for node in [self.random.choice(live)]]
+        assert all([r.seq for r in result.records] == [1] for result in self.gather(ops))
+
+
+def over_and_back(world: Border, sizes: Sizes) -> dict[str, float]:
+    """Grow until every table is large, shrink, shrink until every table is small; seconds, and recalls."""
+    told: dict[str, float] = {}
+    old = list(world.nodes)
+    new = [world.add_node() for _ in range(sizes.coming)]
+    for number, node in enumerate(new):
+        world.after(number * LOOK_S, node.join, world.random.choice(old))
+    told["grown after s"] = world.live(GROWN_WITHIN_S, lambda: world.large() == len(world.nodes))
+    assert all(node.joined_at is not None for node in new)
+    told["recall when large"] = world.recall()
+    world.check_records()
+
+    gone = world.random.sample(world.nodes, sizes.leaving + sizes.dying)
+    for node in gone[: sizes.leaving]:
+        world.leave(node)
+        world.run_for(LOOK_S)
+    forgotten_at = world.now.mono + 1.2 * IDLE_PROBE_S
+    world.live(SHRUNK_WITHIN_S, lambda: world.now.mono >= forgotten_at)
+    assert world.large() == len(world.up()), "a table is small again too early"
+    world.kill(*gone[sizes.leaving :])
+    told["recall among the dead"] = world.recall()
+    world.check_records()
+    told["shrunk after s"] = world.live(SHRUNK_WITHIN_S, lambda: not world.large())
+    world.live(SHRUNK_WITHIN_S, lambda: world.is_complete)
+    told["recall when small again"] = world.recall()
+    world.check_records()
+    assert {world.flips[node] for node in world.up()} == {2}, "a table flaps"
+    assert {world.flips[node] for node in gone} == {1}, "a table flaps"
+    return told
+
+
+def cross(sizes: Sizes, seeds: list[int], within_s: float, figures: Figures) -> None:
+    stories = [partial(over_and_back, sizes=sizes)]
+    told = tell(partial(Border, sizes.before), stories, seeds, within_s=within_s)
+    for seed, result in sorted(told.results[0].items()):
+        line = ", ".join(f"{what} {figure:.4g}" for what, figure in result.items())
+        figures(f"seed {seed}: {sizes.before} nodes, {sizes.coming} come: {line}")
+    for result in told.results[0].values():
+        assert result["recall when large"] == result["recall when small again"] == 1.0
+        assert result["recall among the dead"] >= 0.95
+    figures(f"{told.cpu_s:.0f} s of CPU")
+
+
+def test_nobody_is_lost_on_the_way_to_a_large_network_and_back(
+    monkeypatch: pytest.MonkeyPatch, figures: Figures
+) -> None:
+    """With the border at a quarter of what it is."""
+    monkeypatch.setattr("yzdht.kad.table.SMALL_NETWORK_NODES_MAX", QUARTER.small_max)
+    monkeypatch.setattr("yzdht.kad.table.SMALL_AGAIN_NODES_MAX", QUARTER.small_again)
+    monkeypatch.setattr("yzdht.kad.upkeep.DISCOVERY_NODES_MAX", 2 * QUARTER.small_max)
+    cross(QUARTER, seeds(2)[:10], WITHIN_S, figures)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(LONG_S + 100)
+def test_nobody_is_lost_on_the_way_over_two_hundred_and_fifty_six_nodes_and_back(figures: Figures) -> None:
+    cross(REAL, seeds(1)[:5], LONG_S, figures)
