@@ -58,7 +58,7 @@ def test_a_node_is_ready_first_and_stopped_last(tmp_path: Path) -> None:
 
     assert list(view) == [
         "event", "nodeId", "nodeType", "addresses", "capabilities", "kem", "seq", "expires",
-        "bootstrap", "port", "host", "network", "data", "pid", "version",
+        "bootstrap", "port", "host", "network", "data", "pid", "version", "http",
     ]  # fmt: skip
     assert view["bootstrap"] == {"tried": 0, "joined": 0}
     assert (view["host"], view["network"], view["pid"]) == ("127.0.0.1", "test", node.process.pid)
@@ -77,7 +77,7 @@ def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
         node.ready()
         node.end()
 
-    assert " WARNING yzdht.node trusted prefix too wide prefix=0.0.0.0/0: " in node.stderr
+    assert " WARNING yzdht.node trusted prefix too wide prefix=0.0.0.0/0 " in node.stderr
     assert "name the blocks of your own nodes only" in node.stderr
 
 

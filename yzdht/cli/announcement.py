@@ -43,7 +43,7 @@ def announcement(view: Mapping[str, object], place: Place) -> list[str]:
     """The lines for people.
 
     Args:
-        view: `Node.json_view()`.
+        view: `Node.json_view()`, and `http`: the status page.
         place: Where it runs.
 
     """
@@ -58,6 +58,7 @@ def announcement(view: Mapping[str, object], place: Place) -> list[str]:
         *(f"address      {url}" for url in urls or ["none"]),
         f"data         {place.data}",
         f"network      {place.network}",
+        *([f"status page  {view['http']}"] if view.get("http") else []),
         "",
         "others join with",
         f"  {shlex.join(['yz-node', '--bootstrap', f'{(urls or [local])[0]}#{node_id}', *options])}",

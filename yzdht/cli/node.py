@@ -63,6 +63,13 @@ if TYPE_CHECKING:
     help="Know any number of nodes of this block.",
 )
 @click.option(
+    "--http-port",
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    help="Status page on loopback; 0: a free port.  [default: port + 1, or the next free one]",
+)
+@click.option("--no-http", is_flag=True, help="No status page, no health checks, no metrics.")
+@click.option(
     "--passphrase-fd",
     metavar="N",
     type=click.IntRange(0),
@@ -92,6 +99,8 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
     allow_private: bool,
     public_addresses: tuple[str, ...],
     trusted_prefixes: tuple[str, ...],
+    http_port: int | None,
+    no_http: bool,
     passphrase_fd: int | None,
     log_level: str,
 ) -> None:
@@ -102,7 +111,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
     data = (data or _default_data(port)).absolute()
 
     from yzdht.cli.announcement import Place  # noqa: PLC0415 - loads the library
-    from yzdht.cli.serving import Teller, serve  # noqa: PLC0415 - as above
+    from yzdht.cli.serving import HttpPlace, Teller, serve  # noqa: PLC0415 - as above
     from yzdht.node import Node  # noqa: PLC0415 - as above
 
     def run_node(phrase: str | None) -> None:
@@ -122,7 +131,8 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
         )
         place = Place(host, port, network, None if network_key is None else str(network_key), str(data))
         with _runner() as runner:
-            runner.run(serve(node, teller, place, {"version": _version()}))
+            http = None if no_http else HttpPlace(port=http_port)
+            runner.run(serve(node, teller, place, {"version": _version()}, http))
 
     opened(run_node, passphrase, "passphrase of the node's key: ")
 

@@ -7,18 +7,26 @@ import contextlib
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, Place, announcement
 from yzdht.cli.systemd import ServiceManager
 from yzdht.errors import StoreError
 from yzdht.ids import shorten
+from yzdht.wire.text import encode_node_id
 
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import Self
 
     from yzdht.cli.screen import Screen
+    from yzdht.http.server import HttpServer
     from yzdht.node import Node
 
 
@@ -94,7 +102,22 @@ class Teller:
             log.warning("stdout lost reason=%s", error)
 
 
-async def serve(node: Node, teller: Teller, place: Place, more: dict[str, object]) -> None:
+class HttpPlace(NamedTuple):
+    """Where the status page goes; None in its place for no page.
+
+    Attributes:
+        host: What it listens on.
+        port: 0 picks a free one; None is the node's port + 1, or the next free one after it.
+
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+
+
+async def serve(
+    node: Node, teller: Teller, place: Place, more: dict[str, object], http: HttpPlace | None = None
+) -> None:
     """Run a node until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
@@ -102,27 +125,113 @@ async def serve(node: Node, teller: Teller, place: Place, more: dict[str, object
         teller: Tells what happens.
         place: Where it runs; the port is filled in.
         more: Further fields of the ready event.
+        http: Where its status page goes.
 
     Raises:
-        ListenFailed: The port is taken.
+        ListenFailed: The port is taken, or that of the page.
         DataLocked: Another node holds the data folder.
         StoreError: The data folder cannot be used.
         WrongPassphrase: The node's key does not open.
 
     """
     with _ended_by_signal() as ended, ServiceManager() as manager:
-        if not await _start(node, ended):
-            return
-        try:
-            manager.ready(lambda: f"port {node.port}, knows {len(node.engine.table)} nodes")
-            log.info("listening node=%s host=%s port=%d", shorten(node.node_id), place.host, node.port)
-            teller.ready(_ready_event(node, place, more), place._replace(port=node.port))
-            await ended.wait()
-        finally:
-            manager.stopping()
-            await node.stop()
+        async with StatusPage(http) as page:
+            await page.take_port(place.port)
+            if not await _start(node, ended):
+                return
+            try:
+                await page.show(node)
+                tell_where(node, place.host, page.url)
+                manager.ready(lambda: f"port {node.port}, knows {len(node.engine.table)} nodes")
+                log.info("listening node=%s host=%s port=%d", shorten(node.node_id), place.host, node.port)
+                event = _ready_event(node, place, {**more, "http": page.url})
+                teller.ready(event, place._replace(port=node.port))
+                await ended.wait()
+            finally:
+                manager.stopping()
+                await node.stop()
         log.info("stopped node=%s", shorten(node.node_id))
         teller.stopped(node.counters.as_dict())
+
+
+class StatusPage:
+    """The HTTP server beside a node, if there is to be one. Its port is taken before others are told of the node.
+
+    It outlasts the node, so that whoever polls `/readyz` sees that the node is leaving.
+
+    Args:
+        place: Where; None for none.
+
+    """
+
+    def __init__(self, place: HttpPlace | None) -> None:
+        self._place = place
+        self._sockets: list[socket.socket] = []
+        self._server: HttpServer | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where it is, once it is shown; None if there is none."""
+        return None if self._server is None else self._server.url
+
+    async def take_port(self, node_port: int) -> None:
+        """Take the port, if the node's is known already.
+
+        Raises:
+            ListenFailed: It is taken.
+
+        """
+        if self._place is not None and node_port:
+            from yzdht.http.server import bind_http  # noqa: PLC0415 - not loaded with --no-http
+
+            self._sockets = await bind_http(*self._place, node_port)
+
+    async def show(self, node: Node) -> None:
+        """Serve the pages of a running node.
+
+        Raises:
+            ListenFailed: The port is taken.
+
+        """
+        if self._place is not None:
+            from yzdht.http.server import HttpServer  # noqa: PLC0415 - as above
+
+            self._server = await HttpServer(node, *self._place, self._sockets).__aenter__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            await self._server.close()
+        for sock in self._sockets:
+            sock.close()
+
+
+def tell_where(node: Node, host: str, http: str | None) -> None:
+    """Write `run.json` into the node's data folder, for `yz status` and its like.
+
+    Args:
+        node: It listens.
+        host: What it listens on.
+        http: Its status page; None for none.
+
+    """
+    run = {
+        "pid": os.getpid(),
+        "port": node.port,
+        "host": host,
+        "http": http,
+        "nodeId": encode_node_id(node.node_id),
+        "version": version("yzdht"),
+        "startedAt": int((node.started or node.now()).wall),
+    }
+    try:
+        node.tell_where(msgspec.json.encode(run) + b"\n")
+    except StoreError as error:
+        log.warning("run.json not written reason=%s", error)  # a node without it is only harder to find
 
 
 async def _start(node: Node, ended: asyncio.Event) -> bool:
