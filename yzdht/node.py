@@ -265,9 +265,10 @@ class Node(DhtCalls):
     def _warn_of_trust(self) -> None:
         for block in self.config.trusted().too_wide():
             log.warning(
-                "trusted prefix too wide prefix=%s: there are no diversity limits for anybody there, so one stranger can"
-                " take every place of the routing table; name the blocks of your own nodes only",
+                "trusted prefix too wide prefix=%s why=%s hint=%s",
                 block,
+                "there are no diversity limits there: one stranger can take every place of the routing table",
+                "name the blocks of your own nodes only",
             )
 
     def _open_data(self) -> None:
