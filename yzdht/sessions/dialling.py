@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import DialFailed, DialledTooOften, UsageError
 from yzdht.limits import (
@@ -28,10 +29,35 @@ from yzdht.wire.address import is_public, parse_url
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId
+    from yzdht.wire.rpc import Body, Method
 
 
 _PER_HOST = Rate(DIALS_PER_HOST_PER_S, DIALS_PER_HOST_BURST)
 _PER_ADDRESS = Rate(DIALS_PER_ADDRESS_PER_S, DIALS_PER_ADDRESS_BURST)
+
+
+class WaitingCall(NamedTuple):
+    """A call that waits for its peer to be reached."""
+
+    method: Method
+    body: Body
+    timeout_s: float
+    timer: asyncio.TimerHandle
+
+
+@dataclass(slots=True)
+class Dial:
+    """A contact that is being dialled, and the calls that wait for it."""
+
+    waiting: dict[int, WaitingCall] = field(default_factory=dict)
+
+    def take_all(self) -> list[tuple[int, WaitingCall]]:
+        """Everything that waits, in order; empties it and stops its timers."""
+        taken = list(self.waiting.items())
+        self.waiting.clear()
+        for _, waiting in taken:
+            waiting.timer.cancel()
+        return taken
 
 
 class Pauses:

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from yzdht.crypto.handshake import Initiator, Responder
 from yzdht.crypto.naming import node_id_of
@@ -37,7 +37,7 @@ from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
 from yzdht.sessions.connection import Connection
-from yzdht.sessions.dialling import AddressPace, Pauses, resolve
+from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
 from yzdht.wire.address import limit_prefix, public_prefix
 from yzdht.wire.frame import Caps
 
@@ -78,30 +78,6 @@ class SessionsSink(Protocol):
     def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
         """A message without an answer."""
         ...
-
-
-class _Waiting(NamedTuple):
-    """A call that waits for its peer to be reached."""
-
-    method: Method
-    body: Body
-    timeout_s: float
-    timer: asyncio.TimerHandle
-
-
-@dataclass(slots=True)
-class _Dial:
-    """A contact that is being dialled, and the calls that wait for it."""
-
-    waiting: dict[int, _Waiting] = field(default_factory=dict)
-
-    def take_all(self) -> list[tuple[int, _Waiting]]:
-        """Everything that waits, in order; empties it and stops its timers."""
-        taken = list(self.waiting.items())
-        self.waiting.clear()
-        for _, waiting in taken:
-            waiting.timer.cancel()
-        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +128,7 @@ class Sessions:
         self._half_open: dict[Connection, str | None] = {}
         self._half_open_by_prefix: Counter[str] = Counter()
         self._waiting_links: deque[Connection] = deque()
-        self._dials: dict[NodeId, _Dial] = {}
+        self._dials: dict[NodeId, Dial] = {}
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
@@ -232,9 +208,9 @@ class Sessions:
             self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.BUSY))
         else:
             timer = self._loop.call_later(timeout_s, self._expire, dial, call)
-            dial.waiting[call] = _Waiting(method, body, timeout_s, timer)
+            dial.waiting[call] = WaitingCall(method, body, timeout_s, timer)
 
-    def _expire(self, dial: _Dial, call: int) -> None:
+    def _expire(self, dial: Dial, call: int) -> None:
         """A call's deadline runs while its peer is being dialled, too."""
         del dial.waiting[call]
         self._sink.on_answer(call, Failed(FailReason.TIMEOUT))
@@ -265,14 +241,14 @@ class Sessions:
         self._typed.add(url)
         return await self._open(url, expected)
 
-    def _start_dial(self, contact: Contact) -> _Dial | FailReason:
+    def _start_dial(self, contact: Contact) -> Dial | FailReason:
         """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
         if self._is_closing or len(self._dials) >= DIALS_IN_FLIGHT_MAX:
             return FailReason.BUSY
         if not contact.urls or self._pauses.is_paused(contact.node_id, self._world.clock.now().mono):
             return FailReason.UNREACHABLE
         self._spawn(self._dial_contact(contact))
-        dial = self._dials[contact.node_id] = _Dial()
+        dial = self._dials[contact.node_id] = Dial()
         return dial
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
