@@ -41,6 +41,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import Answer
 from yzdht.store.folder import DataFolder
+from yzdht.store.sqlite import Commit
 from yzdht.wire.address import Contact, decode_identity_payload
 from yzdht.wire.frame import RecordType
 from yzdht.wire.record import Record, decode_record
@@ -891,3 +892,30 @@ async def test_nodes_of_several_networks_live_in_one_process(clock: Time) -> Non
     ):
         assert (c.bootstrap_joined, d.bootstrap_joined) == (1, 0)
         assert known_to(b) == set()
+
+
+async def test_what_goes_wrong_is_remembered_for_the_operator_with_what_to_do(clock: Time) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async with Node(0, host=HOST, bootstrap=[f"ws://{HOST}:{a_free_port()}"], clock=clock) as node:
+        await until(node.telemetry.errors)
+        node._spawn(fail())
+        await until(lambda: len(node.telemetry.errors()) == 2)
+        newest, oldest = node.telemetry.errors()
+
+    assert newest.what == "a task failed: this is a bug"
+    assert oldest.what == "no bootstrap address answers"
+    assert "--bootstrap" in oldest.hint
+    assert abs(oldest.at - clock.now().wall) < HOUR_S
+
+
+async def test_commits_of_the_disk_are_measured_and_refusals_of_the_disk_remembered(
+    clock: Time, tmp_path: Path
+) -> None:
+    async with Node(0, host=HOST, data=tmp_path, clock=clock) as node:
+        await until(lambda: any(name == "commit_seconds" for name, _, _ in node.telemetry.histograms()))
+        node._note_commit(Commit(writes=1, seconds=0.01, is_broken=True))
+
+    assert node.counters.get("commits_failed") == 1
+    assert [error.what for error in node.telemetry.errors()] == ["the disk refused records"]
