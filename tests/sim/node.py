@@ -19,6 +19,7 @@ from yzdht.kad.engine import (
     JoinedNotice,
     KadEngine,
     LeftNotice,
+    MeasuredNotice,
     PutNotice,
 )
 from yzdht.ports import Now
@@ -424,6 +425,8 @@ class SimNode:
                         self.on_left()
                 case CountedNotice(name, label):
                     self.counts[name, label] = self.counts.get((name, label), 0) + 1
+                case MeasuredNotice():
+                    pass  # stories measure on the world's clock
 
     def _arm(self) -> None:
         """Have one event ring when the engine's timer is due or the next call is overdue, whichever is first."""
