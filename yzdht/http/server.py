@@ -29,7 +29,7 @@ from yzdht.limits import (
     HTTP_PORTS_TRIED_MAX,
     LISTEN_BACKLOG,
 )
-from yzdht.transport.sockets import bind
+from yzdht.transport.sockets import bind, explain_bind
 
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _server_log.setLevel(logging.ERROR)
 
 
 async def bind_http(host: str, port: int | None, node_port: int) -> list[socket.socket]:
-    """Take the port of the pages.
+    """Take the port of the pages, and listen: of two sockets bound to one port only the listening one has it.
 
     Args:
         host: Address to listen on.
@@ -64,11 +64,22 @@ async def bind_http(host: str, port: int | None, node_port: int) -> list[socket.
     tried = range(node_port + 1, min(node_port + HTTP_PORTS_TRIED_MAX, _PORT_MAX) + 1)
     for number in tried if port is None else (port,):
         try:
-            return await bind(host, number)
+            return _listening(host, number, await bind(host, number))
         except ListenFailed as error:
             if port is not None:
                 raise ListenFailed(f"the status page: {error}", hint=_PORT_HINT) from error
     raise ListenFailed(f"the status page: no port after {node_port} is free on {host}", hint=_PORT_HINT)
+
+
+def _listening(host: str, port: int, sockets: list[socket.socket]) -> list[socket.socket]:
+    try:
+        for sock in sockets:
+            sock.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise explain_bind(host, port, error) from error
+    return sockets
 
 
 class HttpServer:
@@ -78,7 +89,10 @@ class HttpServer:
         node: It was started; the pages may outlast it, and then say so.
         host: Address to listen on.
         port: As for `bind_http`.
-        sockets: Bound already; host and port are then theirs.
+        sockets: What `bind_http` took for that host and port already.
+
+    Attributes:
+        port: Where it listens; 0 before it does.
 
     """
 
@@ -91,17 +105,12 @@ class HttpServer:
     ) -> None:
         self._node = node
         self._host = host
-        self._port = port
+        self._wanted_port = port
         self._sockets = sockets or []
+        self.port = 0
         self._check = ReadyCheck(node)
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        port: int = self._sockets[0].getsockname()[1]
-        return port
 
     @property
     def url(self) -> str:
@@ -116,7 +125,8 @@ class HttpServer:
 
         """
         if not self._sockets:
-            self._sockets = await bind_http(self._host, self._port, self._node.port)
+            self._sockets = await bind_http(self._host, self._wanted_port, self._node.port)
+        self.port = self._sockets[0].getsockname()[1]
         pages = Pages(self._node, self._check, self.url)
         config = Config(
             pages.app(self._host),
