@@ -8,6 +8,7 @@ import shlex
 import socket
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,8 @@ def _specs(
 
     if not hasattr(os, "fork"):
         raise UsageError("this system cannot fork", hint="start nodes one by one with yz-node")
+    if has_http:
+        import_module("yzdht.http.server")  # before the fork, so that its pages are shared
     network_id(settings.network)
     key = read_network_key(settings.network_key_path)
     ports = range(base_port, base_port + count * (2 if has_http else 1))

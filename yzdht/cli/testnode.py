@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.cli.node import _runner
 from yzdht.cli.screen import error_view
-from yzdht.cli.serving import _start as start
+from yzdht.cli.serving import HttpPlace, StatusPage, _start as start, tell_where
 from yzdht.errors import ExitCode, YzError
 from yzdht.node import Node
 
@@ -68,32 +68,41 @@ class _Life:
         self._all_end = False
 
     async def run(self) -> int:
-        spec = self._spec
         self._listen_for_the_end()
+        spec = self._spec
+        place = None if spec.http_port is None else HttpPlace(HOST, spec.http_port)
         try:
-            node = Node(
-                spec.port,
-                host=HOST,
-                bootstrap=spec.bootstrap,
-                data=spec.data,
-                network=spec.network,
-                network_key=spec.network_key,
-                allow_private=True,
-                on_event=self._hear,
-            )
-            if await start(node, self._ended):
-                await self._serve(node)
+            async with StatusPage(place) as page:
+                await self._serve(self._node(), page)
         except YzError as error:
             self._line.report({"event": "failed", **error_view(error)})
             return error.exit_code
         return ExitCode.OK
 
-    async def _serve(self, node: Node) -> None:
+    def _node(self) -> Node:
+        spec = self._spec
+        return Node(
+            spec.port,
+            host=HOST,
+            bootstrap=spec.bootstrap,
+            data=spec.data,
+            network=spec.network,
+            network_key=spec.network_key,
+            allow_private=True,
+            on_event=self._hear,
+        )
+
+    async def _serve(self, node: Node, page: StatusPage) -> None:
+        await page.take_port(self._spec.port)
+        if not await start(node, self._ended):
+            return
         try:
+            await page.show(node)
+            tell_where(node, HOST, page.url)
             if self._spec.bootstrap:
                 await self._first(self._joined, self._ended)
             if not self._ended.is_set():
-                self._line.report(_ready_report(node, None))
+                self._line.report(_ready_report(node, page.url))
             await self._ended.wait()
         finally:
             await self._stop(node)
