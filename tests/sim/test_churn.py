@@ -17,6 +17,7 @@ from yzdht.limits import HOUR_S
 
 
 if TYPE_CHECKING:
+    from tests.conftest import Figures
     from tests.sim.node import SimNode
 
 
@@ -30,7 +31,9 @@ STALE_MAX = 0.01
 """Share of reads that show something older than what was acknowledged, while nodes come and go."""
 
 
-def live(seed: int, size: int, hours: float, records: int, *, ratio_max: float = RATIO_MAX) -> None:
+def live(
+    seed: int, size: int, hours: float, records: int, figures: Figures, *, ratio_max: float = RATIO_MAX
+) -> None:
     """A network whose nodes live an hour each, then a quiet one, then one in which old disks come back."""
     with ChurnWorld(seed) as world:
         population = Population(world, size, Climate())
@@ -40,7 +43,7 @@ def live(seed: int, size: int, hours: float, records: int, *, ratio_max: float =
         population.move()
         estate.live(reads_per_h=2 * records, writes_per_h=records)
         world.run_for(hours * HOUR_S)
-        tell(seed, population, estate, meter)
+        figures(*lines_of(seed, population, estate, meter))
         check_traffic(meter, ratio_max)
 
         population.rest()
@@ -49,7 +52,7 @@ def live(seed: int, size: int, hours: float, records: int, *, ratio_max: float =
         old = population.return_disks()
         world.run_for(QUIET_S)
         after = estate.read_everything(world.random.sample(population.live, 3))
-        say(f"  {old} old disks came back, then of {after.reads} reads {after.stale} were stale")
+        figures(f"  {old} old disks came back, then of {after.reads} reads {after.stale} were stale")
 
         tally = estate.tally
         assert tally.excused <= EXCUSED_MAX, "records lose most of their holders too often"
@@ -68,15 +71,11 @@ def check_traffic(meter: Meter, ratio_max: float) -> None:
         assert second <= ratio_max * first, "traffic grows"
 
 
-def say(*lines: str) -> None:
-    print("\n".join(lines))  # noqa: T201 - figures
-
-
-def tell(seed: int, population: Population, estate: Estate, meter: Meter) -> None:
+def lines_of(seed: int, population: Population, estate: Estate, meter: Meter) -> list[str]:
     tally = estate.tally
     first, second = meter.halves(care_of)
     hours, records = len(meter.hours), len(estate.slots)
-    say(
+    return [
         f"seed {seed}: {population.size} nodes, {hours} h, {records} records; {dict(population.ended)}",
         f"  records: {tally.lost} lost, {tally.excused} excused, at the least {estate.fewest} holders left",
         f"  {tally.reads} reads: {tally.stale} older than the newest acknowledged, {tally.behind} older than seen,",
@@ -85,22 +84,22 @@ def tell(seed: int, population: Population, estate: Estate, meter: Meter) -> Non
         f"  care of records: {first:.0f} requests per node and hour in the first half, {second:.0f} in the second",
         *meter.lines(),
         f"  {population.world.cpu_s:.0f} s of CPU",
-    )
+    ]
 
 
 @pytest.mark.parametrize("seed", seeds(1)[:10])
-def test_records_outlive_their_holders(seed: int) -> None:
-    live(seed, 20, 4, 30, ratio_max=2.0)
+def test_records_outlive_their_holders(seed: int, figures: Figures) -> None:
+    live(seed, 20, 4, 30, figures, ratio_max=2.0)
 
 
 @pytest.mark.soak
-def test_records_outlive_their_holders_for_a_week() -> None:
-    live(0, 24, 7 * 24, 120)
+def test_records_outlive_their_holders_for_a_week(figures: Figures) -> None:
+    live(0, 24, 7 * 24, 120, figures)
 
 
 @pytest.mark.soak
-def test_records_of_sixty_nodes_outlive_their_holders_for_a_night() -> None:
-    live(1, 60, 12, 240, ratio_max=1.5)
+def test_records_of_sixty_nodes_outlive_their_holders_for_a_night(figures: Figures) -> None:
+    live(1, 60, 12, 240, figures, ratio_max=1.5)
 
 
 def restart_all(world: ChurnWorld, nodes: list[SimNode]) -> float:
@@ -116,14 +115,14 @@ def restart_all(world: ChurnWorld, nodes: list[SimNode]) -> float:
 
 
 @pytest.mark.parametrize("seed", seeds(1)[:10])
-def test_a_mass_restart_is_no_storm(seed: int) -> None:
+def test_a_mass_restart_is_no_storm(seed: int, figures: Figures) -> None:
     with ChurnWorld(seed) as world:
         size = 60 if IS_SOAK else 24
         population = Population(world, size, Climate())
         estate = Estate(population, 60)
         estate.plant()
         asked = restart_all(world, list(population.live))
-        say(f"seed {seed}: {asked:.0f} requests per node in ten minutes after all {size} restarted")
+        figures(f"seed {seed}: {asked:.0f} requests per node in ten minutes after all {size} restarted")
         population.live.extend(world.nodes)
         after = estate.read_everything(population.live[:2])
 

@@ -33,6 +33,7 @@ from yzdht.store.marks import MemoryMarks
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.conftest import Figures
     from tests.sim.authors import Note
     from tests.sim.node import SimNode
 
@@ -157,15 +158,15 @@ def besieged(prefixes: int, world: World) -> dict[str, int]:
 
 
 @pytest.mark.timeout(WITHIN_S + 100)
-def test_ground_ids_deny_their_target_and_no_other() -> None:
+def test_ground_ids_deny_their_target_and_no_other(figures: Figures) -> None:
     stories = [partial(besieged, prefixes) for prefixes in SPREADS]
     told = tell(build, stories, seeds(1)[:SEEDS_MAX], within_s=WITHIN_S)
     for prefixes, results in zip(SPREADS, told.results, strict=True):
-        figures: Counter[str] = Counter()
+        counted: Counter[str] = Counter()
         for result in results.values():
-            figures.update(result)
-        show(prefixes, len(results), figures)
-        check(figures)
+            counted.update(result)
+        figures(*lines_of(prefixes, len(results), counted))
+        check(counted)
 
 
 def check(figures: Counter[str]) -> None:
@@ -184,11 +185,12 @@ def rate(figures: Counter[str], what: str) -> float:
     return figures[f"{what}|good"] / figures[f"{what}|all"]
 
 
-def show(prefixes: int, networks: int, figures: Counter[str]) -> None:
-    print(f"\n{networks} networks of {HONEST}, 500 ground ids in {prefixes} public prefixes")  # noqa: T201 - the figures
+def lines_of(prefixes: int, networks: int, figures: Counter[str]) -> list[str]:
+    lines = [f"{networks} networks of {HONEST}, 500 ground ids in {prefixes} public prefixes"]
     for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
         good, total = figures[f"{what}|good"], figures[f"{what}|all"]
-        print(f"  {what:34} {good:5} of {total:5}  {good / total:6.1%}")  # noqa: T201
+        lines.append(f"  {what:34} {good:5} of {total:5}  {good / total:6.1%}")
+    return lines
 
 
 # What it can show
