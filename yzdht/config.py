@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, UsageError, WireError
-from yzdht.limits import ADDRESSES_MAX, TRUSTED_BITS_MIN_V4, TRUSTED_BITS_MIN_V6
-from yzdht.wire.address import parse_url, public_prefix
+from yzdht.limits import (
+    ADDRESSES_MAX,
+    DIALS_IN_FLIGHT_MAX,
+    DIALS_IN_FLIGHT_MAX_COMMUNITY,
+    DIALS_PER_S_COMMUNITY,
+    MEMORY_STORE_BYTES_MAX,
+    QUOTA_TOTAL_BYTES,
+    SESSIONS_MAX,
+    SESSIONS_MAX_COMMUNITY,
+    TRUSTED_BITS_MIN_V4,
+    TRUSTED_BITS_MIN_V6,
+)
+from yzdht.wire.address import NodeType, parse_url, public_prefix
 from yzdht.wire.text import decode_node_id
 
 
@@ -128,6 +139,28 @@ def _check_advertised(url: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a node may take of its machine and of the line it is on.
+
+    Attributes:
+        sessions_max: Sessions at a time, clients included, 1 or more.
+        dials_in_flight_max: Dials at a time, 1 or more.
+        storage_bytes_max: Bytes of the bodies of all records that strangers store.
+        bandwidth_bytes_per_s: Bytes per second in each direction; None for no bound.
+        trusted_proxies: Whoever connects from there stands for others: no limit per prefix or host counts them as one.
+        dials_per_s: New dials per second on average; None for no bound.
+
+    """
+
+    sessions_max: int
+    dials_in_flight_max: int
+    storage_bytes_max: int
+    bandwidth_bytes_per_s: int | None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    dials_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """How a node runs.
 
@@ -142,6 +175,11 @@ class NodeConfig:
         public_addresses: Advertised instead of the interfaces' addresses.
         trusted_prefixes: CIDRs whose nodes are exempt from the diversity limits of the table.
         passphrase: Opens the node's key.
+        type: What it says it is; decides only how much it takes.
+        storage_bytes_max: Bytes that strangers may store, 1 or more; None for the usual, less without a folder.
+        sessions_max: 1 or more; None for what its type has.
+        bandwidth_bytes_per_s: In each direction, 1 or more; None for no bound.
+        trusted_proxies: CIDRs of proxies in front of this node.
 
     """
 
@@ -155,6 +193,11 @@ class NodeConfig:
     public_addresses: tuple[str, ...] = ()
     trusted_prefixes: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
+    type: NodeType = NodeType.COMMUNITY
+    storage_bytes_max: int | None = None
+    sessions_max: int | None = None
+    bandwidth_bytes_per_s: int | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:
@@ -176,6 +219,21 @@ class NodeConfig:
     def network_id(self) -> NetworkId:
         """NET of the network."""
         return network_id(self.network)
+
+    @property
+    def capacity(self) -> Capacity:
+        """What it may take: what was said, else what its type has."""
+        is_community = self.type is NodeType.COMMUNITY
+        usual_sessions = SESSIONS_MAX_COMMUNITY if is_community else SESSIONS_MAX
+        usual_bytes = MEMORY_STORE_BYTES_MAX if self.data is None else QUOTA_TOTAL_BYTES
+        return Capacity(
+            sessions_max=usual_sessions if self.sessions_max is None else self.sessions_max,
+            dials_in_flight_max=DIALS_IN_FLIGHT_MAX_COMMUNITY if is_community else DIALS_IN_FLIGHT_MAX,
+            storage_bytes_max=usual_bytes if self.storage_bytes_max is None else self.storage_bytes_max,
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            trusted_proxies=tuple(parse_prefix(text) for text in self.trusted_proxies),
+            dials_per_s=DIALS_PER_S_COMMUNITY if is_community else None,
+        )
 
     def bootstraps(self) -> list[Bootstrap]:
         """The parsed bootstrap addresses."""
