@@ -141,7 +141,10 @@ class _Testnet:
     def run(self) -> int:
         """Run it; the exit code."""
         from yzdht.cli.children import Children  # noqa: PLC0415 - not needed by --help
+        from yzdht.cli.testnode import rehearse  # noqa: PLC0415 - loads the library
 
+        if len(self._specs) > 1:
+            rehearse(has_http=self._specs[0].http_port is not None)
         with Children() as children:
             try:
                 is_complete = self._start(children)
