@@ -7,6 +7,7 @@ believed only after a handshake. Addresses are a node's own word: its signed ide
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from yzdht.ports import RecordVerifier
     from yzdht.rpc.engine import Peer
     from yzdht.wire.rpc import FoundValue, WireContact
+
+
+_CAPS_CACHED_MAX = 64
+"""There are few kinds of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,11 @@ class Contacts:
                 continue
             if node_id == self._own.contact.node_id or self._table.get(node_id) is not None:
                 continue
+            caps = _caps_of_a_router(heard.caps)
+            if caps is None:
+                continue
             urls = tuple(u for u in heard.urls if self._may_dial(u, namer_host))[:CONTACT_URLS_MAX]
-            caps = Caps(heard.caps)
-            if urls and not caps & Caps.CLIENT and caps & Caps.ROUTING:
+            if urls:
                 contact = Contact(node_id, heard.public_key, urls, caps)
                 usable.append(contact)
                 self._hearsay.hear(contact, self.mono, namer)
@@ -160,6 +167,13 @@ class Contacts:
         own = int.from_bytes(self._own.contact.node_id) ^ point
         closer = sum(1 for e in nearest if e.point ^ point < own)
         return _shown(peer, nearest)[: min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX)]
+
+
+@lru_cache(maxsize=_CAPS_CACHED_MAX)
+def _caps_of_a_router(caps: int) -> Caps | None:
+    """Capability bits as such; None for whoever belongs in no table. Flags cost more than the rest of a contact."""
+    bits = Caps(caps)
+    return None if bits & Caps.CLIENT or not bits & Caps.ROUTING else bits
 
 
 def _shown(peer: Peer, entries: list[Entry]) -> tuple[WireContact, ...]:

@@ -75,10 +75,7 @@ class Url:
     @property
     def ip(self) -> IPv4Address | IPv6Address | None:
         """The host as an IP address; None for a name."""
-        try:
-            return ip_address(self.host)
-        except ValueError:
-            return None
+        return _ip(self.host)
 
     def with_host(self, host: str) -> str:
         """The same address at another host, as text."""
@@ -93,6 +90,15 @@ class Url:
 
 
 @lru_cache(maxsize=ADDRESSES_CACHED_MAX)  # the same few thousand are named in every answer
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
+    """The host as an IP address; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=ADDRESSES_CACHED_MAX)
 def parse_url(text: str) -> Url:
     """Parse an address that a WebSocket can be opened to.
 
@@ -269,11 +275,8 @@ def scope_of(host: str) -> Scope:
 
 def _judged(host: str) -> IPv4Address | IPv6Address | None:
     """The address that an IP literal stands for, the carried one of IPv6 forms that carry one; None for a name."""
-    try:
-        ip = ip_address(host)
-    except ValueError:
-        return None
-    if isinstance(ip, IPv4Address):
+    ip = _ip(host)
+    if ip is None or isinstance(ip, IPv4Address):
         return ip
     if ip.ipv4_mapped is not None:
         return ip.ipv4_mapped
@@ -340,6 +343,7 @@ def limit_prefix(host: str) -> str | None:
     return _prefix(host, 56)
 
 
+@lru_cache(maxsize=ADDRESSES_CACHED_MAX)
 def _prefix(host: str, bits_v6: int) -> str | None:
     """Of a carried IPv4 address its /24: behind NAT64 all of them would share one prefix."""
     ip = _judged(host) if is_public(host) else None
