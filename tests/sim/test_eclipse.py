@@ -4,7 +4,7 @@ It names only its own nodes near the target, acknowledges what is stored there a
 It can deny that target to readers with one path; with `paths=3` at least nine of ten reads find it, and nearly as many
 what was written, before or after it came, at the few other targets that have its ids among their nearest. Other targets
 are read and written as before. Nothing forged is returned, and a reader that saw newer is told that what is shown is stale. The figures are
-printed. The short form has one network for each of two kinds of attacker, the long form up to 10 for each of three
+printed. The short form has one network and one kind of attacker, the long form up to 10 for each of three
 (YZ_SEEDS).
 """
 
@@ -43,15 +43,11 @@ WITHIN_S = 3_000.0 if IS_SOAK else 600.0
 """Real seconds; much more than it needs, for a machine that is busy."""
 
 SEEDS_MAX = 10  # of a network each that costs half a minute of CPU
-SPREADS = [1, 25, 500] if IS_SOAK else [25, 500]
+SPREADS = [1, 25, 500] if IS_SOAK else [25]
 """Public prefixes of the attacker."""
 
 OTHERS = 200 if IS_SOAK else 60
 """Other targets; each is written once and read once."""
-
-FEW = 40
-FULL = 25
-"""With so many prefixes all the others are tried; with other spreads, in the short form, FEW of them."""
 
 READERS = 10
 PATHS = (1, 3)
@@ -113,8 +109,7 @@ class Siege:
 
     def run(self, prefixes: int) -> dict[str, int]:
         target = Pen(AUTHOR)
-        is_full = prefixes == FULL or IS_SOAK
-        others = [Pen(200_000 + number).mutable("other", 1) for number in range(OTHERS if is_full else FEW)]
+        others = [Pen(200_000 + number).mutable("other", 1) for number in range(OTHERS)]
         early, late = others[: len(others) // 2], others[len(others) // 2 :]
         beside = [Pen(number).mutable("other", 1) for number in neighbours(NEIGHBOURS)]
         before, after = target.mutable(NAME, 1), target.mutable(NAME, 2)
