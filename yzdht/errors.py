@@ -241,6 +241,15 @@ class NoNode(LookupFailed):
     default_hint = "start one with `yz-node --port 8083`, or name one with --node URL"
 
 
+class NodeSilent(NoNode):
+    """A process of this machine holds a node's place, and does not answer."""
+
+    default_hint = (
+        "it hangs or is overloaded: look at its log, or end it with kill -9 and start it again; "
+        "what it has acknowledged is on its disk"
+    )
+
+
 # The world's: files and sockets.
 
 

@@ -23,6 +23,13 @@ HALF_OPEN_PER_PREFIX_MAX = 64
 CLIENT_SESSIONS_PER_NODE_ID_MAX = 16
 HANDSHAKES_PER_PREFIX_PER_S = 20.0
 HANDSHAKE_BURST_PER_PREFIX = 100.0
+HANDSHAKES_PER_S = 300.0
+HANDSHAKE_BURST = 3_000.0
+"""Of all prefixes together, and of addresses that have none; one takes about a millisecond."""
+HANDSHAKES_PER_PEER_PER_S = 5.0
+HANDSHAKE_BURST_PER_PEER = 50.0
+SHARE_S = 10.0
+"""Who has asked for nothing this long has no part in what the members of a group share."""
 PREFIXES_TRACKED_MAX = 10_000
 
 # Section 4: record layer
@@ -260,6 +267,19 @@ READY_PATIENCE_S = 0.75
 READY_RECORD_LIFE_S = 900
 TRAFFIC_RATE_S = 60.0
 
+# What the commands take from a node of this machine, and how long they wait
+
+STATUS_BYTES_MAX = 1 << 20
+PEERS_BYTES_MAX = 4 << 20
+NODE_ANSWER_S_MAX = 5.0
+PEERS_SHOWN_EVERY_S = 2.0
+FOLDERS_LOOKED_AT_MAX = 256
+CHECKED_CLOCKS_MAX = 3
+DATABASE_CHECK_S_MAX = 30.0
+BACKUP_PAGES_PER_STEP = 4_096
+BACKUP_MEMBERS_MAX = 16
+BACKUP_MANIFEST_BYTES_MAX = 65_536
+
 # Transport
 
 LINK_UNSENT_BYTES_HIGH = 256 * 1_024
@@ -289,6 +309,9 @@ DEFERRED_REQUESTS_BYTES_MAX = 1 << 20
 DEFERRED_REQUESTS_MAX = 128
 SESSIONS_MAX = 5_000
 SESSIONS_MAX_COMMUNITY = 200
+SESSIONS_RESERVED_PART = 4
+"""One session in so many is kept for nodes of the table and for own dials."""
+STRANGERS_COUNTED_EVERY_S = 1.0
 LINKS_WAITING_MAX = 1_024
 CALLS_WAITING_MAX = 4_096
 BOTH_DIALLED_S = 10.0
