@@ -3,8 +3,8 @@
 It names only its own nodes near the target, acknowledges what is stored there and keeps nothing, or shows what is old.
 It can deny that target to readers with one path; with `paths=3` at least nine of ten reads find it, and nearly as many
 what was written, before or after it came, at the few other targets that have its ids among their nearest. Other targets
-are read and written as before. Nothing forged is returned, and a reader that saw newer is told that what is shown is stale. The figures are
-printed. The short form has one network and one kind of attacker, the long form up to 10 for each of three
+are read and written as before. Nothing forged is returned, and a reader that saw newer is told that what is shown is
+stale. The short form has one network and one kind of attacker, the long form up to 10 networks for each of three kinds
 (YZ_SEEDS).
 """
 
