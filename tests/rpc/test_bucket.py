@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.limits import SHARE_S
+from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
 
 
 RATE = Rate(per_s=2.0, burst=10.0)
@@ -92,3 +93,96 @@ def test_nothing_is_always_there(tokens: float) -> None:
     buckets.take("a", 10, RATE, 0.0)
 
     assert buckets.take("a", tokens, RATE, 0.0) == 0.0
+
+
+# Shared buckets
+
+SHARED = Rate(per_s=10.0, burst=100.0)
+
+
+def taken_by(buckets: FairBuckets, member: str, tries: int, mono: float = 0.0) -> int:
+    return sum(buckets.take("group", member, 1, SHARED, mono) == 0.0 for _ in range(tries))
+
+
+def test_one_member_alone_takes_half_of_the_burst_at_once_and_then_the_group_s_rate() -> None:
+    buckets = FairBuckets(8)
+
+    assert taken_by(buckets, "greedy", 1_000) == 50
+    assert taken_by(buckets, "greedy", 1_000, 1.0) == 10
+
+
+def test_a_greedy_member_leaves_the_others_what_they_need() -> None:
+    buckets = FairBuckets(8)
+    taken_by(buckets, "modest", 1)
+    for second in range(1, 60):
+        taken_by(buckets, "greedy", 1_000, float(second))
+
+        assert taken_by(buckets, "modest", 2, float(second)) == 2
+
+
+def test_a_crowd_of_greedy_members_takes_no_more_than_the_group_s_rate() -> None:
+    buckets = FairBuckets(1_000)
+    crowd = [f"greedy {number}" for number in range(100)]
+    taken = sum(taken_by(buckets, member, 10, float(second)) for second in range(60) for member in crowd)
+
+    assert taken <= SHARED.burst + 60 * SHARED.per_s
+
+
+def test_a_crowd_cannot_take_the_share_of_one_who_asks_seldom() -> None:
+    buckets = FairBuckets(1_000)
+    crowd = [f"greedy {number}" for number in range(19)]
+    served = 0
+    for second in range(60):
+        for member in crowd:
+            taken_by(buckets, member, 10, float(second))
+        if second % 10 == 9:
+            served += taken_by(buckets, "modest", 1, float(second))
+
+    assert served == 6
+
+
+def test_a_member_that_has_been_quiet_has_no_part_in_the_share() -> None:
+    buckets = FairBuckets(8)
+    for member in ("a", "b", "c", "d"):
+        taken_by(buckets, member, 25)
+    later = 2 * SHARE_S
+
+    assert taken_by(buckets, "a", 1_000, later) == 50
+
+
+def test_the_wait_told_to_a_member_is_worth_a_try() -> None:
+    buckets = FairBuckets(8)
+    taken_by(buckets, "greedy", 1_000)
+    wait_s = buckets.take("group", "greedy", 1, SHARED, 0.0)
+
+    assert wait_s > 0
+    assert buckets.take("group", "greedy", 1, SHARED, wait_s) == 0.0
+
+
+def test_groups_and_members_that_are_remembered_are_bounded() -> None:
+    buckets = FairBuckets(8)
+    for number in range(100):
+        buckets.take(f"group {number}", "member", 1, SHARED, 0.0)
+    for number in range(100):
+        buckets.take("one", f"member {number}", 1, SHARED, 0.0)
+
+    assert len(buckets._groups) <= 8
+    assert sum(len(group.members) for group in buckets._groups.values()) <= 8
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 20), st.floats(0, 2), st.floats(0.1, 5)), max_size=200
+    )
+)
+def test_whatever_is_asked_a_group_stays_within_its_rate(
+    asks: list[tuple[int, int, float, float]],
+) -> None:
+    buckets, mono, taken = FairBuckets(8), 0.0, 0.0
+    for _, member, pause_s, tokens in asks:
+        mono += pause_s
+        if buckets.take("group", member, tokens, SHARED, mono) == 0.0:
+            taken += tokens
+
+        assert taken <= SHARED.burst + mono * SHARED.per_s + 1e-6
+        assert buckets._members == sum(len(group.members) for group in buckets._groups.values())

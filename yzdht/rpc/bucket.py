@@ -1,10 +1,12 @@
-"""Token buckets: how much one sender may ask for."""
+"""Token buckets: how much one sender may ask for, and how senders behind one address share what all of them may."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from yzdht.limits import SHARE_S
 
 
 if TYPE_CHECKING:
@@ -66,3 +68,99 @@ class Buckets:
             return (tokens - level.tokens) / rate.per_s
         level.tokens -= tokens
         return 0.0
+
+
+@dataclass(slots=True)
+class _Member:
+    used: float
+    at: float
+
+
+@dataclass(slots=True)
+class _Group:
+    tokens: float
+    at: float
+    members: OrderedDict[Hashable, _Member] = field(
+        default_factory=OrderedDict
+    )  # who asked lately, the latest last
+
+
+class FairBuckets:
+    """A bucket per group, such as an address prefix, that its members share fairly once it runs low.
+
+    While a bucket is at least half full any member takes from it. Below that, a member may take only what its share
+    allows: the group's rate, and half of its burst, divided by the number of members that asked within SHARE_S. So a
+    greedy member empties half of a bucket at most, and the other half is there for the rest. A member that has taken
+    nothing lately is served while there are tokens.
+
+    Args:
+        keys_max: Groups, and members of all groups, that are remembered; the least recently used leave first.
+
+    """
+
+    def __init__(self, keys_max: int) -> None:
+        self._keys_max = keys_max
+        self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
+        self._members = 0
+
+    def take(self, key: Hashable, member: Hashable, tokens: float, rate: Rate, mono: float) -> float:
+        """Take tokens from a group's bucket for one of its members.
+
+        Returns:
+            0.0 when they were taken, else seconds after which it is worth another try.
+
+        """
+        group = self._group(key, rate, mono)
+        count = self._forget_quiet(group, member, mono)
+        share = Rate(rate.per_s / count, rate.burst / (2 * count))
+        taken = group.members.get(member)
+        if taken is None:
+            taken = group.members[member] = _Member(0.0, mono)
+            self._members += 1
+            self._bound()
+        else:
+            group.members.move_to_end(member)
+            taken.used = max(0.0, taken.used - (mono - taken.at) * share.per_s)
+            taken.at = mono
+        if group.tokens < tokens:
+            return (tokens - group.tokens) / rate.per_s
+        over = taken.used + tokens - share.burst
+        if taken.used and over > 0 and group.tokens - tokens < rate.burst / 2:
+            return min(over, tokens) / share.per_s
+        group.tokens -= tokens
+        taken.used = min(taken.used + tokens, rate.burst)
+        return 0.0
+
+    def _group(self, key: Hashable, rate: Rate, mono: float) -> _Group:
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(rate.burst, mono)
+            if len(self._groups) > self._keys_max:
+                self._members -= len(self._groups.popitem(last=False)[1].members)
+        else:
+            self._groups.move_to_end(key)
+            group.tokens = min(rate.burst, group.tokens + (mono - group.at) * rate.per_s)
+            group.at = mono
+        return group
+
+    def _forget_quiet(self, group: _Group, member: Hashable, mono: float) -> int:
+        """Forget who has not asked for SHARE_S; return how many share now, the asking member included."""
+        members = group.members
+        while members:
+            oldest = next(iter(members))
+            if members[oldest].at > mono - SHARE_S:
+                break
+            del members[oldest]
+            self._members -= 1
+        return len(members) + (member not in members)
+
+    def _bound(self) -> None:
+        """Too many members in all: the group that asked least lately is forgotten, or else its quietest member."""
+        if self._members <= self._keys_max:
+            return
+        quietest = next(iter(self._groups))
+        if len(self._groups) > 1:
+            self._members -= len(self._groups.pop(quietest).members)
+        else:
+            self._groups[quietest].members.popitem(last=False)
+            self._members -= 1
