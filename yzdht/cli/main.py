@@ -25,7 +25,10 @@ _COMMANDS = {
     "rm": "yzdht.cli.rm:rm",
     "id": "yzdht.cli.ident:ident",
     "ping": "yzdht.cli.ping:ping",
+    "status": "yzdht.cli.status:status",
+    "peers": "yzdht.cli.peers:peers",
     "testnet": "yzdht.cli.testnet:testnet",
+    "completion": "yzdht.cli.completion:completion",
 }
 
 

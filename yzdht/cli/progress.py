@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 
@@ -33,3 +34,29 @@ def _show(doing: str, shown: contextlib.ExitStack) -> None:
     from rich.console import Console  # noqa: PLC0415 - loaded by no run that shows nothing
 
     shown.enter_context(Console(stderr=True).status(doing))
+
+
+@contextlib.contextmanager
+def progress_aside(doing: str) -> Iterator[None]:
+    """As `progress`, for a body that blocks and runs in no event loop."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    with contextlib.ExitStack() as shown:
+        lock = threading.Lock()
+        is_over = False
+
+        def show() -> None:
+            with lock:
+                if not is_over:
+                    _show(doing, shown)
+
+        timer = threading.Timer(SHOWN_AFTER_S, show)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            with lock:
+                is_over = True

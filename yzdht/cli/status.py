@@ -1,0 +1,140 @@
+"""`yz status`: what the node of this machine does, for people."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from yzdht.cli.answers import StatusView, plain
+from yzdht.cli.local_node import ask, find_node, local_node_options
+from yzdht.cli.manual import manual
+from yzdht.cli.progress import progress_aside
+from yzdht.cli.settings import Settings, json_option
+from yzdht.cli.units import show_ago, show_bytes, show_span
+from yzdht.errors import ExitCode
+from yzdht.limits import STATUS_BYTES_MAX
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+_COLUMN = 13
+_UNKNOWN = "nobody has tried yet whether others reach it"
+
+
+@click.command(
+    epilog=manual(
+        "yz status",
+        "yz status --data /var/lib/yz-node",
+        "yz --json status --http http://127.0.0.1:8084",
+        codes=(ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.BAD_SIGNATURE, ExitCode.NO_NODE),
+        said={
+            ExitCode.OK: "the node answered, whatever it said of itself",
+            ExitCode.NO_NODE: "no node runs, or it does not answer",
+        },
+    )
+)
+@local_node_options
+@json_option
+@click.pass_obj
+def status(settings: Settings, *, data: Path | None, http: str | None) -> None:
+    """Show what the node of this machine does.
+
+    Its state, how it is reached, whom and what it knows, what it carries, and what went wrong lately with what to do.
+    `yz doctor` looks closer if something is wrong.
+    """
+    with progress_aside("asking the node"):
+        found = find_node(data, http)
+        view, raw = ask(found.http, "/status.json", StatusView, STATUS_BYTES_MAX)
+    screen = settings.screen
+    if screen.is_json:
+        screen.object(msgspec.json.decode(raw))
+        return
+    now = time.time()  # noqa: TID251 - to say how long ago something was
+    for line in lines_of(view, now):
+        screen.line(line)
+
+
+def lines_of(view: StatusView, now: float) -> Iterator[str]:
+    """The state in lines for people.
+
+    Args:
+        view: What the node says.
+        now: Unix seconds.
+
+    """
+    for name, text in _facts(view):
+        yield f"{name:<{_COLUMN}}{plain(text)}"
+    if not view.errors:
+        return
+    yield ""
+    yield "what went wrong lately"
+    for error in view.errors:
+        times = "" if error.times <= 1 else f", {error.times} times"
+        yield f"  {plain(error.what)} ({show_ago(now - error.at)}{times})"
+        if error.hint:
+            yield f"    {plain(error.hint)}"
+
+
+def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
+    from yzdht.crypto.naming import fingerprint  # noqa: PLC0415 - loads the cryptography
+    from yzdht.wire.text import decode_node_id  # noqa: PLC0415 - as above
+
+    ready = view.ready
+    yield "state", ready.reason if ready.reason.startswith(view.state) else f"{view.state}: {ready.reason}"
+    if ready.hint:
+        yield "", ready.hint
+    yield "node", fingerprint(decode_node_id(view.node_id))
+    yield "node id", view.node_id
+    yield "runs", f"version {view.version}, process {view.pid}, for {show_span(view.uptime_s)}"
+    yield "network", view.network
+    yield "data", view.data or "in memory"
+    for url in view.listen:
+        yield "listens at", url
+    for address in view.addresses:
+        yield "address", f"{address.url} ({reach_of(address.reachable)})"
+    if not view.addresses:
+        yield "address", "none: others cannot be told of it; name one with --public-address"
+    if view.http:
+        yield "status page", view.http
+    yield from _figures(view)
+
+
+def reach_of(reachable: str) -> str:
+    """Whether others reach an address, in words."""
+    return _UNKNOWN if reachable == "unknown" else reachable
+
+
+def _figures(view: StatusView) -> Iterator[tuple[str, str]]:
+    sessions, records, traffic = view.sessions, view.records, view.traffic
+    if view.bootstrap.tried:
+        yield "bootstrap", f"{view.bootstrap.joined} of {view.bootstrap.tried} addresses answered"
+    yield "knows", f"{_count(view.table.nodes, 'node')}"
+    yield (
+        "connected",
+        f"{_count(sessions.nodes, 'node')}, {_count(sessions.clients, 'client')}, {sessions.max:,} at most",
+    )
+    if records.count is None:
+        yield "keeps", "unknown: its disk cannot be read"
+    else:
+        room = f"{show_bytes(records.bytes)} of {show_bytes(records.bytes_max)}"
+        yield "keeps", f"{_count(records.count, 'record')}, {room}"
+    for name, roads, per_s in (
+        ("received", traffic.in_, traffic.in_per_s),
+        ("sent", traffic.out, traffic.out_per_s),
+    ):
+        yield name, f"{show_bytes(sum(roads.values()))}, now {show_bytes(per_s)} a second"
+    refused = [
+        f"{count:,} {reason.replace('_', ' ')}" for reason, count in view.limits.refused.items() if count
+    ]
+    if refused:
+        yield "refused", f"because somebody took too much: {', '.join(refused)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
