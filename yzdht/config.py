@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8083
 DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a node is there to be reached
 _PORT_MAX = 65_535
+_BOUND_MAX = 2**62
+"""What SQLite's and C's integers hold."""
+
 _PSK_DIGITS = 64
 
 
@@ -105,6 +108,11 @@ def parse_prefix(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
+def is_too_wide(block: IPv4Network | IPv6Network) -> bool:
+    """True for a block that nobody has for himself."""
+    return block.prefixlen < (TRUSTED_BITS_MIN_V4 if block.version == 4 else TRUSTED_BITS_MIN_V6)  # noqa: PLR2004 - IPv4
+
+
 @dataclass(frozen=True, slots=True)
 class TrustedPrefixes:
     """Blocks of addresses that the operator trusts: peers there are exempt from the diversity limits of the table.
@@ -118,8 +126,7 @@ class TrustedPrefixes:
 
     def too_wide(self) -> list[str]:
         """Blocks that nobody has for himself, such as `0.0.0.0/0`: to trust them is to have no limits."""
-        least = {4: TRUSTED_BITS_MIN_V4, 6: TRUSTED_BITS_MIN_V6}
-        return [str(block) for block in self.blocks if block.prefixlen < least[block.version]]
+        return [str(block) for block in self.blocks if is_too_wide(block)]
 
     def covers(self, prefix: str) -> bool:
         """True if a public prefix, as `wire.address.public_prefix` makes it, lies in a block or holds one.
@@ -132,7 +139,25 @@ class TrustedPrefixes:
         return any(network.overlaps(block) for block in self.blocks)
 
 
-def _check_advertised(url: str) -> None:
+def parse_node_type(text: str) -> NodeType:
+    """What a node may say that it is: `community` or `infrastructure`.
+
+    Raises:
+        ConfigError: Anything else.
+
+    """
+    if text not in (NodeType.COMMUNITY, NodeType.INFRASTRUCTURE):
+        raise ConfigError(f"{text[:40]!r} is no type of node", hint="use community or infrastructure")
+    return NodeType(text)
+
+
+def check_advertised(url: str) -> None:
+    """Refuse an address that nobody could dial.
+
+    Raises:
+        UsageError: It does not parse, or is a wildcard.
+
+    """
     ip = parse_url(url).ip
     if ip is not None and ip.is_unspecified:
         raise UsageError(f"nobody can dial {url}", hint="advertise an address of this machine")
@@ -206,14 +231,27 @@ class NodeConfig:
             raise ConfigError(f"a node advertises at most {ADDRESSES_MAX} addresses")
         if self.network_key is not None and len(self.network_key) != _PSK_DIGITS // 2:
             raise ConfigError("a network key has 32 bytes")
+        parse_node_type(self.type)
+        self._check_bounds()
         try:
             network_id(self.network)
             for url in self.public_addresses:
-                _check_advertised(url)
+                check_advertised(url)
         except UsageError as error:
             raise ConfigError(str(error), hint=error.hint) from None
         self.bootstraps()
         self.trusted()
+        self.capacity  # noqa: B018 - raises where a proxy does not parse
+
+    def _check_bounds(self) -> None:
+        bounds = {
+            "sessions": self.sessions_max,
+            "bytes stored": self.storage_bytes_max,
+            "bytes a second": self.bandwidth_bytes_per_s,
+        }
+        for what, most in bounds.items():
+            if most is not None and not 1 <= most <= _BOUND_MAX:
+                raise ConfigError(f"the most {what} cannot be {most}", hint="name 1 or more, or leave it out")
 
     @property
     def network_id(self) -> NetworkId:

@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.access import Reading, Writing
 from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
 from yzdht.background import Background
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, is_too_wide, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import StoreError, UsageError
@@ -32,11 +31,11 @@ from yzdht.limits import (
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
     LEAVE_TOLD_AFTER_S,
-    MEMORY_STORE_BYTES_MAX,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
     STATE_SAVE_EVERY_S,
 )
+from yzdht.own_access import OwnAccess
 from yzdht.pump import Pump
 from yzdht.records import Records
 from yzdht.sessions import Clock, Sessions, SystemClock
@@ -63,7 +62,7 @@ from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from yzdht.ids import NodeId
@@ -98,6 +97,11 @@ class Node(DhtCalls):
         allow_private: bool = False,
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+        type: Literal["community", "infrastructure"] | NodeType = NodeType.COMMUNITY,  # noqa: A002 - as the flag
+        max_sessions: int | None = None,
+        max_storage: int | None = None,
+        max_bandwidth: int | None = None,
         identity: Identity | None = None,
         home: AnyPath | None = None,
         passphrase: str | None = None,
@@ -116,6 +120,11 @@ class Node(DhtCalls):
             allow_private: Advertise loopback, dial private addresses that others name.
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
+            trusted_proxies: CIDRs of proxies in front of it: whoever connects from there stands for many.
+            type: How much it takes where the next three say nothing; gives no privilege.
+            max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
+            max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
+            max_bandwidth: Bytes per second in each direction, 1 or more; None for no bound.
             identity: The person whose store, get and delete these are; not the node's own identity.
             home: Folder of that person's identity and high-water marks.
             passphrase: Opens the node's key.
@@ -137,16 +146,26 @@ class Node(DhtCalls):
             public_addresses=tuple(public_addresses),
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
+            type=parse_node_type(type),
+            storage_bytes_max=max_storage,
+            sessions_max=max_sessions,
+            bandwidth_bytes_per_s=max_bandwidth,
+            trusted_proxies=tuple(trusted_proxies),
         )
         self.telemetry = self.counters = Telemetry()
         self.checks = RecordChecks(self.config.network_id)
         self._person = identity
         self._home_path = home
-        self._home: Home | None = None
-        self._own_records: Records | None = None
         self._on_event = on_event or (lambda _event: None)
         self._clock = clock or SystemClock()
         self._rng = SystemRng()
+        self._network = self.config.network_id
+        self._begin_with_nothing()
+
+    def _begin_with_nothing(self) -> None:
+        """What is filled while it runs."""
+        self._home: Home | None = None
+        self._own_records: Records | None = None
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._background = Background(self._guard)
@@ -160,7 +179,6 @@ class Node(DhtCalls):
         self._failure: BaseException | None = None
         self._record: Record | None = None
         self._payload: IdentityPayload | None = None
-        self._network = self.config.network_id
 
     # Life
 
@@ -270,21 +288,27 @@ class Node(DhtCalls):
                 "there are no diversity limits there: one stranger can take every place of the routing table",
                 "name the blocks of your own nodes only",
             )
+        for proxies in filter(is_too_wide, self.config.capacity.trusted_proxies):
+            log.warning(
+                "trusted proxy too wide prefix=%s why=%s hint=%s",
+                proxies,
+                "strangers there are not limited by where they come from",
+                "name the addresses of your own proxies only",
+            )
 
     def _open_data(self) -> None:
         loop = asyncio.get_running_loop()
         config = self.config
+        quotas = Quotas(total_bytes=config.capacity.storage_bytes_max)
         self.store_of_records: SqliteStore | MemoryStore
         if config.data is None:
             self.identity = Identity.generate()
-            self.store_of_records = MemoryStore(
-                self._on_verdicts, loop.call_soon, Quotas(total_bytes=MEMORY_STORE_BYTES_MAX)
-            )
+            self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon, quotas)
         else:
             self._folder = DataFolder.open(config.data)
             self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
             self.store_of_records = SqliteStore.open(
-                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe
+                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe, quotas
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
@@ -379,7 +403,7 @@ class Node(DhtCalls):
             self.config.public_addresses,
             is_private_allowed=self.config.is_private_allowed,
         )
-        about = About(NodeType.COMMUNITY, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
+        about = About(self.config.type, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
         stored = self.store_of_records.head(Target(self.node_id), self.identity.public_key)
         least_seq = stored.seq + 1 if stored is not None else 0
         self._payload, self._record = sign_identity_record(
@@ -542,8 +566,9 @@ class Node(DhtCalls):
                     hint="give Node(identity=Identity.load_or_create(path)) or Node(home=FOLDER)",
                 )
             self._home = Home.open(self._home_path, identity=self._person)
+            access = OwnAccess(self._pump, self._background, self._clock, self.counters)
             self._own_records = Records(
-                self._home.identity, self._network, _OwnAccess(self), self._home.marks, self._rng
+                self._home.identity, self._network, access, self._home.marks, self._rng
             )
         return self._own_records
 
@@ -559,32 +584,3 @@ class Node(DhtCalls):
     async def find(self, target: Target, count: int = 20) -> list[Contact]:
         """The nodes nearest to a target, nearest first; this node is not among them."""
         return await self._pump.find(target, count)
-
-
-class _OwnAccess:
-    """The way to the replicas for the node's own user: its own quorum reads and writes (`records.Access`)."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
-        """Read every target."""
-        results = await asyncio.gather(*(self._node._pump.get(t, paths) for t in targets))
-        return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
-
-    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
-        """Store one record."""
-        done = await self._node._pump.put(Draft(target, record, cas, keep_until))
-        return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
-
-    def start(self, work: Coroutine[None, None, None]) -> None:
-        """Do something that no caller waits for."""
-        self._node._background.start(work)
-
-    def now(self) -> Now:
-        """The present."""
-        return self._node._clock.now()
-
-    def count(self, name: str) -> None:
-        """Count something that a node did wrong."""
-        self._node.counters.add(name)

@@ -75,7 +75,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
     assert isinstance(records, dict)
     assert (table["nodes"], table["mode"]) == (1, "small")
     assert [set(bucket) for bucket in table["buckets"]] == [{"index", "nodes", "waiting"}]
-    assert sessions == {"nodes": 1, "clients": 0, "halfOpen": 0, "max": 5_000}
+    assert sessions == {"nodes": 1, "clients": 0, "halfOpen": 0, "max": 200}
     assert set(traffic) == {"in", "out", "inPerS", "outPerS"}
     assert traffic["in"]["ws"] > 0
     assert records["count"] >= 1

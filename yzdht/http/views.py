@@ -9,13 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from yzdht.errors import StoreError
-from yzdht.limits import (
-    HTTP_PEERS_MAX,
-    MEMORY_STORE_BYTES_MAX,
-    QUOTA_TOTAL_BYTES,
-    SESSIONS_MAX,
-    TRAFFIC_RATE_S,
-)
+from yzdht.limits import HTTP_PEERS_MAX, TRAFFIC_RATE_S
 from yzdht.metrics import rate_limited, rejected_input
 from yzdht.wire.frame import Caps
 from yzdht.wire.text import encode_node_id
@@ -117,7 +111,7 @@ class Views:
                 "nodes": node.sessions.nodes,
                 "clients": node.sessions.clients,
                 "halfOpen": node.sessions.half_open,
-                "max": SESSIONS_MAX,
+                "max": node.config.capacity.sessions_max,
             },
             "records": self._records(),
             "traffic": self._traffic(now.mono),
@@ -154,7 +148,7 @@ class Views:
         }
 
     def _records(self) -> Json:
-        bytes_max = MEMORY_STORE_BYTES_MAX if self._node.config.data is None else QUOTA_TOTAL_BYTES
+        bytes_max = self._node.config.capacity.storage_bytes_max
         try:
             totals = self._node.store_of_records.totals()
         except StoreError:  # the disk cannot be read: unknown, not none
