@@ -316,7 +316,7 @@ def test_a_key_under_a_passphrase_needs_it_at_every_start(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [
-        (["--port", "65536"], 2, "'--port'"),
+        (["--port", "65536"], 2, "--port: '65536' is no number from 0 to 65535"),
         (["--bootstrap", "http://127.0.0.1"], 2, "starts with neither ws:// nor wss://"),
         (["--bootstrap", "ws://127.0.0.1#abc"], 2, "a node id is 64 lower-case hexadecimal digits"),
         (["--public-address", "127.0.0.1:8083"], 2, "starts with neither ws:// nor wss://"),
@@ -344,7 +344,7 @@ def test_a_network_needs_a_name(in_process: InProcess, tmp_path: Path) -> None:
     said = in_process(main, "--data", str(tmp_path / "data"), "--network", "")
 
     assert said.code == 2
-    assert said.stderr.startswith("yz-node: error: a network name is 1 to 64 bytes")
+    assert said.stderr.startswith("yz-node: error: --network: a network name is 1 to 64 bytes")
 
 
 def test_the_default_folder_is_named_after_the_port(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from yzdht.cli import logs
+from yzdht.cli.config_sources import choose, wants_json
 from yzdht.cli.descriptors import fill_standard_descriptors
 from yzdht.cli.network_key import read_network_key
+from yzdht.cli.node_settings import SETTINGS, Kind
 from yzdht.cli.passphrase import given_passphrase, opened
 from yzdht.cli.running import EXIT_CODES, run
 
@@ -18,123 +22,146 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from yzdht.cli.config_sources import Configuration
+    from yzdht.cli.node_settings import Value
     from yzdht.cli.screen import Screen
+    from yzdht.config import NodeConfig
+    from yzdht.node import Node
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag for each setting."""
+    for setting in reversed(SETTINGS):
+        text = (
+            setting.help
+            if setting.usual in ("none", "False")
+            else f"{setting.help}  [default: {setting.usual}]"
+        )
+        if setting.kind is Kind.SWITCH:
+            names = f"{setting.flag}/{setting.metavar}"
+            option = click.option(names, setting.key, is_flag=True, default=None, help=text)
+        else:
+            is_list = setting.kind is Kind.LIST
+            option = click.option(
+                setting.flag, setting.key, metavar=setting.metavar, type=str, multiple=is_list, help=text
+            )
+        command = option(command)
+    return command
 
 
 @click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@_with_settings
 @click.option(
-    "--port",
-    metavar="N",
-    type=click.IntRange(0, 65_535),
-    default=8083,
-    show_default=True,
-    help="0: a free one.",
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Settings in TOML, below flags and environment.",
 )
-@click.option("--host", metavar="ADDRESS", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - a node is there to be reached
-@click.option(
-    "--bootstrap",
-    metavar="URL[#NODE_ID]",
-    multiple=True,
-    help="A node to join through; several may be given.",
-)
-@click.option(
-    "--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of its key and records.  [default: node-PORT among your data]",
-)  # fmt: skip
-@click.option("--network", metavar="NAME", default="main", show_default=True, help="Name of the network.")
-@click.option(
-    "--network-key", metavar="FILE", type=click.Path(path_type=Path), help="Key of a private network."
-)
-@click.option(
-    "--allow-private", is_flag=True, help="Advertise loopback; dial private addresses that others name."
-)
-@click.option(
-    "--public-address",
-    "public_addresses",
-    metavar="URL",
-    multiple=True,
-    help="Advertise this, not the interfaces.",
-)
-@click.option(
-    "--trusted-prefix",
-    "trusted_prefixes",
-    metavar="CIDR",
-    multiple=True,
-    help="Know any number of nodes of this block.",
-)
-@click.option(
-    "--http-port",
-    metavar="N",
-    type=click.IntRange(0, 65_535),
-    help="Status page on loopback; 0: a free port.  [default: port + 1, or the next free one]",
-)
-@click.option("--no-http", is_flag=True, help="No status page, no health checks, no metrics.")
-@click.option(
-    "--passphrase-fd",
-    metavar="N",
-    type=click.IntRange(0),
-    help="Read the passphrase of its key from descriptor N.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(logs.LEVELS, case_sensitive=False),
-    default="info",
-    show_default=True,
-    help="Logs on stderr.",
-)
+@click.option("--print-config", is_flag=True, help="Print what it would run with, as such a file, and end.")
 @click.option(
     "--json", "is_json", is_flag=True, expose_value=False, help="Print one event a line, for programs."
 )
 @click.version_option(package_name="yzdht", message="%(prog)s %(version)s")
 @click.pass_obj
-def cli(  # noqa: PLR0913 - click gives each option its argument
-    screen: Screen,
-    *,
-    port: int,
-    host: str,
-    bootstrap: tuple[str, ...],
-    data: Path | None,
-    network: str,
-    network_key: Path | None,
-    allow_private: bool,
-    public_addresses: tuple[str, ...],
-    trusted_prefixes: tuple[str, ...],
-    http_port: int | None,
-    no_http: bool,
-    passphrase_fd: int | None,
-    log_level: str,
-) -> None:
-    """Run a node: it stores sealed records for others and answers `yz`."""
-    logs.configure(log_level)
-    passphrase = given_passphrase(passphrase_fd)
-    key = read_network_key(network_key)
-    data = (data or _default_data(port)).absolute()
+def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: Value) -> None:
+    """Run a node: it stores sealed records for others and answers `yz`.
+
+    Each flag is also a variable, --max-storage is YZ_NODE_MAX_STORAGE, and a key of the settings file, max-storage.
+    """
+    chosen = choose({setting.name: flags[setting.key] for setting in SETTINGS}, os.environ, config)
+    if print_config:
+        _print_config(screen, chosen)
+    else:
+        _run(screen, chosen)
+
+
+def _print_config(screen: Screen, chosen: Configuration) -> None:
+    from yzdht.cli.config_shown import as_object, as_toml  # noqa: PLC0415 - rarely needed
+
+    node_config(chosen)  # refuses what cannot work together
+    if screen.is_json:
+        screen.object(as_object(chosen))
+    else:
+        screen.line(as_toml(chosen))
+
+
+def node_config(
+    chosen: Configuration, network_key: bytes | None = None, passphrase: str | None = None
+) -> NodeConfig:
+    """How a node runs that was told this.
+
+    Args:
+        chosen: What every setting came to.
+        network_key: 32 bytes, of the file that the settings name.
+        passphrase: Of the node's key.
+
+    Raises:
+        ConfigError: It cannot run like that.
+
+    """
+    from yzdht.config import NodeConfig, parse_node_type  # noqa: PLC0415 - loads the library
+
+    return NodeConfig(
+        port=chosen.number("port"),
+        host=chosen.text("host"),
+        bootstrap=chosen.texts("bootstrap"),
+        data=Path(chosen.text("data")).absolute(),
+        network=chosen.text("network"),
+        network_key=network_key,
+        is_private_allowed=chosen.is_on("allow-private"),
+        public_addresses=chosen.texts("public-address"),
+        trusted_prefixes=chosen.texts("trusted-prefix"),
+        passphrase=passphrase,
+        type=parse_node_type(chosen.text("type")),
+        storage_bytes_max=chosen.number("max-storage"),
+        sessions_max=chosen.number("max-sessions"),
+        bandwidth_bytes_per_s=chosen.number_or_none("max-bandwidth"),
+        trusted_proxies=chosen.texts("trusted-proxy"),
+    )
+
+
+def _run(screen: Screen, chosen: Configuration) -> None:
+    logs.configure(chosen.text("log-level"), "json" if chosen.text("log-format") == "json" else "text")
+    passphrase = given_passphrase(chosen.number_or_none("passphrase-fd"))
+    key_path = chosen.text_or_none("network-key")
+    key = read_network_key(None if key_path is None else Path(key_path))
 
     from yzdht.cli.announcement import Place  # noqa: PLC0415 - loads the library
     from yzdht.cli.serving import HttpPlace, Teller, serve  # noqa: PLC0415 - as above
-    from yzdht.node import Node  # noqa: PLC0415 - as above
 
     def run_node(phrase: str | None) -> None:
         teller = Teller(screen)
-        node = Node(
-            port,
-            host=host,
-            bootstrap=bootstrap,
-            data=data,
-            network=network,
-            network_key=key,
-            allow_private=allow_private,
-            public_addresses=public_addresses,
-            trusted_prefixes=trusted_prefixes,
-            passphrase=phrase,
-            on_event=teller.hear,
-        )
-        place = Place(host, port, network, None if network_key is None else str(network_key), str(data))
+        config = node_config(chosen, key, phrase)
+        node = _node(config, teller.hear)
+        place = Place(config.host, config.port, config.network, key_path, str(config.data))
+        http = None if chosen.is_on("no-http") else HttpPlace(port=chosen.number_or_none("http-port"))
         with _runner() as runner:
-            http = None if no_http else HttpPlace(port=http_port)
             runner.run(serve(node, teller, place, {"version": _version()}, http))
 
     opened(run_node, passphrase, "passphrase of the node's key: ")
+
+
+def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> Node:
+    from yzdht.node import Node  # noqa: PLC0415 - loads the library
+
+    return Node(
+        config.port,
+        host=config.host,
+        bootstrap=config.bootstrap,
+        data=config.data,
+        network=config.network,
+        network_key=config.network_key,
+        allow_private=config.is_private_allowed,
+        public_addresses=config.public_addresses,
+        trusted_prefixes=config.trusted_prefixes,
+        passphrase=config.passphrase,
+        on_event=on_event,
+        type=config.type,
+        max_sessions=config.sessions_max,
+        max_storage=config.storage_bytes_max,
+        max_bandwidth=config.bandwidth_bytes_per_s,
+        trusted_proxies=config.trusted_proxies,
+    )
 
 
 def _runner() -> asyncio.Runner:
@@ -150,12 +177,6 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=new_loop)
 
 
-def _default_data(port: int) -> Path:
-    import platformdirs  # noqa: PLC0415 - not needed by --version
-
-    return platformdirs.user_data_path("yzdht", appauthor=False) / f"node-{port or 'auto'}"
-
-
 def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415 - not needed by --help
 
@@ -165,4 +186,7 @@ def _version() -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Run `yz-node`; returns the exit code."""
     fill_standard_descriptors()
+    words = sys.argv[1:] if words is None else list(words)
+    if wants_json(os.environ):
+        words = ["--json", *words]
     return run(cli, "yz-node", words)
