@@ -297,6 +297,7 @@ DIAL_TIMEOUT_S = 4.0
 DIALS_IN_FLIGHT_MAX = 64
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0
+DIALS_BURST_S = 10.0
 """A home router keeps an entry for each dial, for minutes where nobody answers."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0

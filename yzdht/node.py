@@ -39,6 +39,7 @@ from yzdht.own_access import OwnAccess
 from yzdht.pump import Pump
 from yzdht.records import Records
 from yzdht.sessions import Clock, Sessions, SystemClock
+from yzdht.sessions.admission import SessionBounds
 from yzdht.sessions.hub import World
 from yzdht.state import decode_state, encode_state
 from yzdht.store.entropy import SystemRng
@@ -328,10 +329,28 @@ class Node(DhtCalls):
     async def _listen(self) -> None:
         credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
         transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
-        world = World(credentials, [transport], self._clock, self.counters, self.config.is_private_allowed)
+        world = World(
+            credentials,
+            [transport],
+            self._clock,
+            self.counters,
+            self.config.is_private_allowed,
+            self._session_bounds(),
+            lambda node_id: self.engine.table.get(node_id) is not None,
+        )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         self._sign_identity()
+
+    def _session_bounds(self) -> SessionBounds:
+        capacity = self.config.capacity
+        return SessionBounds(
+            capacity.sessions_max,
+            capacity.dials_in_flight_max,
+            capacity.dials_per_s,
+            capacity.bandwidth_bytes_per_s,
+            capacity.trusted_proxies,
+        )
 
     @property
     def node_id(self) -> NodeId:

@@ -448,7 +448,7 @@ async def test_three_hundred_half_open_connections_keep_nobody_out_for_good(node
     for silent in crowd:
         await transport.dial(url, silent, 5.0)
     await until(lambda: len(node.sessions) == len(crowd))
-    assert len(node.sessions._half_open) == HALF_OPEN_MAX
+    assert node.sessions.half_open == HALF_OPEN_MAX
     await clock.advance(HANDSHAKE_TIMEOUT_S / 2)
     honest = Party(clock, caps=CLIENT)
     dialling = asyncio.ensure_future(honest.sessions.dial(url))

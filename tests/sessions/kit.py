@@ -11,6 +11,7 @@ from yzdht.crypto.naming import network_id
 from yzdht.ports import Now
 from yzdht.rpc.engine import Answer, Down, Failed, Up
 from yzdht.sessions import Sessions, SystemClock
+from yzdht.sessions.admission import SessionBounds
 from yzdht.sessions.hub import World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
@@ -100,12 +101,22 @@ class Party:
         network: str = "main",
         psk: bytes | None = None,
         is_private_allowed: bool = True,
+        bounds: SessionBounds | None = None,
     ) -> None:
+        self.known: set[NodeId] = set()
         self.identity = identity or Identity.generate()
         self.counters = Counters()
         self.transports = list(transports) or [WebSocketTransport()]
         credentials = Credentials(self.identity.signer, network_id(network), caps, psk)
-        world = World(credentials, self.transports, clock, self.counters, is_private_allowed)
+        world = World(
+            credentials,
+            self.transports,
+            clock,
+            self.counters,
+            is_private_allowed,
+            bounds or SessionBounds(),
+            lambda node_id: node_id in self.known,
+        )
         self.failed_tasks: list[BaseException] = []
         self.sessions = Sessions(world, self, self._guard)
         self.answers: dict[int, Answer | Failed] = {}

@@ -20,15 +20,18 @@ from yzdht.limits import (
     DIALS_PER_ADDRESS_PER_S,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_PREFIX_MAX,
+    HANDSHAKE_BURST_PER_PEER,
     HANDSHAKE_BURST_PER_PREFIX,
     HANDSHAKE_TIMEOUT_S,
+    HANDSHAKES_PER_PEER_PER_S,
     HANDSHAKES_PER_PREFIX_PER_S,
     LINKS_WAITING_MAX,
     RETIRED_S_MAX,
     SESSION_RENEW_BEFORE_S,
     SESSION_S_MAX,
 )
-from yzdht.rpc.engine import Answer, Failed, FailReason
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason
+from yzdht.sessions.admission import SessionBounds
 from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
 from yzdht.transport.websocket import WebSocketTransport
@@ -521,11 +524,123 @@ async def test_one_public_prefix_begins_so_many_handshakes_and_then_some_per_sec
         return True
 
     taken = [await knock() for _ in range(int(HANDSHAKE_BURST_PER_PREFIX) + 20)]
-    assert HANDSHAKE_BURST_PER_PREFIX <= sum(taken) < len(taken)
+    assert HANDSHAKE_BURST_PER_PREFIX / 2 <= sum(taken) < len(taken)
     assert low.counters.get("links_refused", "handshake_rate") == len(taken) - sum(taken)
 
+    neighbour = Party(clock, MemoryTransport(village.network, "2001:4860:4860::4444"))
+    village.parties.append(neighbour)
+    assert isinstance(await neighbour.answer_to(neighbour.ask(low.contact)), Answer)
+    await neighbour.sessions.close()
+    await until(lambda: len(low.sessions) == 0)
     await clock.advance(10 / HANDSHAKES_PER_PREFIX_PER_S)
     assert await knock()
+
+
+# Places
+
+
+async def crowd_of(
+    village: Village, node: Party, count: int, host: str = "8.8.8.8", **options: object
+) -> list[Party]:
+    """So many parties behind one address, each with a session."""
+    crowd = []
+    for _ in range(count):
+        party = Party(village.clock, MemoryTransport(village.network, host), **options)  # type: ignore[arg-type] # handed on
+        village.parties.append(party)
+        await party.sessions.dial(node.url)
+        await turns(4)
+        crowd.append(party)
+    return crowd
+
+
+def here(parties: list[Party]) -> list[bool]:
+    return [len(party.sessions) == 1 for party in parties]
+
+
+async def test_a_crowd_behind_one_address_holds_all_places_only_until_others_come(village: Village) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=8))
+    crowd = await crowd_of(village, node, 10)
+    assert here(crowd) == [True] * 6 + [False] * 4
+    assert node.counters.get("links_refused", "sessions") == 4
+
+    others = await crowd_of(village, node, 3, "9.9.9.9")
+    outcomes = [await other.answer_to(other.ask(node.contact)) for other in others]
+
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert here(crowd)[:6] == [True] * 3 + [False] * 3
+    assert node.counters.get("rate_limited", "sessions_displaced") == 3
+    assert here(await crowd_of(village, node, 1, "9.9.9.9")) == [False]
+    assert len(node.sessions) == 6
+
+
+async def test_nodes_of_the_table_and_own_dials_get_in_where_strangers_hold_all_places(
+    village: Village,
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=8))
+    await crowd_of(village, node, 10, "9.9.9.9")
+    friends = [await village.party(f"friend {number}") for number in range(4)]
+    node.known |= {friend.node_id for friend in friends[:3]}
+
+    for friend in friends[:3]:
+        assert isinstance(await friend.answer_to(friend.ask(node.contact)), Answer)
+    assert isinstance(await node.answer_to(node.ask(friends[3].contact)), Answer)
+
+    await until(lambda: len(node.sessions) == 8)
+    assert node.counters.get("rate_limited", "sessions_displaced") == 2
+    assert all(here(friends))
+
+
+async def test_where_all_are_of_the_table_the_one_that_has_been_idle_longest_makes_place(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=4))
+    friends = [await village.party(f"friend {number}") for number in range(5)]
+    node.known |= {friend.node_id for friend in friends}
+    for friend in friends[:4]:
+        await friend.answer_to(friend.ask(node.contact))
+        await clock.advance(1.0)
+    await friends[0].answer_to(friends[0].ask(node.contact))
+
+    assert isinstance(await friends[4].answer_to(friends[4].ask(node.contact)), Answer)
+
+    await until(lambda: here(friends) == [True, False, True, True, True])
+    [(_, change)] = [link for link in friends[1].links if isinstance(link[1], Down)]
+    assert isinstance(change, Down)
+    assert not change.is_goodbye
+    assert isinstance(await friends[1].answer_to(friends[1].ask(node.contact)), Answer)
+
+
+async def test_a_stranger_that_is_served_may_begin_anew_where_all_places_are_taken(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=4))
+    low, high, _ = await crowd_of(village, node, 3)
+    again = Party(clock, MemoryTransport(village.network, "8.8.8.8"), identity=high.identity)
+    village.parties.append(again)
+
+    assert isinstance(await again.answer_to(again.ask(node.contact)), Answer)
+
+    await clock.advance(RETIRED_S_MAX)
+    await until(lambda: len(node.sessions) == 3)
+    assert here([low, high, again]) == [True, False, True]
+    assert here(await crowd_of(village, node, 1)) == [False]
+
+
+async def test_one_identity_that_begins_session_after_session_is_refused_and_others_are_served(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node")
+    greedy = Identity.generate()
+    for _ in range(int(HANDSHAKE_BURST_PER_PEER)):
+        [party] = await crowd_of(village, node, 1, "c", identity=greedy, caps=CLIENT)
+        await party.sessions.close()
+        await until(lambda: len(node.sessions) == 0)
+
+    assert here(await crowd_of(village, node, 1, "c", identity=greedy, caps=CLIENT)) == [False]
+    assert node.counters.get("rate_limited", "handshakes_per_peer") == 1
+    assert here(await crowd_of(village, node, 1, "c", caps=CLIENT)) == [True]
+    await clock.advance(1 / HANDSHAKES_PER_PEER_PER_S)
+    assert here(await crowd_of(village, node, 1, "c", identity=greedy, caps=CLIENT)) == [True]
 
 
 # Time
@@ -749,3 +864,16 @@ async def test_bodies_that_are_none_are_counted_while_their_session_lives_and_af
     await low.sessions.close()
     await until(lambda: not len(high.sessions))
     assert high.sessions.garbled() == 1
+
+
+async def test_new_dials_have_a_pace_of_their_own_where_that_is_bounded(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(dials_per_s=0.1))
+    first, second = await village.party("first"), await village.party("second")
+
+    assert isinstance(await node.answer_to(node.ask(first.contact)), Answer)
+    assert await node.answer_to(node.ask(second.contact)) == Failed(FailReason.BUSY)
+    assert node.counters.get("rate_limited", "dials") == 1
+    await clock.advance(10.0)
+    assert isinstance(await node.answer_to(node.ask(second.contact)), Answer)

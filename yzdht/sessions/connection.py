@@ -71,6 +71,7 @@ class Connection:
         is_retired: True once another session serves the peer.
         session: What runs on the link; None until its handshake begins.
         opened_at: Monotonic seconds at which the peer was proved; None until then.
+        used_at: Monotonic seconds at which either end last asked something.
 
     """
 
@@ -81,6 +82,7 @@ class Connection:
         self.is_retired = False
         self.session: Session | None = None
         self.opened_at: float | None = None
+        self.used_at = clock.now().mono
         self._clock = clock
         self._loop = loop
         self._owner = owner
@@ -164,6 +166,7 @@ class Connection:
         session = self.session
         assert session is not None
         now = self._clock.now()
+        self.used_at = now.mono
         if session.state is State.ENDED or (not self._waiting and self._has_room):
             session.call(call, method, body, timeout_s, now)
             self._pump()
@@ -214,6 +217,14 @@ class Connection:
         """Say goodbye."""
         if self.session is not None:
             self.session.close(self._clock.now())
+            self._pump()
+        else:
+            self.link.abort()
+
+    def drop(self, reason: str) -> None:
+        """End without a goodbye, which would say that this node leaves."""
+        if self.session is not None:
+            self.session.on_channel_closed(reason)
             self._pump()
         else:
             self.link.abort()

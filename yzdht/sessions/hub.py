@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from yzdht.crypto.handshake import Initiator, Responder
@@ -19,26 +19,19 @@ from yzdht.ids import shorten
 from yzdht.limits import (
     BOTH_DIALLED_S,
     CALLS_WAITING_MAX,
-    CLIENT_SESSIONS_PER_NODE_ID_MAX,
     DIAL_TIMEOUT_S,
-    DIALS_IN_FLIGHT_MAX,
+    DIALS_BURST_S,
     GOODBYE_S_MAX,
-    HALF_OPEN_MAX,
-    HALF_OPEN_PER_PREFIX_MAX,
-    HANDSHAKE_BURST_PER_PREFIX,
-    HANDSHAKES_PER_PREFIX_PER_S,
-    LINKS_WAITING_MAX,
-    PREFIXES_TRACKED_MAX,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
-    SESSIONS_MAX,
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
+from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
-from yzdht.wire.address import limit_prefix, public_prefix
+from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
 
 
@@ -56,8 +49,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-_HANDSHAKES = Rate(HANDSHAKES_PER_PREFIX_PER_S, HANDSHAKE_BURST_PER_PREFIX)
 
 
 class SessionsSink(Protocol):
@@ -90,6 +81,8 @@ class World:
         clock: The present.
         counters: Where to count.
         is_private_allowed: `--allow-private`.
+        bounds: How much they may take.
+        is_known: True for a node of the routing table.
 
     """
 
@@ -98,6 +91,8 @@ class World:
     clock: Clock
     counters: Counters
     is_private_allowed: bool = False
+    bounds: SessionBounds = field(default_factory=SessionBounds)
+    is_known: Callable[[NodeId], bool] = lambda _node_id: False
 
 
 class Sessions:
@@ -119,21 +114,21 @@ class Sessions:
         self._own_id = node_id_of(world.credentials.signer.public_key)
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[NodeId, Connection] = {}
-        self._clients: dict[NodeId, list[Connection]] = {}
         self._all: set[Connection] = set()
         self._links: set[Connection] = set()
         self._no_links = asyncio.Event()
         self._no_links.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._half_open: dict[Connection, str | None] = {}
-        self._half_open_by_prefix: Counter[str] = Counter()
-        self._waiting_links: deque[Connection] = deque()
+        self._doorway = Doorway(world.bounds)
+        self._places = Places(world.bounds, world.is_known)
         self._dials: dict[NodeId, Dial] = {}
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
         self._address_pace = AddressPace()
-        self._prefix_buckets = Buckets(PREFIXES_TRACKED_MAX)
+        per_s = world.bounds.dials_per_s
+        self._dial_rate = None if per_s is None else Rate(per_s, DIALS_BURST_S * per_s)
+        self._dials_begun = Buckets(1)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._is_closing = False
@@ -157,12 +152,12 @@ class Sessions:
     @property
     def half_open(self) -> int:
         """Handshakes that others began and that are not done."""
-        return len(self._half_open)
+        return self._doorway.half_open
 
     @property
     def clients(self) -> int:
         """Sessions of clients."""
-        return sum(map(len, self._clients.values()))
+        return self._places.clients
 
     @property
     def nodes(self) -> int:
@@ -243,10 +238,14 @@ class Sessions:
 
     def _start_dial(self, contact: Contact) -> Dial | FailReason:
         """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
-        if self._is_closing or len(self._dials) >= DIALS_IN_FLIGHT_MAX:
+        if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max:
             return FailReason.BUSY
-        if not contact.urls or self._pauses.is_paused(contact.node_id, self._world.clock.now().mono):
+        mono = self._world.clock.now().mono
+        if not contact.urls or self._pauses.is_paused(contact.node_id, mono):
             return FailReason.UNREACHABLE
+        if self._dial_rate is not None and self._dials_begun.take("", 1, self._dial_rate, mono):
+            self._world.counters.add("rate_limited", "dials")
+            return FailReason.BUSY
         self._spawn(self._dial_contact(contact))
         dial = self._dials[contact.node_id] = Dial()
         return dial
@@ -353,58 +352,36 @@ class Sessions:
 
     def _accept(self, link: Link) -> Connection | None:
         """Bound what strangers can make this process compute before they have proved anything."""
-        prefix = limit_prefix(link.remote.host)
-        now = self._world.clock.now()
-        if self._is_closing or len(self._links) >= SESSIONS_MAX:
-            return self._refuse_link("sessions")
-        if prefix is not None:
-            if self._half_open_by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX:
-                return self._refuse_link("half_open_prefix")
-            if self._prefix_buckets.take(prefix, 1, _HANDSHAKES, now.mono) > 0:
-                return self._refuse_link("handshake_rate")
-        if len(self._half_open) < HALF_OPEN_MAX:
-            connection = self._connect(link)
-            self._respond(connection)
-            return connection
-        if len(self._waiting_links) >= LINKS_WAITING_MAX:
-            return self._refuse_link("half_open")
+        if self._is_closing:
+            return None
+        turn = self._doorway.knock(link.remote.host, len(self._links), self._world.clock.now().mono)
+        if isinstance(turn, Refusal):
+            self._world.counters.add(*turn)
+            return None
         connection = self._connect(link)
-        link.pause_reading()
-        self._waiting_links.append(connection)
+        if turn is Turn.NOW:
+            self._respond(connection)
+        else:
+            link.pause_reading()
+            self._doorway.wait(connection)
         return connection
 
-    def _refuse_link(self, why: str) -> Connection | None:
-        self._world.counters.add("links_refused", why)
-        return None
-
     def _respond(self, connection: Connection) -> None:
-        prefix = limit_prefix(connection.link.remote.host)
-        self._half_open[connection] = prefix
-        if prefix is not None:
-            self._half_open_by_prefix[prefix] += 1
+        self._doorway.enter(connection)
         connection.begin(Responder(self._world.credentials))
 
     def _no_longer_half_open(self, connection: Connection) -> None:
-        if connection not in self._half_open:
-            return
-        prefix = self._half_open.pop(connection)
-        if prefix is not None:
-            self._half_open_by_prefix[prefix] -= 1
-            if not self._half_open_by_prefix[prefix]:
-                del self._half_open_by_prefix[prefix]
-        while self._waiting_links and len(self._half_open) < HALF_OPEN_MAX:
-            waiting = self._waiting_links.popleft()
-            prefix = limit_prefix(waiting.link.remote.host)
-            if (
-                waiting in self._all
-                and prefix
-                and self._half_open_by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX
-            ):
-                self._refuse_link("half_open_prefix")
-                waiting.close()
-            elif waiting in self._all:
+        self._doorway.leave(connection)
+        while (following := self._doorway.next()) is not None:
+            waiting, has_room = following
+            if waiting not in self._all:
+                continue
+            if has_room:
                 self._respond(waiting)
                 waiting.link.resume_reading()
+            else:
+                self._world.counters.add("links_refused", "half_open_prefix")
+                waiting.close()
 
     def _connect(self, link: Link) -> Connection:
         connection = Connection(link, self._world.clock, self._loop, self)
@@ -422,6 +399,7 @@ class Sessions:
                 if self._calls.pop(call, None) is not None:
                     self._sink.on_answer(call, outcome)
             case Requested(number, method, body):
+                connection.used_at = self._world.clock.now().mono
                 self._sink.on_request(connection, number, method, body)
             case Opened():
                 self._on_opened(connection, event)
@@ -445,25 +423,44 @@ class Sessions:
             public_prefix(host),
         )
         self._no_longer_half_open(connection)
-        connection.opened_at = self._world.clock.now().mono
+        now = self._world.clock.now()
+        connection.opened_at = connection.used_at = now.mono
         self._pauses.succeeded(peer.node_id)
-        self._world.counters.add("sessions_opened")
-        log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
-        if peer.caps & Caps.CLIENT:
-            self._add_client(connection, peer)
+        if not self._has_place(connection, peer, now.mono):
+            self._loop.call_soon(connection.close)
         else:
-            self._add_node(connection, peer)
+            self._world.counters.add("sessions_opened")
+            log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
+            if not peer.caps & Caps.CLIENT:
+                self._add_node(connection, peer)
         outcome = self._outcomes.get(connection)
         if outcome is not None and not outcome.done():
             outcome.set_result(self._by_id.get(peer.node_id, connection))
 
-    def _add_client(self, connection: Connection, peer: Peer) -> None:
-        clients = self._clients.setdefault(peer.node_id, [])
-        if len(clients) >= CLIENT_SESSIONS_PER_NODE_ID_MAX:
-            self._world.counters.add("links_refused", "client_sessions")
+    def _has_place(self, connection: Connection, peer: Peer, mono: float) -> bool:
+        """Find a place for a session whose peer is proved; somebody else may have to go for it."""
+        is_client = bool(peer.caps & Caps.CLIENT)
+        verdict: Refusal | Displaced | None
+        if not is_client and peer.node_id in self._by_id:
+            verdict = self._places.greet(connection, mono)  # it has a place already
+        else:
+            verdict = self._places.enter(connection, is_client=is_client, mono=mono)
+        if isinstance(verdict, Refusal):
+            self._world.counters.add(*verdict)
+            return False
+        if verdict is not None:
+            self._displace(verdict)
+        return True
+
+    def _displace(self, displaced: Displaced) -> None:
+        """Later, since this may be within an event of that very session."""
+        self._world.counters.add("rate_limited", "sessions_displaced")
+        connection = displaced.connection
+        self._places.leave(connection, is_client=_is_client(connection))
+        if displaced.is_stranger:
             self._loop.call_soon(connection.close)
-            return
-        clients.append(connection)
+        else:
+            self._loop.call_soon(connection.drop, "displaced")
 
     def _add_node(self, connection: Connection, peer: Peer) -> None:
         """Keep one session per peer; if both dialled at once, the one that the lower id began."""
@@ -476,6 +473,7 @@ class Sessions:
             self._retire(connection)
             return
         self._by_id[peer.node_id] = connection
+        self._places.replace(current, connection)
         self._retire(current)
         self._sink.on_link(peer, Up(connection.url))
 
@@ -532,11 +530,7 @@ class Sessions:
             outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
         peer = connection.peer
         if peer is not None:
-            clients = self._clients.get(peer.node_id)
-            if clients is not None and connection in clients:
-                clients.remove(connection)
-                if not clients:
-                    del self._clients[peer.node_id]
+            self._places.leave(connection, is_client=_is_client(connection))
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 self._sink.on_link(peer, Down(event.reason))
@@ -571,3 +565,7 @@ class Sessions:
         for connection in list(self._links):
             connection.link.abort()
         await self._no_links.wait()
+
+
+def _is_client(connection: Connection) -> bool:
+    return connection.peer is not None and bool(connection.peer.caps & Caps.CLIENT)
