@@ -27,6 +27,7 @@ _COMMANDS = {
     "ping": "yzdht.cli.ping:ping",
     "status": "yzdht.cli.status:status",
     "peers": "yzdht.cli.peers:peers",
+    "doctor": "yzdht.cli.doctor:doctor",
     "testnet": "yzdht.cli.testnet:testnet",
     "completion": "yzdht.cli.completion:completion",
 }
