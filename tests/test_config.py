@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.config import Bootstrap, NodeConfig, parse_bootstrap, parse_network_key, parse_prefix
+from yzdht.config import (
+    Bootstrap,
+    Capacity,
+    NodeConfig,
+    parse_bootstrap,
+    parse_network_key,
+    parse_node_type,
+    parse_prefix,
+)
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, ExitCode
 from yzdht.ids import NodeId
-from yzdht.limits import ADDRESSES_MAX
+from yzdht.limits import ADDRESSES_MAX, MEMORY_STORE_BYTES_MAX
+from yzdht.wire.address import NodeType
 
 
 ID = "ab" * 32
@@ -117,6 +129,14 @@ def test_what_is_no_network_key_is_refused_and_not_repeated(text: str) -> None:
         {"public_addresses": ("ws://192.0.2.1:1",) * (ADDRESSES_MAX + 1)},
         {"trusted_prefixes": ("nonsense",)},
         {"trusted_prefixes": ("8.8.8.0/24", "8.8.8.8/24")},
+        {"trusted_proxies": ("nonsense",)},
+        {"trusted_proxies": ("8.8.8.8/24",)},
+        {"type": NodeType.CLIENT},
+        {"type": "king"},
+        {"sessions_max": 0},
+        {"storage_bytes_max": 0},
+        {"storage_bytes_max": 2**62 + 1},
+        {"bandwidth_bytes_per_s": -1},
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, object]) -> None:
@@ -133,10 +153,62 @@ def test_what_cannot_work_is_refused(options: dict[str, object]) -> None:
         {"network_key": bytes(32)},
         {"public_addresses": ("wss://node.example", "ws://127.0.0.1:1")},
         {"trusted_prefixes": ("8.8.8.0/24", "2001:4860::/32", "0.0.0.0/0")},
+        {"type": NodeType.INFRASTRUCTURE, "sessions_max": 1, "storage_bytes_max": 2**62},
     ],
 )
 def test_what_can_work_is_taken(options: dict[str, object]) -> None:
     NodeConfig(**options)  # type: ignore[arg-type] # options of several types
+
+
+# What it may take
+
+
+def test_a_community_node_takes_what_a_home_has() -> None:
+    assert NodeConfig(data=Path("data")).capacity == Capacity(
+        sessions_max=200,
+        dials_in_flight_max=16,
+        storage_bytes_max=16 << 30,
+        bandwidth_bytes_per_s=None,
+        trusted_proxies=(),
+        dials_per_s=10.0,
+    )
+
+
+def test_an_infrastructure_node_takes_more() -> None:
+    capacity = NodeConfig(type=NodeType.INFRASTRUCTURE, data=Path("data")).capacity
+
+    assert (capacity.sessions_max, capacity.dials_in_flight_max, capacity.dials_per_s) == (5_000, 64, None)
+    assert capacity.storage_bytes_max == 16 << 30
+
+
+@pytest.mark.parametrize("node_type", [NodeType.COMMUNITY, NodeType.INFRASTRUCTURE])
+def test_what_is_said_wins_over_the_type(node_type: NodeType) -> None:
+    config = NodeConfig(
+        type=node_type,
+        sessions_max=7,
+        storage_bytes_max=8,
+        bandwidth_bytes_per_s=9,
+        trusted_proxies=("192.0.2.7", "2001:db8::/64"),
+    )
+
+    capacity = config.capacity
+    assert (capacity.sessions_max, capacity.storage_bytes_max, capacity.bandwidth_bytes_per_s) == (7, 8, 9)
+    assert capacity.trusted_proxies == (ip_network("192.0.2.7/32"), ip_network("2001:db8::/64"))
+
+
+def test_a_node_in_memory_keeps_less() -> None:
+    assert NodeConfig().capacity.storage_bytes_max == MEMORY_STORE_BYTES_MAX
+
+
+def test_the_types_of_a_node_are_two() -> None:
+    assert [parse_node_type(text) for text in ("community", "infrastructure")] == [
+        NodeType.COMMUNITY,
+        NodeType.INFRASTRUCTURE,
+    ]
+    for text in ("client", "Community", "", "king"):
+        with pytest.raises(ConfigError) as caught:
+            parse_node_type(text)
+        assert caught.value.hint == "use community or infrastructure"
 
 
 # Trusted prefixes

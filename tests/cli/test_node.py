@@ -73,12 +73,15 @@ def test_a_node_is_ready_first_and_stopped_last(tmp_path: Path) -> None:
 
 
 def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path / "data", "--trusted-prefix", "0.0.0.0/0") as node:
+    words = ["--trusted-prefix", "0.0.0.0/0", "--trusted-proxy", "::/0"]
+    with NodeProcess(tmp_path / "data", *words) as node:
         node.ready()
         node.end()
 
     assert " WARNING yzdht.node trusted prefix too wide prefix=0.0.0.0/0 " in node.stderr
     assert "name the blocks of your own nodes only" in node.stderr
+    assert " WARNING yzdht.node trusted proxy too wide prefix=::/0 " in node.stderr
+    assert "name the addresses of your own proxies only" in node.stderr
 
 
 def test_an_interrupted_node_has_ended_cleanly(tmp_path: Path) -> None:
@@ -320,6 +323,13 @@ def test_a_key_under_a_passphrase_needs_it_at_every_start(tmp_path: Path) -> Non
         (["--bootstrap", "http://127.0.0.1"], 2, "starts with neither ws:// nor wss://"),
         (["--bootstrap", "ws://127.0.0.1#abc"], 2, "a node id is 64 lower-case hexadecimal digits"),
         (["--public-address", "127.0.0.1:8083"], 2, "starts with neither ws:// nor wss://"),
+        (["--trusted-proxy", "8.8.8.8/24"], 2, "--trusted-proxy: the prefix '8.8.8.8/24' has bits set"),
+        (["--type", "client"], 2, "--type: 'client' is none of community, infrastructure"),
+        (["--max-storage", "1.5GiB"], 2, "--max-storage: '1.5GiB' is no size"),
+        (["--max-sessions", "0"], 2, "--max-sessions: '0' is no number from 1"),
+        (["--max-bandwidth", ""], 2, "--max-bandwidth: '' is no size"),
+        (["--log-level", "loud"], 2, "--log-level: 'loud' is none of debug, info, warning, error"),
+        (["--config", "nowhere.toml"], 2, "the settings file nowhere.toml cannot be read"),
         (["--trusted-prefix", "8.8.8.8/24"], 2, "'8.8.8.8/24' has bits set behind its length"),
         (["--trusted-prefix", "8.8.8.0/24", "--trusted-prefix", "x"], 2, "'x' is no block of addresses"),
         (["--network-key", "nowhere"], 2, "the network key nowhere cannot be read"),

@@ -284,13 +284,12 @@ def _named(where: str, read: Callable[[str], int | str], text: str) -> int | str
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    folded = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name[:80].lower(), folded, n=1)
     if any(word in name.lower() for word in _SECRETS):
-        hint = (
-            "passphrases do not belong there: use --passphrase-fd N or the systemd credential yz-passphrase"
-        )
+        hint = "no passphrase belongs there: use --passphrase-fd N or the systemd credential yz-passphrase"
+    elif near:
+        hint = f"did you mean {folded[near[0]]}?"
     else:
-        near = difflib.get_close_matches(name[:80], known, n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else "docs/operating.md and yz-node --help list what there is"
-        )
+        hint = "docs/operating.md and yz-node --help list what there is"
     return ConfigError(f"{what} {name[:80]!r} is unknown", hint=hint)

@@ -43,7 +43,12 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
         else:
             is_list = setting.kind is Kind.LIST
             option = click.option(
-                setting.flag, setting.key, metavar=setting.metavar, type=str, multiple=is_list, help=text
+                setting.flag,
+                setting.key,
+                metavar=setting.metavar,
+                type=click.Path() if setting.kind is Kind.PATH else str,
+                multiple=is_list,
+                help=text,
             )
         command = option(command)
     return command
