@@ -225,9 +225,9 @@ def _check_others(
     """Whether nodes to join through answer, and what the others' clocks say."""
     from yzdht.cli.doctor_network import (  # noqa: PLC0415 - loads the library
         Network,
-        other_machines,
         finding_of_clock,
         findings_of_bootstrap,
+        other_machines,
         visit_all,
     )
 

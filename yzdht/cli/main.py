@@ -28,6 +28,7 @@ _COMMANDS = {
     "status": "yzdht.cli.status:status",
     "peers": "yzdht.cli.peers:peers",
     "doctor": "yzdht.cli.doctor:doctor",
+    "backup": "yzdht.cli.backup:backup",
     "testnet": "yzdht.cli.testnet:testnet",
     "completion": "yzdht.cli.completion:completion",
 }
