@@ -220,6 +220,16 @@ STORE_BYTES_PER_S_STRANGER = 1 << 20
 STORE_BURST_BYTES_STRANGER = 16 << 20
 STORE_CHARGE_BYTES_MIN = 4_096
 TABLE_PEER_ALLOWANCE = 10
+REQUESTS_PER_S_STRANGER = 500.0
+REQUESTS_BURST_STRANGER = 2_000.0
+REQUESTS_PER_S_PER_GROUP = 2_000.0
+REQUESTS_BURST_PER_GROUP = 20_000.0
+REQUESTS_PER_S_OF_STRANGERS = 3_000.0
+REQUESTS_PER_S_OF_TABLE = 5_000.0
+REQUESTS_BURST_OF_TABLE = 50_000.0
+"""One core serves some 5,000 a second; half of a burst can be had at once."""
+REST_S = (0.05, 1.0)
+"""For so long a peer that asks too much is not read, at least and at most."""
 DELEGATED_REQUESTS_PER_PATH = 24
 """What a read sends in a large network for each of its paths; 13 to 18 for one, 72 to 80 for three."""
 DELEGATED_REQUESTS_PER_S = 50.0 * DELEGATED_REQUESTS_PER_PATH

@@ -26,6 +26,7 @@ from yzdht.limits import (
     HANDSHAKES_PER_PEER_PER_S,
     HANDSHAKES_PER_PREFIX_PER_S,
     LINKS_WAITING_MAX,
+    REST_S,
     RETIRED_S_MAX,
     SESSION_RENEW_BEFORE_S,
     SESSION_S_MAX,
@@ -36,7 +37,7 @@ from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact
-from yzdht.wire.rpc import Empty, Method, Status
+from yzdht.wire.rpc import Empty, Method, Refusal, Status
 
 
 if TYPE_CHECKING:
@@ -877,3 +878,30 @@ async def test_new_dials_have_a_pace_of_their_own_where_that_is_bounded(
     assert node.counters.get("rate_limited", "dials") == 1
     await clock.advance(10.0)
     assert isinstance(await node.answer_to(node.ask(second.contact)), Answer)
+
+
+async def test_a_peer_that_asks_too_much_is_told_so_and_not_read_for_a_while_and_others_are_served(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node")
+    greedy, modest = await village.party("greedy"), await village.party("modest")
+    await greedy.answer_to(greedy.ask(node.contact))
+    outcomes: list[object] = []
+    while Status.RATE_LIMITED not in outcomes:
+        calls = [greedy.ask(node.contact) for _ in range(250)]
+        await until(lambda: greedy.answers.keys() & calls)  # noqa: B023 - waited for before the next turn
+        await turns(20)
+        outcomes += [o.status for o in map(greedy.answers.get, calls) if isinstance(o, Answer)]
+
+    served = len(node.requests)
+    assert node.counters.get("rate_limited", "requests") == 1
+    refusal = next(
+        o for o in greedy.answers.values() if isinstance(o, Answer) and o.status is Status.RATE_LIMITED
+    )
+    assert isinstance(refusal.body, Refusal)
+    assert refusal.body.number >= REST_S[0] * 1_000
+    assert isinstance(await modest.answer_to(modest.ask(node.contact)), Answer)
+    assert len(node.requests) == served + 1
+
+    await clock.advance(REST_S[1])
+    await until(lambda: len(node.requests) > served + 1)

@@ -88,10 +88,11 @@ class _Group:
 class FairBuckets:
     """A bucket per group, such as an address prefix, that its members share fairly once it runs low.
 
-    While a bucket is at least half full any member takes from it. Below that, a member may take only what its share
-    allows: the group's rate, and half of its burst, divided by the number of members that asked within SHARE_S. So a
-    greedy member empties half of a bucket at most, and the other half is there for the rest. A member that has taken
-    nothing lately is served while there are tokens.
+    While a bucket is at least half full any member takes from it. Below that, a member may have taken lately no more than
+    its share: half of what is left, divided by the number of members that asked within SHARE_S; and it is forgiven
+    what it took at the group's rate divided by that number. So a greedy member empties half of a bucket at most, a
+    crowd that comes one by one never quite all, and the rest is there for who asks seldom. A member that has taken nothing
+    lately is served while there are tokens.
 
     Args:
         keys_max: Groups, and members of all groups, that are remembered; the least recently used leave first.
@@ -112,7 +113,6 @@ class FairBuckets:
         """
         group = self._group(key, rate, mono)
         count = self._forget_quiet(group, member, mono)
-        share = Rate(rate.per_s / count, rate.burst / (2 * count))
         taken = group.members.get(member)
         if taken is None:
             taken = group.members[member] = _Member(0.0, mono)
@@ -120,13 +120,14 @@ class FairBuckets:
             self._bound()
         else:
             group.members.move_to_end(member)
-            taken.used = max(0.0, taken.used - (mono - taken.at) * share.per_s)
+            taken.used = max(0.0, taken.used - (mono - taken.at) * rate.per_s / count)
             taken.at = mono
         if group.tokens < tokens:
             return (tokens - group.tokens) / rate.per_s
-        over = taken.used + tokens - share.burst
-        if taken.used and over > 0 and group.tokens - tokens < rate.burst / 2:
-            return min(over, tokens) / share.per_s
+        lacking = rate.burst / 2 + tokens - group.tokens
+        over = taken.used + tokens - group.tokens / (2 * count)
+        if taken.used and lacking > 0 and over > 0:
+            return min(lacking, over * count) / rate.per_s
         group.tokens -= tokens
         taken.used = min(taken.used + tokens, rate.burst)
         return 0.0

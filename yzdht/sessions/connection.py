@@ -92,6 +92,7 @@ class Connection:
         self._deferred_bytes = 0
         self._waiting: deque[_Waiting] = deque()
         self._is_pumping = False
+        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def road(self) -> str:
@@ -145,8 +146,7 @@ class Connection:
             request = self._deferred.popleft()
             self._deferred_bytes -= _size(request.body)
             self._owner.on_event(self, request)
-        if not self._is_full:
-            self.link.resume_reading()
+        self._read_on()
         self._send_waiting()
         self._pump()
 
@@ -212,6 +212,20 @@ class Connection:
         if self.session is not None:
             self.session.reply(number, status, body, self._clock.now())
             self._pump()
+
+    def rest(self, seconds: float) -> None:
+        """Read nothing for a while: the peer asks too much, and what is not read costs nothing."""
+        if self._rest is None and self.session is not None and self.session.state is not State.ENDED:
+            self.link.pause_reading()
+            self._rest = self._loop.call_later(seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._rest = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._rest is None and not self._is_full:
+            self.link.resume_reading()
 
     def close(self) -> None:
         """Say goodbye."""
@@ -281,6 +295,10 @@ class Connection:
         else:
             self.link.close()
         self._deferred.clear()
+        self._deferred_bytes = 0
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         while self._waiting:
             self._owner.on_event(self, Answered(self._waiting.popleft().call, Failed(FailReason.CLOSED)))
 

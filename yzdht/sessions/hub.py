@@ -22,6 +22,7 @@ from yzdht.limits import (
     DIAL_TIMEOUT_S,
     DIALS_BURST_S,
     GOODBYE_S_MAX,
+    REST_S,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
 )
@@ -31,8 +32,10 @@ from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, 
 from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
+from yzdht.sessions.pace import RequestPace
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
+from yzdht.wire.rpc import Refusal as WaitMs, Status
 
 
 if TYPE_CHECKING:
@@ -121,6 +124,7 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self._places = Places(world.bounds, world.is_known)
+        self._request_pace = RequestPace(world.is_known, world.bounds.prefix_of)
         self._dials: dict[NodeId, Dial] = {}
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
@@ -398,9 +402,8 @@ class Sessions:
             case Answered(call, outcome):
                 if self._calls.pop(call, None) is not None:
                     self._sink.on_answer(call, outcome)
-            case Requested(number, method, body):
-                connection.used_at = self._world.clock.now().mono
-                self._sink.on_request(connection, number, method, body)
+            case Requested():
+                self._on_requested(connection, event)
             case Opened():
                 self._on_opened(connection, event)
             case Pushed(record_type, data):
@@ -410,6 +413,19 @@ class Sessions:
                 self._renew(connection)
             case Ended():
                 self._on_ended(connection, event)
+
+    def _on_requested(self, connection: Connection, event: Requested) -> None:
+        """Have a request served, unless its peer asks too much: then it is told so, and not read for as long."""
+        assert connection.peer is not None
+        connection.used_at = mono = self._world.clock.now().mono
+        wait_s = self._request_pace.take(connection.peer, mono)
+        if not wait_s:
+            self._sink.on_request(connection, event.number, event.method, event.body)
+            return
+        self._world.counters.add("rate_limited", "requests")
+        wait_s = max(wait_s, REST_S[0])
+        connection.rest(min(wait_s, REST_S[1]))
+        connection.reply(event.number, Status.RATE_LIMITED, WaitMs(int(wait_s * 1000) + 1))
 
     def _on_opened(self, connection: Connection, event: Opened) -> None:
         established = event.established

@@ -1,0 +1,75 @@
+"""How many requests a peer may send, of whatever method (PROTOCOL.md section 16).
+
+Methods that store, or work on the asker's behalf, have a price of their own besides (kad/holder.py, kad/delegation.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yzdht.limits import (
+    PREFIXES_TRACKED_MAX,
+    REQUESTS_BURST_OF_TABLE,
+    REQUESTS_BURST_PER_GROUP,
+    REQUESTS_BURST_STRANGER,
+    REQUESTS_PER_S_OF_STRANGERS,
+    REQUESTS_PER_S_OF_TABLE,
+    REQUESTS_PER_S_PER_GROUP,
+    REQUESTS_PER_S_STRANGER,
+    TABLE_PEER_ALLOWANCE,
+)
+from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import NodeId
+    from yzdht.rpc.engine import Peer
+
+
+_STRANGER = Rate(REQUESTS_PER_S_STRANGER, REQUESTS_BURST_STRANGER)
+_TABLE_PEER = _STRANGER.times(TABLE_PEER_ALLOWANCE)
+_GROUP = Rate(REQUESTS_PER_S_PER_GROUP, REQUESTS_BURST_PER_GROUP)
+_STRANGERS = Rate(REQUESTS_PER_S_OF_STRANGERS, 2 * REQUESTS_BURST_PER_GROUP)
+_TABLE = Rate(REQUESTS_PER_S_OF_TABLE, REQUESTS_BURST_OF_TABLE)
+
+
+class RequestPace:
+    """Charges requests to the peer, to what its prefix may, and to what all strangers may; or the whole table.
+
+    Identities cost nothing, so that a bucket for each bounds nobody who makes many. What a group may is shared fairly by
+    the peers in it, and what strangers may by their groups. A peer whose address is not public, or a proxy's, has no bucket
+    of its own but shares that of its address: behind it may be everybody, or the one program that this node is for.
+
+    Args:
+        is_known: True for a node of the routing table.
+        prefix_of: The public prefix as which a host is counted.
+
+    """
+
+    def __init__(self, is_known: Callable[[NodeId], bool], prefix_of: Callable[[str], str | None]) -> None:
+        self._is_known = is_known
+        self._prefix_of = prefix_of
+        self._peers = Buckets(PREFIXES_TRACKED_MAX)
+        self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
+
+    def take(self, peer: Peer, mono: float) -> float:
+        """Charge one request.
+
+        Returns:
+            0.0 if it may be served, else the seconds after which the peer should try again.
+
+        """
+        node_id = peer.node_id
+        if self._is_known(node_id):
+            return self._peers.take(node_id, 1, _TABLE_PEER, mono) or self._groups.take(
+                "table", node_id, 1, _TABLE, mono
+            )
+        prefix = self._prefix_of(peer.host)
+        group = ("group", prefix or peer.host)
+        return (
+            (self._peers.take(node_id, 1, _STRANGER, mono) if prefix is not None else 0.0)
+            or self._groups.take(group, node_id, 1, _GROUP, mono)
+            or self._groups.take("strangers", group, 1, _STRANGERS, mono)
+        )
