@@ -19,7 +19,7 @@ from yzdht.limits import (
     PREFIXES_TRACKED_MAX,
     REPLICAS,
 )
-from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
 from yzdht.wire.address import is_loopback
 from yzdht.wire.rpc import Refusal, Status
 
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 _PEER = Rate(DELEGATED_REQUESTS_PER_S, DELEGATED_BURST_REQUESTS)
 _LOCAL = _PEER.times(DELEGATED_LOCAL_ALLOWANCE)
 _PREFIX = _PEER.times(DELEGATED_PREFIX_ALLOWANCE)
+_THIS_MACHINE = "loopback"
 
 
 class Delegation:
     """Charges delegated operations to the peer and to its public prefix: ids cost nothing, addresses do.
 
-    Who asks from this machine may ask for about as much as a node can do, and no more: behind a proxy that is everybody.
+    Peers of one prefix share what it has fairly. Who asks from this machine may ask for more, and all of them together for
+    about as much as a node can do: behind a proxy that is everybody.
 
     Args:
         table: Tells whether a target has to be approached, and how many nodes hold a record.
@@ -51,6 +53,7 @@ class Delegation:
         self._table = table
         self._is_storing = is_storing
         self._buckets = Buckets(PREFIXES_TRACKED_MAX)
+        self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
 
     def charge_get(self, peer: Peer, body: Get, now: Now) -> Refused | None:
         """Charge a GET; a Refused if the peer has asked for too much."""
@@ -69,8 +72,9 @@ class Delegation:
 
     def _charge(self, peer: Peer, cost: int, now: Now) -> Refused | None:
         # The peer's own bucket first: what it is refused must not empty the bucket of its neighbours.
-        rate = _LOCAL if is_loopback(peer.host) else _PEER
-        wait_s = self._buckets.take(peer.node_id, cost, rate, now.mono)
-        if not wait_s and peer.prefix is not None:
-            wait_s = self._buckets.take(peer.prefix, cost, _PREFIX, now.mono)
+        is_local = is_loopback(peer.host)
+        wait_s = self._buckets.take(peer.node_id, cost, _LOCAL if is_local else _PEER, now.mono)
+        group = _THIS_MACHINE if is_local else peer.prefix
+        if not wait_s and group is not None:
+            wait_s = self._groups.take(group, peer.node_id, cost, _PREFIX, now.mono)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
