@@ -314,7 +314,13 @@ def test_a_block_that_nobody_has_for_himself_is_too_wide_to_be_trusted(
 ) -> None:
     config = NodeConfig(trusted_prefixes=("8.8.8.0/24", trusted), bootstrap=("ws://8.8.4.4:1",))
 
-    assert config.trusted().too_wide() == ([trusted] if is_too_wide else [])
+    assert [(one.option, str(one.block)) for one in config.too_wide()] == (
+        [("--trusted-prefix", trusted)] if is_too_wide else []
+    )
+    config = NodeConfig(trusted_proxies=("8.8.8.0/24", trusted))
+    assert [(one.option, str(one.block)) for one in config.too_wide()] == (
+        [("--trusted-proxy", trusted)] if is_too_wide else []
+    )
 
 
 def test_nobody_is_trusted_unless_said_so() -> None:

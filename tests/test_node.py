@@ -41,6 +41,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import Answer
 from yzdht.store.folder import DataFolder
+from yzdht.store.memory import MemoryStore
 from yzdht.store.sqlite import Commit
 from yzdht.wire.address import Contact, decode_identity_payload
 from yzdht.wire.frame import RecordType
@@ -240,11 +241,27 @@ async def test_the_engine_is_told_which_prefixes_the_operator_trusts(clock: Time
 async def test_whoever_trusts_everybody_is_warned(caplog: pytest.LogCaptureFixture) -> None:
     async with Node(0, host=HOST, trusted_prefixes=["8.8.0.0/16", "0.0.0.0/0", "::/0"]):
         pass
-    warned = [r.getMessage() for r in caplog.records if "trusted prefix too wide" in r.getMessage()]
+    warned = [r.getMessage() for r in caplog.records if "trusted block too wide" in r.getMessage()]
 
     assert ["prefix=0.0.0.0/0 " in warned[0], "prefix=::/0 " in warned[1]] == [True, True]
     assert len(warned) == 2
-    assert all("no diversity limits" in line for line in warned)
+    assert all("one stranger there can take every place of the routing table" in line for line in warned)
+
+
+async def test_its_type_is_said_to_all_and_what_it_may_take_reaches_who_enforces_it(tmp_path: Path) -> None:
+    async with Node(0, host=HOST) as home, Node(0, host=HOST, type="infrastructure") as server:
+        assert [node.json_view()["nodeType"] for node in (home, server)] == ["community", "infrastructure"]
+        assert home.json_view()["capabilities"] == server.json_view()["capabilities"]
+    for data in (None, tmp_path):
+        async with Node(
+            0, host=HOST, data=data, max_sessions=7, max_bandwidth=1 << 20, max_storage=1 << 30,
+            trusted_proxies=["192.0.2.0/24"],
+        ) as node:  # fmt: skip
+            given, store = node.sessions._world.bounds, node.store_of_records
+            assert (given.sessions_max, given.bandwidth_bytes_per_s) == (7, 1 << 20)
+            assert given.trusted_proxies == node.config.capacity.trusted_proxies
+            quotas = store._quotas if isinstance(store, MemoryStore) else store._writer._quotas
+            assert quotas.total_bytes == 1 << 30
 
 
 async def test_the_engine_is_told_which_names_the_operator_typed(clock: Time) -> None:

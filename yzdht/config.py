@@ -108,8 +108,22 @@ def parse_prefix(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def is_too_wide(block: IPv4Network | IPv6Network) -> bool:
-    """True for a block that nobody has for himself."""
+class TooWide(NamedTuple):
+    """A block that somebody trusts and that nobody has for himself, such as `0.0.0.0/0`.
+
+    Attributes:
+        option: Which one names it.
+        block: It.
+        why: What strangers in it can do.
+
+    """
+
+    option: str
+    block: IPv4Network | IPv6Network
+    why: str
+
+
+def _is_too_wide(block: IPv4Network | IPv6Network) -> bool:
     return block.prefixlen < (TRUSTED_BITS_MIN_V4 if block.version == 4 else TRUSTED_BITS_MIN_V6)  # noqa: PLR2004 - IPv4
 
 
@@ -123,10 +137,6 @@ class TrustedPrefixes:
     """
 
     blocks: tuple[IPv4Network | IPv6Network, ...] = ()
-
-    def too_wide(self) -> list[str]:
-        """Blocks that nobody has for himself, such as `0.0.0.0/0`: to trust them is to have no limits."""
-        return [str(block) for block in self.blocks if is_too_wide(block)]
 
     def covers(self, prefix: str) -> bool:
         """True if a public prefix, as `wire.address.public_prefix` makes it, lies in a block or holds one.
@@ -286,3 +296,11 @@ class NodeConfig:
         typed = (public_prefix(parse_url(b.url).host) for b in self.bootstraps())
         texts = (*self.trusted_prefixes, *filter(None, typed))
         return TrustedPrefixes(tuple(parse_prefix(text) for text in texts))
+
+    def too_wide(self) -> list[TooWide]:
+        """Trusted blocks where to trust is to have no limits."""
+        crowd = "one stranger there can take every place of the routing table"
+        flood = "strangers there are not limited by where they come from"
+        named = [TooWide("--trusted-prefix", block, crowd) for block in self.trusted().blocks]
+        named += [TooWide("--trusted-proxy", block, flood) for block in self.capacity.trusted_proxies]
+        return [one for one in named if _is_too_wide(one.block)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from yzdht.addresses import advertised, interface_hosts
 from yzdht.api import DhtCalls
 from yzdht.background import Background
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, is_too_wide, parse_node_type
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import StoreError, UsageError
@@ -282,20 +282,9 @@ class Node(DhtCalls):
             self._folder = None
 
     def _warn_of_trust(self) -> None:
-        for block in self.config.trusted().too_wide():
-            log.warning(
-                "trusted prefix too wide prefix=%s why=%s hint=%s",
-                block,
-                "there are no diversity limits there: one stranger can take every place of the routing table",
-                "name the blocks of your own nodes only",
-            )
-        for proxies in filter(is_too_wide, self.config.capacity.trusted_proxies):
-            log.warning(
-                "trusted proxy too wide prefix=%s why=%s hint=%s",
-                proxies,
-                "strangers there are not limited by where they come from",
-                "name the addresses of your own proxies only",
-            )
+        for option, block, why in self.config.too_wide():
+            hint = "name only what is yours"
+            log.warning("trusted block too wide option=%s prefix=%s why=%s hint=%s", option, block, why, hint)
 
     def _open_data(self) -> None:
         loop = asyncio.get_running_loop()

@@ -78,10 +78,11 @@ def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
         node.ready()
         node.end()
 
-    assert " WARNING yzdht.node trusted prefix too wide prefix=0.0.0.0/0 " in node.stderr
-    assert "name the blocks of your own nodes only" in node.stderr
-    assert " WARNING yzdht.node trusted proxy too wide prefix=::/0 " in node.stderr
-    assert "name the addresses of your own proxies only" in node.stderr
+    assert (
+        " WARNING yzdht.node trusted block too wide option=--trusted-prefix prefix=0.0.0.0/0 " in node.stderr
+    )
+    assert "name only what is yours" in node.stderr
+    assert " WARNING yzdht.node trusted block too wide option=--trusted-proxy prefix=::/0 " in node.stderr
 
 
 def test_an_interrupted_node_has_ended_cleanly(tmp_path: Path) -> None:
