@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_who_asks_from_this_machine_may_ask_for_more_and_not_for_everything(crow
 
 @pytest.mark.parametrize("where", [{"prefix": "8.8.8.0/24"}, {"host": "127.0.0.1"}])
 def test_ids_that_cost_nothing_share_what_their_address_has_and_leave_some_for_the_next(
-    crowd: Crowd, where: dict[str, str]
+    crowd: Crowd, where: dict[str, Any]
 ) -> None:
     delegation = large(crowd)
     fleet = [replace(peer(n), **where) for n in range(2 * DELEGATED_PREFIX_ALLOWANCE)]
