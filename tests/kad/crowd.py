@@ -17,7 +17,7 @@ from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Table
 from yzdht.kad.upkeep import Hearsay
 from yzdht.limits import BUCKET_SIZE, CONTACTS_PER_ANSWER_MAX, REPLICAS
-from yzdht.rpc.engine import Answer, Call, Cancel, Persist
+from yzdht.rpc.engine import Answer, Call, Cancel, Failed, FailReason, Persist
 from yzdht.store.memory import MemoryStore
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Empty, FindNode, FindValue, FoundNodes, FoundValue, Status, Store, WireContact
@@ -49,6 +49,7 @@ class Crowd:
         own, *self.points = sorted({random.getrandbits(256) for _ in range(size + 1)}, key=hash)
         self.own = own
         self.dead = set(random.sample(self.points, dead))
+        self.unreachable: set[int] = set()
         self.records: dict[int, dict[bytes, bytes]] = {}
         self.asked: list[tuple[int, Body]] = []
         self.liars: dict[int, Callable[[Body], Answer]] = {}
@@ -146,6 +147,9 @@ class Crowd:
     def _carry(self, call: Call, mono: float, failing: list[int]) -> None:
         point = number_of(call.contact)
         self.asked.append((point, call.body))
+        if point in self.unreachable:
+            self.operations.on_answer(call.call, Failed(FailReason.UNREACHABLE), at(mono))
+            return
         if point in self.dead:
             failing.append(call.call)
             return

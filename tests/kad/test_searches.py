@@ -121,6 +121,29 @@ def test_a_liar_that_invents_neighbours_denies_no_write_with_cas() -> None:
     assert (result.refusal, result.accepted >= result.needed) == (Status.OK, True)
 
 
+@pytest.mark.parametrize("reachable", [0, 1, 3])
+def test_a_write_does_not_count_itself_enough_where_nobody_can_be_reached(reachable: int) -> None:
+    crowd = Crowd(1, SIZE)
+    written = note(1)
+    crowd.unreachable = {*crowd.points} - {*crowd.nearest(written.target, reachable)}
+    result = put(crowd, written)
+
+    assert (result.asked, result.needed) == (REPLICAS, REPLICAS // 2 + 1)
+    assert result.accepted < result.needed
+
+
+@pytest.mark.parametrize("size", [3, 9, 18])
+def test_few_nodes_are_no_crowd_however_near(size: int) -> None:
+    crowd = Crowd(1, size)
+    crowd.table._refuse(1)  # diversity kept somebody out: from now on not everybody is known
+    assert not crowd.table.knows_everybody
+    for number in range(20):
+        result = put(crowd, note(number))
+        assert result.accepted >= result.needed
+
+    assert not crowd.counted
+
+
 # Disjoint paths
 
 

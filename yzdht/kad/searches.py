@@ -41,6 +41,9 @@ _CANDIDATES = 3 * REPLICAS
 
 _ID_BITS = 8 * ID_BYTES
 
+_CROWD = REPLICAS // 2 + 1
+"""So many of the n nearest are a majority: what they alone accept they can swallow."""
+
 _CROWD_BITS = 3
 """Nodes so many bits nearer to a target than its holders should be are few, unless somebody ground their ids."""
 
@@ -88,8 +91,15 @@ class Searches:
     def _is_far(self) -> bool:
         return not self._table.knows_everybody
 
+    def _storing_known(self) -> int:
+        return self._table.storing() + self.is_storing
+
     def _quorum(self) -> Quorum:
-        return quorum_of(self._table.storing() + self.is_storing)
+        return quorum_of(self._storing_known())
+
+    def _quorum_with(self, met: Candidates) -> Quorum:
+        """Nodes that an approach met count beside those of the table; what it did not reach takes nothing off."""
+        return quorum_of(max(self._storing_known(), sum(1 for _ in met)))
 
     # Reads
 
@@ -204,7 +214,8 @@ class Searches:
         elif self._is_far:
             self._find_and_write(draft, stored_by, finish, now)
         else:
-            self._write(draft, self._storing_near(draft.target), stored_by, finish, now)
+            near = self._storing_near(draft.target)
+            self._write(draft, near, self._quorum(), stored_by, finish, now)
 
     def _find_and_write(
         self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
@@ -220,9 +231,9 @@ class Searches:
 
         def write(lookup: Lookup, at: Now) -> None:
             found = self._carried(lookup.candidates)
-            middle = _crowd_in(lookup, edge)
+            middle = _crowd_in(lookup, edge) if self._storing_known() >= BUCKET_SIZE else None
             if middle is None:
-                self._write(draft, found, stored_by, finish, at)
+                self._write(draft, found, self._quorum_with(found), stored_by, finish, at)
                 return
             self._contacts.count("crowds_met")
             around = self._around(draft.target, (middle, 2 * edge))
@@ -237,11 +248,12 @@ class Searches:
                     finish(min(results, key=lambda r: r.accepted), then)
 
             outside = other.candidates.carried_over(None)
-            if not any(outside):
-                self._write(draft, found, stored_by, finish, at)
+            quorum = self._quorum_with(found)
+            if sum(1 for _ in outside) < REPLICAS:  # too few to have a say
+                self._write(draft, found, quorum, stored_by, finish, at)
                 return
-            self._write(draft, found, stored_by, end, at)
-            self._write(draft, outside, stored_by, end, at)
+            self._write(draft, found, quorum, stored_by, end, at)
+            self._write(draft, outside, quorum, stored_by, end, at)
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
 
@@ -276,7 +288,8 @@ class Searches:
             previous = None if current is None else current.raw
             full = Draft(draft.target, draft.raw, draft.cas, draft.keep_until, previous)
             candidates, heard = self._of_a_day(draft.target, read, now)
-            self._write(full, candidates, stored_by, finish, now, heard)
+            quorum = quorum_of(sum(1 for _ in candidates) + heard)
+            self._write(full, candidates, quorum, stored_by, finish, now)
 
     def _of_a_day(self, target: Target, read: Read, now: Now) -> tuple[Candidates, int]:
         """Whom a write with cas counts: storage nodes seen in the last day, dead or not, and those that just answered.
@@ -294,18 +307,16 @@ class Searches:
         self,
         draft: Draft,
         candidates: Candidates,
+        quorum: Quorum,
         stored_by: NodeId | bytes,
         finish: Callable[[WriteResult, Now], None],
         now: Now,
-        heard: int = 0,
     ) -> None:
         def report(operation: Operation, at: Now) -> None:
             assert isinstance(operation, Write)
             assert operation.result is not None
             finish(operation.result, at)
 
-        known = sum(1 for _ in candidates) if self._is_far or draft.cas is not None else None
-        quorum = self._quorum() if known is None else quorum_of(known + heard)
         self._operations.start(Write(draft, quorum, candidates), report, now, stored_by)
 
     # Lookups
@@ -359,9 +370,8 @@ def _crowd_in(lookup: Lookup, edge: int) -> int | None:
     The target itself, or one of the found where ids were ground for another target nearby.
     """
     points = [int.from_bytes(c.node_id) for c in lookup.closest()]
-    need = lookup.aim.need
     for middle in (int.from_bytes(lookup.aim.target), *points):
-        if need is not None and sum(point ^ middle < edge for point in points) >= need:
+        if sum(point ^ middle < edge for point in points) >= _CROWD:
             return middle
     return None
 
