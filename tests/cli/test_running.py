@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,7 +13,9 @@ import pytest
 
 from tests.cli.programs import YZ, environment
 from yzdht.cli import main as yz, node as yz_node
-from yzdht.cli.running import EXIT_CODES, run
+from yzdht.cli.manual import LOCAL
+from yzdht.cli.running import run
+from yzdht.errors import ExitCode
 
 
 if TYPE_CHECKING:
@@ -47,23 +50,38 @@ def test_the_version_is_that_of_the_package(
     assert in_process(main, "--version") == (0, f"{name} {version('yzdht')}\n", "")
 
 
-@pytest.mark.parametrize("main", [yz.main, yz_node.main])
-def test_the_help_lists_the_exit_codes(in_process: InProcess, main: Callable[[list[str]], int]) -> None:
+@pytest.mark.parametrize(("main", "codes"), [(yz.main, tuple(ExitCode)), (yz_node.main, LOCAL)])
+def test_the_help_lists_the_exit_codes(
+    in_process: InProcess, main: Callable[[list[str]], int], codes: tuple[ExitCode, ...]
+) -> None:
     said = in_process(main, "--help")
 
     assert (said.code, said.stderr) == (0, "")
-    for line in EXIT_CODES.splitlines()[1:]:
-        assert line.strip() in said.stdout
+    listed = said.stdout.partition("Exit codes:\n")[2].splitlines()
+    assert [int(line.split()[0]) for line in listed] == list(codes)
 
 
-@pytest.mark.parametrize(
-    "command", ["put", "get", "rm", "ping", "id", "id show", "id new", "id export", "id import"]
-)
+COMMANDS = [
+    "put", "get", "rm", "ping", "status", "peers", "doctor", "backup", "testnet", "completion",
+    "id", "id show", "id new", "id export", "id import", "id passphrase",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(in_process: InProcess, command: str) -> None:
     said = in_process(yz.main, *command.split(), "--help")
 
     assert said.code == 0
     assert f"Usage: yz {command}" in said.stdout
+    examples, _, codes = said.stdout.partition("Examples:\n")[2].partition("Exit codes:\n")
+    assert f"yz {command}" in examples
+    assert re.fullmatch(r"(?: +[0-9]+  \S.*\n)+", codes)
+
+
+def test_no_command_is_left_out_here(in_process: InProcess) -> None:
+    listed = in_process(yz.main, "--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+
+    assert {line.split()[0] for line in listed.splitlines()} == {name.split()[0] for name in COMMANDS}
 
 
 @pytest.mark.parametrize("words", [[], ["id"]])
@@ -119,4 +137,4 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
 
     done = subprocess.run([YZ], check=True, capture_output=True, text=True, env=environment(tmp_path) | words)
 
-    assert done.stdout.split() == ["plain,put", "plain,ping"]
+    assert done.stdout.split() == ["plain,put", "plain,ping", "plain,peers"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.manual import READING, manual
 from yzdht.cli.settings import Settings, json_option
 from yzdht.limits import READ_PATHS_MAX
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from yzdht.records import Value
 
 
-@click.command()
+@click.command(
+    epilog=manual(
+        "yz get notes/today",
+        "yz get -o news.html --from X7C6-M2PZ-FDRC-F19M news",
+        "yz --json get notes/today",
+        "yz get --disjoint 3 notes/today",
+        codes=READING,
+    )
+)
 @click.argument("name")
 @click.option(
     "--from", "source", metavar="WHO",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.manual import manual
 from yzdht.cli.passphrase import ask_twice, credential, opened, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
 from yzdht.errors import StoreError, UsageError, WireError
@@ -24,7 +25,9 @@ _PRIVATE = 0o600
 _FORCE_HELP = "Put the identity that is there aside first; it is kept beside as identity.key.TIME.bak."
 
 
-@click.group("id")
+@click.group(
+    "id", epilog=manual("yz id show", "yz id export -o backup.key", "yz --home DIR id import backup.key")
+)
 def ident() -> None:
     """Show, make, back up and protect your identity."""
 
@@ -32,7 +35,7 @@ def ident() -> None:
 # Show and make
 
 
-@ident.command()
+@ident.command(epilog=manual("yz id show", "yz --json --home DIR id show"))
 @json_option
 @click.pass_obj
 def show(settings: Settings) -> None:
@@ -40,7 +43,7 @@ def show(settings: Settings) -> None:
     _show(settings, settings.identity, {})
 
 
-@ident.command()
+@ident.command(epilog=manual("yz id new", "yz id new --force"))
 @click.option("--force", is_flag=True, help=_FORCE_HELP)
 @json_option
 @click.pass_obj
@@ -56,7 +59,7 @@ def new(settings: Settings, *, force: bool) -> None:
 # Back up and move
 
 
-@ident.command()
+@ident.command(epilog=manual("yz id export", "yz id export -o backup.key"))
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Where to; - for stdout.  [default: yz-identity-FINGERPRINT.key]",
@@ -95,7 +98,9 @@ def _create(path: Path, data: bytes) -> None:
         raise StoreError(f"{path} exists already", hint="choose another file with -o FILE")
 
 
-@ident.command("import")
+@ident.command(
+    "import", epilog=manual("yz id import backup.key", "yz --passphrase-fd 3 id import backup.key 3< phrase")
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help=_FORCE_HELP)
 @json_option
@@ -135,7 +140,7 @@ def _read(path: Path) -> bytes:
 # Protect
 
 
-@ident.command()
+@ident.command(epilog=manual("yz id passphrase", "yz id passphrase --remove"))
 @click.option(
     "--new-passphrase-fd", metavar="N", type=click.IntRange(0), help="Read the new one from descriptor N."
 )

@@ -10,8 +10,9 @@ import click
 
 from yzdht.cli import logs
 from yzdht.cli.descriptors import fill_standard_descriptors
+from yzdht.cli.manual import READING, manual
 from yzdht.cli.passphrase import given_passphrase
-from yzdht.cli.running import EXIT_CODES, run
+from yzdht.cli.running import run
 from yzdht.cli.settings import DEFAULT_NODE, Settings, json_option
 
 
@@ -48,7 +49,17 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    epilog=manual(
+        "yz put notes/today today.txt",
+        "yz --node ws://192.0.2.1:8083 get notes/today",
+        "yz doctor",
+        "yz COMMAND --help",
+        codes=READING,
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--node", "nodes", metavar="URL", multiple=True,
     help=f"A node to go through; several fail over.  [default: {DEFAULT_NODE}]",

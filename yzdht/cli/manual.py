@@ -28,6 +28,22 @@ _MEANINGS = {
 LOCAL = (ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.BAD_SIGNATURE, ExitCode.INTERRUPTED)
 """The exit codes of a command that needs no node."""
 
+READING = (*ExitCode,)
+"""Those of a command that reads a value: all of them."""
+
+WRITING = tuple(code for code in ExitCode if code is not ExitCode.NOT_A_READER)
+"""Those of a command that writes a value."""
+
+ASKING = (
+    ExitCode.OK,
+    ExitCode.FAILURE,
+    ExitCode.USAGE,
+    ExitCode.BAD_SIGNATURE,
+    ExitCode.NO_NODE,
+    ExitCode.INTERRUPTED,
+)
+"""Those of a command that asks a node."""
+
 
 def manual(
     *examples: str, codes: tuple[ExitCode, ...] = LOCAL, said: Mapping[ExitCode, str] | None = None

@@ -12,10 +12,12 @@ import click
 from yzdht.cli import logs
 from yzdht.cli.config_sources import choose, wants_json
 from yzdht.cli.descriptors import fill_standard_descriptors
+from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.node_settings import SETTINGS, Kind
 from yzdht.cli.passphrase import given_passphrase, opened
-from yzdht.cli.running import EXIT_CODES, run
+from yzdht.cli.running import run
+from yzdht.errors import ExitCode
 
 
 if TYPE_CHECKING:
@@ -54,7 +56,20 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    epilog=manual(
+        "yz-node --port 8083",
+        "yz-node --port 8093 --bootstrap ws://192.0.2.1:8083",
+        "yz-node --config node.toml --print-config",
+        codes=LOCAL,
+        said={
+            ExitCode.OK: "a signal ended it",
+            ExitCode.FAILURE: "a port is taken, its folder is in use or damaged, or its disk failed",
+            ExitCode.INTERRUPTED: "Ctrl-C at a prompt",
+        },
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @_with_settings
 @click.option(
     "--config",

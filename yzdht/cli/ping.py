@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.manual import ASKING, manual
 from yzdht.cli.settings import Settings, json_option
-from yzdht.errors import NoNode
+from yzdht.errors import ExitCode, NoNode
 from yzdht.ids import shorten
 
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 _MS = 1_000
 
 
-@click.command()
+@click.command(
+    epilog=manual(
+        "yz ping",
+        "yz --node ws://192.0.2.1:8083 --node ws://192.0.2.2:8083 ping",
+        codes=ASKING,
+        said={ExitCode.OK: "at least one of the nodes answered", ExitCode.NO_NODE: "none of them did"},
+    )
+)
 @json_option
 @click.pass_obj
 def ping(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from yzdht.cli.durations import parse_ttl
+from yzdht.cli.manual import WRITING, manual
 from yzdht.cli.settings import Settings, json_option
 from yzdht.errors import UsageError, ValueTooLarge
 from yzdht.limits import VALUE_BYTES_MAX
@@ -17,7 +18,15 @@ from yzdht.limits import VALUE_BYTES_MAX
 _STDIN = 0
 
 
-@click.command()
+@click.command(
+    epilog=manual(
+        "yz put notes/today today.txt",
+        "date | yz put now",
+        "yz put --public --ttl 7d news news.html",
+        "yz put --if-seq 0 lock mine.txt",
+        codes=WRITING,
+    )
+)
 @click.argument("name")
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from yzdht.cli.manual import WRITING, manual
 from yzdht.cli.settings import Settings, json_option
 
 
-@click.command()
+@click.command(epilog=manual("yz rm notes/today", "yz --json rm notes/today", codes=WRITING))
 @click.argument("name")
 @json_option
 @click.pass_obj

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-EXIT_CODES = """\b
-Exit codes:
-  0  ok                        6  quorum: too few nodes answered
-  1  anything else             7  no node could be reached
-  2  usage                     8  conflict with another writer
-  3  not found                 9  not a reader of this record
-  4  stale: older than seen  130  interrupted
-  5  bad signature or key
-"""
-
-
 def run(command: click.Command, program: str, words: Sequence[str] | None = None) -> int:
     """Run a command line.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.settings import Settings, json_option
 from yzdht.errors import ExitCode, ListenFailed, UsageError, YzError
@@ -37,7 +38,15 @@ _SHOWN_AFTER_S = 1.0
 _SHOWN_EVERY_S = 0.2
 
 
-@click.command()
+@click.command(
+    epilog=manual(
+        "yz testnet 60",
+        "yz testnet 3 --base-port 9000 --data testnet",
+        "yz --json testnet 5 --kill-after 30",
+        codes=LOCAL,
+        said={ExitCode.FAILURE: "a port is taken, or a node failed"},
+    )
+)
 @click.argument("count", metavar="N", type=click.IntRange(1, NODES_MAX))
 @click.option(
     "--base-port", metavar="P", type=click.IntRange(0, _PORT_MAX), default=0,
