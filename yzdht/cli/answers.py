@@ -11,7 +11,6 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from yzdht.cli.screen import printable
 from yzdht.errors import NoNode
 from yzdht.limits import (
     ADDRESSES_MAX,
@@ -190,8 +189,3 @@ def decode_answer(raw: bytes, shape: type[_T], where: str) -> _T:
             f"{where} does not answer as a node of this version does",
             hint="check that a node's status page is there, and that yz and the node are of one version",
         ) from None
-
-
-def plain(text: str) -> str:
-    """A stranger's text on one line, with everything escaped that could steer a terminal or forge a line."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

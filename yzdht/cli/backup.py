@@ -6,14 +6,12 @@ import contextlib
 import os
 import shlex
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from yzdht.cli.manual import LOCAL, manual
-from yzdht.cli.progress import progress_aside
 from yzdht.cli.settings import KEY_NAME as HOME_KEY_NAME, Settings, json_option
 from yzdht.cli.units import show_bytes
 from yzdht.errors import ExitCode, StoreError, UsageError
@@ -99,7 +97,10 @@ def _save(
     has_records: bool,
     is_forced: bool,
 ) -> None:
+    from importlib.metadata import version  # noqa: PLC0415 - not needed by --help
+
     from yzdht.cli.archive import FORMAT, Manifest, scratch_folder, write_archive  # noqa: PLC0415 - loads the library
+    from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - loads asyncio
 
     data, only = what
     if os.path.lexists(file) and not is_forced:
@@ -213,6 +214,7 @@ def _tell_saved(settings: Settings, file: Path, manifest: Manifest) -> None:
 
 def _restore(settings: Settings, file: Path, data: Path | None, only: str | None) -> None:
     from yzdht.cli.archive import install_files, install_folder, open_archive, scratch_folder  # noqa: PLC0415 - loads the library
+    from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - loads asyncio
     from yzdht.store.files import make_folder, refuse_unsafe_folder  # noqa: PLC0415 - as above
 
     with progress_aside(f"restoring from {file}"), open_archive(file, _MEMBERS) as archive:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.cli.answers import plain
+from yzdht.cli.units import plain
 
 
 if TYPE_CHECKING:

@@ -14,25 +14,23 @@ import shlex
 import socket
 import threading
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import click
 import msgspec
 
-from yzdht.cli.answers import RefusalView, RunView, decode_answer, plain
+from yzdht.cli.answers import RefusalView, RunView, decode_answer
+from yzdht.cli.units import plain
 from yzdht.errors import NodeSilent, NoNode, StoreError, UsageError
 from yzdht.limits import FOLDERS_LOOKED_AT_MAX, NODE_ANSWER_S_MAX, RUN_BYTES_MAX
 from yzdht.store.files import as_store_error, read_own_file
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
 
 _T = TypeVar("_T")
-_Command = TypeVar("_Command", bound="Callable[..., object]")
 
 RUN_NAME = "run.json"
 LOCK_NAME = "lock"
@@ -83,22 +81,6 @@ class Found(NamedTuple):
 
     http: str
     tenancy: Tenancy | None
-
-
-# Options
-
-
-def local_node_options(command: _Command) -> _Command:
-    """`--data` and `--http`: which node is meant."""
-    for option in (
-        click.option("--http", metavar="URL", help="The node whose status page is at URL."),
-        click.option(
-            "--data", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
-            help="The node of this data folder.  [default: the only one that runs among your data]",
-        ),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 # Folders

@@ -7,14 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from yzdht.cli.answers import PeersView, plain
-from yzdht.cli.local_node import ask, find_node, local_node_options
+from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
-from yzdht.cli.progress import progress_aside
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import show_bytes, show_ms, show_span
+from yzdht.cli.units import plain, show_bytes, show_ms, show_span
 from yzdht.errors import ExitCode, NoNode, StoreError
 from yzdht.limits import PEERS_BYTES_MAX, PEERS_SHOWN_EVERY_S
 
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from yzdht.cli.answers import PeerView
+    from yzdht.cli.answers import PeersView, PeerView
 
 
 _HEADS = ("node id", "kind", "host", "road", "who dialled", "round trip", "for", "received", "sent")
@@ -55,6 +52,10 @@ def peers(settings: Settings, *, data: Path | None, http: str | None, once: bool
 
     On a terminal the table is renewed every 2 seconds until Ctrl-C; elsewhere it is shown once.
     """
+    import msgspec  # noqa: PLC0415 - not needed by --help
+
+    from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - as above
+
     with progress_aside("asking the node"):
         view, raw = _peers_of(data, http)
     screen = settings.screen
@@ -69,6 +70,9 @@ def peers(settings: Settings, *, data: Path | None, http: str | None, once: bool
 
 def _peers_of(data: Path | None, http: str | None) -> tuple[PeersView, bytes]:
     """Found anew each time: a node that was restarted may have another port."""
+    from yzdht.cli.answers import PeersView  # noqa: PLC0415 - not needed by --help
+    from yzdht.cli.local_node import ask, find_node  # noqa: PLC0415 - as above
+
     return ask(find_node(data, http).http, "/peers.json", PeersView, PEERS_BYTES_MAX)
 
 

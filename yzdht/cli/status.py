@@ -6,14 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from yzdht.cli.answers import StatusView, plain
-from yzdht.cli.local_node import ask, find_node, local_node_options
+from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
-from yzdht.cli.progress import progress_aside
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import show_ago, show_bytes, show_span
+from yzdht.cli.units import plain, show_ago, show_bytes, show_span
 from yzdht.errors import ExitCode
 from yzdht.limits import STATUS_BYTES_MAX
 
@@ -21,6 +18,8 @@ from yzdht.limits import STATUS_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from yzdht.cli.answers import StatusView
 
 
 _COLUMN = 13
@@ -48,6 +47,12 @@ def status(settings: Settings, *, data: Path | None, http: str | None) -> None:
     Its state, how it is reached, whom and what it knows, what it carries, and what went wrong lately with what to do.
     `yz doctor` looks closer if something is wrong.
     """
+    import msgspec  # noqa: PLC0415 - not needed by --help
+
+    from yzdht.cli.answers import StatusView  # noqa: PLC0415 - as above
+    from yzdht.cli.local_node import ask, find_node  # noqa: PLC0415 - as above
+    from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - as above
+
     with progress_aside("asking the node"):
         found = find_node(data, http)
         view, raw = ask(found.http, "/status.json", StatusView, STATUS_BYTES_MAX)

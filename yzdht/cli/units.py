@@ -1,6 +1,8 @@
-"""Sizes and times as people read them on a terminal."""
+"""Sizes, times and strangers' text as people read them on a terminal."""
 
 from __future__ import annotations
+
+from yzdht.cli.screen import printable
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -43,3 +45,8 @@ def show_ms(ms: float | None) -> str:
     if ms is None:
         return "?"
     return f"{ms:.1f} ms" if ms < _ROUND_FROM else f"{ms:.0f} ms"
+
+
+def plain(text: str) -> str:
+    """A stranger's text on one line, with everything escaped that could steer a terminal or forge a line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
