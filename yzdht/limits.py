@@ -238,6 +238,7 @@ DELEGATED_PREFIX_ALLOWANCE = 10
 DELEGATED_LOCAL_ALLOWANCE = 4
 MEMORY_STORE_BYTES_MAX = 256 << 20
 STORE_QUEUE_WRITES_MAX = 4_096
+STORE_QUEUE_BYTES_MAX = 64 << 20
 STORE_BATCH_WRITES_MAX = 256
 STORE_COMMITS_KEPT_MAX = 1_024
 SWEEP_ROWS_MAX = 256
@@ -324,6 +325,25 @@ SESSIONS_RESERVED_PART = 4
 """One session in so many is kept for nodes of the table and for own dials."""
 STRANGERS_COUNTED_EVERY_S = 1.0
 LINKS_WAITING_MAX = 1_024
+HELD_BYTES_MAX = 128 << 20
+HELD_BYTES_STEP = 4_096
+HELD_BYTES_PER_REQUEST = 256
+HELD_BYTES_PER_GET = 64 * 1_024
+IDLE_SESSION_BYTES = 25_000
+"""What a node holds for others, at most, whatever they do (tests/sessions/test_ledger.py adds it up):
+
+    sessions        SESSIONS_MAX x (IDLE_SESSION_BYTES + HELD_BYTES_STEP)                 145 MB; for 200 6 MB
+    not yet proved  (HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX) x (IDLE_SESSION_BYTES + HTTP_OPENING_BYTES_MAX)
+                                                                                           95 MB
+    held for them   HELD_BYTES_MAX: open requests, messages under assembly, what was read and waits, what is unsent
+                                                                                          134 MB
+    one over that   what one session adds before it is weighed: LINK_UNSENT_BYTES_MAX + MESSAGE_BYTES_MAX
+                                                                                            5 MB
+    the disk queue  STORE_QUEUE_BYTES_MAX                                                  67 MB
+    in all                                                                                447 MB; for 200 308 MB
+
+Buckets, tables and caches are bounded in entries. Results of reads are charged HELD_BYTES_PER_GET before they are there.
+"""
 CALLS_WAITING_MAX = 4_096
 BOTH_DIALLED_S = 10.0
 RETIRED_S_MAX = 5.0

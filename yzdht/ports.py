@@ -128,6 +128,11 @@ class Link(Protocol):
         ...
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes that wait in this process, to be sent or to be delivered."""
+        ...
+
+    @property
     def is_congested(self) -> bool:
         """True while more than LINK_UNSENT_BYTES_HIGH bytes wait to be sent."""
         ...

@@ -35,6 +35,9 @@ class Nobody:
     def on_event(self, connection: Connection, event: Event) -> None:
         raise AssertionError("nothing happens here")
 
+    def on_weight(self, connection: Connection, held: int) -> None:
+        raise AssertionError("nothing is held here")
+
     def on_gone(self, connection: Connection) -> None:
         raise AssertionError("nothing goes here")
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.store.writes import LATER, NOW, mutable, publisher, target
 from yzdht.errors import NewerFormat, StoreError
-from yzdht.limits import STORE_BATCH_WRITES_MAX
+from yzdht.limits import STORE_BATCH_WRITES_MAX, STORE_QUEUE_BYTES_MAX
 from yzdht.store.rows import RECORDS_SCHEMA
 from yzdht.store.sqlite import SqliteStore
 from yzdht.wire.slot import SeqTooLow, StoreBroken, Stored
@@ -300,3 +300,18 @@ async def test_killed_process_loses_nothing_that_its_sink_reported(
 
     assert [op for op in reported if store.head(target(op), publisher(op)) is None] == []
     assert store.totals().records >= len(reported)
+
+
+async def test_the_bytes_that_wait_for_the_disk_are_bounded_and_then_there_is_room_again(
+    open_sqlite: OpenShelf,
+) -> None:
+    shelf = open_sqlite()
+    large = STORE_QUEUE_BYTES_MAX // 4
+    ops = shelf.submit(*(mutable(number, body=bytes(large)) for number in range(1, 7)))
+    assert not shelf.store.has_room()
+
+    verdicts = await shelf.settled(ops)
+
+    assert verdicts == [Stored()] * 4 + [StoreBroken()] * 2
+    assert shelf.store.has_room()
+    assert await shelf.put_one(mutable(9)) == Stored()

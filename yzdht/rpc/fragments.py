@@ -42,6 +42,11 @@ class Assembler:
         )  # not a list of pieces: a million pieces of one byte would cost far more than 1 MiB
         self._type: RecordType | None = None
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return len(self._held)
+
     def add(self, record_type: RecordType, piece: bytes, *, more: bool) -> bytes | None:
         """Take one piece in; return the message once it is whole.
 

@@ -187,6 +187,11 @@ class Session:
         """Requests of the peer that were not answered yet."""
         return len(self._requests)
 
+    @property
+    def assembling_bytes(self) -> int:
+        """Bytes of a message of the peer that is not whole yet."""
+        return self._assembler.held_bytes
+
     # What arrives
 
     def receive(self, message: bytes, now: Now) -> None:

@@ -34,6 +34,7 @@ from yzdht.limits import (
     HANDSHAKES_PER_PEER_PER_S,
     HANDSHAKES_PER_PREFIX_PER_S,
     HANDSHAKES_PER_S,
+    HELD_BYTES_MAX,
     LINKS_WAITING_MAX,
     PREFIXES_TRACKED_MAX,
     SESSIONS_MAX,
@@ -66,6 +67,7 @@ class SessionBounds:
         dials_per_s: New dials per second on average; None for no bound.
         bandwidth_bytes_per_s: Bytes per second in each direction; None for no bound.
         trusted_proxies: Whoever connects from there stands for others.
+        held_bytes_max: Bytes held for peers of all sessions together.
 
     """
 
@@ -74,6 +76,7 @@ class SessionBounds:
     dials_per_s: float | None = None
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    held_bytes_max: int = HELD_BYTES_MAX
 
     @property
     def strangers_max(self) -> int:

@@ -14,10 +14,13 @@ from yzdht.limits import (
     CALLS_WAITING_MAX,
     DEFERRED_REQUESTS_BYTES_MAX,
     DEFERRED_REQUESTS_MAX,
+    HELD_BYTES_PER_GET,
+    HELD_BYTES_PER_REQUEST,
+    HELD_BYTES_STEP,
 )
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
-from yzdht.wire.rpc import Put, Store
+from yzdht.wire.rpc import Get, Put, Store
 
 
 if TYPE_CHECKING:
@@ -29,10 +32,6 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.clock import Clock
     from yzdht.wire.rpc import Body, Method, Status
-
-
-_REQUEST_BYTES = 256
-"""What a waiting request costs beside its record."""
 
 
 class _Waiting(NamedTuple):
@@ -49,6 +48,10 @@ class Owner(Protocol):
 
     def on_event(self, connection: Connection, event: Event) -> None:
         """A session event, in order."""
+        ...
+
+    def on_weight(self, connection: Connection, held: int) -> None:
+        """It holds so many bytes for its peer, which is more or less than before by HELD_BYTES_STEP."""
         ...
 
     def on_gone(self, connection: Connection) -> None:
@@ -93,6 +96,9 @@ class Connection:
         self._waiting: deque[_Waiting] = deque()
         self._is_pumping = False
         self._rest: asyncio.TimerHandle | None = None
+        self._open: dict[int, int] = {}  # bytes of each request that has no answer yet
+        self._open_bytes = 0
+        self._weight = 0
 
     @property
     def road(self) -> str:
@@ -108,6 +114,12 @@ class Connection:
     def bytes_out(self) -> int:
         """Bytes that were sent on its link."""
         return self.link.bytes_out
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds for its peer: open requests, a message under assembly, what is unsent or undelivered."""
+        assembling = 0 if self.session is None else self.session.assembling_bytes
+        return self._open_bytes + assembling + self.link.held_bytes
 
     @property
     def is_initiator(self) -> bool:
@@ -209,6 +221,7 @@ class Connection:
 
     def reply(self, number: int, status: Status, body: Body) -> None:
         """Answer a request."""
+        self._open_bytes -= self._open.pop(number, 0)
         if self.session is not None:
             self.session.reply(number, status, body, self._clock.now())
             self._pump()
@@ -216,7 +229,7 @@ class Connection:
     def rest(self, seconds: float) -> None:
         """Read nothing for a while: the peer asks too much, and what is not read costs nothing."""
         if self._rest is None and self.session is not None and self.session.state is not State.ENDED:
-            self.link.pause_reading()
+            self._pause()
             self._rest = self._loop.call_later(seconds, self._end_rest)
 
     def _end_rest(self) -> None:
@@ -270,7 +283,14 @@ class Connection:
                 self._flush()
         finally:
             self._is_pumping = False
+        self._weigh()
         self._arm()
+
+    def _weigh(self) -> None:
+        held = self.held_bytes
+        if abs(held - self._weight) >= HELD_BYTES_STEP:
+            self._weight = held
+            self._owner.on_weight(self, held)
 
     def _flush(self) -> None:
         assert self.session is not None
@@ -278,15 +298,27 @@ class Connection:
             self.link.send(message)
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, Requested) and (self._deferred or self.link.is_congested):
-            self._deferred.append(event)
-            self._deferred_bytes += _size(event.body)
-            if self._is_full:
-                self.link.pause_reading()
-            return
+        if isinstance(event, Requested):
+            size = _size(event.body)
+            self._open[event.number] = size
+            self._open_bytes += size
+            if self._deferred or self.link.is_congested:
+                self._defer(event, size)
+                return
         if isinstance(event, Ended):
             self._end(event)
         self._owner.on_event(self, event)
+
+    def _defer(self, event: Requested, size: int) -> None:
+        self._deferred.append(event)
+        self._deferred_bytes += size
+        if self._is_full:
+            self._pause()
+
+    def _pause(self) -> None:
+        """Read no further; what came with the same read is weighed once that is done."""
+        self.link.pause_reading()
+        self._loop.call_soon(self._weigh)
 
     def _end(self, event: Ended) -> None:
         self._flush()
@@ -295,7 +327,8 @@ class Connection:
         else:
             self.link.close()
         self._deferred.clear()
-        self._deferred_bytes = 0
+        self._open.clear()
+        self._deferred_bytes = self._open_bytes = 0
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
@@ -328,4 +361,6 @@ class Connection:
 
 
 def _size(body: Body) -> int:
-    return _REQUEST_BYTES + (len(body.record) if isinstance(body, Store | Put) else 0)
+    if isinstance(body, Get):
+        return HELD_BYTES_PER_GET
+    return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, Store | Put) else 0)

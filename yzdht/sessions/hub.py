@@ -32,10 +32,11 @@ from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, 
 from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
+from yzdht.sessions.ledger import Ledger
 from yzdht.sessions.pace import RequestPace
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Refusal as WaitMs, Status
+from yzdht.wire.rpc import Empty, Refusal as WaitMs, Status
 
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self._places = Places(world.bounds, world.is_known)
+        self._ledger = Ledger(world.bounds.held_bytes_max)
+        self._shed: set[Connection] = set()  # aborted for holding too much, and not gone yet
         self._request_pace = RequestPace(world.is_known, world.bounds.prefix_of)
         self._dials: dict[NodeId, Dial] = {}
         self._typed: set[str] = set()
@@ -179,6 +182,11 @@ class Sessions:
     def garbled(self) -> int:
         """Requests and answers so far, on sound sessions, whose body was none."""
         return self._garbled + sum(c.session.dropped for c in self._all if c.session is not None)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that sessions hold for their peers, as last weighed."""
+        return self._ledger.total
 
     def connection_of(self, node_id: NodeId) -> Connection | None:
         """The session that serves a peer."""
@@ -418,6 +426,10 @@ class Sessions:
         """Have a request served, unless its peer asks too much: then it is told so, and not read for as long."""
         assert connection.peer is not None
         connection.used_at = mono = self._world.clock.now().mono
+        if self._ledger.is_over_its_part(connection):
+            self._world.counters.add("rate_limited", "memory")
+            connection.reply(event.number, Status.BUSY, Empty())
+            return
         wait_s = self._request_pace.take(connection.peer, mono)
         if not wait_s:
             self._sink.on_request(connection, event.number, event.method, event.body)
@@ -551,9 +563,22 @@ class Sessions:
                 del self._by_id[peer.node_id]
                 self._sink.on_link(peer, Down(event.reason))
 
+    def on_weight(self, connection: Connection, held: int) -> None:
+        """A connection holds more or less than before; if all hold too much, the greediest goes."""
+        if connection not in self._links or connection in self._shed:
+            return
+        self._ledger.weigh(connection, held)
+        greediest = self._ledger.greediest()
+        if greediest is not None:
+            self._world.counters.add("rate_limited", "memory_shed")
+            self._shed.add(greediest)
+            greediest.link.abort()
+
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
         self._links.discard(connection)
+        self._ledger.weigh(connection, 0)
+        self._shed.discard(connection)
         self._carried["in", connection.road] += connection.bytes_in
         self._carried["out", connection.road] += connection.bytes_out
         if not self._links:

@@ -62,11 +62,12 @@ class PendingSlot:
 class Overlay:
     """All slots that have waiting writes."""
 
-    __slots__ = ("_by_target", "waiting")
+    __slots__ = ("_by_target", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self._by_target: dict[Target, dict[Publisher, PendingSlot]] = {}
         self.waiting = 0
+        self.waiting_bytes = 0
 
     def add(self, write: Write) -> None:
         """A write was submitted."""
@@ -76,6 +77,7 @@ class Overlay:
             slot = slots[write.publisher] = PendingSlot()
         slot.writes.append(write)
         self.waiting += 1
+        self.waiting_bytes += len(write.body)
 
     def settle(self, writes: Iterable[Write]) -> None:
         """These writes, the oldest of their slots, were decided."""
@@ -84,6 +86,7 @@ class Overlay:
             slot = slots[write.publisher]
             slot.settle_oldest()
             self.waiting -= 1
+            self.waiting_bytes -= len(write.body)
             if not slot.writes:
                 del slots[write.publisher]
                 if not slots:

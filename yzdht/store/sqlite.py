@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from yzdht.limits import (
     STORE_BATCH_WRITES_MAX,
     STORE_COMMITS_KEPT_MAX,
+    STORE_QUEUE_BYTES_MAX,
     STORE_QUEUE_WRITES_MAX,
 )
 from yzdht.ports import StoredRecord
@@ -217,7 +218,7 @@ class SqliteStore:
     def submit(self, op: int, write: Write) -> None:
         """Queue a durable write; its verdict reaches the sink later, with the same `op`.
 
-        When STORE_QUEUE_WRITES_MAX writes wait already, or the store is closing, the verdict is StoreBroken ("busy").
+        When so many wait already that there is no room, or the store is closing, the verdict is StoreBroken ("busy").
         """
         if self._is_closing or not self.has_room():
             self._schedule(lambda: self._sink([(op, StoreBroken())]))
@@ -226,8 +227,9 @@ class SqliteStore:
         self._queue.put((op, write))
 
     def has_room(self) -> bool:
-        """False while STORE_QUEUE_WRITES_MAX writes wait."""
-        return self._overlay.waiting < STORE_QUEUE_WRITES_MAX
+        """False while STORE_QUEUE_WRITES_MAX writes wait, or STORE_QUEUE_BYTES_MAX bytes of them."""
+        overlay = self._overlay
+        return overlay.waiting < STORE_QUEUE_WRITES_MAX and overlay.waiting_bytes < STORE_QUEUE_BYTES_MAX
 
     def sweep(self, wall_now: float) -> None:
         """Have bodies of expired records and forgotten slots dropped, between the batches; a no-op while one runs."""

@@ -86,6 +86,11 @@ class MemoryLink:
         """Bytes that the other end has not taken yet."""
         return self._unsent_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait to be sent; what waits to be delivered are the other end's."""
+        return self._unsent_bytes
+
     def send(self, message: bytes) -> None:
         """Queue one message; a no-op on a link that is closing."""
         if not self._is_open:

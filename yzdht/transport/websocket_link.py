@@ -72,6 +72,7 @@ class WebSocketLink(asyncio.Protocol):
         "_congested_timer",
         "_handler",
         "_inbox",
+        "_inbox_bytes",
         "_is_aborted",
         "_is_busy",
         "_is_deaf",
@@ -101,6 +102,7 @@ class WebSocketLink(asyncio.Protocol):
         self._bounds = bounds
         self._handler: LinkHandler | None = None
         self._inbox: deque[bytes] = deque()
+        self._inbox_bytes = 0
         self._partial: bytearray | None = None
         self._pending_bytes = 0
         self._reason = ""
@@ -144,6 +146,12 @@ class WebSocketLink(asyncio.Protocol):
     def unsent_bytes(self) -> int:
         """Bytes that wait in this process; those in the kernel's buffer are not counted."""
         return self._pending_bytes + self._transport.get_write_buffer_size()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait in this process: unsent, read while reading was paused, and of a message in fragments."""
+        partial = 0 if self._partial is None else len(self._partial)
+        return self.unsent_bytes + self._inbox_bytes + partial
 
     def send(self, message: bytes) -> None:
         """Queue one binary message; a no-op on a link that is closing."""
@@ -276,6 +284,7 @@ class WebSocketLink(asyncio.Protocol):
         message = data if type(data) is bytes else bytes(data)
         if self._is_paused or self._inbox:
             self._inbox.append(message)
+            self._inbox_bytes += len(message)
         else:
             self._handler.on_message(message)
 
@@ -284,7 +293,9 @@ class WebSocketLink(asyncio.Protocol):
         self._is_busy = True
         try:
             while self._inbox and not self._is_paused and self._handler is not None:
-                self._handler.on_message(self._inbox.popleft())
+                message = self._inbox.popleft()
+                self._inbox_bytes -= len(message)
+                self._handler.on_message(message)
         finally:
             self._is_busy = False
         self._flush()
@@ -363,6 +374,7 @@ class WebSocketLink(asyncio.Protocol):
     def _stop_delivering(self) -> None:
         self._is_deaf = True
         self._inbox.clear()
+        self._inbox_bytes = 0
         if self._is_lost:
             self._loop.call_soon(self._finish)
 
