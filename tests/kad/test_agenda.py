@@ -5,6 +5,7 @@ from hypothesis import given, strategies as st
 from tests.kad.kit import entry, node_id
 from yzdht.ids import Target
 from yzdht.kad.agenda import Agenda, Budget, HandOver, Refresh, Task
+from yzdht.kad.turns import Others
 from yzdht.limits import (
     LEAVE_TASKS_IN_FLIGHT_MAX,
     REPLICATION_BURST_BYTES,
@@ -23,7 +24,7 @@ def target(number: int) -> Target:
 
 def agenda(*table: int) -> Agenda:
     entries = {node_id(n): entry(n) for n in table}
-    return Agenda(entries.get, lambda of, since: of == target(99) and since <= 5.0)
+    return Agenda(entries.get, lambda of, others: of == target(99) and others.since <= 5.0)
 
 
 def test_tasks_come_when_they_are_due() -> None:
@@ -54,12 +55,12 @@ def test_a_hand_over_to_who_has_left_is_dropped() -> None:
 
 def test_what_somebody_else_did_meanwhile_is_dropped() -> None:
     waiting = agenda()
-    waiting.add(9.0, target(99), unless_since=4.0)
+    waiting.add(9.0, target(99), unless=Others(4.0))
     assert waiting.take(9.0) == []
     assert waiting.is_idle
 
-    waiting.add(9.0, target(99), unless_since=6.0)
-    waiting.add(9.0, target(98), unless_since=4.0)
+    waiting.add(9.0, target(99), unless=Others(6.0))
+    waiting.add(9.0, target(98), unless=Others(4.0))
     assert waiting.take(9.0) == [Refresh(target(99)), Refresh(target(98))]
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.kad.kit import node_id
 from tests.sim.node import SimRng
 from yzdht.ids import Target
-from yzdht.kad.turns import Strays, Turns
+from yzdht.kad.turns import Others, Strays, Turns
 from yzdht.limits import (
     REPUBLISH_NOTICED_AGAIN_S,
     REPUBLISH_SKIPS_MAX,
@@ -15,6 +16,9 @@ from yzdht.limits import (
 
 if TYPE_CHECKING:
     import pytest
+
+
+HOLDER, OTHER, THIRD = (node_id(n) for n in (1, 2, 3))
 
 
 def target(number: int) -> Target:
@@ -29,24 +33,24 @@ def skips(of: Turns, times: int) -> list[bool]:
     """Whether it was relied on, lap for lap, another holder looking after it before each; if not, this one acted."""
     relied = []
     for lap in range(times):
-        of.note(target(1), float(lap))
-        relied.append(of.skip(target(1), float(lap)))
+        of.note(target(1), HOLDER, float(lap))
+        relied.append(of.skip(target(1), Others(float(lap))))
         if not relied[-1]:
             of.acted(target(1))
     return relied
 
 
 def test_what_nobody_looked_after_is_not_skipped() -> None:
-    assert not turns().skip(target(1), 0.0)
+    assert not turns().skip(target(1), Others(0.0))
 
 
 def test_what_was_looked_after_before_is_not_skipped() -> None:
     noted = turns()
-    noted.note(target(1), 5.0)
+    noted.note(target(1), HOLDER, 5.0)
 
-    assert noted.skip(target(1), 5.0)
-    assert not noted.skip(target(1), 5.1)
-    assert not noted.skip(target(2), 0.0)
+    assert noted.skip(target(1), Others(5.0))
+    assert not noted.skip(target(1), Others(5.1))
+    assert not noted.skip(target(2), Others(0.0))
 
 
 def test_others_are_relied_on_so_often_in_a_row_and_no_more() -> None:
@@ -65,32 +69,62 @@ def test_holders_do_not_all_act_in_the_same_lap() -> None:
 def test_after_the_last_turn_left_to_others_none_is_until_this_one_acted() -> None:
     noted = turns()
     noted.acted(target(1))
-    noted.note(target(1), 5.0)
-    asked = [noted.skip(target(1), 5.0) for _ in range(3 * REPUBLISH_SKIPS_MAX)]
+    noted.note(target(1), HOLDER, 5.0)
+    asked = [noted.skip(target(1), Others(5.0)) for _ in range(3 * REPUBLISH_SKIPS_MAX)]
     assert 1 <= asked.index(False) <= REPUBLISH_SKIPS_MAX
     assert not any(asked[REPUBLISH_SKIPS_MAX:])
 
     noted.acted(target(1))
-    assert [noted.skip(target(1), 5.0) for _ in range(4)] == [True, True, True, False]
+    assert [noted.skip(target(1), Others(5.0)) for _ in range(4)] == [True, True, True, False]
+
+
+def test_two_are_heard_only_if_they_are_two() -> None:
+    noted = turns()
+    for mono in (5.0, 6.0, 7.0):
+        noted.note(target(1), HOLDER, mono)
+    assert not noted.skip(target(1), Others(5.0, 2))
+
+    noted.note(target(1), OTHER, 8.0)
+    assert noted.skip(target(1), Others(7.0, 2))
+    assert not noted.skip(target(1), Others(7.1, 2))
+
+
+def test_one_that_always_asks_hides_no_other() -> None:
+    noted = turns()
+    for mono, holder in enumerate((HOLDER, OTHER, HOLDER, HOLDER)):
+        noted.note(target(1), holder, float(mono))
+
+    assert noted.skip(target(1), Others(1.0, 2))
+    assert not noted.skip(target(1), Others(1.1, 2))
+
+
+def test_who_was_just_noted_is_fresh_and_a_third_after_two() -> None:
+    noted = turns()
+    noted.note(target(1), HOLDER, 5.0)
+    assert not noted.is_fresh(target(1), OTHER, 5.0)
+    noted.note(target(1), OTHER, 6.0)
+
+    assert all(noted.is_fresh(target(1), who, 6.0) for who in (HOLDER, OTHER, THIRD))
+    assert not noted.is_fresh(target(1), HOLDER, 5.0 + REPUBLISH_NOTICED_AGAIN_S)
 
 
 def test_what_was_just_noted_is_fresh() -> None:
     noted = turns()
-    assert not noted.is_fresh(target(1), 0.0)
-    noted.note(target(1), 5.0)
+    assert not noted.is_fresh(target(1), HOLDER, 0.0)
+    noted.note(target(1), HOLDER, 5.0)
 
-    assert noted.is_fresh(target(1), 5.0)
-    assert not noted.is_fresh(target(1), 5.0 + REPUBLISH_NOTICED_AGAIN_S)
+    assert noted.is_fresh(target(1), HOLDER, 5.0)
+    assert not noted.is_fresh(target(1), HOLDER, 5.0 + REPUBLISH_NOTICED_AGAIN_S)
 
 
 def test_the_notice_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yzdht.kad.turns.REPUBLISH_NOTICES_MAX", 2)
     noted = turns()
     for mono, number in enumerate((1, 2, 1, 3)):
-        noted.note(target(number), float(mono))
+        noted.note(target(number), HOLDER, float(mono))
 
     assert len(noted) == 2
-    assert [noted.is_fresh(target(n), 3.0) for n in (1, 2, 3)] == [True, False, True]
+    assert [noted.is_fresh(target(n), HOLDER, 3.0) for n in (1, 2, 3)] == [True, False, True]
 
 
 def lap(strays: Strays, *numbers: int, is_daily: bool = True) -> list[int]:

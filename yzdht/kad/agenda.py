@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId, Target
     from yzdht.kad.table import Entry
+    from yzdht.kad.turns import Others
     from yzdht.wire.address import Contact
 
 
@@ -90,16 +91,17 @@ class Agenda:
 
     Args:
         find: The table's entry of a node; None if it left.
-        skip: True if somebody else has looked after a target since an instant, in monotonic seconds, and is relied on;
-            it counts how often.
+        skip: True if others have looked after a target and are relied on; it counts how often.
 
     """
 
-    def __init__(self, find: Callable[[NodeId], Entry | None], skip: Callable[[Target, float], bool]) -> None:
+    def __init__(
+        self, find: Callable[[NodeId], Entry | None], skip: Callable[[Target, Others], bool]
+    ) -> None:
         self._find = find
         self._skip = skip
-        self._waiting: list[tuple[float, int, Job, float | None]] = []  # a heap
-        self._urgent: list[tuple[float, int, Job, float | None]] = []  # another: what goes before that
+        self._waiting: list[tuple[float, int, Job, Others | None]] = []  # a heap
+        self._urgent: list[tuple[float, int, Job, Others | None]] = []  # another: what goes before that
         self._known: set[Job] = set()  # waiting or in flight
         self._in_flight = 0
         self._in_flight_max = REPLICATION_TASKS_IN_FLIGHT_MAX
@@ -124,7 +126,7 @@ class Agenda:
         return not self._known
 
     def add(
-        self, due: float, target: Target, node_id: NodeId | None = None, *, unless_since: float | None = None
+        self, due: float, target: Target, node_id: NodeId | None = None, *, unless: Others | None = None
     ) -> None:
         """Have something done, unless it waits or is under way already.
 
@@ -135,17 +137,15 @@ class Agenda:
             due: Monotonic seconds.
             target: Of what.
             node_id: To whom to hand it over; None for a refresh.
-            unless_since: Drop it if somebody else has looked after the target since then, and may be relied on.
+            unless: Drop it if these have looked after the target, and may be relied on.
 
         """
         job = (target, node_id)
         if job not in self._known:
             self._known.add(job)
             self._order += 1
-            is_urgent = node_id is not None or unless_since is not None
-            heapq.heappush(
-                self._urgent if is_urgent else self._waiting, (due, self._order, job, unless_since)
-            )
+            is_urgent = node_id is not None or unless is not None
+            heapq.heappush(self._urgent if is_urgent else self._waiting, (due, self._order, job, unless))
 
     def hurry(self) -> None:
         """Forget what waits, and from now on run LEAVE_TASKS_IN_FLIGHT_MAX at once without a budget."""
@@ -164,8 +164,8 @@ class Agenda:
         tasks: list[Task] = []
         while (at := self.next_time()) is not None and at <= mono:
             is_urgent = bool(self._urgent) and self._urgent[0][0] <= mono
-            _, _, job, unless_since = heapq.heappop(self._urgent if is_urgent else self._waiting)
-            is_done = unless_since is not None and self._skip(job[0], unless_since)
+            _, _, job, unless = heapq.heappop(self._urgent if is_urgent else self._waiting)
+            is_done = unless is not None and self._skip(job[0], unless)
             task = None if is_done else self._task_of(job)
             if task is None:
                 self._known.discard(job)

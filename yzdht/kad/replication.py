@@ -6,7 +6,8 @@ through the store, page by page and paced, so that no list of all records is eve
 * the lap, once an hour from an hour's random instant: every record among whose n nearest nodes this one is, and that
   nobody else has looked after, is refreshed. Holders hear each other ask and take turns.
 * the pass, some seconds after nodes came or left: records whose n nearest changed are handed to those that moved in,
-  by the nearest three that had them. Where very many came or left at once it is a lap in a hurry instead.
+  by the nearest three that had them. Where very many came or left at once it is a lap in a hurry instead. In a hurry two
+  others must have been heard before a record is left to them: one may lie.
 * leaving: everything goes to who takes this node's place.
 
 A record out of range is refreshed when that is first seen, then every REPUBLISH_STRAY_LAPS laps: it stays until it
@@ -26,7 +27,7 @@ from yzdht.errors import StoreError
 from yzdht.ids import NodeId
 from yzdht.kad.agenda import Agenda, HandOver, Refresh, Task
 from yzdht.kad.neighbours import Neighbours
-from yzdht.kad.turns import Strays, Turns
+from yzdht.kad.turns import Others, Strays, Turns
 from yzdht.limits import (
     FEW_REPLICAS,
     HANDOVER_AFTER_S,
@@ -65,6 +66,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HandOver", "HandedOver", "Refresh", "Replication", "Task"]
 
+
+_HEARD_IN_A_HURRY = 2
+"""How many others must have looked after a record before this node leaves a repair to them. Each of them says so itself:
+relied on alone, one that lies would put off the repair of what it holds until its neighbours have lost it."""
 
 Visit = Callable[["Target", float], None]
 """What a walk does with a target that is held here, at a monotonic instant."""
@@ -218,8 +223,9 @@ class Replication:
 
         Counts only from one of the n nearest, which look after it as this node does.
         """
-        if not self._turns.is_fresh(target, now.mono) and self._is_among_nearest(asker_id, target):
-            self._turns.note(target, now.mono)
+        is_known = self._turns.is_fresh(target, asker_id, now.mono)
+        if not is_known and self._is_among_nearest(asker_id, target):
+            self._turns.note(target, asker_id, now.mono)
 
     def brought(self, target: Target) -> None:
         """Another node stored something new here: out of range this may be the only copy, or a stale one."""
@@ -434,6 +440,7 @@ class Replication:
     def _lap_visit(self, lap: _Lap) -> Visit:
         near = Neighbours(self._points())
         holders = REPLICAS if lap.since is None else HANDOVER_HOLDERS
+        wanted = 1 if lap.since is None else _HEARD_IN_A_HURRY
 
         def visit(target: Target, mono: float) -> None:
             span = near.nearest(int.from_bytes(target), REPLICAS)
@@ -443,9 +450,10 @@ class Replication:
                 is_due = self._strays.is_due(target, is_daily=lap.since is None)
             else:
                 since = mono - REPUBLISH_EVERY_S if lap.since is None else lap.since
-                is_due = span.index(self._own) < holders and not self._turns.skip(target, since)
+                others = Others(since, wanted)
+                is_due = span.index(self._own) < holders and not self._turns.skip(target, others)
             if is_due:
-                self._agenda.add(mono, target, unless_since=mono)
+                self._agenda.add(mono, target, unless=Others(mono, wanted))
 
         return visit
 
@@ -520,7 +528,8 @@ class Replication:
             if 2 * len(moved_in) > len(span):  # one read is cheaper than so many offers
                 # To a node that was away it is all others who came: they take turns, by who is nearest now.
                 turn = span.index(self._own) if self._own in span else len(span)
-                self._agenda.add(self._in_turn(turn, mono), target, unless_since=walk.since)
+                unless = Others(walk.since, _HEARD_IN_A_HURRY)
+                self._agenda.add(self._in_turn(turn, mono), target, unless=unless)
                 return
             due = self._in_turn(rank, mono)
             for node in moved_in:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import (
     REPUBLISH_NOTICED_AGAIN_S,
@@ -20,14 +21,34 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from yzdht.ids import Target
+    from yzdht.ids import NodeId, Target
     from yzdht.ports import Rng
+
+
+class Others(NamedTuple):
+    """Who else must have looked after a record, so that this node need not.
+
+    Attributes:
+        since: From when on, in monotonic seconds.
+        count: How many different nodes, 1 or 2.
+
+    """
+
+    since: float
+    count: int = 1
 
 
 @dataclass(slots=True)
 class _Notice:
+    """Who looked after it last and when, and when the last one before did who was somebody else."""
+
+    by: NodeId
     at: float
     skips: int
+    other_at: float = -inf
+
+    def since(self, count: int) -> float:
+        return self.at if count == 1 else self.other_at
 
 
 class Turns:
@@ -45,31 +66,36 @@ class Turns:
     def __len__(self) -> int:
         return len(self._notices)
 
-    def is_fresh(self, target: Target, mono: float) -> bool:
-        """True if this was noted so lately that noting it again changes nothing."""
+    def is_fresh(self, target: Target, holder: NodeId, mono: float) -> bool:
+        """True if this holder, or two others, were noted so lately that noting it changes nothing."""
         notice = self._notices.get(target)
-        return notice is not None and notice.at + REPUBLISH_NOTICED_AGAIN_S > mono
+        if notice is None:
+            return False
+        noted_at = notice.at if notice.by == holder else notice.other_at
+        return noted_at + REPUBLISH_NOTICED_AGAIN_S > mono
 
-    def note(self, target: Target, mono: float) -> None:
+    def note(self, target: Target, holder: NodeId, mono: float) -> None:
         """Another holder looks after a record; the one longest ago is forgotten."""
         notice = self._notices.get(target)
         if notice is None:
             skips = int(self._rng.uniform(0, REPUBLISH_SKIPS_MAX))
-            self._notices[target] = _Notice(mono, skips)
+            self._notices[target] = _Notice(holder, mono, skips)
             if len(self._notices) > REPUBLISH_NOTICES_MAX:
                 self._notices.popitem(last=False)
         else:
+            if notice.by != holder:
+                notice.by, notice.other_at = holder, notice.at
             notice.at = mono
             self._notices.move_to_end(target)
 
-    def skip(self, target: Target, since: float) -> bool:
-        """True if another holder has looked after a record since that monotonic second, and is relied on once more.
+    def skip(self, target: Target, others: Others) -> bool:
+        """True if so many others have looked after a record since then, and are relied on once more.
 
         Not for ever: whoever only pretends to look after it would talk all others out of doing so. It takes this node
         to act itself before others are relied on again.
         """
         notice = self._notices.get(target)
-        if notice is None or notice.at < since or notice.skips >= REPUBLISH_SKIPS_MAX:
+        if notice is None or notice.since(others.count) < others.since or notice.skips >= REPUBLISH_SKIPS_MAX:
             return False
         notice.skips += 1
         return True
