@@ -84,6 +84,41 @@ def test_candidates_are_bounded() -> None:
     assert len(list(them)) == LOOKUP_CANDIDATES_MAX
 
 
+def crowded(namer: int) -> Candidates:
+    """As many as there may be, most of them named by one node."""
+    them = candidates(1, 1 << 250)
+    for start in range(1_000, 1_600, CONTACTS_PER_ANSWER_MAX):
+        named = [contact(n) for n in range(start, start + CONTACTS_PER_ANSWER_MAX)]
+        them.hear(named, OWN, node_id(namer))
+    assert len(list(them)) == LOOKUP_CANDIDATES_MAX
+    return them
+
+
+def test_the_farthest_that_nobody_asked_gives_way_to_a_nearer_one() -> None:
+    them = crowded(1)
+    farthest = numbers(them)[-2]
+    asked = them.get(node_id(farthest))
+    assert asked is not None
+    asked.standing = Standing.ASKED
+
+    assert them.hear([contact(500)], OWN, node_id(2)) == 1
+    assert them.hear([contact(2_000)], OWN, node_id(2)) == 0
+    assert len(list(them)) == LOOKUP_CANDIDATES_MAX
+    assert {500, farthest, 1 << 250} <= set(numbers(them))
+    assert not {farthest - 1, 2_000} & set(numbers(them))
+    assert them.get(node_id(farthest - 1)) is None
+
+
+def test_what_a_liar_named_gives_way_to_whoever_is_named_next() -> None:
+    them = crowded(1)
+    for candidate in list(them)[1 : 1 + DOUBTED_AFTER]:
+        them.ask(candidate, 0.0)
+        them.failed(candidate, GONE)
+
+    assert them.hear([contact(2_000)], OWN, node_id(2)) == 1
+    assert len(list(them)) == LOOKUP_CANDIDATES_MAX
+
+
 def test_hearsay_adds_neither_oneself_nor_the_known_nor_those_without_an_address() -> None:
     them = candidates(1)
 

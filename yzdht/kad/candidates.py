@@ -190,7 +190,7 @@ class Candidates:
         """Take in contacts that an answer named; how many were new. An answer adds CONTACTS_PER_ANSWER_MAX at most."""
         added = 0
         for contact in contacts:
-            if added >= CONTACTS_PER_ANSWER_MAX or len(self._order) >= LOOKUP_CANDIDATES_MAX:
+            if added >= CONTACTS_PER_ANSWER_MAX:
                 break
             known = self._by_id.get(contact.node_id)
             if known is not None:
@@ -202,12 +202,31 @@ class Candidates:
             if (self.is_for_storage and not contact.caps & Caps.STORAGE) or self._is_in_crowd(contact):
                 continue
             distance = int.from_bytes(contact.node_id) ^ self._point
+            if not self._make_room(distance):
+                continue
             expected_s = self._strangers.expected_of(contact.node_id)
             candidate = Candidate(contact, distance, None, expected_s, is_known=False, namer=namer)
             self._by_id[contact.node_id] = candidate
             insort(self._order, candidate, key=_by_distance)
             added += 1
         return added
+
+    def _make_room(self, distance: int) -> bool:
+        """True if there is room for hearsay at that distance; where there is none, hearsay that nobody asked gives way.
+
+        First what nobody waits for any more, wherever it is, then what is farther: who names hundreds first keeps
+        nobody out who is nearer, nor for longer than it takes to see that they do not answer.
+        """
+        if len(self._order) < LOOKUP_CANDIDATES_MAX:
+            return True
+        fresh = [c for c in self._order if c.standing is Standing.FRESH and not c.is_known]
+        doubted = [c for c in fresh if self._is_doubted(c)]
+        leaving = doubted[-1] if doubted else fresh[-1] if fresh else None
+        if leaving is None or (not doubted and leaving.distance < distance):
+            return False
+        self._order.remove(leaving)
+        del self._by_id[leaving.node_id]
+        return True
 
     def add(self, contacts: Iterable[Contact]) -> None:
         """Take in nodes that were met: they count as those of the table do."""
