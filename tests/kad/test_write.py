@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kad.kit import GONE, TIMEOUT, asked, at, candidates, node_id, number_of, refuses
-from tests.sim.authors import Pen
+from tests.sim.authors import WALL, Pen
 from yzdht.kad.quorum import quorum_of
 from yzdht.kad.write import Draft, Write, WriteResult
-from yzdht.limits import SOFT_DEADLINE_S_UNKNOWN, STORE_EXTRA_S
+from yzdht.limits import DAY_S, RESTORED_LIFE_S, SOFT_DEADLINE_S_UNKNOWN, STORE_EXTRA_S
 from yzdht.rpc.engine import Answer, Failed
 from yzdht.wire.rpc import Empty, Method, Refusal, Status, Store
 
@@ -226,6 +226,18 @@ def test_a_holder_that_lags_is_given_what_the_writer_read_too() -> None:
     (restore,) = writing.asks()
 
     assert restore.body == Store(NOTE.target, BEFORE.raw, None, 0)
+
+
+def test_a_move_record_that_is_restored_is_kept_no_longer_than_it_takes() -> None:
+    note, before = (Pen(1).move(seq) for seq in (5, 4))
+    end = WALL + 3 * DAY_S
+    writing = Writing(Draft(note.target, note.raw, 4, end, before.raw))
+    (first,) = writing.asks()
+    writing.hear(1, refuses(Status.CAS_MISMATCH), first.purpose)
+    (restore,) = writing.asks()
+
+    assert first.body == Store(note.target, note.raw, 4, end)
+    assert restore.body == Store(note.target, before.raw, None, WALL + RESTORED_LIFE_S)
 
 
 def test_a_holder_is_repaired_once() -> None:

@@ -71,9 +71,9 @@ class MeasuredOperations(Operations):
         if isinstance(operation, Lookup):
             kind, candidates = "lookup", operation.candidates
         elif isinstance(operation, Read):
-            kind, candidates = "care" if operation._plan.is_thorough else "read", operation.candidates
+            kind, candidates = "care" if operation.is_thorough else "read", operation.candidates
         else:
-            kind, candidates = "write", operation._candidates
+            kind, candidates = "write", operation.candidates
         self._tell("operation_seconds", seconds, kind)
         asked = sum(c.standing is not Standing.FRESH and c.node_id != self._own_id for c in candidates)
         self._tell("operation_asked", asked, kind)

@@ -162,6 +162,11 @@ class Read:
         self._wall = 0.0
 
     @property
+    def is_thorough(self) -> bool:
+        """True for a holder's care for what it holds."""
+        return self._plan.is_thorough
+
+    @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""
         return self.result is not None and not self.candidates.has_open()

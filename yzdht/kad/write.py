@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.kad.candidates import Ask, Candidate, Candidates, Standing
-from yzdht.limits import STORE_EXTRA_S, WRITE_ASKS_MAX, WRITE_TIMEOUT_S
+from yzdht.limits import RESTORED_LIFE_S, STORE_EXTRA_S, WRITE_ASKS_MAX, WRITE_TIMEOUT_S
 from yzdht.rpc.engine import Answer, Failed
+from yzdht.wire.record import EXPIRES_NEVER, decode_record
 from yzdht.wire.rpc import Method, Refusal, Status, Store
 
 
@@ -94,7 +95,7 @@ class Write:
         self.result: WriteResult | None = None
         self._draft = draft
         self._quorum = quorum
-        self._candidates = candidates
+        self.candidates = candidates
         self._asks: list[Ask] = []
         self._accepted = 0
         self._asked = 0
@@ -104,7 +105,7 @@ class Write:
     @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""
-        return self.result is not None and not self._candidates.has_open()
+        return self.result is not None and not self.candidates.has_open()
 
     def start(self, now: Now) -> None:
         """Send to all n at once."""
@@ -117,20 +118,20 @@ class Write:
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        return None if self.result is not None else self._candidates.next_late()
+        return None if self.result is not None else self.candidates.next_late()
 
     def handle_timer(self, now: Now) -> None:
         """Replace those that are late."""
-        if self._candidates.mark_late(now.mono):
+        if self.candidates.mark_late(now.mono):
             self._advance(now)
 
     def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
         """Take an answer in."""
-        candidate = self._candidates.get(node_id)
+        candidate = self.candidates.get(node_id)
         if candidate is None or not candidate.is_open:
             return
         if isinstance(outcome, Failed):
-            self._candidates.failed(candidate, outcome)
+            self.candidates.failed(candidate, outcome)
         elif purpose == _RESTORE:
             self._ask(candidate, now, purpose=_AGAIN)
         elif outcome.status is Status.OK:
@@ -160,10 +161,17 @@ class Write:
         )
 
     def _ask(self, candidate: Candidate, now: Now, purpose: int = _STORE) -> None:
+        """Send what a purpose wants.
+
+        How long a move record is kept is known to its holders alone. Given back to one that lags it is kept just long
+        enough to be written over: without an end that holder would keep it 30 days.
+        """
         draft = self._draft
         if purpose == _RESTORE:
             assert draft.previous is not None
-            body = Store(draft.target, draft.previous, None, draft.keep_until)
+            is_endless = decode_record(draft.previous).expires == EXPIRES_NEVER
+            keep_until = int(now.wall) + RESTORED_LIFE_S if is_endless else 0
+            body = Store(draft.target, draft.previous, None, keep_until)
         else:
             body = Store(draft.target, draft.raw, draft.cas, draft.keep_until)
         candidate.standing = Standing.ASKED
@@ -182,7 +190,7 @@ class Write:
         self._ask_more(now)
         refused = sum(n for (status, _), n in self._refusals.items() if status not in _REPLACEABLE)
         is_lost = refused > self._quorum.n - self._quorum.write or (refused > 0 and self._is_first_awaited)
-        if is_lost or not self._candidates.has_open():
+        if is_lost or not self.candidates.has_open():
             self._finish()
 
     def _ask_more(self, now: Now) -> None:
@@ -194,12 +202,12 @@ class Write:
         n = 1 if self._is_first_awaited else self._quorum.n
         in_play = sum(
             1
-            for c in self._candidates
+            for c in self.candidates
             if c.standing in (Standing.ASKED, Standing.ANSWERED)
             or (c.standing is Standing.LATE and self.result is not None)
         )
         asks_max = self._quorum.n if self._draft.cas is not None else WRITE_ASKS_MAX
-        for candidate in self._candidates:
+        for candidate in self.candidates:
             if in_play >= n or self._asked >= asks_max:
                 return
             if candidate.standing is Standing.FRESH:
