@@ -234,7 +234,6 @@ class AnyTable(RuleBasedStateMachine):
         assert {e.point for e in self.table} == set(self.placed)
         assert all(self.table.get(e.node_id) is e for e in self.placed.values())
         assert self.table.storing() == sum(e.is_storing for e in self.placed.values())
-        assert self.table.closest_bucket() == max(map(self.bucket, self.placed), default=0)
 
     @invariant()
     def a_node_is_in_one_place_and_memory_is_bounded(self) -> None:

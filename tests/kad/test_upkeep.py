@@ -114,7 +114,6 @@ def test_a_round_ends_however_many_new_nodes_are_named() -> None:
 def test_one_lookup_is_under_way_at_a_time() -> None:
     discovery = born()
     assert discovery.next_target(at(0.0)) is not None
-    assert discovery.is_running
     discovery.trigger(at(0.1), node_id(1))
 
     assert discovery.next_target(at(0.1)) is None

@@ -164,21 +164,13 @@ class Table:
 
     # Buckets
 
-    def bucket_index(self, node_id: NodeId | Target) -> int:
-        """Which bucket a point falls in: the leading bits it shares with the own id, 0 to 255."""
-        return self._index(int.from_bytes(node_id))
-
-    def closest_bucket(self) -> int:
-        """The bucket of the nearest neighbour; 0 if nobody is known."""
-        used = (i for i in range(len(self._buckets) - 1, 0, -1) if self._buckets[i].entries)
-        return next(used, 0)
-
     def bucket_sizes(self) -> list[tuple[int, int, int]]:
         """Of each bucket in use: its index, how many have a place in it, how many wait for one."""
         sizes = ((i, len(b.entries), len(b.waiting)) for i, b in enumerate(self._buckets))
         return [size for size in sizes if size[1] or size[2]]
 
     def _index(self, point: int) -> int:
+        """Which bucket a point falls in: the leading bits it shares with the own id, 0 to 255."""
         return min(_ID_BITS - (point ^ self._own_point).bit_length(), _ID_BITS - 1)
 
     def _bucket_of(self, point: int) -> Bucket:

@@ -30,12 +30,12 @@ class Others(NamedTuple):
 
     Attributes:
         since: From when on, in monotonic seconds.
-        count: How many different nodes, 1 or 2.
+        number: How many different nodes, 1 or 2.
 
     """
 
     since: float
-    count: int = 1
+    number: int = 1
 
 
 @dataclass(slots=True)
@@ -47,8 +47,8 @@ class _Notice:
     skips: int
     other_at: float = -inf
 
-    def since(self, count: int) -> float:
-        return self.at if count == 1 else self.other_at
+    def at_of(self, number: int) -> float:
+        return self.at if number == 1 else self.other_at
 
 
 class Turns:
@@ -95,7 +95,11 @@ class Turns:
         to act itself before others are relied on again.
         """
         notice = self._notices.get(target)
-        if notice is None or notice.since(others.count) < others.since or notice.skips >= REPUBLISH_SKIPS_MAX:
+        if (
+            notice is None
+            or notice.at_of(others.number) < others.since
+            or notice.skips >= REPUBLISH_SKIPS_MAX
+        ):
             return False
         notice.skips += 1
         return True

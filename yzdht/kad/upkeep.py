@@ -128,11 +128,6 @@ class Discovery:
         self.is_complete = False
         self.wanted = BUCKET_SIZE
 
-    @property
-    def is_running(self) -> bool:
-        """True while a lookup is under way."""
-        return self._aim is not None
-
     # Events
 
     def trigger(self, now: Now, newcomer: NodeId | None = None, *, was_named: bool = False) -> None:
