@@ -33,6 +33,7 @@ from yzdht.limits import (
     NODE_IDENTITY_LIFE_S,
     NODES_PER_PREFIX_MAX,
     OPERATIONS_MAX,
+    RECORD_BYTES_MAX,
     SMALL_NETWORK_NODES_MAX,
     VALUE_BYTES_MAX,
 )
@@ -78,6 +79,11 @@ NOTE = Pen(90).mutable("name", 5, b"value")
 
 def peer_of(pen: Pen, caps: Caps = NODE, host: str = "10.0.0.9") -> Peer:
     return Peer(pen.node_id, pen.public_key, caps, SessionId(pen.node_id[:16]), host, None)
+
+
+def stranger_of(number: int) -> Peer:
+    """A client at a public address."""
+    return replace(peer_of(Pen(number), Caps.ALWAYS | Caps.CLIENT), prefix="8.8.8.0/24")
 
 
 class Bench:
@@ -706,14 +712,14 @@ def test_more_operations_than_the_bound_are_busy() -> None:
 
 def test_a_stranger_that_asks_for_too_much_is_told_when_to_come_back() -> None:
     bench = Bench()
-    wide, stranger = Get(SOMEWHERE, paths=3), peer_of(Pen(80), Caps.ALWAYS | Caps.CLIENT)
+    wide, stranger = Get(SOMEWHERE, paths=3), stranger_of(80)
     allowed = int(DELEGATED_BURST_REQUESTS / DELEGATED_REQUESTS_PER_PATH / 3)
     served = [bench.ask(wide, Method.GET, stranger)[0] for _ in range(allowed)]
     status, told = bench.ask(wide, Method.GET, stranger)
 
     assert set(served) == {Status.OK}
     assert status is Status.RATE_LIMITED
-    assert bench.ask(wide, Method.GET, peer_of(Pen(81)))[0] is Status.OK
+    assert bench.ask(wide, Method.GET, stranger_of(81))[0] is Status.OK
     assert isinstance(told, Refusal)
     bench.mono = told.number / 1000
     assert bench.ask(wide, Method.GET, stranger)[0] is Status.OK
@@ -725,7 +731,7 @@ def test_delegated_writes_are_charged_too() -> None:
     for number in range(1, 8):
         bench.meet(Pen(number))
     bench.be_quiet()
-    wide, stranger = Get(SOMEWHERE, paths=3), peer_of(Pen(80))
+    wide, stranger = Get(SOMEWHERE, paths=3), stranger_of(80)
     while bench.engine._delegation.charge_get(stranger, wide, bench.now) is None:
         pass
     while bench.engine._delegation.charge_get(stranger, Get(SOMEWHERE), bench.now) is None:
@@ -733,6 +739,41 @@ def test_delegated_writes_are_charged_too() -> None:
 
     assert bench.ask(Put(NOTE.target, NOTE.raw), Method.PUT, stranger)[0] is Status.RATE_LIMITED
     assert bench.take_calls() == []
+
+
+def test_a_write_that_is_refused_for_its_work_has_not_paid_its_bytes() -> None:
+    bench, stranger = Bench(), stranger_of(80)
+    while bench.engine._delegation.charge_get(stranger, Get(SOMEWHERE), bench.now) is None:
+        pass
+    for _ in range(9):
+        assert bench.ask(Put(NOTE.target, NOTE.raw), Method.PUT, stranger)[0] is Status.RATE_LIMITED
+
+    assert stranger.node_id not in bench.engine._holder._buckets._levels
+
+
+def test_a_write_that_is_refused_for_its_bytes_or_as_one_too_many_has_not_paid_its_work() -> None:
+    bench, stranger = Bench(), stranger_of(80)
+    holder, delegation = bench.engine._holder, bench.engine._delegation
+    while holder.charge(stranger, RECORD_BYTES_MAX, bench.now, is_table_peer=False) is None:
+        pass
+    while holder.charge(stranger, 1, bench.now, is_table_peer=False) is None:
+        pass
+    put = Put(NOTE.target, NOTE.raw)
+    for _ in range(9):
+        assert bench.ask(put, Method.PUT, stranger)[0] is Status.RATE_LIMITED
+    bench.meet(Pen(1))
+    bench.be_quiet()
+    for _ in range(OPERATIONS_MAX):
+        bench.engine.get(SOMEWHERE, bench.now)
+    for _ in range(9):
+        assert bench.ask(put, Method.PUT, stranger)[0] is Status.BUSY
+        assert bench.ask(Get(SOMEWHERE), Method.GET, stranger)[0] is Status.BUSY
+
+    everything = int(DELEGATED_BURST_REQUESTS / DELEGATED_REQUESTS_PER_PATH / 3)
+    wide = Get(SOMEWHERE, paths=3)
+    assert [delegation.charge_get(stranger, wide, bench.now) for _ in range(everything)] == [
+        None
+    ] * everything
 
 
 def test_its_own_user_is_not_charged() -> None:

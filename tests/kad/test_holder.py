@@ -19,6 +19,7 @@ from yzdht.limits import (
     RECORD_LIFE_S_MAX,
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
+    STORE_CHARGE_BYTES_MIN,
     STORE_QUEUE_WRITES_MAX,
     TABLE_PEER_ALLOWANCE,
     VALUE_BYTES_MAX,
@@ -326,6 +327,29 @@ def test_a_table_peer_has_ten_times_a_strangers_burst() -> None:
     charges = [holder.charge(peer(1), RECORD_BYTES_MAX, NOW, is_table_peer=True) for _ in range(burst + 1)]
 
     assert charges[:-1] == [None] * burst
+    assert charges[-1] is not None
+
+
+@pytest.mark.parametrize("is_table_peer", [False, True])
+def test_a_forger_whose_bucket_is_empty_is_charged_none_the_less(*, is_table_peer: bool) -> None:
+    holder, forger = Node().holder, peer(1)
+    while holder.charge(forger, STORE_CHARGE_BYTES_MIN, NOW, is_table_peer=is_table_peer) is None:
+        pass
+    holder.punish(forger, NOW, is_table_peer=is_table_peer)
+    refused_for = holder.charge(forger, STORE_CHARGE_BYTES_MIN, NOW, is_table_peer=is_table_peer)
+
+    per_s = STORE_BYTES_PER_S_STRANGER * (TABLE_PEER_ALLOWANCE if is_table_peer else 1)
+    wait_ms = (RECORD_BYTES_MAX + STORE_CHARGE_BYTES_MIN) * 1_000 // per_s + 1
+    assert refused_for == refused(Status.RATE_LIMITED, wait_ms)
+
+
+def test_a_table_peer_that_forwarded_a_forged_record_keeps_the_burst_of_one() -> None:
+    holder = Node().holder
+    holder.punish(peer(1), NOW, is_table_peer=True)
+    burst = TABLE_PEER_ALLOWANCE * STORE_BURST_BYTES_STRANGER // RECORD_BYTES_MAX
+    charges = [holder.charge(peer(1), RECORD_BYTES_MAX, NOW, is_table_peer=True) for _ in range(burst)]
+
+    assert charges[:-1] == [None] * (burst - 1)
     assert charges[-1] is not None
 
 

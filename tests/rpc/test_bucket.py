@@ -95,6 +95,43 @@ def test_nothing_is_always_there(tokens: float) -> None:
     assert buckets.take("a", tokens, RATE, 0.0) == 0.0
 
 
+def test_an_overdrawn_bucket_owes_what_was_taken_and_no_more_than_a_burst() -> None:
+    buckets = Buckets(8)
+    buckets.take("a", 9, RATE, 0.0)
+    buckets.overdraw("a", 5, RATE, 0.0)
+    assert buckets.take("a", 1, RATE, 0.0) == 2.5
+
+    for _ in range(9):
+        buckets.overdraw("a", 5, RATE, 0.0)
+    assert buckets.take("a", 1, RATE, 0.0) == 5.5
+    assert buckets.take("a", 1, RATE, 5.5) == 0.0
+
+
+def test_what_was_put_back_can_be_taken_again() -> None:
+    buckets, shared = Buckets(8), FairBuckets(8)
+    for _ in range(9):
+        assert buckets.take("a", 7, RATE, 0.0) == 0.0
+        buckets.put_back("a", 7)
+        assert shared.take("group", "a", 40, SHARED, 0.0) == 0.0
+        shared.put_back("group", "a", 40)
+
+    assert buckets.take("a", 10, RATE, 0.0) == 0.0
+    assert taken_by(shared, "a", 99) == 50
+
+
+def test_who_was_forgotten_meanwhile_is_put_back_nothing() -> None:
+    buckets, shared = Buckets(1), FairBuckets(1)
+    for key in ("a", "b"):
+        buckets.take(key, 10, RATE, 0.0)
+        shared.take(key, key, 1, SHARED, 0.0)
+    buckets.put_back("a", 10)
+    shared.put_back("a", "a", 1)
+    shared.put_back("b", "a", 1)
+
+    assert list(buckets._levels) == ["b"]
+    assert list(shared._groups) == ["b"]
+
+
 # Shared buckets
 
 SHARED = Rate(per_s=10.0, burst=100.0)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from yzdht.kad.holder import Refused
 from yzdht.kad.quorum import quorum_of
 from yzdht.limits import (
+    DELEGATED_BURST_OF_ALL,
     DELEGATED_BURST_REQUESTS,
-    DELEGATED_LOCAL_ALLOWANCE,
+    DELEGATED_BYTES_PER_REQUEST,
     DELEGATED_PREFIX_ALLOWANCE,
     DELEGATED_REQUESTS_PER_PATH,
     DELEGATED_REQUESTS_PER_S,
@@ -20,7 +21,6 @@ from yzdht.limits import (
     REPLICAS,
 )
 from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
-from yzdht.wire.address import is_loopback
 from yzdht.wire.rpc import Refusal, Status
 
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 _PEER = Rate(DELEGATED_REQUESTS_PER_S, DELEGATED_BURST_REQUESTS)
-_LOCAL = _PEER.times(DELEGATED_LOCAL_ALLOWANCE)
-_PREFIX = _PEER.times(DELEGATED_PREFIX_ALLOWANCE)
-_THIS_MACHINE = "loopback"
+_GROUP = _PEER.times(DELEGATED_PREFIX_ALLOWANCE)
+_ALL = Rate(_GROUP.per_s, DELEGATED_BURST_OF_ALL)
 
 
 class Delegation:
-    """Charges delegated operations to the peer and to its public prefix: ids cost nothing, addresses do.
+    """Charges delegated operations to the peer, to its public prefix and to all together: ids cost nothing.
 
-    Peers of one prefix share what it has fairly. Who asks from this machine may ask for more, and all of them together for
-    about as much as a node can do: behind a proxy that is everybody.
+    Peers share fairly what their prefix has, and prefixes what the node does in all. A peer whose address is not public
+    has no bucket of its own but shares that of its address: behind it may be everybody, or the one program that this
+    node is for. All buckets are charged or none.
 
     Args:
         table: Tells whether a target has to be approached, and how many nodes hold a record.
@@ -52,8 +52,9 @@ class Delegation:
     def __init__(self, table: Table, *, is_storing: bool) -> None:
         self._table = table
         self._is_storing = is_storing
-        self._buckets = Buckets(PREFIXES_TRACKED_MAX)
+        self._peers = Buckets(PREFIXES_TRACKED_MAX)
         self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
+        self._all = FairBuckets(PREFIXES_TRACKED_MAX)
 
     def charge_get(self, peer: Peer, body: Get, now: Now) -> Refused | None:
         """Charge a GET; a Refused if the peer has asked for too much."""
@@ -63,18 +64,36 @@ class Delegation:
 
     def charge_put(self, peer: Peer, body: Put, now: Now) -> Refused | None:
         """Charge a PUT: where the target has to be approached that is one walk, with cas a read; then the n store."""
+        return self._charge(peer, self._cost_of_put(body), now)
+
+    def put_back(self, peer: Peer, body: Put) -> None:
+        """Undo the charge of a PUT that goes no further, before anything else is charged."""
+        cost, group = self._cost_of_put(body), peer.prefix or peer.host
+        self._all.put_back(None, group, cost)
+        self._groups.put_back(group, peer.node_id, cost)
+        self._peers.put_back(peer.node_id, cost)
+
+    def _cost_of_put(self, body: Put) -> int:
+        parts = max(1, -(-len(body.record) // DELEGATED_BYTES_PER_REQUEST))
         if not self._table.knows_everybody:
-            return self._charge(peer, DELEGATED_REQUESTS_PER_PATH + REPLICAS, now)
-        return self._charge(peer, self._holders() * (1 if body.cas is None else 2), now)
+            return DELEGATED_REQUESTS_PER_PATH + REPLICAS * parts
+        return self._holders() * (parts + (body.cas is not None))
 
     def _holders(self) -> int:
         return max(1, quorum_of(self._table.storing() + self._is_storing).n)
 
     def _charge(self, peer: Peer, cost: int, now: Now) -> Refused | None:
-        # The peer's own bucket first: what it is refused must not empty the bucket of its neighbours.
-        is_local = is_loopback(peer.host)
-        wait_s = self._buckets.take(peer.node_id, cost, _LOCAL if is_local else _PEER, now.mono)
-        group = _THIS_MACHINE if is_local else peer.prefix
-        if not wait_s and group is not None:
-            wait_s = self._groups.take(group, peer.node_id, cost, _PREFIX, now.mono)
+        wait_s = self._take(peer, cost, now.mono)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
+
+    def _take(self, peer: Peer, cost: int, mono: float) -> float:
+        """0.0 when every bucket gave, else seconds after which to try again, and none of them gave."""
+        node_id, group = peer.node_id, peer.prefix or peer.host
+        if peer.prefix is not None and (wait_s := self._peers.take(node_id, cost, _PEER, mono)):
+            return wait_s
+        if wait_s := self._groups.take(group, node_id, cost, _GROUP, mono):
+            self._peers.put_back(node_id, cost)
+        elif wait_s := self._all.take(None, group, cost, _ALL, mono):
+            self._groups.put_back(group, node_id, cost)
+            self._peers.put_back(node_id, cost)
+        return wait_s

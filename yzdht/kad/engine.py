@@ -27,7 +27,6 @@ from yzdht.limits import (
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
     READ_TIMEOUT_S,
-    REPLICAS,
 )
 from yzdht.rpc.engine import (
     Answer,
@@ -70,10 +69,6 @@ if TYPE_CHECKING:
     from yzdht.wire.address import Address, Contact
     from yzdht.wire.frame import Caps, RecordType
     from yzdht.wire.slot import Verdict
-
-
-_CANDIDATES = 3 * REPLICAS
-"""How many of the table an operation looks at: the n, and those who replace the failed."""
 
 
 # Notices
@@ -384,7 +379,7 @@ class KadEngine:
         admitted = refused or self._holder.admit(body, peer.node_id, now)
         if isinstance(admitted, Refused):
             if admitted.status is Status.BAD_SIGNATURE:
-                self._holder.punish(peer, now)
+                self._holder.punish(peer, now, is_table_peer=is_table_peer)
             self._refuse(request, admitted)
             return
         op = self._operations.number()
@@ -396,9 +391,8 @@ class KadEngine:
             records = [(r.raw, r.publisher, r.seq, r.hash) for r in result.records]
             self._reply(request, Got(shorten(records, body), result.answered, result.needed))
 
-        refused = self._delegation.charge_get(peer, body, now)
-        if refused is None and len(self._operations) >= OPERATIONS_MAX:
-            refused = Refused(Status.BUSY)
+        is_busy = len(self._operations) >= OPERATIONS_MAX
+        refused = Refused(Status.BUSY) if is_busy else self._delegation.charge_get(peer, body, now)
         if refused is not None:
             self._refuse(request, refused)
             return
@@ -412,20 +406,26 @@ class KadEngine:
             )
 
         is_table_peer = self.table.get(peer.node_id) is not None
-        refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
-        if refused is None:
-            refused = self._delegation.charge_put(peer, body, now)
-        if refused is None and len(self._operations) >= OPERATIONS_MAX:
-            refused = Refused(Status.BUSY)
-        if refused is None:
-            refused = self._check_put(body)
+        refused = self._charge_put(peer, body, now, is_table_peer=is_table_peer) or self._check_put(body)
         if refused is not None:
             if refused.status is Status.BAD_SIGNATURE:
-                self._holder.punish(peer, now)
+                self._holder.punish(peer, now, is_table_peer=is_table_peer)
             self._refuse(request, refused)
             return
         draft = Draft(body.target, body.record, body.cas, body.keep_until)
         self._when_joined(lambda at: self._searches.write(draft, peer.node_id, finish, at), now)
+
+    def _charge_put(self, peer: Peer, body: Put, now: Now, *, is_table_peer: bool) -> Refused | None:
+        """Charge both the work and the bytes, or neither: whoever is refused repeats the whole request."""
+        if len(self._operations) >= OPERATIONS_MAX:
+            return Refused(Status.BUSY)
+        refused = self._delegation.charge_put(peer, body, now)
+        if refused is not None:
+            return refused
+        refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
+        if refused is not None:
+            self._delegation.put_back(peer, body)
+        return refused
 
     def _check_put(self, body: Put) -> Refused | None:
         """A record that every holder would refuse is refused here, before it is sent to eight of them."""

@@ -60,6 +60,10 @@ class Refused:
     detail: Refusal = _NOTHING
 
 
+def _rate(*, is_table_peer: bool) -> Rate:
+    return _TABLE_PEER if is_table_peer else _STRANGER
+
+
 def status_of(verdict: Verdict) -> tuple[Status, Refusal]:
     """How a store's verdict is answered."""
     match verdict:
@@ -104,13 +108,13 @@ class Holder:
         """Charge the bytes of a STORE or PUT to the session that brought them; a Refused if its bucket is empty."""
         if size > RECORD_BYTES_MAX:
             return Refused(Status.RECORD_TOO_BIG)
-        rate = _TABLE_PEER if is_table_peer else _STRANGER
+        rate = _rate(is_table_peer=is_table_peer)
         wait_s = self._buckets.take(peer.node_id, max(size, STORE_CHARGE_BYTES_MIN), rate, now.mono)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
 
-    def punish(self, peer: Peer, now: Now) -> None:
-        """Charge a forged record as a large one: it cost a signature check and brought nothing."""
-        self._buckets.take(peer.node_id, RECORD_BYTES_MAX, _STRANGER, now.mono)
+    def punish(self, peer: Peer, now: Now, *, is_table_peer: bool) -> None:
+        """Charge a forged record as a large one, also to a bucket that is empty: it cost a check and brought nothing."""
+        self._buckets.overdraw(peer.node_id, RECORD_BYTES_MAX, _rate(is_table_peer=is_table_peer), now.mono)
 
     def admit(self, body: Store, stored_by: NodeId | bytes, now: Now) -> Write | Refused:
         """Run every test that needs no disk.

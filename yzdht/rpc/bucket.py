@@ -55,6 +55,23 @@ class Buckets:
             0.0 when they were taken, else the seconds after which they would be.
 
         """
+        level = self._level(key, rate, mono)
+        if level.tokens < tokens:
+            return (tokens - level.tokens) / rate.per_s
+        level.tokens -= tokens
+        return 0.0
+
+    def overdraw(self, key: Hashable, tokens: float, rate: Rate, mono: float) -> None:
+        """Take tokens whether they are there or not; what is owed is a burst at most."""
+        level = self._level(key, rate, mono)
+        level.tokens = max(-rate.burst, level.tokens - tokens)
+
+    def put_back(self, key: Hashable, tokens: float) -> None:
+        """Undo a take of this instant."""
+        if (level := self._levels.get(key)) is not None:
+            level.tokens += tokens
+
+    def _level(self, key: Hashable, rate: Rate, mono: float) -> _Level:
         level = self._levels.get(key)
         if level is None:
             level = self._levels[key] = _Level(rate.burst, mono)
@@ -64,10 +81,7 @@ class Buckets:
             self._levels.move_to_end(key)
             level.tokens = min(rate.burst, level.tokens + (mono - level.at) * rate.per_s)
             level.at = mono
-        if level.tokens < tokens:
-            return (tokens - level.tokens) / rate.per_s
-        level.tokens -= tokens
-        return 0.0
+        return level
 
 
 @dataclass(slots=True)
@@ -131,6 +145,15 @@ class FairBuckets:
         group.tokens -= tokens
         taken.used = min(taken.used + tokens, rate.burst)
         return 0.0
+
+    def put_back(self, key: Hashable, member: Hashable, tokens: float) -> None:
+        """Undo a take of this instant."""
+        group = self._groups.get(key)
+        if group is None:
+            return
+        group.tokens += tokens
+        if (taken := group.members.get(member)) is not None:
+            taken.used = max(0.0, taken.used - tokens)
 
     def _group(self, key: Hashable, rate: Rate, mono: float) -> _Group:
         group = self._groups.get(key)
