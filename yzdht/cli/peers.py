@@ -11,7 +11,7 @@ import click
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import plain, show_bytes, show_ms, show_span
+from yzdht.cli.units import plain, show_bytes, show_count, show_ms, show_span
 from yzdht.errors import ExitCode, NoNode, StoreError
 from yzdht.limits import PEERS_BYTES_MAX, PEERS_SHOWN_EVERY_S
 
@@ -108,16 +108,15 @@ def _watch(view: PeersView, data: Path | None, http: str | None) -> None:
     from rich.live import Live  # noqa: PLC0415 - as above
 
     console = Console(highlight=False)
-    trouble = ""
     try:
         with Live(_table(view, console.height, ""), console=console, auto_refresh=False) as live:
             while True:
-                live.update(_table(view, console.height, trouble), refresh=True)
                 time.sleep(PEERS_SHOWN_EVERY_S)
                 try:
                     view, trouble = _peers_of(data, http)[0], ""
                 except (NoNode, StoreError) as error:
                     trouble = f"{error}; this is what it showed last"
+                live.update(_table(view, console.height, trouble), refresh=True)
     except KeyboardInterrupt:
         return
 
@@ -129,7 +128,7 @@ def _table(view: PeersView, height: int, trouble: str) -> Table:
     room = max(1, height - _FRAME_LINES)
     left_out = len(view.peers) - room
     clients = sum(peer.is_client for peer in view.peers)
-    title = f"{len(view.peers) - clients:,} nodes and {clients:,} clients are connected"
+    title = f"connected: {show_count(len(view.peers) - clients, 'node')}, {show_count(clients, 'client')}"
     caption = f"and {left_out:,} more" if left_out > 0 else ""
     table = Table(
         title=Text(title),

@@ -10,7 +10,7 @@ import click
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import plain, show_ago, show_bytes, show_span
+from yzdht.cli.units import plain, show_ago, show_bytes, show_count, show_span
 from yzdht.errors import ExitCode
 from yzdht.limits import STATUS_BYTES_MAX
 
@@ -119,16 +119,16 @@ def _figures(view: StatusView) -> Iterator[tuple[str, str]]:
     sessions, records, traffic = view.sessions, view.records, view.traffic
     if view.bootstrap.tried:
         yield "bootstrap", f"{view.bootstrap.joined} of {view.bootstrap.tried} addresses answered"
-    yield "knows", f"{_count(view.table.nodes, 'node')}"
+    yield "knows", show_count(view.table.nodes, "node")
     yield (
         "connected",
-        f"{_count(sessions.nodes, 'node')}, {_count(sessions.clients, 'client')}, {sessions.max:,} at most",
+        f"{show_count(sessions.nodes, 'node')}, {show_count(sessions.clients, 'client')}, {sessions.max:,} at most",
     )
     if records.count is None:
         yield "keeps", "unknown: its disk cannot be read"
     else:
         room = f"{show_bytes(records.bytes)} of {show_bytes(records.bytes_max)}"
-        yield "keeps", f"{_count(records.count, 'record')}, {room}"
+        yield "keeps", f"{show_count(records.count, 'record')}, {room}"
     for name, roads, per_s in (
         ("received", traffic.in_, traffic.in_per_s),
         ("sent", traffic.out, traffic.out_per_s),
@@ -139,7 +139,3 @@ def _figures(view: StatusView) -> Iterator[tuple[str, str]]:
     ]
     if refused:
         yield "refused", f"because somebody took too much: {', '.join(refused)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

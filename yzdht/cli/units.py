@@ -50,3 +50,8 @@ def show_ms(ms: float | None) -> str:
 def plain(text: str) -> str:
     """A stranger's text on one line, with everything escaped that could steer a terminal or forge a line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def show_count(number: int, noun: str) -> str:
+    """So many of something."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
