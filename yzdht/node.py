@@ -24,6 +24,7 @@ from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.kad.holder import sure_range
 from yzdht.kad.write import Draft
 from yzdht.limits import (
     GOODBYE_S_MAX,
@@ -33,6 +34,7 @@ from yzdht.limits import (
     LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
+    REPLICAS,
     STATE_SAVE_EVERY_S,
 )
 from yzdht.own_access import OwnAccess
@@ -289,16 +291,15 @@ class Node(DhtCalls):
     def _open_data(self) -> None:
         loop = asyncio.get_running_loop()
         config = self.config
-        quotas = Quotas(total_bytes=config.capacity.storage_bytes_max)
         self.store_of_records: SqliteStore | MemoryStore
         if config.data is None:
             self.identity = Identity.generate()
-            self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon, quotas)
+            self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon, self._quotas())
         else:
             self._folder = DataFolder.open(config.data)
             self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
             self.store_of_records = SqliteStore.open(
-                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe, quotas
+                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe, self._quotas()
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
@@ -330,6 +331,9 @@ class Node(DhtCalls):
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         self._sign_identity()
+
+    def _quotas(self) -> Quotas:
+        return Quotas.within(self.config.capacity.storage_bytes_max, self.node_id)
 
     def _session_bounds(self) -> SessionBounds:
         capacity = self.config.capacity
@@ -500,10 +504,20 @@ class Node(DhtCalls):
                 is_published = False
             if not is_published and self._pump.joined.is_set():
                 is_published = await self._publish_identity()
-            self.store_of_records.sweep(now.wall)
+            self._look_after_store(now.wall)
             self._save_state()
             self._rejoin_if_alone()
             await asyncio.sleep(STATE_SAVE_EVERY_S)
+
+    def _look_after_store(self, wall: float) -> None:
+        """Have it forget what expired, and tell it what it must not give up when it is full."""
+        store = self.store_of_records
+        nearest = self.engine.table.closest(self.node_id, REPLICAS, only_storing=True)
+        store.protect(sure_range(self.node_id, [entry.node_id for entry in nearest]))
+        store.sweep(wall)
+        given_up = store.evicted - self.counters.get("targets_given_up")
+        if given_up:
+            self.counters.add("targets_given_up", amount=given_up)
 
     def _save_state(self) -> None:
         if self._folder is None:

@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 from tests.kad.kit import at, node_id, peer
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.crypto.signing import RecordChecks
-from yzdht.ids import RecordHash, Target
-from yzdht.kad.holder import Holder, Refused, shorten, status_of
+from yzdht.ids import NodeId, RecordHash, Target
+from yzdht.kad.holder import Holder, Refused, shorten, status_of, sure_range
 from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
@@ -17,6 +17,7 @@ from yzdht.limits import (
     MULTI_ENTRIES_MAX,
     RECORD_BYTES_MAX,
     RECORD_LIFE_S_MAX,
+    REPLICAS,
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
     STORE_CHARGE_BYTES_MIN,
@@ -424,3 +425,22 @@ def test_an_expired_record_is_not_shown() -> None:
     node.keep(NOTE)
 
     assert node.holder.show(FindValue(NOTE.target), NOTE.target, WALL + DAY_S) == ()
+
+
+@given(
+    st.integers(0, 2**32), st.lists(st.integers(0, 2**32), min_size=0, max_size=40, unique=True), st.data()
+)
+def test_a_target_in_the_sure_range_has_this_node_among_its_nearest(
+    own: int, others: list[int], data: st.DataObject
+) -> None:
+    others = sorted(set(others) - {own}, key=own.__xor__)
+    radius = sure_range(NodeId(own.to_bytes(32)), [NodeId(other.to_bytes(32)) for other in others])
+    target = own ^ data.draw(st.integers(0, radius - 1))
+
+    assert sum(other ^ target < own ^ target for other in others) < REPLICAS
+
+
+def test_the_sure_range_is_about_as_wide_as_the_way_to_the_last_of_the_nearest() -> None:
+    others = [NodeId((2**number).to_bytes(32)) for number in range(20)]
+
+    assert sure_range(NodeId(bytes(32)), others) == 2 ** (REPLICAS - 1)

@@ -660,3 +660,117 @@ class StoresAgree(RuleBasedStateMachine):
 
 StoresAgree.TestCase.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
 TestStoresAgree = StoresAgree.TestCase
+
+
+# A full store
+
+HERE = bytes(32)
+"""The own id: small targets are near, large ones far."""
+
+
+def full_of(open_shelf: OpenShelf, **quotas: int) -> Shelf:
+    return open_shelf(Quotas(own_id=HERE, **quotas))
+
+
+async def test_full_store_gives_up_what_is_farthest_for_what_is_nearer(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=30)
+    await shelf.put(*(mutable(slot, body=bytes(10)) for slot in (8, 5, 12)))
+
+    verdicts = await shelf.put(mutable(3, body=bytes(10)), mutable(2, body=bytes(10)))
+
+    assert verdicts == [Stored(), Stored()]
+    assert [row[0] for row in shelf.store.targets(None, 9)] == [target(2), target(3), target(5)]
+    assert shelf.store.totals() == Totals(3, 30)
+    assert shelf.store.evicted == 2
+
+
+async def test_full_store_refuses_what_is_farther_than_all_it_has(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=30)
+    await shelf.put(*(mutable(slot, body=bytes(10)) for slot in (3, 5, 7)))
+
+    assert await shelf.put_one(mutable(8, body=bytes(1))) == OverQuota()
+    assert await shelf.put_one(mutable(7, seq=2, body=bytes(11))) == OverQuota()
+    assert await shelf.put_one(mutable(7, seq=2, body=bytes(10))) == Stored()
+    assert shelf.store.totals() == Totals(3, 30)
+
+
+async def test_what_a_full_store_gave_up_is_still_remembered(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=10)
+    await shelf.put(mutable(8, seq=5, body=bytes(10)), mutable(3, body=bytes(10)))
+
+    assert shelf.store.get(target(8), NOW) == []
+    assert isinstance(await shelf.put_one(mutable(8, seq=4, body=b"")), SeqTooLow)
+
+
+async def test_full_store_never_gives_up_what_its_own_user_stored(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=10)
+    await shelf.put(mutable(9, is_pinned=True, body=bytes(99)), mutable(8, body=bytes(10)))
+
+    assert await shelf.put_one(mutable(3, body=bytes(10))) == Stored()
+    assert await shelf.put_one(mutable(4, body=bytes(10))) == OverQuota()
+    assert [row[0] for row in shelf.store.targets(None, 9)] == [target(3), target(9)]
+
+
+async def test_full_store_never_gives_up_what_lies_in_its_own_range(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=20)
+    await shelf.put(*(mutable(slot, body=bytes(10)) for slot in (5, 9)))
+    shelf.store.protect(8)
+
+    assert await shelf.put_one(mutable(4, body=bytes(10))) == Stored()
+    assert await shelf.put_one(mutable(3, body=bytes(10))) == OverQuota()
+
+
+async def test_full_store_makes_as_much_room_as_a_large_record_needs(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=40)
+    await shelf.put(*(mutable(slot, body=bytes(10)) for slot in (4, 5, 6, 7)))
+
+    assert await shelf.put_one(mutable(3, body=bytes(25))) == Stored()
+    assert shelf.store.totals() == Totals(2, 35)
+
+
+async def test_entries_that_share_a_target_leave_together_but_for_pinned_ones(open_shelf: OpenShelf) -> None:
+    shelf = full_of(open_shelf, total_bytes=30)
+    await shelf.put(
+        multi(1, slot=8, body=bytes(10)),
+        multi(2, slot=8, body=bytes(10)),
+        multi(3, slot=8, body=bytes(9), is_pinned=True),
+        mutable(5, body=bytes(10)),
+    )
+
+    assert await shelf.put_one(mutable(3, body=bytes(15))) == Stored()
+    assert [len(r.body) for r in shelf.store.get(target(8), NOW)] == [9]
+    assert shelf.store.totals() == Totals(3, 34)
+
+
+async def test_where_memory_is_what_there_is_too_much_of_the_farthest_slot_goes_with_it(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = full_of(open_shelf, total_records=2)
+    await shelf.put(mutable(8), mutable(5))
+
+    assert await shelf.put_one(mutable(3)) == Stored()
+    assert shelf.store.head(target(8), publisher(8)) is None
+    assert await shelf.put_one(mutable(9)) == OverQuota()
+
+
+async def test_shares_of_peers_and_publishers_are_no_reason_to_give_anything_up(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = full_of(open_shelf, peer_records=1)
+    await shelf.put_one(mutable(8))
+
+    assert await shelf.put_one(mutable(3)) == OverQuota()
+    assert shelf.store.evicted == 0
+
+
+async def test_a_stranger_that_fills_the_store_keeps_out_nobody_whose_records_are_nearer(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = full_of(open_shelf, total_bytes=1_000, total_records=100)
+    flood = [mutable(slot, body=bytes(10), stored_by=peer(slot)) for slot in range(1_000, 1_200)]
+    await shelf.put(*flood)
+    honest = [mutable(slot, body=bytes(10), stored_by=peer(1)) for slot in range(1, 51)]
+
+    assert await shelf.put(*honest) == [Stored()] * 50
+    assert shelf.store.totals().bytes <= 1_000
+    assert all(shelf.store.get(target(slot), NOW) for slot in range(1, 51))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.store.writes import LATER, NOW, immutable, move, multi, mutable, peer, publisher
-from yzdht.limits import MULTI_ENTRIES_MAX
+from yzdht.limits import MULTI_ENTRIES_MAX, QUOTA_TOTAL_BYTES
 from yzdht.ports import StoredRecord
 from yzdht.store.policy import (
     EVERYBODY,
@@ -60,13 +60,48 @@ def test_share_limits_growth_only(used: Usage, growth: Usage, fits: object) -> N
         Quotas(publisher_bytes=0),
         Quotas(peer_records=0),
         Quotas(peer_bytes=0),
-        Quotas(total_records=0),
-        Quotas(total_bytes=0),
     ],
 )
 def test_every_share_must_have_room(full: Quotas) -> None:
     assert Quotas().admit(mutable(), None, NONE_USED)
     assert not full.admit(mutable(), None, NONE_USED)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "excess"),
+    [
+        (Quotas(), NOTHING),
+        (Quotas(total_records=3, total_bytes=30), NOTHING),
+        (Quotas(total_records=2, total_bytes=30), Usage(1, 0)),
+        (Quotas(total_records=3, total_bytes=25), Usage(0, 5)),
+    ],
+)
+def test_what_is_too_much_of_the_whole_is_told(quotas: Quotas, excess: Usage) -> None:
+    used = Used(NOTHING, NOTHING, Usage(2, 20))
+
+    assert quotas.excess(mutable(body=bytes(10)), None, used) == excess
+
+
+def test_a_replacement_that_does_not_grow_is_never_too_much() -> None:
+    filled = Filled(head_after(None, mutable(body=bytes(10))), peer(1))
+    used = Used(NOTHING, NOTHING, Usage(9, 99))
+
+    assert Quotas.within(1).excess(mutable(seq=2, body=bytes(10)), filled, used) == NOTHING
+
+
+@pytest.mark.parametrize("total_bytes", [1, 1 << 20, 256 << 20, 1 << 30, QUOTA_TOTAL_BYTES])
+def test_in_a_store_of_any_size_no_peer_may_fill_it_alone(total_bytes: int) -> None:
+    quotas = Quotas.within(total_bytes, peer(1))
+
+    assert quotas.own_id == peer(1)
+    assert quotas.total_bytes == total_bytes
+    assert 0 < quotas.peer_bytes <= max(1, total_bytes // 4)
+    assert 0 < quotas.publisher_bytes <= quotas.peer_bytes
+    assert 0 < quotas.publisher_records <= quotas.peer_records <= quotas.total_records
+
+
+def test_a_store_of_the_usual_size_has_the_usual_quotas() -> None:
+    assert Quotas.within(QUOTA_TOTAL_BYTES) == Quotas()
 
 
 def test_share_that_a_record_has_no_payer_for_is_not_asked() -> None:
@@ -88,7 +123,7 @@ def test_newer_version_is_growth_for_its_publisher_and_all_of_it_new_for_another
 def test_slot_that_loses_its_pin_is_new_for_everybody() -> None:
     filled = Filled(head_after(None, mutable(is_pinned=True)), peer(1))
 
-    assert not Quotas(total_records=0).admit(mutable(seq=2), filled, NONE_USED)
+    assert Quotas(total_records=0).excess(mutable(seq=2), filled, NONE_USED).slots == 1
 
 
 def test_replacement_grows_by_the_difference() -> None:

@@ -16,6 +16,7 @@ from yzdht.limits import (
     PREFIXES_TRACKED_MAX,
     RECORD_BYTES_MAX,
     RECORD_LIFE_S_MAX,
+    REPLICAS,
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
     STORE_CHARGE_BYTES_MIN,
@@ -79,6 +80,23 @@ def status_of(verdict: Verdict) -> tuple[Status, Refusal]:
             return Status.OVER_QUOTA, Refusal()
         case StoreBroken():
             return Status.BUSY, Refusal()
+
+
+def sure_range(own_id: NodeId, nearest: Sequence[NodeId]) -> int:
+    """The distance below which a target surely has this node among its REPLICAS nearest.
+
+    Who is nearer to a target at a distance below 2**k is itself at one below 2**k from the own id, and there are
+    fewer than REPLICAS of these if the REPLICAS-th nearest is not among them.
+
+    Args:
+        own_id: This node's.
+        nearest: The storage nodes nearest to it, nearest first.
+
+    """
+    if len(nearest) < REPLICAS:
+        return 1 << 256
+    distance = int.from_bytes(own_id) ^ int.from_bytes(nearest[REPLICAS - 1])
+    return 1 << distance.bit_length() - 1
 
 
 class Holder:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.limits import STORE_BATCH_WRITES_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
 from yzdht.ports import StoredRecord
+from yzdht.store.eviction import Eviction
 from yzdht.store.policy import (
     EVERYBODY,
     NOBODY,
@@ -28,7 +29,7 @@ from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, ju
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from yzdht.ids import Publisher, Target
     from yzdht.wire.slot import Head, Verdict, Write
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _DUE_SLACK = 1_024
+_AFTER_ALL = b"\xff" * 34
+"""Greater than any publisher."""
 
 
 class MemoryStore:
@@ -50,6 +53,9 @@ class MemoryStore:
         schedule: Runs a function soon, never at once: `loop.call_soon`.
         quotas: What strangers may store.
 
+    Attributes:
+        evicted: Targets whose records it gave up so far, being full.
+
     """
 
     def __init__(self, sink: Sink, schedule: Schedule, quotas: Quotas | None = None) -> None:
@@ -59,7 +65,10 @@ class MemoryStore:
         self._slots: dict[Key, Filled] = {}
         self._records: dict[Target, dict[Publisher, StoredRecord]] = {}
         self._order: list[Target] = []  # the targets of _records, ascending
+        self._keys: list[Key] = []  # those of _slots, ascending
         self._usage: dict[bytes, Usage] = {}
+        self._eviction = Eviction(self._quotas.own_id)
+        self.evicted = 0
         self._due: list[tuple[int, Target, Publisher]] = []  # a heap; entries may be out of date
         self._answers: list[tuple[int, Verdict]] = []
         self._is_closed = False
@@ -124,6 +133,10 @@ class MemoryStore:
                 self._drop_body((target, publisher))
         self._schedule(lambda: self.sweep(wall_now))
 
+    def protect(self, radius: int) -> None:
+        """Give up no record whose distance from the own id is below that, however full."""
+        self._eviction.protect(radius)
+
     async def close(self) -> None:
         """Hand out the verdicts that wait, then refuse further writes. Idempotent."""
         self._is_closed = True
@@ -150,12 +163,56 @@ class MemoryStore:
         if slot and slot.head.holds(write):
             self._fill(key, Filled(after, slot.stored_by), write.body)
             return verdict
-        if not after.is_pinned and not self._quotas.admit(write, slot, self._used_by(write)):
+        if not after.is_pinned and not self._admit(write, slot):
             return OverQuota()
         if write.kind is Kind.MULTI and not self._make_room(write):
             return OverQuota()
         self._fill(key, Filled(after, write.stored_by), write.body)
         return verdict
+
+    def _admit(self, write: Write, slot: Filled | None) -> bool:
+        used = self._used_by(write)
+        if not self._quotas.admit(write, slot, used):
+            return False
+        excess = self._quotas.excess(write, slot, used)
+        return excess == NOTHING or self._eviction.make_room(write.target, excess, self)
+
+    # Shelves
+
+    def first(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+        """The first target of a range that can be given up."""
+        start, end = self._range(low, high)
+        return next(self._leaving(range(start, end), is_whole=is_whole), None)
+
+    def last(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+        """The last one."""
+        start, end = self._range(low, high)
+        return next(self._leaving(range(end - 1, start - 1, -1), is_whole=is_whole), None)
+
+    def _range(self, low: Target, high: Target) -> tuple[int, int]:
+        return bisect_left(self._keys, (low, b"")), bisect_right(self._keys, (high, _AFTER_ALL))
+
+    def _leaving(self, places: range, *, is_whole: bool) -> Iterator[Target]:
+        for place in places:
+            head = self._slots[self._keys[place]].head
+            if not head.is_pinned and (is_whole or head.has_body):
+                yield self._keys[place][0]
+
+    def drop(self, target: Target, *, is_whole: bool) -> Usage:
+        """Give up the bodies under a target, or its whole slots."""
+        before = self._used(EVERYBODY)
+        start, end = self._range(target, target)
+        for key in self._keys[start:end]:
+            head = self._slots[key].head
+            if head.is_pinned:
+                continue
+            if is_whole:
+                self._forget(key)
+            elif head.has_body:
+                self._drop_body(key)
+        self.evicted += 1
+        after = self._used(EVERYBODY)
+        return Usage(before.slots - after.slots, before.bytes - after.bytes)
 
     def _used_by(self, write: Write) -> Used:
         return Used(self._used(write.publisher), self._used(write.stored_by), self._used(EVERYBODY))
@@ -191,6 +248,7 @@ class MemoryStore:
 
     def _forget(self, key: Key) -> None:
         slot = self._slots.pop(key)
+        del self._keys[bisect_left(self._keys, key)]
         self._count(key, slot, -1)
         if slot.head.has_body:
             self._drop_record(key)
@@ -207,6 +265,8 @@ class MemoryStore:
         before = self._slots.get(key)
         if before is not None:
             self._count(key, before, -1)
+        else:
+            insort(self._keys, key)
         self._count(key, slot, 1)
         self._slots[key] = slot
         heapq.heappush(self._due, (due_of(slot.head), *key))

@@ -4,7 +4,8 @@ PROTOCOL.md sections 7, 8 and 16. Pure; MemoryStore and the SQLite writer share 
 
 A slot is charged to two: its publisher, and the peer that brought what is in it. Keys are free, so that a publisher's
 share alone would bind nobody; a peer's alone would let one publisher fill what all peers may bring. An immutable slot
-has no publisher and is charged to its bringer. Who brings a newer version takes the slot over from who brought the
+has no publisher and is charged to its bringer. A node of the table may bring more than a stranger: hand-over and repair
+are charged to who forwards. Who brings a newer version takes the slot over from who brought the
 older; who brings the same record again does not. What only memory is left of (seq and hash, until `expires_max`) still
 counts as a record but no longer as bytes: otherwise short-lived records with a long past would cost nothing. Pinned
 slots, what this node's own user stored, are charged to nobody.
@@ -17,12 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import (
     MULTI_ENTRIES_MAX,
+    QUOTA_PEER_PART,
     QUOTA_PUBLISHER_BYTES,
+    QUOTA_PUBLISHER_PART,
     QUOTA_PUBLISHER_RECORDS,
     QUOTA_STORING_PEER_BYTES,
     QUOTA_STORING_PEER_RECORDS,
+    QUOTA_TABLE_PEER_PART,
     QUOTA_TOTAL_BYTES,
     QUOTA_TOTAL_RECORDS,
+    TABLE_PEER_ALLOWANCE,
+    STORED_BYTES_PER_SLOT,
 )
 
 
@@ -79,6 +85,7 @@ class Quotas:
         peer_records: Slots per peer that brought what is in them.
         total_bytes: Bytes of all bodies together.
         total_records: All slots together.
+        own_id: The node's: a full store gives up what is farthest from it; empty, and it refuses instead.
 
     """
 
@@ -88,9 +95,24 @@ class Quotas:
     peer_records: int = QUOTA_STORING_PEER_RECORDS
     total_bytes: int = QUOTA_TOTAL_BYTES
     total_records: int = QUOTA_TOTAL_RECORDS
+    own_id: NodeId | bytes = b""
+
+    @classmethod
+    def within(cls, total_bytes: int, own_id: NodeId | bytes = b"") -> Quotas:
+        """What strangers may store of so many bytes: in a small store nobody may fill it alone."""
+        total_records = min(QUOTA_TOTAL_RECORDS, max(1, total_bytes // STORED_BYTES_PER_SLOT))
+        return cls(
+            publisher_bytes=min(QUOTA_PUBLISHER_BYTES, max(1, total_bytes // QUOTA_PUBLISHER_PART)),
+            publisher_records=min(QUOTA_PUBLISHER_RECORDS, max(1, total_records // QUOTA_PUBLISHER_PART)),
+            peer_bytes=min(QUOTA_STORING_PEER_BYTES, max(1, total_bytes // QUOTA_PEER_PART)),
+            peer_records=min(QUOTA_STORING_PEER_RECORDS, max(1, total_records // QUOTA_PEER_PART)),
+            total_bytes=total_bytes,
+            total_records=total_records,
+            own_id=own_id,
+        )
 
     def admit(self, write: Write, filled: Filled | None, used: Used) -> bool:
-        """True if what `write` adds fits into its publisher's share, its bringer's, and the whole.
+        """True if what `write` adds fits into its publisher's share and its bringer's.
 
         Args:
             write: What would fill a slot that is not pinned, nor will be.
@@ -102,23 +124,35 @@ class Quotas:
         is_taken_over = filled is None or filled.stored_by != write.stored_by
         growth = growth_of(write, counted)
         growth_of_bringer = growth_of(write, None if is_taken_over else counted)
-        return (
-            (not write.publisher or self._publisher_share.holds(used.publisher, growth))
-            and (not write.stored_by or self._peer_share.holds(used.bringer, growth_of_bringer))
-            and self._total.holds(used.everybody, growth)
+        return (not write.publisher or self._publisher_share.holds(used.publisher, growth)) and (
+            not write.stored_by or self._share_of_bringer(write).holds(used.bringer, growth_of_bringer)
         )
+
+    def excess(self, write: Write, filled: Filled | None, used: Used) -> Usage:
+        """By how much the whole would be too much with `write`; nothing positive if it fits. Arguments as `admit`."""
+        growth = growth_of(write, None if filled is None or filled.head.is_pinned else filled.head)
+        slots = used.everybody.slots + growth.slots - self.total_records if growth.slots > 0 else 0
+        size = used.everybody.bytes + growth.bytes - self.total_bytes if growth.bytes > 0 else 0
+        return Usage(max(0, slots), max(0, size))
 
     @property
     def _publisher_share(self) -> Share:
         return Share(self.publisher_records, self.publisher_bytes)
 
-    @property
-    def _peer_share(self) -> Share:
-        return Share(self.peer_records, self.peer_bytes)
+    def _share_of_bringer(self, write: Write) -> Share:
+        """A node of the table, which hands over what others wrote, has TABLE_PEER_ALLOWANCE times a stranger's.
 
-    @property
-    def _total(self) -> Share:
-        return Share(self.total_records, self.total_bytes)
+        But no more than a part of the whole, so that one of them does not fill a small store.
+        """
+        if not write.is_from_table:
+            return Share(self.peer_records, self.peer_bytes)
+        return Share(
+            _raised(self.peer_records, self.total_records), _raised(self.peer_bytes, self.total_bytes)
+        )
+
+
+def _raised(share: int, total: int) -> int:
+    return max(share, min(TABLE_PEER_ALLOWANCE * share, total // QUOTA_TABLE_PEER_PART))
 
 
 class Filled(NamedTuple):

@@ -152,6 +152,18 @@ PROLONG_SLOT = """
 """
 DROP_BODY = "UPDATE records SET body = NULL, size = 0, due = expires_max WHERE id = ?"
 
+_IN_RANGE = "SELECT target FROM records INDEXED BY {index} WHERE target BETWEEN ? AND ? AND {has} NOT pinned"
+SELECT_FIRST_BODY, SELECT_FIRST_SLOT, SELECT_LAST_BODY, SELECT_LAST_SLOT = (
+    f"{_IN_RANGE.format(index=index, has=has)} ORDER BY target {order} LIMIT 1"
+    for order in ("ASC", "DESC")
+    for index, has in (("records_body", "size > 0 AND"), ("records_slot", ""))
+)
+SELECT_LEAVING = "SELECT count(*), total(size) FROM records WHERE target = ? AND NOT pinned"
+DROP_BODIES = """
+    UPDATE records SET body = NULL, size = 0, due = expires_max WHERE target = ? AND size > 0 AND NOT pinned
+"""
+DROP_SLOTS = "DELETE FROM records WHERE target = ? AND NOT pinned"
+
 SWEEP_BODIES = """
     UPDATE records SET body = NULL, size = 0, due = expires_max WHERE id IN (
         SELECT id FROM records WHERE due <= ?1 AND expires_max > ?1 LIMIT ?2)

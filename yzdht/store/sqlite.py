@@ -237,6 +237,15 @@ class SqliteStore:
             self._is_sweeping = True
             self._queue.put(_Sweep(wall_now))
 
+    def protect(self, radius: int) -> None:
+        """Give up no record whose distance from the own id is below that, however full."""
+        self._writer.eviction.protect(radius)
+
+    @property
+    def evicted(self) -> int:
+        """Targets whose records it gave up so far, being full."""
+        return self._writer.evicted
+
     async def close(self) -> None:
         """Commit what is queued, hand out its verdicts, fold the log into the file, end the thread. Idempotent."""
         if self._is_closing:

@@ -9,8 +9,11 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from yzdht.ids import Target
 from yzdht.limits import SWEEP_ROWS_MAX
+from yzdht.store.eviction import Eviction
 from yzdht.store.policy import (
+    NOTHING,
     Entry,
     Filled,
     Quotas,
@@ -20,12 +23,19 @@ from yzdht.store.policy import (
     entries_that_leave,
 )
 from yzdht.store.rows import (
+    DROP_BODIES,
     DROP_BODY,
+    DROP_SLOTS,
     HEAD_COLUMNS,
     INSERT_SLOT,
     PROLONG_SLOT,
     REPLACE_SLOT,
     SELECT_ENTRIES,
+    SELECT_FIRST_BODY,
+    SELECT_FIRST_SLOT,
+    SELECT_LAST_BODY,
+    SELECT_LAST_SLOT,
+    SELECT_LEAVING,
     SELECT_SLOT,
     SEQ_BIAS,
     SWEEP_BODIES,
@@ -49,11 +59,17 @@ class Writer:
         connection: As `open_database` returns it.
         quotas: What strangers may store.
 
+    Attributes:
+        eviction: What a full store gives up.
+        evicted: Targets whose records it gave up so far.
+
     """
 
     def __init__(self, connection: sqlite3.Connection, quotas: Quotas) -> None:
         self._connection = connection
         self._quotas = quotas
+        self.eviction = Eviction(quotas.own_id)
+        self.evicted = 0
 
     def commit(self, writes: Sequence[Write]) -> list[Verdict]:
         """Decide and store writes in one transaction; they are on the disk when this returns.
@@ -118,12 +134,39 @@ class Writer:
             self._prolong(row_id, after, write)
             return verdict
         filled = Filled(head, stored_by) if head else None
-        if not after.is_pinned and not self._quotas.admit(write, filled, _used_of(row[HEAD_COLUMNS + 2 :])):
+        if not after.is_pinned and not self._admit(write, filled, _used_of(row[HEAD_COLUMNS + 2 :])):
             return OverQuota()
         if write.kind is Kind.MULTI and not self._make_room(write):
             return OverQuota()
         self._save(row_id, after, write)
         return verdict
+
+    def _admit(self, write: Write, filled: Filled | None, used: Used) -> bool:
+        if not self._quotas.admit(write, filled, used):
+            return False
+        excess = self._quotas.excess(write, filled, used)
+        return excess == NOTHING or self.eviction.make_room(write.target, excess, self)
+
+    # Shelves
+
+    def first(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+        """The first target of a range that can be given up."""
+        return self._one_of(SELECT_FIRST_SLOT if is_whole else SELECT_FIRST_BODY, low, high)
+
+    def last(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+        """The last one."""
+        return self._one_of(SELECT_LAST_SLOT if is_whole else SELECT_LAST_BODY, low, high)
+
+    def _one_of(self, statement: str, low: Target, high: Target) -> Target | None:
+        row = self._connection.execute(statement, (low, high)).fetchone()
+        return None if row is None else Target(row[0])
+
+    def drop(self, target: Target, *, is_whole: bool) -> Usage:
+        """Give up the bodies under a target, or its whole slots."""
+        slots, size = self._connection.execute(SELECT_LEAVING, (target,)).fetchone()
+        self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target,))
+        self.evicted += 1
+        return Usage(slots if is_whole else 0, int(size))
 
     def _make_room(self, write: Write) -> bool:
         rows = self._connection.execute(SELECT_ENTRIES, (write.target, write.publisher)).fetchall()
