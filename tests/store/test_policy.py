@@ -109,6 +109,19 @@ def test_share_that_a_record_has_no_payer_for_is_not_asked() -> None:
     assert Quotas(peer_records=0).admit(mutable(stored_by=b""), None, NONE_USED)
 
 
+def test_a_node_of_the_table_may_bring_more_but_not_all() -> None:
+    two, ten = Usage(2, 0), Usage(10, 0)
+    quotas = Quotas(peer_records=1)
+    assert not quotas.admit(mutable(), None, Used(NOTHING, two, two))
+    assert quotas.admit(mutable(is_from_table=True), None, Used(NOTHING, two, two))
+    assert not quotas.admit(mutable(is_from_table=True), None, Used(NOTHING, ten, ten))
+
+    small = Quotas(peer_records=1, total_records=4 * 2)
+    assert not small.admit(mutable(is_from_table=True), None, Used(NOTHING, two, two))
+    tiny = Quotas(peer_records=1, total_records=2)
+    assert tiny.admit(mutable(is_from_table=True), None, NONE_USED)
+
+
 def test_newer_version_is_growth_for_its_publisher_and_all_of_it_new_for_another_bringer() -> None:
     filled = Filled(head_after(None, mutable(body=bytes(10))), peer(1))
     quotas = Quotas(publisher_records=1, publisher_bytes=10, peer_records=1, peer_bytes=10)

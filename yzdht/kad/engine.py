@@ -6,7 +6,7 @@ return a number that a later notice names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
@@ -384,7 +384,7 @@ class KadEngine:
             return
         op = self._operations.number()
         self._requests_to_store[op] = (request, body.target, peer.node_id)
-        self._send(Persist(op, admitted))
+        self._send(Persist(op, replace(admitted, is_from_table=is_table_peer)))
 
     def _on_get(self, request: int, peer: Peer, body: Get, now: Now) -> None:
         def finish(result: ReadResult, _at: Now) -> None:

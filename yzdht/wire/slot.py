@@ -92,6 +92,7 @@ class Write:
         stored_by: Node id of the session that brought it; empty for this node's own user.
         is_pinned: True for what this node's own user put through it: no quota counts it.
         wall_now: Unix seconds at which it was accepted.
+        is_from_table: True if the session that brought it is of a node of the table, which may hand over what it holds.
 
     """
 
@@ -108,6 +109,7 @@ class Write:
     stored_by: NodeId | bytes
     is_pinned: bool
     wall_now: float
+    is_from_table: bool = False
 
 
 @dataclass(frozen=True, slots=True)
