@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.kad.kit import NODE, at, contact, entry, node_id, number_of, shows
+from tests.kad.kit import NODE, at, contact, entry, node_id, number_of, refuses, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen
 from tests.sim.node import SimRng
 from yzdht.ids import Target
@@ -142,6 +142,24 @@ def has(note: Note) -> Callable[[Call], Answer]:
 
 def stored(asked: list[tuple[int, object]]) -> dict[int, Store]:
     return {number: body for number, body in asked if isinstance(body, Store)}
+
+
+def test_who_has_no_room_for_a_record_is_sent_it_once_a_day() -> None:
+    ward = Ward()
+    ward.hold(NOTE)
+    full = 3
+
+    def has_all_but_one(call: Call) -> Answer:
+        if number_of(call.contact) != full:
+            return has(NOTE)(call)
+        return refuses(Status.OVER_QUOTA) if isinstance(call.body, Store) else shows()
+
+    asked = [ward.live(HOUR_S, has_all_but_one) for _ in range(30)]
+    sent = [hour for hour, bodies in enumerate(asked) if full in stored(bodies)]
+
+    assert 1 <= len(sent) <= 2
+    assert len(sent) == 1 or sent[1] - sent[0] >= 23
+    assert sum(number == full for bodies in asked for number, _ in bodies) > 10  # it is asked as before
 
 
 def test_within_two_hours_everybody_who_lacks_a_record_is_given_it() -> None:

@@ -8,7 +8,8 @@ from tests.kad.kit import GONE, TIMEOUT, at, contact, node_id, refuses, shows
 from tests.sim.authors import WALL, Pen
 from yzdht.errors import StoreError
 from yzdht.kad.offer import Offer, OfferResult
-from yzdht.limits import DAY_S, MULTI_ENTRIES_MAX, OFFER_STORES_IN_FLIGHT_MAX, REPAIR_AFTER_S
+from yzdht.kad.turns import NoRoom
+from yzdht.limits import DAY_S, HOUR_S, MULTI_ENTRIES_MAX, OFFER_STORES_IN_FLIGHT_MAX, REPAIR_AFTER_S
 from yzdht.rpc.engine import Answer
 from yzdht.store.memory import MemoryStore
 from yzdht.wire.rpc import Empty, FindValue, FoundNodes, Method, Row, Status, Store
@@ -78,9 +79,17 @@ def row(note: Note) -> Row:
 class Offering:
     """An offer of what is under the first note's target, to node 9."""
 
-    def __init__(self, *notes: Note, store: MemoryStore | None = None, mono: float = LATER) -> None:
+    def __init__(
+        self,
+        *notes: Note,
+        store: MemoryStore | None = None,
+        mono: float = LATER,
+        no_room: NoRoom | None = None,
+    ) -> None:
         self.mono = mono
-        self.offer = Offer(notes[0].target, contact(9), store or store_with(*notes))
+        self.offer = Offer(
+            notes[0].target, contact(9), store or store_with(*notes), NoRoom() if no_room is None else no_room
+        )
         self.offer.start(at(mono))
 
     def asks(self) -> list[Ask]:
@@ -98,6 +107,19 @@ class Offering:
     def result(self) -> OfferResult:
         assert self.offer.result is not None
         return self.offer.result
+
+
+def test_what_the_other_has_no_room_for_is_not_sent_again_for_a_day() -> None:
+    note, full = Pen(1).mutable("name", 5, b"value", life_s=3 * DAY_S), NoRoom()
+    first = Offering(note, no_room=full)
+    (store,) = first.shown()
+    first.hear(refuses(Status.OVER_QUOTA), store.purpose)
+    assert first.result.is_failed
+
+    again = Offering(note, no_room=full, mono=LATER + HOUR_S)
+    assert again.shown() == []
+    assert again.result.is_failed
+    assert len(Offering(note, no_room=full, mono=LATER + DAY_S).shown()) == 1
 
 
 def test_it_asks_first_with_hashes_and_wants_no_bodies() -> None:

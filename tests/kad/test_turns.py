@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 from tests.kad.kit import node_id
 from tests.sim.node import SimRng
-from yzdht.ids import Target
-from yzdht.kad.turns import Others, Strays, Turns
+from yzdht.ids import RecordHash, Target
+from yzdht.kad.turns import NoRoom, Others, Strays, Turns
 from yzdht.limits import (
+    REPLICATION_NO_ROOM_S,
     REPUBLISH_NOTICED_AGAIN_S,
     REPUBLISH_SKIPS_MAX,
     REPUBLISH_STRAY_LAPS,
@@ -125,6 +126,30 @@ def test_the_notice_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) ->
 
     assert len(noted) == 2
     assert [noted.is_fresh(target(n), HOLDER, 3.0) for n in (1, 2, 3)] == [True, False, True]
+
+
+def record(number: int) -> RecordHash:
+    return RecordHash(number.to_bytes(32))
+
+
+def test_who_has_no_room_for_one_record_has_it_for_others() -> None:
+    full = NoRoom()
+    full.note(HOLDER, record(1), 5.0)
+
+    assert full.holds(HOLDER, record(1), 5.0)
+    assert not full.holds(HOLDER, record(1), 5.0 + REPLICATION_NO_ROOM_S)
+    assert not full.holds(HOLDER, record(2), 5.0)
+    assert not full.holds(OTHER, record(1), 5.0)
+
+
+def test_who_had_no_room_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yzdht.kad.turns.REPLICATION_NO_ROOM_MAX", 2)
+    full = NoRoom()
+    for number in (1, 2, 1, 3):
+        full.note(HOLDER, record(number), 5.0)
+
+    assert len(full) == 2
+    assert [full.holds(HOLDER, record(n), 5.0) for n in (1, 2, 3)] == [True, False, True]
 
 
 def lap(strays: Strays, *numbers: int, is_daily: bool = True) -> list[int]:

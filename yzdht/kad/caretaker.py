@@ -13,6 +13,7 @@ from yzdht.kad.agenda import HandOver, Refresh
 from yzdht.kad.candidates import Standing
 from yzdht.kad.offer import Offer
 from yzdht.kad.replication import Replication
+from yzdht.kad.turns import NoRoom
 
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Caretaker:
         self._searches = searches
         self._operations = operations
         self._replication = Replication(own_id, store, table, rng)
+        self._no_room = NoRoom()
         self._is_running = False
 
     @property
@@ -134,7 +136,7 @@ class Caretaker:
             self._replication.finished(task, read.requests, read.bytes_sent, at, is_failed=is_failed)
             self._run(at)
 
-        self._searches.look_after(task.target, keep_until, finish, now)
+        self._searches.look_after(task.target, keep_until, self._no_room, finish, now)
 
     def _hand_over(self, task: HandOver, now: Now) -> None:
         def report(operation: Operation, at: Now) -> None:
@@ -151,7 +153,8 @@ class Caretaker:
             )
             self._run(at)
 
-        self._operations.start(Offer(task.target, task.contact, self._store), report, now)
+        offer = Offer(task.target, task.contact, self._store, self._no_room)
+        self._operations.start(offer, report, now)
 
 
 def _has_heard_all(read: Read) -> bool:

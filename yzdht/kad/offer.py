@@ -25,12 +25,14 @@ from yzdht.wire.rpc import FindValue, FoundValue, Method, Row, Status, Store
 
 
 if TYPE_CHECKING:
-    from yzdht.ids import NodeId, Target
+    from yzdht.ids import NodeId, RecordHash, Target
+    from yzdht.kad.turns import NoRoom
     from yzdht.ports import Now, RecordStore, StoredRecord
     from yzdht.wire.address import Contact
 
 
-_ASK, _STORE = 0, 1
+_ASK = 0
+"""The purpose of the question; those of the stores count up from 1."""
 
 _REQUEST_BYTES = 64
 """What a request costs beside hashes and records, about."""
@@ -65,21 +67,24 @@ class Offer:
         target: Where.
         contact: To whom.
         store: What is held here.
+        no_room: Who is not to be sent what.
 
     """
 
-    def __init__(self, target: Target, contact: Contact, store: RecordStore) -> None:
+    def __init__(self, target: Target, contact: Contact, store: RecordStore, no_room: NoRoom) -> None:
         self.target = target
         self.result: OfferResult | None = None
         self._contact = contact
         self._store = store
+        self._no_room = no_room
         self._asks: list[Ask] = []
-        self._waiting: list[Store] = []
+        self._waiting: list[tuple[RecordHash, Store]] = []
+        self._sent: dict[int, RecordHash] = {}
         self._is_asking = False
-        self._storing = 0
         self._requests = 0
         self._bytes = 0
         self._stored = 0
+        self._stores = 0
         self._is_newer_there = False
         self._is_failed = False
 
@@ -121,9 +126,8 @@ class Offer:
         if purpose == _ASK and self._is_asking:
             self._is_asking = False
             self._on_shown(outcome, now)
-        elif purpose == _STORE and self._storing:
-            self._storing -= 1
-            self._on_stored(outcome)
+        elif (record := self._sent.pop(purpose, None)) is not None:
+            self._on_stored(record, outcome, now)
         self._advance()
 
     # What it holds
@@ -142,10 +146,15 @@ class Offer:
             return
         theirs = {row.publisher: row for row in rows}
         self._waiting = [
-            store
+            (record.head.hash, store)
             for record in held
             if (store := self._store_of(record, theirs.get(record.publisher), now)) is not None
         ]
+        fitting = [
+            (h, s) for h, s in self._waiting if not self._no_room.holds(self._contact.node_id, h, now.mono)
+        ]
+        self._is_failed = len(fitting) < len(self._waiting)
+        self._waiting = fitting
 
     def _is_news(self, row: Row, held: int) -> bool:
         """True if what it shows is newer than what was ever held here; at an equal seq each holder keeps its own."""
@@ -166,14 +175,16 @@ class Offer:
     # Giving
 
     def _advance(self) -> None:
-        while self._waiting and self._storing < OFFER_STORES_IN_FLIGHT_MAX:
-            body = self._waiting.pop(0)
-            self._storing += 1
-            self._send(Method.STORE, body, len(body.record))
-        if not self._is_asking and not self._storing:
+        while self._waiting and len(self._sent) < OFFER_STORES_IN_FLIGHT_MAX:
+            record, body = self._waiting.pop(0)
+            self._stores += 1
+            purpose = self._stores
+            self._sent[purpose] = record
+            self._send(Method.STORE, body, len(body.record), purpose)
+        if not self._is_asking and not self._sent:
             self._finish()
 
-    def _on_stored(self, outcome: Answer | Failed) -> None:
+    def _on_stored(self, record: RecordHash, outcome: Answer | Failed, now: Now) -> None:
         if isinstance(outcome, Failed):
             self._is_failed = True
             self._waiting.clear()  # it is gone: the others would wait for it in vain
@@ -181,13 +192,14 @@ class Offer:
             self._stored += 1
         elif outcome.status in _REFUSED_BY_HOLDER:
             self._is_failed = True
+            if outcome.status is Status.OVER_QUOTA:
+                self._no_room.note(self._contact.node_id, record, now.mono)
 
-    def _send(self, method: Method, body: FindValue | Store, size: int) -> None:
-        is_store = method is Method.STORE
-        timeout_s = WRITE_TIMEOUT_S if is_store else READ_TIMEOUT_S
+    def _send(self, method: Method, body: FindValue | Store, size: int, purpose: int = _ASK) -> None:
+        timeout_s = WRITE_TIMEOUT_S if method is Method.STORE else READ_TIMEOUT_S
         self._requests += 1
         self._bytes += size + _REQUEST_BYTES
-        self._asks.append(Ask(self._contact, method, body, timeout_s, _STORE if is_store else _ASK))
+        self._asks.append(Ask(self._contact, method, body, timeout_s, purpose))
 
     def _finish(self) -> None:
         self.result = OfferResult(

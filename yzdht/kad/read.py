@@ -43,12 +43,13 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId, RecordHash, Target
     from yzdht.kad.quorum import Quorum
+    from yzdht.kad.turns import NoRoom
     from yzdht.ports import Now, RecordVerifier
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import WireContact
 
 
-_ASK, _FETCH, _REPAIR = 0, 1, 2
+_ASK, _FETCH, _REPAIR = 0, 1, 2  # repairs count up from there, one for each store
 
 
 class ReadResult(NamedTuple):
@@ -108,6 +109,7 @@ class Plan(NamedTuple):
             for what it holds. This node is asked too, wherever it ranks.
         keep_until: Unix seconds until which this node keeps its immutable and move records: a repair passes them on. One
             that is not here has no end that this read could know, and is not repaired.
+        no_room: Who is not to be sent what; learns of who has none.
         witnesses: Nodes that are asked too, however far they are, and waited for as long as they are in time.
 
     """
@@ -118,6 +120,7 @@ class Plan(NamedTuple):
     is_thorough: bool = False
     keep_until: Mapping[RecordHash, int] = MappingProxyType({})
     witnesses: frozenset[NodeId] = frozenset()
+    no_room: NoRoom | None = None
 
 
 class Read:
@@ -157,9 +160,11 @@ class Read:
         self._fetches: Counter[NodeId] = Counter()
         self._claims: Counter[NodeId] = Counter()
         self._repaired: set[NodeId] = set()
+        self._repairs: dict[int, RecordHash] = {}
+        self._repairs_sent = 0
         self._body_asked: set[NodeId] = set()
         self._bodies_taken = 0
-        self._wall = 0.0
+        self._mono = self._wall = 0.0
 
     @property
     def is_thorough(self) -> bool:
@@ -169,11 +174,11 @@ class Read:
     @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""
-        return self.result is not None and not self.candidates.has_open()
+        return self.result is not None and not self.candidates.has_open() and not self._repairs
 
     def start(self, now: Now) -> None:
         """Ask oneself if one is among the n: what is held here need not be sent. Then the others."""
-        self._wall = now.wall
+        self._mono, self._wall = now
         own = self.candidates.get(self._own_id)
         if own is not None and (self._plan.is_thorough or own in self._span()):
             self._ask(own, now)
@@ -203,9 +208,12 @@ class Read:
     def on_answer(self, node_id: NodeId, purpose: int, outcome: Answer | Failed, now: Now) -> None:
         """Take an answer in."""
         candidate = self.candidates.get(node_id)
-        if candidate is None or purpose == _REPAIR:
+        self._mono, self._wall = now
+        if purpose >= _REPAIR:
+            self._take_repaired(node_id, self._repairs.pop(purpose, None), outcome)
             return
-        self._wall = now.wall
+        if candidate is None:
+            return
         if not candidate.is_open:
             candidate.waiting = max(0, candidate.waiting - 1)  # the second answer of one that was asked twice
             return
@@ -480,11 +488,23 @@ class Read:
             return
         self._repaired.add(candidate.node_id)
         for record in records:
+            if self._has_no_room(candidate.node_id, record):
+                continue
             if self._lacks(candidate.node_id, record) and self._is_end_known(record):
                 if self._is_settled(record):
                     self._asks.append(self._repair_of(candidate, record, None))
                 elif record.created > self._wall and not self._has_shown(candidate.node_id, record):
                     self._asks.append(self._repair_of(candidate, record, 0))
+
+    def _has_no_room(self, node_id: NodeId, record: Record) -> bool:
+        no_room = self._plan.no_room
+        return no_room is not None and no_room.holds(node_id, record.hash, self._mono)
+
+    def _take_repaired(self, node_id: NodeId, record: RecordHash | None, outcome: Answer | Failed) -> None:
+        """Remember who has no room for what."""
+        is_full = isinstance(outcome, Answer) and outcome.status is Status.OVER_QUOTA
+        if self._plan.no_room is not None and record is not None and is_full:
+            self._plan.no_room.note(node_id, record, self._mono)
 
     def _is_end_known(self, record: Record) -> bool:
         """True unless the record lives as long as its holders say, and this read has not heard of any.
@@ -520,4 +540,8 @@ class Read:
 
     def _repair_of(self, candidate: Candidate, record: Record, cas: int | None) -> Ask:
         body = Store(self.target, record.raw, cas, self._plan.keep_until.get(record.hash, 0))
-        return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, _REPAIR)
+        purpose = _REPAIR + self._repairs_sent
+        self._repairs_sent += 1
+        if self._plan.no_room is not None:
+            self._repairs[purpose] = record.hash
+        return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, purpose)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from yzdht.kad.quorum import Quorum
     from yzdht.kad.strangers import Strangers
     from yzdht.kad.table import Entry, Table
+    from yzdht.kad.turns import NoRoom
     from yzdht.ports import Now, RecordVerifier
     from yzdht.wire.address import Contact
 
@@ -117,11 +118,13 @@ class Searches:
         self,
         target: Target,
         keep_until: Mapping[RecordHash, int],
+        no_room: NoRoom,
         finish: Callable[[Read, Now], None],
         now: Now,
     ) -> None:
-        """Hear all holders of what this node holds too, and bring up those that lack something."""
-        plan = Plan(target, self._quorum(), self._is_far, is_thorough=True, keep_until=keep_until)
+        """Hear all holders of what this node holds too, and bring up those that lack something and have room for it."""
+        whom = Plan(target, self._quorum(), self._is_far)
+        plan = whom._replace(is_thorough=True, keep_until=keep_until, no_room=no_room)
         self._read(plan, self._storing_near(target), finish, now)
 
     def _read(

@@ -1,6 +1,6 @@
-"""What a holder remembers of a record between two laps: that another one looked after it, and that it is out of range.
+"""What a holder remembers of a record between two laps: who looked after it, who had no room, that it is out of range.
 
-Both memories are bounded; what does not fit costs a request more or a day's delay, never a record.
+All memories are bounded; what does not fit costs a request more or a day's delay, never a record.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import (
+    REPLICATION_NO_ROOM_MAX,
+    REPLICATION_NO_ROOM_S,
     REPUBLISH_NOTICED_AGAIN_S,
     REPUBLISH_NOTICES_MAX,
     REPUBLISH_SKIPS_MAX,
@@ -21,7 +23,7 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from yzdht.ids import NodeId, Target
+    from yzdht.ids import NodeId, RecordHash, Target
     from yzdht.ports import Rng
 
 
@@ -109,6 +111,31 @@ class Turns:
         notice = self._notices.get(target)
         if notice is not None:
             notice.skips = 0
+
+
+class NoRoom:
+    """Who said lately that it has no room for which record: to offer it every hour would be the same bytes each time.
+
+    It has room for others: a share that is used up may be that of one publisher.
+    """
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def note(self, node_id: NodeId, record: RecordHash, mono: float) -> None:
+        """A node answered OVER_QUOTA; the one longest ago is forgotten."""
+        key = node_id[-16:] + record[-16:]
+        self._until[key] = mono + REPLICATION_NO_ROOM_S
+        self._until.move_to_end(key)
+        if len(self._until) > REPLICATION_NO_ROOM_MAX:
+            self._until.popitem(last=False)
+
+    def holds(self, node_id: NodeId, record: RecordHash, mono: float) -> bool:
+        """True if the record need not be offered to that node now."""
+        return self._until.get(node_id[-16:] + record[-16:], mono) > mono
 
 
 class Strays:
