@@ -600,6 +600,18 @@ def test_a_record_is_answered_for_once_it_is_durable() -> None:
     assert bench.replies == [(Status.OK, Empty())]
 
 
+def test_what_a_node_of_the_table_brings_is_told_from_what_a_stranger_does() -> None:
+    for is_met in (False, True):
+        bench = Bench()
+        if is_met:
+            bench.meet(Pen(80))
+        bench.take_calls()
+        bench.engine.on_request(1, peer_of(Pen(80)), Method.STORE, Store(NOTE.target, NOTE.raw), bench.now)
+        (persist,) = (o for o in bench.engine.take_outgoing() if isinstance(o, Persist))
+
+        assert persist.write.is_from_table is is_met
+
+
 def test_storing_again_is_the_same_as_storing_once() -> None:
     bench = Bench()
     replies = [bench.ask(Store(NOTE.target, NOTE.raw), Method.STORE) for _ in range(3)]
