@@ -341,6 +341,10 @@ SESSIONS_RESERVED_PART = 4
 """One session in so many is kept for nodes of the table and for own dials."""
 STRANGERS_COUNTED_EVERY_S = 1.0
 LINKS_WAITING_MAX = 1_024
+BANDWIDTH_BURST_S = 1.0
+BANDWIDTH_DEBT_S_MAX = 10.0
+BANDWIDTH_REST_S_MAX = 5.0
+"""Well below SESSION_SILENT_S_MAX: a link that is not read must not seem dead."""
 HELD_BYTES_MAX = 128 << 20
 HELD_BYTES_STEP = 4_096
 HELD_BYTES_PER_REQUEST = 256

@@ -38,6 +38,9 @@ class Nobody:
     def on_weight(self, connection: Connection, held: int) -> None:
         raise AssertionError("nothing is held here")
 
+    def on_carried(self, connection: Connection, taken: int, given: int) -> None:
+        raise AssertionError("nothing is carried here")
+
     def on_gone(self, connection: Connection) -> None:
         raise AssertionError("nothing goes here")
 

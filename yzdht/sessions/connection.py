@@ -54,6 +54,10 @@ class Owner(Protocol):
         """It holds so many bytes for its peer, which is more or less than before by HELD_BYTES_STEP."""
         ...
 
+    def on_carried(self, connection: Connection, taken: int, given: int) -> None:
+        """Its link carried so many bytes since it last said so; only of one that is metered."""
+        ...
+
     def on_gone(self, connection: Connection) -> None:
         """Its link is closed, which is later than the end of its session; nothing follows."""
         ...
@@ -72,6 +76,7 @@ class Connection:
         peer: Who is at the other end, once that is proved.
         url: The address that was dialled; None if the other end dialled.
         is_retired: True once another session serves the peer.
+        is_metered: True if what its link carries is counted as it goes.
         session: What runs on the link; None until its handshake begins.
         opened_at: Monotonic seconds at which the peer was proved; None until then.
         used_at: Monotonic seconds at which either end last asked something.
@@ -83,6 +88,8 @@ class Connection:
         self.peer: Peer | None = None
         self.url: str | None = None
         self.is_retired = False
+        self.is_metered = False
+        self._carried = (0, 0)
         self.session: Session | None = None
         self.opened_at: float | None = None
         self.used_at = clock.now().mono
@@ -284,7 +291,14 @@ class Connection:
         finally:
             self._is_pumping = False
         self._weigh()
+        if self.is_metered:
+            self._tell_carried()
         self._arm()
+
+    def _tell_carried(self) -> None:
+        taken, given = self._carried
+        self._carried = self.link.bytes_in, self.link.bytes_out
+        self._owner.on_carried(self, self._carried[0] - taken, self._carried[1] - given)
 
     def _weigh(self) -> None:
         held = self.held_bytes

@@ -17,6 +17,7 @@ from yzdht.crypto.naming import node_id_of
 from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
 from yzdht.limits import (
+    BANDWIDTH_BURST_S,
     BOTH_DIALLED_S,
     CALLS_WAITING_MAX,
     DIAL_TIMEOUT_S,
@@ -30,6 +31,7 @@ from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
 from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
+from yzdht.sessions.bandwidth import Meter
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
 from yzdht.sessions.ledger import Ledger
@@ -125,6 +127,10 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self._places = Places(world.bounds, world.is_known)
+        line = world.bounds.bandwidth_bytes_per_s
+        self._meter = (
+            None if line is None else Meter(Rate(line, line * BANDWIDTH_BURST_S), world.clock.now().mono)
+        )
         self._ledger = Ledger(world.bounds.held_bytes_max)
         self._shed: set[Connection] = set()  # aborted for holding too much, and not gone yet
         self._request_pace = RequestPace(world.is_known, world.bounds.prefix_of)
@@ -397,6 +403,7 @@ class Sessions:
 
     def _connect(self, link: Link) -> Connection:
         connection = Connection(link, self._world.clock, self._loop, self)
+        connection.is_metered = self._meter is not None
         self._all.add(connection)
         self._links.add(connection)
         self._no_links.clear()
@@ -573,6 +580,14 @@ class Sessions:
             self._world.counters.add("rate_limited", "memory_shed")
             self._shed.add(greediest)
             greediest.link.abort()
+
+    def on_carried(self, connection: Connection, taken: int, given: int) -> None:
+        """Who sends more than the line may carry is not read for a while, once it is proved."""
+        assert self._meter is not None
+        rest_s = self._meter.carried(taken, given, self._world.clock.now().mono)
+        if rest_s and taken and connection.peer is not None:
+            self._world.counters.add("rate_limited", "bandwidth")
+            connection.rest(rest_s)
 
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
