@@ -28,11 +28,22 @@ from yzdht import (
     WriteQuorumFailed,
 )
 from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
-from yzdht.limits import CLIENT_PATIENCE_S, DAY_S, DIAL_PAUSE_S_MAX, GOODBYE_S_MAX, VALUE_BYTES_MAX
+from yzdht.ids import Target
+from yzdht.limits import (
+    CLIENT_PATIENCE_S,
+    DAY_S,
+    DELEGATED_TIMEOUT_S,
+    DELEGATED_TRIES_MAX,
+    DIAL_PAUSE_S_MAX,
+    GOODBYE_S_MAX,
+    VALUE_BYTES_MAX,
+)
 from yzdht.ports import Now
+from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.rpc.engine import Answer
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.record import decode_record
-from yzdht.wire.rpc import Get, Got, Put, PutDone, Refusal, Status
+from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
 
@@ -42,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from yzdht.sessions.connection import Connection
-    from yzdht.wire.rpc import Body, Method
+    from yzdht.wire.rpc import Body
 
 
 pytestmark = pytest.mark.net
@@ -159,6 +170,57 @@ async def test_a_client_that_is_always_told_to_wait_gives_up(clock: Time) -> Non
             await getting
 
     assert len(node.requests) == 5
+    await node.sessions.close()
+
+
+@pytest.mark.parametrize("body", [Refusal(0), Empty()])
+async def test_a_client_that_is_told_not_to_wait_waits_and_gives_up(clock: Time, body: Body) -> None:
+    node = Party(clock)
+    node.on_asked = lambda connection, number, _method, _body: connection.reply(
+        number, Status.RATE_LIMITED, body
+    )
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        getting = asyncio.ensure_future(dht.get("note"))
+        while not getting.done():
+            await clock.advance(0.05)
+            assert len(node.requests) <= DELEGATED_TRIES_MAX
+        with pytest.raises(NoNode, match="rate_limited"):
+            await getting
+
+    await node.sessions.close()
+
+
+async def test_calls_of_a_client_that_asks_for_much_queue_and_are_all_served_in_order(clock: Time) -> None:
+    node, buckets, served = Party(clock), Buckets(1), []
+    rate = Rate(per_s=10.0, burst=50.0)
+
+    def serve(connection: Connection, number: int, _method: Method, body: Body) -> None:
+        wait_s = buckets.take("", 1, rate, clock.now().mono)
+        if wait_s:
+            connection.reply(number, Status.RATE_LIMITED, Refusal(int(1_000 * wait_s) + 1))
+        else:
+            assert isinstance(body, Get)
+            served.append(int.from_bytes(body.target))
+            connection.reply(number, Status.OK, Got((), 1, 1))
+
+    node.on_asked = serve
+    await node.listen()
+    count = 60 + int(10 * DELEGATED_TIMEOUT_S)
+    async with Client([node.url], clock=clock) as dht:
+        assert dht._nodes is not None
+        calls = [
+            asyncio.ensure_future(dht._nodes.call(node.url, Method.GET, Get(Target(number.to_bytes(32)))))
+            for number in range(count)
+        ]
+        while not all(call.done() for call in calls):
+            await clock.advance(0.02)
+        outcomes = [call.result() for call in calls]
+
+    assert all(isinstance(outcome, Answer) and outcome.status is Status.OK for outcome in outcomes)
+    assert sorted(served) == list(range(count))
+    assert max(abs(place - number) for place, number in enumerate(served)) <= 8, "about in order"
+    assert len(node.requests) < 4 * count
     await node.sessions.close()
 
 

@@ -16,10 +16,12 @@ from yzdht.background import Background
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.errors import DialFailed, NoNode, UsageError
+from yzdht.gate import Gate
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     CLIENT_PATIENCE_S,
     DELEGATED_TIMEOUT_S,
+    DELEGATED_TRIES_MAX,
     GOODBYE_S_MAX,
     PUT_PATIENCE_S,
 )
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 2
+
+_SENT_AWAY = Answer(Status.RATE_LIMITED, Refusal(int(1_000 * CLIENT_PATIENCE_S)))
+"""What a call is told that the node had no time for."""
 
 _DECIDED = (Status.CAS_MISMATCH, Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 """Refusals that say something of the record: another node would say the same."""
@@ -89,6 +94,8 @@ class _Nodes:
         self._background = Background(self._guard)
         self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
         self._last_call = 0
+        self._last_turn = 0
+        self._gates = {url: Gate() for url in urls}
         self._failures: dict[str, str] = {}
 
     # SessionsSink
@@ -165,17 +172,23 @@ class _Nodes:
 
     async def call(self, url: str, method: Method, body: Body) -> Answer | Failed:
         """Ask the node at a url; dials it again if the session was lost, and waits where it says that it will answer soon."""
-        pause_s, waited_s = 0.0, 0.0
-        while True:
+        gate = self._gates[url]
+        self._last_turn = turn = self._last_turn + 1
+        outcome: Answer | Failed = _SENT_AWAY
+        for _ in range(DELEGATED_TRIES_MAX):
+            entered = await gate.enter(turn)
+            if entered is None:
+                break
             outcome = await self._call_once(url, method, body)
-            if not isinstance(outcome, Answer) or outcome.status is not Status.RATE_LIMITED:
-                return outcome
+            if isinstance(outcome, Failed):
+                break
+            if outcome.status is not Status.RATE_LIMITED:
+                gate.served(entered)
+                break
             told_s = outcome.body.number / 1000 if isinstance(outcome.body, Refusal) else CLIENT_PATIENCE_S
-            pause_s = max(told_s, 2 * pause_s)  # many that were told the same come back at once
-            waited_s += pause_s
-            if told_s > CLIENT_PATIENCE_S or waited_s > DELEGATED_TIMEOUT_S:
-                return outcome
-            await asyncio.sleep(pause_s)
+            if not gate.refused(entered, told_s):
+                break
+        return outcome
 
     async def _call_once(self, url: str, method: Method, body: Body) -> Answer | Failed:
         contact = await self._contact(url)
@@ -220,6 +233,8 @@ class _Nodes:
     async def close(self, patience_s: float = 0.0) -> None:
         """Let what is under way in the background end, so many seconds at most; then say goodbye."""
         await self._background.finish(patience_s)
+        for gate in self._gates.values():
+            gate.close()
         await self._sessions.close()
 
     def _guard(self, task: asyncio.Task[None]) -> None:
