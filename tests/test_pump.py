@@ -17,7 +17,7 @@ from yzdht.kad.engine import KadEngine
 from yzdht.pump import Pump
 from yzdht.rpc.engine import Answer
 from yzdht.sessions import Sessions
-from yzdht.sessions.hub import World
+from yzdht.sessions.world import World
 from yzdht.store.entropy import SystemRng
 from yzdht.store.keyfile import Identity
 from yzdht.store.memory import MemoryStore

@@ -28,7 +28,7 @@ from yzdht.limits import (
 from yzdht.records import Records
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.sessions import Clock, Sessions, SystemClock
-from yzdht.sessions.hub import World
+from yzdht.sessions.world import World
 from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
 from yzdht.telemetry import Counters

@@ -42,7 +42,7 @@ from yzdht.pump import Pump
 from yzdht.records import Records
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
-from yzdht.sessions.hub import World
+from yzdht.sessions.world import World
 from yzdht.state import decode_state, encode_state
 from yzdht.store.entropy import SystemRng
 from yzdht.store.folder import DataFolder

@@ -12,7 +12,7 @@ from yzdht.ports import Now
 from yzdht.rpc.engine import Answer, Down, Failed, Up
 from yzdht.sessions import Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
-from yzdht.sessions.hub import World
+from yzdht.sessions.world import World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport

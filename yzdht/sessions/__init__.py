@@ -3,7 +3,8 @@
 import logging
 
 from yzdht.sessions.clock import Clock, SystemClock
-from yzdht.sessions.hub import Sessions, SessionsSink
+from yzdht.sessions.hub import Sessions
+from yzdht.sessions.world import SessionsSink
 
 
 # As a library, say nothing unless the program has set logging up.

@@ -9,96 +9,43 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from yzdht.crypto.handshake import Initiator, Responder
 from yzdht.crypto.naming import node_id_of
 from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
 from yzdht.limits import (
-    BANDWIDTH_BURST_S,
     BOTH_DIALLED_S,
     CALLS_WAITING_MAX,
     DIAL_TIMEOUT_S,
     DIALS_BURST_S,
     GOODBYE_S_MAX,
-    REST_S,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
 )
 from yzdht.rpc.bucket import Buckets, Rate
-from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
+from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
-from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
-from yzdht.sessions.bandwidth import Meter
+from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
-from yzdht.sessions.ledger import Ledger
-from yzdht.sessions.pace import RequestPace
+from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Empty, Refusal as WaitMs, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from yzdht.crypto.handshake import Credentials
     from yzdht.ids import NodeId
-    from yzdht.ports import Link, Listener, Transport
-    from yzdht.sessions.clock import Clock
-    from yzdht.telemetry import Counters
+    from yzdht.ports import Link, Listener
+    from yzdht.sessions.world import SessionsSink, World
     from yzdht.wire.address import Contact
-    from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body, Method
 
 
 log = logging.getLogger(__name__)
-
-
-class SessionsSink(Protocol):
-    """Whoever owns the sessions is told what happens on them."""
-
-    def on_link(self, peer: Peer, change: Up | Down) -> None:
-        """A first session with a peer began, or its last one ended."""
-        ...
-
-    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
-        """A peer asks; answer with `connection.reply(number, …)`."""
-        ...
-
-    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
-        """A call ended."""
-        ...
-
-    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
-        """A message without an answer."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What sessions stand on.
-
-    Attributes:
-        credentials: This end's half of every handshake.
-        transports: Ways to dial and listen.
-        clock: The present.
-        counters: Where to count.
-        is_private_allowed: `--allow-private`.
-        bounds: How much they may take.
-        is_known: True for a node of the routing table.
-
-    """
-
-    credentials: Credentials
-    transports: Sequence[Transport]
-    clock: Clock
-    counters: Counters
-    is_private_allowed: bool = False
-    bounds: SessionBounds = field(default_factory=SessionBounds)
-    is_known: Callable[[NodeId], bool] = lambda _node_id: False
 
 
 class Sessions:
@@ -127,13 +74,7 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self._places = Places(world.bounds, world.is_known)
-        line = world.bounds.bandwidth_bytes_per_s
-        self._meter = (
-            None if line is None else Meter(Rate(line, line * BANDWIDTH_BURST_S), world.clock.now().mono)
-        )
-        self._ledger = Ledger(world.bounds.held_bytes_max)
-        self._shed: set[Connection] = set()  # aborted for holding too much, and not gone yet
-        self._request_pace = RequestPace(world.is_known, world.bounds.prefix_of)
+        self._restraint = Restraint(world)
         self._dials: dict[NodeId, Dial] = {}
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
@@ -192,7 +133,7 @@ class Sessions:
     @property
     def held_bytes(self) -> int:
         """Bytes that sessions hold for their peers, as last weighed."""
-        return self._ledger.total
+        return self._restraint.held_bytes
 
     def connection_of(self, node_id: NodeId) -> Connection | None:
         """The session that serves a peer."""
@@ -403,7 +344,7 @@ class Sessions:
 
     def _connect(self, link: Link) -> Connection:
         connection = Connection(link, self._world.clock, self._loop, self)
-        connection.is_metered = self._meter is not None
+        connection.is_metered = self._restraint.is_metering
         self._all.add(connection)
         self._links.add(connection)
         self._no_links.clear()
@@ -417,8 +358,9 @@ class Sessions:
             case Answered(call, outcome):
                 if self._calls.pop(call, None) is not None:
                     self._sink.on_answer(call, outcome)
-            case Requested():
-                self._on_requested(connection, event)
+            case Requested(number, method, body):
+                if self._restraint.may_ask(connection, number):
+                    self._sink.on_request(connection, number, method, body)
             case Opened():
                 self._on_opened(connection, event)
             case Pushed(record_type, data):
@@ -428,23 +370,6 @@ class Sessions:
                 self._renew(connection)
             case Ended():
                 self._on_ended(connection, event)
-
-    def _on_requested(self, connection: Connection, event: Requested) -> None:
-        """Have a request served, unless its peer asks too much: then it is told so, and not read for as long."""
-        assert connection.peer is not None
-        connection.used_at = mono = self._world.clock.now().mono
-        if self._ledger.is_over_its_part(connection):
-            self._world.counters.add("rate_limited", "memory")
-            connection.reply(event.number, Status.BUSY, Empty())
-            return
-        wait_s = self._request_pace.take(connection.peer, mono)
-        if not wait_s:
-            self._sink.on_request(connection, event.number, event.method, event.body)
-            return
-        self._world.counters.add("rate_limited", "requests")
-        wait_s = max(wait_s, REST_S[0])
-        connection.rest(min(wait_s, REST_S[1]))
-        connection.reply(event.number, Status.RATE_LIMITED, WaitMs(int(wait_s * 1000) + 1))
 
     def _on_opened(self, connection: Connection, event: Opened) -> None:
         established = event.established
@@ -571,29 +496,18 @@ class Sessions:
                 self._sink.on_link(peer, Down(event.reason))
 
     def on_weight(self, connection: Connection, held: int) -> None:
-        """A connection holds more or less than before; if all hold too much, the greediest goes."""
-        if connection not in self._links or connection in self._shed:
-            return
-        self._ledger.weigh(connection, held)
-        greediest = self._ledger.greediest()
-        if greediest is not None:
-            self._world.counters.add("rate_limited", "memory_shed")
-            self._shed.add(greediest)
-            greediest.link.abort()
+        """A connection holds more or less for its peer than before."""
+        if connection in self._links:
+            self._restraint.weigh(connection, held)
 
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
-        """Who sends more than the line may carry is not read for a while, once it is proved."""
-        assert self._meter is not None
-        rest_s = self._meter.carried(taken, given, self._world.clock.now().mono)
-        if rest_s and taken and connection.peer is not None:
-            self._world.counters.add("rate_limited", "bandwidth")
-            connection.rest(rest_s)
+        """A connection carried so many bytes."""
+        self._restraint.carried(connection, taken, given)
 
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
         self._links.discard(connection)
-        self._ledger.weigh(connection, 0)
-        self._shed.discard(connection)
+        self._restraint.forget(connection)
         self._carried["in", connection.road] += connection.bytes_in
         self._carried["out", connection.road] += connection.bytes_out
         if not self._links:

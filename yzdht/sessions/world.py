@@ -1,0 +1,66 @@
+"""What the sessions of a process stand on, and whom they tell what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.sessions.admission import SessionBounds
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yzdht.crypto.handshake import Credentials
+    from yzdht.ids import NodeId
+    from yzdht.ports import Transport
+    from yzdht.rpc.engine import Answer, Down, Failed, Peer, Up
+    from yzdht.sessions.clock import Clock
+    from yzdht.sessions.connection import Connection
+    from yzdht.telemetry import Counters
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body, Method
+
+
+class SessionsSink(Protocol):
+    """Whoever owns the sessions is told what happens on them."""
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """A first session with a peer began, or its last one ended."""
+        ...
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """A peer asks; answer with `connection.reply(number, …)`."""
+        ...
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        ...
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """A message without an answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What sessions stand on.
+
+    Attributes:
+        credentials: This end's half of every handshake.
+        transports: Ways to dial and listen.
+        clock: The present.
+        counters: Where to count.
+        is_private_allowed: `--allow-private`.
+        bounds: How much they may take.
+        is_known: True for a node of the routing table.
+
+    """
+
+    credentials: Credentials
+    transports: Sequence[Transport]
+    clock: Clock
+    counters: Counters
+    is_private_allowed: bool = False
+    bounds: SessionBounds = field(default_factory=SessionBounds)
+    is_known: Callable[[NodeId], bool] = lambda _node_id: False
