@@ -32,13 +32,13 @@ def peer_with(
 
 
 @pytest.fixture(scope="module")
-def pair(
-    node: NodeProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[NodeProcess, NodeProcess]]:
-    """A node, and one that joined through it."""
-    data = tmp_path_factory.mktemp("second") / "data"
-    with NodeProcess(data, "--bootstrap", node.url) as second:
-        yield node, second.ready()
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeProcess, NodeProcess]]:
+    """A node, and one that joined through it; the node that all modules share stays alone."""
+    folder = tmp_path_factory.mktemp("second")
+    with NodeProcess(folder / "first") as first:
+        bootstrap = first.ready().url
+        with NodeProcess(folder / "second", "--bootstrap", bootstrap) as second:
+            yield first, second.ready()
 
 
 def test_a_pipe_gets_the_table_once(pair: tuple[NodeProcess, NodeProcess], offline: Person) -> None:

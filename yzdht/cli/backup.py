@@ -132,7 +132,7 @@ def _save(
 
 def _node_folder(data: Path | None, *, is_needed: bool) -> Path | None:
     """The data folder to save; None if there is none and none is needed."""
-    from yzdht.cli.local_node import default_folders  # noqa: PLC0415 - loads the library
+    from yzdht.cli.local_node import default_folders, foreign_owner  # noqa: PLC0415 - loads the library
 
     if data is None:
         folders = [path for path in default_folders() if (path / _NODE_KEY_NAME).exists()]
@@ -148,6 +148,11 @@ def _node_folder(data: Path | None, *, is_needed: bool) -> Path | None:
             raise UsageError("no node of yours has a data folder", hint="name it with --data DIR")
         data = folders[0]
     data = data.absolute()
+    owner = foreign_owner(data)
+    if owner is not None:
+        raise StoreError(
+            f"{data} belongs to {owner}", hint=f"run this as {owner}, as with: sudo -u NAME yz backup"
+        )
     if not os.path.lexists(data / _NODE_KEY_NAME):
         raise StoreError(f"{data} is not the data folder of a node", hint="check the path after --data")
     return data

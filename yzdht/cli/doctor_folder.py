@@ -1,6 +1,6 @@
 """What `yz doctor` sees of a data folder: who may write it, the key, the saved state, the database, the disk.
 
-Reads only. Whatever is in the folder may be damaged or somebody else's: every check ends in findings, never in an error.
+Reads only; SQLite may leave an empty log beside a database that it read. Whatever is in the folder may be damaged or somebody else's: every check ends in findings, never in an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
-from yzdht.cli.local_node import VERSION_NAME
+from yzdht.cli.local_node import VERSION_NAME, foreign_owner
 from yzdht.cli.units import show_bytes
 from yzdht.errors import CryptoError, StoreError, WireError
 from yzdht.limits import DATABASE_CHECK_S_MAX, KEYFILE_BYTES_MAX, STATE_BYTES_MAX
@@ -40,6 +40,15 @@ def check_folder(path: Path) -> Iterator[Finding]:
     """Mode, owner, version, key and saved state of a data folder."""
     from yzdht.store.files import refuse_unsafe_folder  # noqa: PLC0415 - loads the library
 
+    here = shlex.quote(str(path))
+    owner = foreign_owner(path)
+    if owner is not None:
+        yield unknown(
+            "data folder",
+            f"{path} belongs to {owner}, so its files were not looked at",
+            f"run this as {owner}, as with: sudo -u NAME yz doctor --data {here}",
+        )
+        return
     try:
         refuse_unsafe_folder(path)
         status = path.stat()
@@ -53,7 +62,6 @@ def check_folder(path: Path) -> Iterator[Finding]:
             "data folder", f"{path}: {error.strerror}", "run this as the user of the node, or check the disk"
         )
         return
-    here = shlex.quote(str(path))
     if is_read_only or not os.access(path, os.W_OK | os.X_OK):
         yield problem(
             "data folder",
@@ -163,6 +171,8 @@ def _check_state(path: Path) -> Iterator[Finding]:
 def check_database(path: Path) -> Iterator[Finding]:
     """Look for damage in the records; only where no node runs, since that takes the disk's time."""
     records = path / _RECORDS_NAME
+    if foreign_owner(path) is not None:
+        return
     try:
         size = records.stat().st_size
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """What `yz doctor` looks at, in which order, and what it makes of it.
 
-Works with a node that runs, hangs or does not run, and on a folder that is damaged; changes nothing.
+Works with a node that runs, hangs or does not run, and on a folder that is damaged; changes nothing there.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import shlex
 import socket
+import stat
 import threading
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -21,9 +23,9 @@ import msgspec
 
 from yzdht.cli.answers import RefusalView, RunView, decode_answer
 from yzdht.cli.units import plain
-from yzdht.errors import NodeSilent, NoNode, StoreError, UsageError
+from yzdht.errors import NodeSilent, NoNode, StoreError, UnsafeFile, UsageError
 from yzdht.limits import FOLDERS_LOOKED_AT_MAX, NODE_ANSWER_S_MAX, RUN_BYTES_MAX
-from yzdht.store.files import as_store_error, read_own_file
+from yzdht.store.files import as_store_error
 
 
 if TYPE_CHECKING:
@@ -126,10 +128,41 @@ def look_at(path: Path) -> Tenancy:
     return Tenancy(path, is_held, holder, run)
 
 
-def _read_run(path: Path) -> RunView | None:
-    raw = read_own_file(path, RUN_BYTES_MAX)
-    if raw is None:
+def foreign_owner(path: Path) -> str | None:
+    """Who has a folder, if that is not the user of this process; None if it is, or cannot be told.
+
+    A node's files are for its own user: root, too, looks at them in that user's name, or leaves files there that the
+    node cannot use.
+    """
+    try:
+        owner = path.stat().st_uid
+    except OSError:
         return None
+    if owner == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"user {owner}"
+
+
+def _read_run(path: Path) -> RunView | None:
+    """Whoever owns the file: it is no secret, and what it says is typed and shown escaped."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path} is not a file", hint="check the path")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UnsafeFile(f"{path} can be changed by others", hint=f"run: chmod 600 {path}")
+        raw = file.read(RUN_BYTES_MAX + 1)
+    if len(raw) > RUN_BYTES_MAX:
+        raise StoreError(f"{path} is longer than {RUN_BYTES_MAX:,} bytes", hint="restart the node")
     try:
         return msgspec.json.decode(raw, type=RunView)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -138,16 +171,20 @@ def _read_run(path: Path) -> RunView | None:
         ) from None
 
 
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    if isinstance(error, PermissionError):
+        return StoreError(f"{path}: {error.strerror}", hint=_FOREIGN_HINT)
+    return as_store_error(error, path)
+
+
 def _lock_of(path: Path) -> tuple[bool, int | None]:
     """Whether somebody has the lock, and who. It is had for a moment itself if nobody does."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False, None
-    except PermissionError as error:
-        raise StoreError(f"{path}: {error.strerror}", hint=_FOREIGN_HINT) from error
     except OSError as error:
-        raise as_store_error(error, path) from error
+        raise _unreadable(path, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
