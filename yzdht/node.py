@@ -325,7 +325,7 @@ class Node(DhtCalls):
             self._clock,
             self.counters,
             self.config.is_private_allowed,
-            self._session_bounds(),
+            SessionBounds.of(self.config.capacity),
             lambda node_id: self.engine.table.get(node_id) is not None,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
@@ -334,16 +334,6 @@ class Node(DhtCalls):
 
     def _quotas(self) -> Quotas:
         return Quotas.within(self.config.capacity.storage_bytes_max, self.node_id)
-
-    def _session_bounds(self) -> SessionBounds:
-        capacity = self.config.capacity
-        return SessionBounds(
-            capacity.sessions_max,
-            capacity.dials_in_flight_max,
-            capacity.dials_per_s,
-            capacity.bandwidth_bytes_per_s,
-            capacity.trusted_proxies,
-        )
 
     @property
     def node_id(self) -> NodeId:

@@ -48,6 +48,7 @@ from yzdht.wire.address import limit_prefix
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from yzdht.config import Capacity
     from yzdht.ids import NodeId
     from yzdht.sessions.connection import Connection
 
@@ -77,6 +78,17 @@ class SessionBounds:
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     held_bytes_max: int = HELD_BYTES_MAX
+
+    @classmethod
+    def of(cls, capacity: Capacity) -> SessionBounds:
+        """What an operator chose."""
+        return cls(
+            capacity.sessions_max,
+            capacity.dials_in_flight_max,
+            capacity.dials_per_s,
+            capacity.bandwidth_bytes_per_s,
+            capacity.trusted_proxies,
+        )
 
     @property
     def strangers_max(self) -> int:
