@@ -101,3 +101,12 @@ def test_many_small_pieces_cost_no_more_than_few_large_ones() -> None:
     tracemalloc.stop()
 
     assert held < 3 * 60_000
+
+
+def test_what_is_held_of_a_message_is_told_until_it_is_whole() -> None:
+    assembler = Assembler()
+    assembler.add(RecordType.REQUEST, bytes(700), more=True)
+    assert assembler.held_bytes == 700
+
+    assembler.add(RecordType.REQUEST, bytes(1), more=False)
+    assert assembler.held_bytes == 0

@@ -248,3 +248,24 @@ async def test_pings_whose_pongs_are_not_read_end_in_an_overrun(call: tuple[Stra
             break
 
     assert await owner.closed() == "overrun"
+
+
+async def test_what_was_read_and_waits_is_held_until_it_is_delivered_or_dropped(
+    call: tuple[Stranger, Owner],
+) -> None:
+    stranger, owner = call
+
+    def pause(_owner: Owner) -> None:
+        owner.link.pause_reading()
+
+    owner.react = pause
+    stranger.say(b"".join(frame(Opcode.BINARY, bytes(1_000)) for _ in range(5)))
+    await owner.take(1)
+    assert owner.link.held_bytes == 4_000
+
+    owner.link.resume_reading()
+    await owner.take(2)
+    assert owner.link.held_bytes == 3_000
+
+    owner.link.abort()
+    assert owner.link.held_bytes == 0
