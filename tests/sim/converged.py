@@ -15,7 +15,13 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from yzdht.kad.table import Entry
-from yzdht.limits import BUCKET_SIZE, DISCOVERY_EVERY_S, DISCOVERY_YOUNG_S, SMALL_NETWORK_NODES_MAX
+from yzdht.limits import (
+    BUCKET_SIZE,
+    DISCOVERY_EVERY_S,
+    DISCOVERY_YOUNG_S,
+    REPUBLISH_EVERY_S,
+    SMALL_NETWORK_NODES_MAX,
+)
 from yzdht.wire.address import address_of
 
 
@@ -87,6 +93,46 @@ def _entry(
     )
     entry.expected_s = world.weather.usual_s(node, other)
     return entry
+
+
+def converge_as_grown(world: World, age_s: tuple[float, float] = (0.0, _AGE_S_MAX)) -> None:
+    """Fill the tables of all nodes of a world as those are of a network that grew node by node.
+
+    The first SMALL_NETWORK_NODES_MAX that a node met have a place, and BUCKET_SIZE of each bucket; of the others those
+    that it met last wait. Nobody has room for many, so that nobody goes out to meet more as in `converge`.
+
+    Args:
+        world: With more than SMALL_NETWORK_NODES_MAX nodes.
+        age_s: How long ago, in seconds, an entry gave a sign of life: from this to that.
+
+    """
+    addresses = {node.number: (address_of(node.url),) for node in world.nodes}
+    for node in world.nodes:
+        rng = random.Random(f"{world.seed}/{node.number}/grown")
+        mono, table = node.now().mono, node.engine.table
+        others = [other for other in world.nodes if other is not node]
+        rng.shuffle(others)
+        waiting: list[Entry] = []
+        for other in others:
+            entry = _entry(world, node, other, addresses[other.number], mono - rng.uniform(*age_s))
+            if table.wants(other.point):
+                table.admit(entry)
+            else:
+                waiting.append(entry)
+            node.met[other.number] = other.life
+        for entry in waiting:
+            table._keep_waiting(entry, table._bucket_of(entry.point))
+        table.take_changes()  # as in `converge`
+        _settle(node, rng)
+        node.pump()
+
+
+def begin_laps(world: World) -> None:
+    """Let all nodes begin to go through their records, each at a random instant of the hour to come."""
+    for node in world.up():
+        care = node.engine._caretaker._replication
+        care._lap_at = node.now().mono + world.random.uniform(0, REPUBLISH_EVERY_S)
+        node.pump()
 
 
 def _known_to(
