@@ -33,6 +33,9 @@ LOSS = 0.01
 KEPT_MIN = 6
 """Of the REPLICAS nearest, so many hold a record once its caretakers had time."""
 
+KEPT_SOON_MIN = 4
+"""As many while some of the dead are not yet noticed: who was heard of is not probed for ten minutes."""
+
 LACKING_MAX = 0.1
 """Share of what is theirs that newcomers may still lack after some minutes."""
 
@@ -132,6 +135,7 @@ class Plan:
         settle_s: After the last has left, and after the last has joined.
         ratio_max: How much more care of records there may be per node and hour at the end than at the beginning; None
             where that is too short to tell.
+        kept_min: Of the REPLICAS nearest, so many hold each record after each part.
         readers: Each reads everything.
 
     """
@@ -145,6 +149,7 @@ class Plan:
     leave_every_s: float
     settle_s: float
     ratio_max: float | None = None
+    kept_min: int = KEPT_MIN
     readers: int = 1
 
 
@@ -290,18 +295,18 @@ def through_everything(world: LargeWorld, plan: Plan) -> dict[str, Any]:
     story.die()
     story.spread("killed", 0)
     story.pass_time("after the deaths", plan.care_s)
-    story.spread("after the deaths", KEPT_MIN)
+    story.spread("after the deaths", plan.kept_min)
     story.read("after the deaths")
 
     count = story.leave()
-    story.spread(f"{count} left", KEPT_MIN)
+    story.spread(f"{count} left", plan.kept_min)
     story.pass_time("after leaving", plan.settle_s)
-    story.spread("after leaving", KEPT_MIN)
+    story.spread("after leaving", plan.kept_min)
 
     new = story.join(count)
     story.pass_time("after joining", plan.settle_s)
     story.tell_gifts("after joining", new)
-    story.spread("after joining", KEPT_MIN)
+    story.spread("after joining", plan.kept_min)
 
     if plan.ratio_max is not None:
         after = story.pass_time("quiet after", plan.quiet_s)
@@ -368,9 +373,10 @@ SHORT = Plan(
     0.3,
     0.03,
     quiet_s=0.5 * MINUTE_S,
-    care_s=4.75 * MINUTE_S,
+    care_s=5.5 * MINUTE_S,
     leave_every_s=5,
     settle_s=1.5 * MINUTE_S,
+    kept_min=KEPT_SOON_MIN,
 )
 AGE_S = (IDLE_PROBE_S - 320, IDLE_PROBE_S - 120)
 """In the short form everybody is due for a probe within three minutes after the deaths, and then not for long."""
@@ -392,7 +398,7 @@ minutes before the deaths are the cheapest there are. Besides, fewer nodes hold 
 """
 
 CHURN = Plan(
-    300, 150, 0, 0, quiet_s=0, care_s=0, leave_every_s=0, settle_s=20 * MINUTE_S, ratio_max=1.5, readers=3
+    300, 150, 0, 0, quiet_s=0, care_s=0, leave_every_s=0, settle_s=20 * MINUTE_S, ratio_max=2, readers=3
 )
 
 
