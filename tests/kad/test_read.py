@@ -701,6 +701,9 @@ def test_late_hearsay_is_passed_over_by_a_far_read() -> None:
     assert not reading.is_over
     reading.mono = 20.0
     reading.read.handle_timer(at(20.0))
+    assert asked(reading.asks()) == [1, 2, 3]  # and again, since nothing was found
+    reading.mono = 30.0
+    reading.read.handle_timer(at(30.0))
 
     assert reading.read.result == ReadResult([], 8, 4, 8)
 

@@ -288,10 +288,16 @@ class Candidates:
             self._blame(candidate)
         candidate.standing = Standing.FAILED
 
-    def to_ask_again(self, count: int) -> list[Candidate]:
-        """Who was asked once, is silent, and is nearer than the last of the `count` nearest that answered.
+    def to_ask_again(self, count: int, asks_max: int = 1, *, is_doubted_in: bool = False) -> list[Candidate]:
+        """Who was asked, is silent, and is nearer than the last of the `count` nearest that answered.
 
         Silent is not dead: a request or an answer can be lost. Nearest first, at most twice ALPHA of them.
+
+        Args:
+            count: How many answers are wanted.
+            asks_max: How often they were asked at most.
+            is_doubted_in: True for hearsay of liars too: where half of a network died, honest nodes look like that.
+
         """
         late: list[Candidate] = []
         answered = 0
@@ -302,7 +308,11 @@ class Candidates:
             is_silent = candidate.standing is Standing.LATE or (
                 candidate.standing is Standing.FAILED and candidate.has_timed_out
             )
-            if is_silent and candidate.asks == 1 and not self._is_of_a_liar(candidate):
+            if (
+                is_silent
+                and candidate.asks <= asks_max
+                and (is_doubted_in or not self._is_of_a_liar(candidate))
+            ):
                 late.append(candidate)
         return late
 

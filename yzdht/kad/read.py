@@ -26,6 +26,7 @@ from yzdht.limits import (
     FEW_REPLICAS,
     FIND_VALUE_BODY_BYTES_DEFAULT,
     KNOWN_HASHES_MAX,
+    LAST_ROUNDS_MAX,
     MULTI_ENTRIES_MAX,
     READ_SLOTS_MAX,
     READ_TIMEOUT_S,
@@ -164,6 +165,7 @@ class Read:
         self._repairs_sent = 0
         self._body_asked: set[NodeId] = set()
         self._bodies_taken = 0
+        self._last_rounds = 0
         self._mono = self._wall = 0.0
 
     @property
@@ -335,8 +337,14 @@ class Read:
             self._finish(len(answered))
 
     def _ask_again(self, now: Now) -> bool:
-        """While an answer is missing, the silent ones among the nearest are asked twice; True if there are any."""
+        """While an answer is missing, the silent ones among the nearest are asked twice; True if there are any.
+
+        Where nothing was found far away, some are asked a third time: the only holder left may be one of them.
+        """
         late = self.candidates.to_ask_again(self._quorum.n)
+        if not late and self._plan.is_far and not self._slots and self._last_rounds < LAST_ROUNDS_MAX:
+            self._last_rounds += 1
+            late = self.candidates.to_ask_again(self._quorum.n, 2, is_doubted_in=True)
         for candidate in late:
             self._send(candidate, FindValue(self.target, (), RECORD_BYTES_MAX), _ASK, now)
         return bool(late)
