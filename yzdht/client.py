@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from yzdht.access import Reading, Writing
@@ -95,7 +96,7 @@ class _Nodes:
         self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
         self._last_call = 0
         self._last_turn = 0
-        self._gates = {url: Gate() for url in urls}
+        self._gates: defaultdict[str, Gate] = defaultdict(Gate)
         self._failures: dict[str, str] = {}
 
     # SessionsSink
