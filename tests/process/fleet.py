@@ -177,7 +177,8 @@ class NodeProcess:
 
     def _flags(self) -> list[str]:
         spec = self.spec
-        flags = ["--json", "--port", str(spec.port), "--host", spec.host, "--data", str(self.data)]
+        # Without a status page: next to its own it would take the port that another node was promised.
+        flags = ["--json", "--port", str(spec.port), "--host", spec.host, "--data", str(self.data), "--no-http"]
         for url in spec.bootstrap:
             flags += ["--bootstrap", url]
         return [*flags, *spec.flags]

@@ -75,7 +75,9 @@ class Library:
 
     async def check(self, dht: Client, names: Iterable[str] | None = None) -> None:
         """Everything is as it should be, as this client sees it."""
-        assert await self.wrong(dht, names) == {}
+        wrong = await self.wrong(dht, names)
+        if wrong:
+            raise AssertionError(f"wrong: {wrong}")  # outside of a test assert tells nothing
 
     async def wrong(self, dht: Client, names: Iterable[str] | None = None) -> dict[str, str]:
         """What is not as it should be, as this client sees it: name to what is wrong."""

@@ -18,6 +18,7 @@ from yzdht.limits import (
     DIALS_IN_FLIGHT_MAX,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_ADDRESS_PER_S,
+    DIALS_WAITING_MAX,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_PREFIX_MAX,
     HANDSHAKE_BURST_PER_PEER,
@@ -309,7 +310,7 @@ async def test_dials_under_way_and_calls_that_wait_for_one_are_bounded(village: 
     hidden = Contact(high.node_id, high.identity.public_key, ("memory://silent",), high.contact.caps)
     waiting = [low.ask(hidden) for _ in range(CALLS_WAITING_MAX)]
     busy = low.ask(hidden)
-    strangers = [Identity.generate() for _ in range(DIALS_IN_FLIGHT_MAX)]
+    strangers = [Identity.generate() for _ in range(DIALS_IN_FLIGHT_MAX + DIALS_WAITING_MAX)]
     others = [low.ask(Contact(s.node_id, s.public_key, ("memory://silent",), hidden.caps)) for s in strangers]
 
     assert await low.answer_to(busy) == Failed(FailReason.BUSY)
@@ -319,6 +320,14 @@ async def test_dials_under_way_and_calls_that_wait_for_one_are_bounded(village: 
 
     await low.sessions.close()
     assert all(low.answers[call] == Failed(FailReason.UNREACHABLE) for call in waiting)
+
+
+async def test_more_dials_than_may_be_under_way_wait_for_their_turn(village: Village) -> None:
+    others = [await village.party(f"other {number}") for number in range(5)]
+    one = await village.party("one", bounds=SessionBounds(dials_in_flight_max=2))
+    calls = [one.ask(other.contact) for other in others]
+
+    assert all([isinstance(await one.answer_to(call), Answer) for call in calls])
 
 
 async def test_a_call_that_waits_for_a_dial_can_be_cancelled(village: Village) -> None:

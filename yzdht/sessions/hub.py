@@ -20,6 +20,7 @@ from yzdht.limits import (
     CALLS_WAITING_MAX,
     DIAL_TIMEOUT_S,
     DIALS_BURST_S,
+    DIALS_WAITING_MAX,
     GOODBYE_S_MAX,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
@@ -76,6 +77,7 @@ class Sessions:
         self._places = Places(world.bounds, world.is_known)
         self._restraint = Restraint(world)
         self._dials: dict[NodeId, Dial] = {}
+        self._dial_turns = asyncio.Semaphore(world.bounds.dials_in_flight_max)
         self._typed: set[str] = set()
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
@@ -197,7 +199,7 @@ class Sessions:
 
     def _start_dial(self, contact: Contact) -> Dial | FailReason:
         """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
-        if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max:
+        if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max + DIALS_WAITING_MAX:
             return FailReason.BUSY
         mono = self._world.clock.now().mono
         if not contact.urls or self._pauses.is_paused(contact.node_id, mono):
@@ -217,28 +219,15 @@ class Sessions:
             task.add_done_callback(self._on_fault)
 
     async def _dial_contact(self, contact: Contact) -> None:
-        """Try the addresses of a contact in turn; then send, or fail, the calls that waited."""
+        """Try the addresses of a contact when it is its turn; then send, or fail, the calls that waited."""
         reason = FailReason.UNREACHABLE
-        is_put_off = False
         try:
-            for url in contact.urls:
-                try:
-                    await self._open(await self._address_of(url), contact.node_id, url)
-                    break
-                except DialFailed as error:
-                    if isinstance(error, ReachedAnother):
-                        reason = FailReason.WRONG_ID
-                    is_put_off = is_put_off or isinstance(error, DialledTooOften)
-                    log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
-                    self._world.counters.add("dials_failed")
-                if contact.node_id in self._by_id:
-                    break  # it dialled us meanwhile
+            async with self._dial_turns:
+                reason = await self._try_addresses(contact)
         finally:
             dial = self._dials.pop(contact.node_id)
             connection = self._by_id.get(contact.node_id)
-            if connection is None and is_put_off:
-                reason = FailReason.BUSY  # not tried at every address: nothing is known against the contact
-            elif connection is None:
+            if connection is None and reason is not FailReason.BUSY:
                 is_typed = not self._typed.isdisjoint(contact.urls)
                 self._pauses.failed(contact.node_id, self._world.clock.now().mono, is_typed=is_typed)
             for call, (method, body, timeout_s, _) in dial.take_all():
@@ -247,6 +236,25 @@ class Sessions:
                 else:
                     self._calls[call] = connection
                     connection.call(call, method, body, timeout_s)
+
+    async def _try_addresses(self, contact: Contact) -> FailReason:
+        """Try the addresses of a contact in turn, until there is a session; what to say if there is none."""
+        reason = FailReason.UNREACHABLE
+        is_put_off = False
+        for url in contact.urls:
+            if contact.node_id in self._by_id:
+                break  # it dialled us meanwhile
+            try:
+                await self._open(await self._address_of(url), contact.node_id, url)
+                break
+            except DialFailed as error:
+                if isinstance(error, ReachedAnother):
+                    reason = FailReason.WRONG_ID
+                is_put_off = is_put_off or isinstance(error, DialledTooOften)
+                log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
+                self._world.counters.add("dials_failed")
+        # Not tried at every address: nothing is known against the contact.
+        return FailReason.BUSY if is_put_off else reason
 
     async def _address_of(self, url: str) -> str:
         """The address to dial; what was heard from others is dialled seldom enough to be no weapon."""
