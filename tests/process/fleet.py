@@ -177,8 +177,8 @@ class NodeProcess:
 
     def _flags(self) -> list[str]:
         spec = self.spec
-        # Without a status page: next to its own it would take the port that another node was promised.
-        flags = ["--json", "--port", str(spec.port), "--host", spec.host, "--data", str(self.data), "--no-http"]
+        flags = ["--json", "--port", str(spec.port), "--host", spec.host, "--data", str(self.data)]
+        flags += ["--no-http"]  # a status page would take the port that another node was promised
         for url in spec.bootstrap:
             flags += ["--bootstrap", url]
         return [*flags, *spec.flags]
