@@ -23,6 +23,7 @@ from yzdht.limits import (
     PROBE_AGAIN_S,
     PROBE_EVERY_S,
     REFUSED_REMEMBERED_MAX,
+    SHRUNK_S,
     SMALL_AGAIN_NODES_MAX,
     SMALL_NETWORK_NODES_MAX,
     TABLE_CHANGES_MAX,
@@ -387,6 +388,25 @@ def test_a_table_that_lost_nearly_all_knows_everybody_again() -> None:
     for node in list(table):
         if node.point < 1 << 201:
             leave(table, node.point)
+    assert table.knows_everybody
+
+
+def test_a_table_that_was_large_is_believed_to_know_everybody_only_by_and_by() -> None:
+    points = spread(SMALL_NETWORK_NODES_MAX + 20, seed=1)
+    table = Table(OWN)
+    for point in points:
+        table.admit(entry(point))
+    assert not table.is_small
+    for node in list(table)[SMALL_AGAIN_NODES_MAX - 20 :]:
+        leave(table, node.point, 10.0)
+    for number in points:  # who waited left too
+        leave(table, number, 10.0)
+        if table.is_small:
+            break
+    assert table.is_small
+    assert not table.knows_everybody
+
+    table.admit(entry(1 << 254, seen_at=10.0 + SHRUNK_S))
     assert table.knows_everybody
 
 

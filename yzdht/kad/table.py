@@ -32,6 +32,7 @@ from yzdht.limits import (
     PROBE_AGAIN_S,
     PROBE_EVERY_S,
     REFUSED_REMEMBERED_MAX,
+    SHRUNK_S,
     SMALL_AGAIN_NODES_MAX,
     SMALL_NETWORK_NODES_MAX,
     TABLE_CHANGES_MAX,
@@ -86,7 +87,7 @@ class Table:
         self._refused: dict[int, None] = {}
         self._storing = 0
         self._is_small = True
-        self._crowded_out_at = float("-inf")
+        self._crowded_out_at = self._shrunk_at = float("-inf")
         self._is_whole: bool | None = None  # to be found out
         self._mono = 0.0  # the latest time heard of
 
@@ -118,9 +119,11 @@ class Table:
 
         A table of a large network need not hold many, most of all after many died at once: it only holds nearly all of
         those near the own id. Where they stand twice as close as all who are known would, others are not known. Nor are
-        those whom the diversity limits kept out within the last hour.
+        those whom the diversity limits kept out within the last hour. And a table that was large meets the others again
+        only by and by: it is believed to know them half an hour later, since a wrong yes stores records in the wrong
+        place, and a wrong no costs an approach.
         """
-        if self._mono < self._crowded_out_at + CROWDED_OUT_S:
+        if self._mono < max(self._crowded_out_at + CROWDED_OUT_S, self._shrunk_at + SHRUNK_S):
             return False
         if self._is_whole is None:
             near = self.closest(self._own_id, BUCKET_SIZE) if self._is_small else []
@@ -150,6 +153,7 @@ class Table:
             self._is_small = known <= SMALL_NETWORK_NODES_MAX
         elif known <= SMALL_AGAIN_NODES_MAX:
             self._is_small = True
+            self._shrunk_at = mono
             for bucket in self._buckets:
                 self._offer(bucket, mono)
 
