@@ -396,18 +396,20 @@ def test_a_table_that_was_large_is_believed_to_know_everybody_only_by_and_by() -
     table = Table(OWN)
     for point in points:
         table.admit(entry(point))
-    assert not table.is_small
-    for node in list(table)[SMALL_AGAIN_NODES_MAX - 20 :]:
-        leave(table, node.point, 10.0)
-    for number in points:  # who waited left too
-        leave(table, number, 10.0)
-        if table.is_small:
-            break
-    assert table.is_small
-    assert not table.knows_everybody
+    assert modes(table) == (False, False)
+
+    for point in points:
+        if modes(table) == (False, False):
+            leave(table, point, 10.0)
+    assert modes(table) == (True, False)
 
     table.admit(entry(1 << 254, seen_at=10.0 + SHRUNK_S))
-    assert table.knows_everybody
+    assert modes(table) == (True, True)
+
+
+def modes(table: Table) -> tuple[bool, bool]:
+    """Is it small, and does it know everybody?"""
+    return table.is_small, table.knows_everybody
 
 
 def test_the_table_wants_whom_it_has_room_for() -> None:
