@@ -114,7 +114,7 @@ def test_a_row_says_who_how_and_how_much() -> None:
     assert cells_of(peer_with()) == (
         NODE_ID[:16], "node", "192.0.2.1", "ws", "this node", "1.5 ms", "1 min 1 s", "2.0 KiB", "0 B",
     )  # fmt: skip
-    assert cells_of(peer_with(is_client=True, rtt_ms=None))[1:6:4] == ("client", "?")
+    assert cells_of(peer_with(is_client=True, rtt_ms=None))[1:6:4] == ("client", "unknown")
     assert cells_of(peer_with(is_in_table=False))[1] == "node, not in the table"
 
 

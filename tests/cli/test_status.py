@@ -16,8 +16,9 @@ from tests.cli.programs import NodeProcess, Person
 from yzdht.cli.answers import PeersView, RunView, StatusView, decode_answer
 from yzdht.cli.local_node import fetch, look_at, only_node, parse_http
 from yzdht.cli.status import lines_of
-from yzdht.cli.units import plain, show_ago, show_bytes, show_ms, show_span
+from yzdht.cli.units import plain, show_ago
 from yzdht.errors import NodeSilent, NoNode, StoreError, UnsafeFile, UsageError
+from yzdht.http.units import show_bytes, show_ms, show_span
 
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ def test_sizes_and_times_are_for_people() -> None:
         "0 s", "0 s", "59 s", "1 h", "1 h 1 min", "1 d 1 h",
     ]  # fmt: skip
     assert (show_ago(0.2), show_ago(61)) == ("just now", "1 min 1 s ago")
-    assert (show_ms(None), show_ms(0.25), show_ms(120.4)) == ("?", "0.2 ms", "120 ms")
+    assert (show_ms(None), show_ms(0.25), show_ms(120.4)) == ("unknown", "0.2 ms", "120 ms")
     assert plain("a\nb\tc\x1b") == "a\\nb\\tc\\x1b"
 
 

@@ -13,8 +13,8 @@ import click
 
 from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.settings import KEY_NAME as HOME_KEY_NAME, Settings, json_option
-from yzdht.cli.units import show_bytes
 from yzdht.errors import ExitCode, StoreError, UsageError
+from yzdht.http.units import show_bytes
 
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import VERSION_NAME, foreign_owner
-from yzdht.cli.units import show_bytes
 from yzdht.errors import CryptoError, StoreError, WireError
+from yzdht.http.units import show_bytes
 from yzdht.limits import DATABASE_CHECK_S_MAX, KEYFILE_BYTES_MAX, STATE_BYTES_MAX
 
 

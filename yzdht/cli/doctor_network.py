@@ -15,11 +15,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.cli.findings import ok, problem, unknown, warning
-from yzdht.cli.units import show_span
 from yzdht.client import Client
 from yzdht.crypto.naming import mutable_target, network_id
 from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
 from yzdht.errors import NoNode, UsageError, YzError
+from yzdht.http.units import show_span
 from yzdht.ids import Tag
 from yzdht.limits import CLOCK_SKEW_S, DAY_S, RECORD_LIFE_S_MAX
 from yzdht.rpc.engine import Answer

@@ -12,8 +12,9 @@ from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT
 from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import ask, fetch
-from yzdht.cli.units import show_ago, show_span
+from yzdht.cli.units import show_ago
 from yzdht.errors import NoNode
+from yzdht.http.units import show_span
 from yzdht.limits import HOUR_S, NODE_ANSWER_S_MAX, PEERS_BYTES_MAX, READY_CHECK_S_MAX, STATUS_BYTES_MAX
 
 

@@ -11,8 +11,9 @@ import click
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import plain, show_bytes, show_count, show_ms, show_span
+from yzdht.cli.units import plain, show_count
 from yzdht.errors import ExitCode, NoNode, StoreError
+from yzdht.http.units import show_bytes, show_ms, show_span
 from yzdht.limits import PEERS_BYTES_MAX, PEERS_SHOWN_EVERY_S
 
 

@@ -10,8 +10,9 @@ import click
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
 from yzdht.cli.settings import Settings, json_option
-from yzdht.cli.units import plain, show_ago, show_bytes, show_count, show_span
+from yzdht.cli.units import plain, show_ago, show_count
 from yzdht.errors import ExitCode
+from yzdht.http.units import show_bytes, show_span
 from yzdht.limits import STATUS_BYTES_MAX
 
 
