@@ -24,7 +24,6 @@ from yzdht.limits import (
     QUOTA_PUBLISHER_RECORDS,
     QUOTA_STORING_PEER_BYTES,
     QUOTA_STORING_PEER_RECORDS,
-    QUOTA_TABLE_PEER_PART,
     QUOTA_TOTAL_BYTES,
     QUOTA_TOTAL_RECORDS,
     STORED_BYTES_PER_SLOT,
@@ -152,7 +151,7 @@ class Quotas:
 
 
 def _raised(share: int, total: int) -> int:
-    return max(share, min(TABLE_PEER_ALLOWANCE * share, total // QUOTA_TABLE_PEER_PART))
+    return max(share, min(TABLE_PEER_ALLOWANCE * share, total // QUOTA_PEER_PART))
 
 
 class Filled(NamedTuple):
