@@ -20,7 +20,7 @@ from yzdht.config import (
 from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, ExitCode
 from yzdht.ids import NodeId
-from yzdht.limits import ADDRESSES_MAX, MEMORY_STORE_BYTES_MAX
+from yzdht.limits import ADDRESSES_MAX, MEMORY_STORE_BYTES_MAX, REPLICATION_BYTES_PER_S
 from yzdht.wire.address import NodeType
 
 
@@ -332,3 +332,10 @@ def test_a_config_shows_no_secret() -> None:
 
     assert "correct horse" not in shown
     assert "kkkk" not in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "care"), [(None, REPLICATION_BYTES_PER_S), (1 << 30, REPLICATION_BYTES_PER_S), (65_536, 32_768)]
+)
+def test_care_of_records_takes_half_of_a_bounded_line(line: int | None, care: float) -> None:
+    assert NodeConfig(bandwidth_bytes_per_s=line).care_bytes_per_s() == care

@@ -10,11 +10,13 @@ from yzdht.crypto.naming import network_id
 from yzdht.errors import ConfigError, UsageError, WireError
 from yzdht.limits import (
     ADDRESSES_MAX,
+    BANDWIDTH_PART_FOR_CARE,
     DIALS_IN_FLIGHT_MAX,
     DIALS_IN_FLIGHT_MAX_COMMUNITY,
     DIALS_PER_S_COMMUNITY,
     MEMORY_STORE_BYTES_MAX,
     QUOTA_TOTAL_BYTES,
+    REPLICATION_BYTES_PER_S,
     SESSIONS_MAX,
     SESSIONS_MAX_COMMUNITY,
     TRUSTED_BITS_MIN_V4,
@@ -290,6 +292,12 @@ class NodeConfig:
     def bootstrap_names(self) -> frozenset[str]:
         """The bootstrap addresses that are given by name: nobody knows their prefixes before they are dialled."""
         return frozenset(b.url for b in self.bootstraps() if parse_url(b.url).ip is None)
+
+    def care_bytes_per_s(self) -> float:
+        """What republish and hand-over may take of the line."""
+        line = self.bandwidth_bytes_per_s
+        usual = float(REPLICATION_BYTES_PER_S)
+        return usual if line is None else min(usual, line / BANDWIDTH_PART_FOR_CARE)
 
     def trusted(self) -> TrustedPrefixes:
         """The trusted prefixes, and those of the bootstrap addresses that are public IP literals."""

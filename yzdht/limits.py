@@ -344,6 +344,8 @@ SESSIONS_RESERVED_PART = 4
 STRANGERS_COUNTED_EVERY_S = 1.0
 LINKS_WAITING_MAX = 1_024
 BANDWIDTH_BURST_S = 1.0
+BANDWIDTH_PART_FOR_CARE = 2
+"""Republish and hand-over take at most one part in so many of a bounded line."""
 BANDWIDTH_DEBT_S_MAX = 10.0
 BANDWIDTH_REST_S_MAX = 5.0
 """Well below SESSION_SILENT_S_MAX: a link that is not read must not seem dead."""

@@ -309,6 +309,7 @@ class Node(DhtCalls):
                 frozenset(interface_hosts("::")),
                 config.trusted().covers,
                 config.bootstrap_names(),
+                config.care_bytes_per_s(),
             ),
             self.store_of_records,
             self.checks,

@@ -125,6 +125,22 @@ def test_bytes_beyond_the_budget_make_the_next_task_wait() -> None:
     assert waiting.next_time() == 2.0
 
 
+def test_less_than_the_usual_share_of_the_line_makes_tasks_wait_longer() -> None:
+    waiting = agenda()
+    waiting.limit(REPLICATION_BYTES_PER_S / 4)
+    spend(waiting, 0, REPLICATION_BURST_BYTES // 4 + REPLICATION_BYTES_PER_S - 1)
+
+    assert waiting.next_time() == 4.0
+
+
+def test_more_than_the_usual_share_of_the_line_changes_nothing() -> None:
+    waiting = agenda()
+    waiting.limit(REPLICATION_BYTES_PER_S * 4)
+    spend(waiting, 0, REPLICATION_BURST_BYTES + 2 * REPLICATION_BYTES_PER_S - 1)
+
+    assert waiting.next_time() == 2.0
+
+
 def test_in_a_hurry_what_waits_is_forgotten_and_no_budget_counts() -> None:
     waiting = agenda()
     spend(waiting, 1_000_000, 1 << 40)

@@ -147,6 +147,11 @@ class Agenda:
             is_urgent = node_id is not None or unless is not None
             heapq.heappush(self._urgent if is_urgent else self._waiting, (due, self._order, job, unless))
 
+    def limit(self, bytes_per_s: float) -> None:
+        """From now on spend at most so many bytes per second, if that is less than the usual."""
+        share = min(bytes_per_s / REPLICATION_BYTES_PER_S, 1.0)
+        self._bytes = Budget(Rate(REPLICATION_BYTES_PER_S, REPLICATION_BURST_BYTES).times(share))
+
     def hurry(self) -> None:
         """Forget what waits, and from now on run LEAVE_TASKS_IN_FLIGHT_MAX at once without a budget."""
         self.clear()

@@ -82,6 +82,10 @@ class Caretaker:
         if self._searches.is_storing:
             self._replication.changed(changes, now)
 
+    def limit(self, bytes_per_s: float) -> None:
+        """What care may take of the line."""
+        self._replication.limit(bytes_per_s)
+
     def leave(self, now: Now) -> None:
         """Hand everything over."""
         self._replication.leave(now)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from yzdht.crypto.naming import node_id_of
 from yzdht.errors import CryptoError, InvalidKey, UsageError, WireError
 from yzdht.ids import Target
-from yzdht.limits import ALPHA, CONTACT_URLS_MAX, CONTACTS_PER_ANSWER_MAX, NODE_IDENTITY_LIFE_S
+from yzdht.limits import (
+    ALPHA,
+    CONTACT_URLS_MAX,
+    CONTACTS_PER_ANSWER_MAX,
+    NODE_IDENTITY_LIFE_S,
+    REPLICATION_BYTES_PER_S,
+)
 from yzdht.wire.address import (
     ClientType,
     Contact,
@@ -53,6 +59,7 @@ class Own:
         hosts: IP addresses of this machine; a peer reached over loopback may name them, it is here too.
         is_exempt: True for a public prefix that the operator trusts: a fleet shares one (PROTOCOL.md section 9).
         typed_names: Addresses to join through that the operator gave by name: wherever such a name leads is trusted.
+        care_bytes_per_s: What republish and hand-over may take of the line.
 
     """
 
@@ -61,6 +68,7 @@ class Own:
     hosts: frozenset[str] = frozenset()
     is_exempt: Callable[[str], bool] = field(default=lambda _prefix: False)
     typed_names: frozenset[str] = frozenset()
+    care_bytes_per_s: float = REPLICATION_BYTES_PER_S
 
 
 class Contacts:

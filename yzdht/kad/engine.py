@@ -172,6 +172,7 @@ class KadEngine:
         self._searches.on_approached = self._discovery.looked_up
         self._delegation = Delegation(self.table, is_storing=self.is_storing)
         self._caretaker = Caretaker(self._own_id, store, self.table, rng, self._searches, self._operations)
+        self._caretaker.limit(own.care_bytes_per_s)
         self._is_leaving = False
         self._has_left = False
         self._errands: dict[int, _Errand] = {}

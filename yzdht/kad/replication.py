@@ -238,6 +238,10 @@ class Replication:
         near = sorted([*near, self._own], key=point.__xor__)[:REPLICAS]
         return node_id != self._own_id and int.from_bytes(node_id) in near
 
+    def limit(self, bytes_per_s: float) -> None:
+        """What republish and hand-over may take of the line; leaving is not held back by it."""
+        self._agenda.limit(bytes_per_s)
+
     def leave(self, now: Now) -> None:
         """Hand over everything that is in range here, without pacing; whoever waits for `has_left` bounds the time."""
         if self._leaving is None:
