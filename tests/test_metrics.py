@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -108,6 +109,17 @@ async def test_every_counter_is_shown_once_whatever_its_name() -> None:
     assert shown['yz_loop_lag_seconds_bucket{le="0.001"}'] == 0
     assert not any("seq_too_low" in name for name in shown), "honest nodes get that too"
     assert lint(text) == ""
+
+
+async def test_a_task_is_shown_as_long_as_it_lives() -> None:
+    async with Node(0, host=HOST) as node:
+        metrics, gate = NodeMetrics(node), asyncio.Event()
+        before = samples(metrics)["yz_tasks"]
+        waiting = asyncio.create_task(gate.wait())
+        assert samples(metrics)["yz_tasks"] == before + 1
+        gate.set()
+        await waiting
+        assert samples(metrics)["yz_tasks"] == before
 
 
 class _Unreadable:

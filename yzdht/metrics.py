@@ -7,6 +7,7 @@ process; labels come from closed sets.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
@@ -115,7 +116,7 @@ class NodeMetrics(Collector):
         PlatformCollector(registry=self.registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, in a fixed order."""
+        """Every family, in a fixed order; on the node's event loop."""
         yield InfoMetricFamily("yz_build", "Which yzdht this is.", value=self._build)
         yield from self._network()
         yield from self._work()
@@ -123,6 +124,10 @@ class NodeMetrics(Collector):
         yield from self._refusals()
         yield self._events()
         yield from self._histograms()
+        tasks = len(asyncio.all_tasks())
+        yield GaugeMetricFamily(
+            "yz_tasks", "Tasks of the event loop, the one that counts them included.", tasks
+        )
 
     def _network(self) -> Iterator[Metric]:
         node = self._node
