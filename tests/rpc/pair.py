@@ -18,8 +18,6 @@ from yzdht.wire.rpc import Method, Put, encode_body, encode_request
 
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from yzdht.crypto.primitives import PrivateKey
 
 
@@ -143,7 +141,7 @@ class Puppet:
         """What the session has sent since the last call."""
         return [self.layer.open(message) for message in self.session.take_outgoing()]
 
-    def events(self) -> deque[Event]:
+    def events(self) -> list[Event]:
         """What the session has told since the last call."""
         return self.session.take_events()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Self
 
 import pytest
 from websockets.frames import Opcode
+from websockets.http11 import Request
 from websockets.utils import accept_key
 
 from tests.transport.roads import PATIENCE_S, Owners, turns
@@ -242,7 +244,8 @@ async def test_who_leaves_early_is_reported(door: Door) -> None:
 
 
 async def test_frames_before_the_answer_are_refused(door: Door) -> None:
-    for early in (frame(Opcode.CLOSE), frame(Opcode.BINARY, b"x"), frame(Opcode.PING), b"\xff\xff\xff\xff"):
+    whole = (frame(Opcode.CLOSE), frame(Opcode.BINARY, b"x"), frame(Opcode.PING), b"\xff\xff\xff\xff")
+    for early in (*whole, b"\x82", frame(Opcode.BINARY, b"half")[:-1]):
         stranger = await door.knock()
         stranger.say(request() + early)
 
@@ -290,6 +293,15 @@ async def test_no_extension_and_no_subprotocol_is_taken_from_any_origin(door: Do
     assert head.startswith("HTTP/1.1 101 ")
     assert "Extensions" not in head
     assert "Protocol:" not in head
+
+
+async def test_an_open_link_keeps_nothing_of_its_request(door: Door) -> None:
+    stranger = await door.knock()
+    stranger.say(request(more="X-Padding: a header that a proxy added\r\n"))
+    await stranger.hear_head()
+    gc.collect()
+
+    assert [kept for kept in gc.get_objects() if isinstance(kept, Request)] == []
 
 
 async def test_a_link_that_accept_refuses_hears_nothing(make_door: Callable[[float], Door]) -> None:

@@ -9,7 +9,6 @@ no detail on the wire.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -152,7 +151,7 @@ class Session:
         self._layer: RecordLayer | None = None
         self._assembler = Assembler()
         self._outgoing: list[bytes] = []
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._calls: dict[int, _InFlight] = {}
         self._numbers: dict[int, int] = {}
         self._deadlines: list[tuple[float, int]] = []
@@ -172,9 +171,9 @@ class Session:
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def take_events(self) -> deque[Event]:
-        """What happened since the last call, in order; empties the queue."""
-        events, self._events = self._events, deque()
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, in order; empties the list."""
+        events, self._events = self._events, []
         return events
 
     @property

@@ -101,7 +101,7 @@ class WebSocketLink(asyncio.Protocol):
         self._remote = remote
         self._bounds = bounds
         self._handler: LinkHandler | None = None
-        self._inbox: deque[bytes] = deque()
+        self._inbox: deque[bytes] | None = None  # while there is nothing: an empty one takes 760 bytes
         self._inbox_bytes = 0
         self._partial: bytearray | None = None
         self._pending_bytes = 0
@@ -283,6 +283,8 @@ class WebSocketLink(asyncio.Protocol):
             return
         message = data if type(data) is bytes else bytes(data)
         if self._is_paused or self._inbox:
+            if self._inbox is None:
+                self._inbox = deque()
             self._inbox.append(message)
             self._inbox_bytes += len(message)
         else:
@@ -299,7 +301,10 @@ class WebSocketLink(asyncio.Protocol):
         finally:
             self._is_busy = False
         self._flush()
-        if self._inbox or self._is_paused:
+        if self._inbox:
+            return
+        self._inbox = None
+        if self._is_paused:
             return
         if self._is_lost:
             self._finish()
@@ -373,7 +378,7 @@ class WebSocketLink(asyncio.Protocol):
 
     def _stop_delivering(self) -> None:
         self._is_deaf = True
-        self._inbox.clear()
+        self._inbox = None
         self._inbox_bytes = 0
         if self._is_lost:
             self._loop.call_soon(self._finish)

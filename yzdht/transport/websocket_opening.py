@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 
 from yzdht.errors import DialFailed
@@ -134,9 +134,8 @@ class ServerOpening(asyncio.Protocol):
     def _answer(self, events: Sequence[Event]) -> None:
         request = events[0]
         assert isinstance(request, Request)
-        if (
-            len(events) > 1 or self._websocket.eof_sent
-        ):  # frames before our answer: RFC 6455 section 4.1 forbids them
+        is_early = len(events) > 1 or self._websocket.eof_sent or bool(self._websocket.reader.buffer)
+        if is_early:  # frames, or a part of one, before our answer: RFC 6455 section 4.1 forbids them
             self.drop("not a WebSocket request")
             return
         is_known = request.path.partition("?")[0] in PATHS
@@ -153,12 +152,18 @@ class ServerOpening(asyncio.Protocol):
     def _open(self) -> None:
         self._is_settled = True
         self._forget()
-        link = WebSocketLink(self._transport, self._websocket, self._remote, self._openings.bounds)
+        link = WebSocketLink(self._transport, self._frames(), self._remote, self._openings.bounds)
         handler = self._openings.accept(link)
         if handler is None:
             link.refuse()
         else:
             link.start(handler, ())
+
+    def _frames(self) -> Protocol:
+        """What follows the handshake, its answer first: the protocol that made it would keep the request for ever."""
+        frames = Protocol(Side.SERVER, max_size=self._openings.bounds.message_bytes_max, logger=_silent)
+        frames.writes += self._websocket.data_to_send()
+        return frames
 
     def _turn_away(self, reason: str) -> None:
         """Answer in HTTP and half-close; the timer that runs ends it if the other end does not."""
