@@ -102,9 +102,11 @@ def _pipe_with(text: str) -> int:
 
 
 class NodeProcess:
-    """One `yz-node --json` on a free port of loopback."""
+    """One `yz-node --json` on a free port of loopback; `before` stands in front of the command."""
 
-    def __init__(self, data: Path, *words: str, passphrase: str | None = None) -> None:
+    def __init__(
+        self, data: Path, *words: str, passphrase: str | None = None, before: Sequence[str] = ()
+    ) -> None:
         self.data = data
         self.stderr_path = data.with_name(f"{data.name}.stderr")
         descriptors = [] if passphrase is None else [_pipe_with(passphrase)]
@@ -112,6 +114,7 @@ class NodeProcess:
         with self.stderr_path.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [
+                    *before,
                     YZ_NODE,
                     "--host",
                     "127.0.0.1",

@@ -1,14 +1,15 @@
-"""Both programs, started by parents that closed some of the descriptors 0, 1 and 2."""
+"""Both programs, started by parents that closed some of the descriptors 0, 1 and 2, or allow few in all."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.programs import PATIENCE_S, YZ, YZ_NODE, environment
+from tests.cli.programs import PATIENCE_S, YZ, YZ_NODE, NodeProcess, environment
 
 
 if TYPE_CHECKING:
@@ -81,3 +82,41 @@ def test_a_help_that_cannot_be_written_is_a_plain_error(tmp_path: Path, words: l
         1,
         f"yz: error: stdout: No space left on device\nyz: {HINT}\n",
     )
+
+
+LIMIT = "import sys; from yzdht.cli.descriptors import allow_files; print(allow_files(int(sys.argv[1])))"
+SHOWN = "; import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "said"),
+    [
+        ("200:3000", 1_000, "1000\n1000 3000"),
+        ("200:600", 1_000, "600\n600 600"),
+        ("2000:3000", 1_000, "2000\n2000 3000"),
+        ("300:300", 1_000, "300\n300 300"),
+    ],
+)
+def test_a_process_lets_itself_have_as_many_files_as_it_wants_and_may(
+    limit: str, wanted: int, said: str
+) -> None:
+    done = subprocess.run(
+        ["prlimit", f"--nofile={limit}", sys.executable, "-c", LIMIT + SHOWN, str(wanted)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == said
+
+
+@pytest.mark.parametrize(
+    ("limit", "is_warned"), [("1024:1024", False), ("300:300", True), ("64:4096", False)]
+)
+def test_a_node_that_may_not_have_enough_files_says_so(
+    tmp_path: Path, limit: str, *, is_warned: bool
+) -> None:
+    with NodeProcess(tmp_path / "data", "--no-http", before=("prlimit", f"--nofile={limit}")) as node:
+        node.ready()
+        code, _ = node.end()
+
+    assert code == 0
+    assert (" WARNING yzdht.cli.node file limit too low files=300 sessions=200 " in node.stderr) is is_warned

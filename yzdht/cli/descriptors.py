@@ -1,9 +1,13 @@
-"""The descriptors 0, 1 and 2 of a process whose parent closed some of them."""
+"""What a process may open: the descriptors 0, 1 and 2 if its parent closed some of them, and how many in all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 
+
+FILES_BESIDE_SESSIONS = 128
+"""What a node has open but for its connections: its database, its sockets, its log."""
 
 _MODES = (os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)
 
@@ -18,3 +22,29 @@ def fill_standard_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # the lowest free number, which is this one
+
+
+def allow_files(wanted: int) -> int:
+    """Let this process have so many files and connections open, or as many as the system lets it.
+
+    The usual limit of 1,024 is one that a process may raise by itself, up to a second one that it may not.
+
+    Args:
+        wanted: How many; a limit that is higher stays.
+
+    Returns:
+        How many it may have; no fewer than `wanted` where nobody tells.
+
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):  # forbidden all the same: it stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return soft

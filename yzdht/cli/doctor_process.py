@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT
 from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
+from yzdht.cli.descriptors import FILES_BESIDE_SESSIONS
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import ask, fetch
 from yzdht.cli.units import show_ago
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _READY_BYTES_MAX = 65_536
 _CONNECT_S_MAX = 3.0
-_FILES_BESIDE_SESSIONS = 128
 _FILES_MIN = 256
 _USED_OF_TEN_MAX = 9
 
@@ -162,13 +162,13 @@ def check_files(tenancy: Tenancy | None, talk: Talk) -> Iterator[Finding]:
     if tenancy is not None and tenancy.is_held and tenancy.run is not None:
         pid = tenancy.run.pid
     if pid is None or talk.status is None:
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if 0 <= soft < _FILES_MIN:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # up to which a node raises its own
+        if 0 <= most < _FILES_MIN:
             yield warning(
-                "file limit", f"{soft} files for a node started here", "raise it with: ulimit -n 8192"
+                "file limit", f"{most} files for a node started here", "raise it with: ulimit -n 8192"
             )
         else:
-            yield ok("file limit", f"{_many(soft)} files for a node started here")
+            yield ok("file limit", f"{_many(most)} files for a node started here")
         return
     try:
         process = psutil.Process(pid)
@@ -182,7 +182,7 @@ def check_files(tenancy: Tenancy | None, talk: Talk) -> Iterator[Finding]:
 
 def _finding_of_files(soft: int, used: int, sessions_max: int) -> Finding:
     fact = f"{used:,} of {_many(soft)} files are open"
-    needed = sessions_max + _FILES_BESIDE_SESSIONS
+    needed = sessions_max + FILES_BESIDE_SESSIONS
     hint = f"raise it to {needed:,} or more: LimitNOFILE= in the unit, or ulimit -n before yz-node"
     if soft < 0 or soft >= needed:
         return ok("file limit", fact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from yzdht.cli import logs
 from yzdht.cli.config_sources import choose, wants_json
-from yzdht.cli.descriptors import fill_standard_descriptors
+from yzdht.cli.descriptors import FILES_BESIDE_SESSIONS, allow_files, fill_standard_descriptors
 from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.node_settings import SETTINGS, Kind
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from yzdht.cli.screen import Screen
     from yzdht.config import NodeConfig
     from yzdht.node import Node
+
+
+log = logging.getLogger(__name__)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -152,6 +156,7 @@ def _run(screen: Screen, chosen: Configuration) -> None:
     def run_node(phrase: str | None) -> None:
         teller = Teller(screen)
         config = node_config(chosen, key, phrase)
+        _allow_connections(config)
         node = _node(config, teller.hear)
         place = Place(config.host, config.port, config.network, key_path, str(config.data))
         http = None if chosen.is_on("no-http") else HttpPlace(port=chosen.number_or_none("http-port"))
@@ -159,6 +164,19 @@ def _run(screen: Screen, chosen: Configuration) -> None:
             runner.run(serve(node, teller, place, {"version": _version()}, http))
 
     opened(run_node, passphrase, "passphrase of the node's key: ")
+
+
+def _allow_connections(config: NodeConfig) -> None:
+    """Raise the file limit to what all connections need that may be open at once; say so if that cannot be."""
+    from yzdht.limits import HTTP_CONNECTIONS_MAX, OPENINGS_MAX  # noqa: PLC0415 - loads the library
+    from yzdht.sessions.admission import SessionBounds  # noqa: PLC0415 - as above
+
+    bounds = SessionBounds.of(config.capacity)
+    wanted = bounds.links_max + OPENINGS_MAX + HTTP_CONNECTIONS_MAX + FILES_BESIDE_SESSIONS
+    files = allow_files(wanted)
+    if files < bounds.sessions_max + FILES_BESIDE_SESSIONS:
+        hint = f"raise it to {wanted} with LimitNOFILE= in the unit, or ulimit -n; or lower --max-sessions"
+        log.warning("file limit too low files=%d sessions=%d hint=%s", files, bounds.sessions_max, hint)
 
 
 def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> Node:
