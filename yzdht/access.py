@@ -116,6 +116,8 @@ def refused(done: Writing, now: Now) -> WriteQuorumFailed:
         hint = "delete what is no longer needed, or wait until it expires"
     elif done.refusal is Status.RATE_LIMITED:
         hint = f"wait {done.number} ms, then try again"
+    elif done.refusal is Status.BUSY:
+        hint = "the nodes have too much to do, or their disks are full: see `yz status` there, then try again"
     error = WriteQuorumFailed(done.accepted, done.needed, done.asked, why)
     if hint is not None:
         error.hint = hint

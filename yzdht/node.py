@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from yzdht.addresses import advertised, interface_hosts
+from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
 from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_node_type
@@ -27,11 +28,13 @@ from yzdht.kad.engine import KadEngine
 from yzdht.kad.holder import sure_range
 from yzdht.kad.write import Draft
 from yzdht.limits import (
+    CLOCK_SKEW_S,
     GOODBYE_S_MAX,
     HOUR_S,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
     LEAVE_TOLD_AFTER_S,
+    MACHINE_LOOK_EVERY_S,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
     REPLICAS,
@@ -61,6 +64,7 @@ from yzdht.wire.address import (
     json_view,
 )
 from yzdht.wire.frame import Caps
+from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Write
 
 
@@ -174,13 +178,17 @@ class Node(DhtCalls):
         self._background = Background(self._guard)
         self._joining: Joining | None = None
         self._is_rejoining = False
-        self._saved_state = b""
+        self._saved_state, self._unsaved_because = b"", ""
         self._is_running = False
         self._is_started = False
         self.started: Now | None = None
+        self._disk = DiskAlarm(self.telemetry)
+        self._time = ClockAlarm(self.telemetry, self._clock.now())
+        self._clock_was_set = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._record: Record | None = None
+        self._is_published = False
         self._payload: IdentityPayload | None = None
 
     # Life
@@ -218,6 +226,7 @@ class Node(DhtCalls):
             self._publish_to_self()
             has_peers_to_meet = self._recall_peers()
             self._spawn(self._maintain())
+            self._spawn(self._watch_machine())
             self._spawn(watch_loop(self.telemetry))
             await self._bootstrap()
             if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
@@ -299,7 +308,11 @@ class Node(DhtCalls):
             self._folder = DataFolder.open(config.data)
             self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
             self.store_of_records = SqliteStore.open(
-                self._folder.records_path, self._on_verdicts, loop.call_soon_threadsafe, self._quotas()
+                self._folder.records_path,
+                self._on_verdicts,
+                loop.call_soon_threadsafe,
+                self._quotas(),
+                lambda failure: self._disk.could_not_read(failure, self._clock.now()),
             )
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
@@ -376,6 +389,11 @@ class Node(DhtCalls):
         """True once it was told to stop."""
         return self._stopping.locked()
 
+    @property
+    def disk_trouble(self) -> StoreError | None:
+        """Why the disk does not take or show records now; None if it does."""
+        return self._disk.trouble(self._clock.now().mono)
+
     def now(self) -> Now:
         """The present, by the node's own clock."""
         return self._clock.now()
@@ -432,14 +450,19 @@ class Node(DhtCalls):
             is_pinned=True,
             wall_now=self._clock.now().wall,
         )
-        # Nobody waits for the verdict: the record is made anew at each start.
+        # Nobody waits for the verdict: it is submitted again while the disk refuses, and made anew at each start.
         self.store_of_records.submit(0, write)
 
     async def _publish_identity(self) -> bool:
         """Store it in the network; False if that found no quorum."""
         assert self._record is not None
         done = await self._pump.put(Draft(Target(self.node_id), self._record.raw))
-        return done.accepted >= done.needed
+        is_stored = done.accepted >= done.needed
+        if is_stored:
+            self._time.accepted()
+        elif done.refusal is Status.BAD_LIFETIME:
+            self._time.refused(done.detail.number, self._clock.now())
+        return is_stored
 
     # Joining
 
@@ -482,30 +505,50 @@ class Node(DhtCalls):
 
     async def _maintain(self) -> None:
         """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
-        is_published = False
         while True:
             with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 can lose a cancellation
                 async with asyncio.timeout(STATE_SAVE_EVERY_S):
                     await self._pump.joined.wait()
-            now = self._clock.now()
-            assert self._record is not None
-            if now.wall - self._record.created >= NODE_IDENTITY_RENEW_S:
-                self._sign_identity()
-                self._publish_to_self()
-                is_published = False
-            if not is_published and self._pump.joined.is_set():
-                is_published = await self._publish_identity()
-            self._look_after_store(now.wall)
+            self._renew_identity()
+            if not self._is_published and self._pump.joined.is_set():
+                self._is_published = await self._publish_identity()
+            self._look_after_store(self._clock.now())
             self._save_state()
             self._rejoin_if_alone()
-            await asyncio.sleep(STATE_SAVE_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATE_SAVE_EVERY_S):
+                    await self._clock_was_set.wait()
+            self._clock_was_set.clear()
 
-    def _look_after_store(self, wall: float) -> None:
+    async def _watch_machine(self) -> None:
+        """See when somebody sets the clock, and try a disk again that refuses."""
+        while True:
+            await asyncio.sleep(MACHINE_LOOK_EVERY_S)
+            if self._time.has_jumped(self._clock.now()):
+                self._clock_was_set.set()
+            if self._disk.is_refusing:
+                self._publish_to_self()  # what others ask for first; a commit shows that there is room again
+
+    def _renew_identity(self) -> None:
+        """Make the identity record anew if it is old, or of another time than this."""
+        now = self._clock.now()
+        assert self._record is not None
+        if -CLOCK_SKEW_S <= now.wall - self._record.created < NODE_IDENTITY_RENEW_S:
+            return
+        with contextlib.suppress(
+            StoreError
+        ):  # told when it was found: nothing newer than what cannot be read
+            self._sign_identity()
+            self._is_published = False
+            self._publish_to_self()
+
+    def _look_after_store(self, now: Now) -> None:
         """Have it forget what expired, and tell it what it must not give up when it is full."""
         store = self.store_of_records
         nearest = self.engine.table.closest(self.node_id, REPLICAS, only_storing=True)
         store.protect(sure_range(self.node_id, [entry.node_id for entry in nearest]))
-        store.sweep(wall)
+        self._time.look_at_refusals(now.wall)
+        store.sweep(self._time.sweep_before(now))
         given_up = store.evicted - self.counters.get("targets_given_up")
         if given_up:
             self.counters.add("targets_given_up", amount=given_up)
@@ -518,9 +561,11 @@ class Node(DhtCalls):
             return
         try:
             self._folder.write_state(state)
-            self._saved_state = state
+            self._saved_state, self._unsaved_because = state, ""
         except StoreError as error:
-            log.warning("state not saved reason=%s", error)  # only a convenience of the next start
+            if str(error) != self._unsaved_because:
+                log.warning("state not saved reason=%s", error)  # only a convenience of the next start
+            self._unsaved_because = str(error)
             self._remember("the list of known nodes cannot be saved", error.hint)
 
     # What the engine and the store tell
@@ -538,11 +583,9 @@ class Node(DhtCalls):
     def _note_commit(self, commit: Commit) -> None:
         self.telemetry.observe("commit_seconds", commit.seconds)
         self.telemetry.observe("commit_writes", commit.writes)
-        if commit.is_broken:
+        self._disk.wrote(commit.failure, self._clock.now().wall)
+        if commit.failure is not None:
             self.telemetry.add("commits_failed")
-            self._remember(
-                "the disk refused records", "check free space, permissions and the health of the disk"
-            )
 
     def _remember(self, what: str, hint: str) -> None:
         self.telemetry.error(what, self._clock.now().wall, hint)

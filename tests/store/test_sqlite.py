@@ -142,7 +142,7 @@ async def test_commits_are_told_once(open_sqlite: OpenShelf) -> None:
 
     (commit,) = store_of(shelf).take_commits()
 
-    assert (commit.writes, commit.is_broken) == (1, False)
+    assert (commit.writes, commit.failure) == (1, None)
     assert commit.seconds > 0
     assert store_of(shelf).take_commits() == []
 
@@ -194,7 +194,8 @@ async def test_full_disk_breaks_the_batch_and_reads_go_on(open_sqlite: OpenShelf
     assert len(store.get(target(1), NOW)) == 1
     store._writing.execute("PRAGMA max_page_count=1000000")
     assert await shelf.put_one(mutable(2, body=bytes(60_000))) == Stored()
-    assert [commit.is_broken for commit in store.take_commits()] == [False, True, False]
+    failures = [str(commit.failure) for commit in store.take_commits() if commit.failure]
+    assert failures == [f"{shelf.path} cannot grow: the disk is full"]
 
 
 async def test_sweep_on_a_broken_disk_changes_nothing_and_can_be_tried_again(open_sqlite: OpenShelf) -> None:

@@ -203,8 +203,9 @@ def check_readiness(talk: Talk) -> Iterator[Finding]:
     elif ready.ready:
         yield ok("readiness", ready.reason, ready.hint)
     else:
-        is_young = talk.status is not None and talk.status.uptime_s < 60  # noqa: PLR2004 - a minute to join
-        yield (warning if is_young else problem)("readiness", ready.reason, ready.hint)
+        status = talk.status
+        is_joining = status is not None and status.uptime_s < 60 and status.state != "failing"  # noqa: PLR2004 - a minute to join
+        yield (warning if is_joining else problem)("readiness", ready.reason, ready.hint)
 
 
 def check_joined(talk: Talk) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ _STATES = {
     "ready": ("good", "Ready"),
     "alone": ("good", "Alone"),
     "joining": ("wait", "Joining"),
+    "failing": ("bad", "Its disk fails"),
     "leaving": ("wait", "Leaving"),
 }
 

@@ -205,6 +205,9 @@ class ReadyCheck:
         node = self._node
         if node.is_leaving or not node.is_running:
             return self._no("the node is leaving", "")
+        trouble = node.disk_trouble
+        if trouble is not None:
+            return self._no(f"its disk fails: {trouble}", trouble.hint)
         is_known_to_nobody = not len(node.engine.table)
         if is_known_to_nobody and not node.config.bootstrap and not node.is_joined:
             return Readiness(

@@ -188,9 +188,11 @@ class Views:
 
 
 def state_of(node: Node, ready: Readiness) -> str:
-    """One word: `joining`, `ready`, `alone` or `leaving`; who is cut off is joining again."""
+    """One word: `joining`, `ready`, `alone`, `failing` (its disk) or `leaving`; who is cut off is joining again."""
     if node.is_leaving:
         return "leaving"
+    if node.disk_trouble is not None:
+        return "failing"
     if ready.is_alone:
         return "alone"
     return "ready" if ready.is_ready else "joining"

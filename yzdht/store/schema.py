@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 _BUSY_PAUSE_S = 0.01
 _SYNCHRONOUS_FULL = 2
+_SHARED_BYTES = 32_768
 _LOG_ENDS = ("-wal", "-shm", "-journal")  # what is in them becomes part of the file
 
 
@@ -113,7 +114,7 @@ def as_store_error(error: sqlite3.Error, path: Path) -> StoreError:
     primary = None if code is None else code & 0xFF
     if primary in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
         return StoreError(f"{path} is damaged or not a database", hint=_DAMAGED_HINT)
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _is_disk_full(path)):
         return StoreError(f"{path} cannot grow: the disk is full", hint="free some space on this disk")
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreError(
@@ -122,6 +123,15 @@ def as_store_error(error: sqlite3.Error, path: Path) -> StoreError:
     if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StoreError(f"{path} cannot be written: {error}", hint=_ACCESS_HINT)
     return StoreError(f"{path} cannot be read or written: {error}", hint="check the disk")
+
+
+def _is_disk_full(path: Path) -> bool:
+    """True if there is no room for the memory that SQLite shares: it calls that an error of the disk."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _SHARED_BYTES
 
 
 _ACCESS_HINT = (

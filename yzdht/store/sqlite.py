@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from yzdht.errors import StoreError
     from yzdht.ids import Publisher, Target
     from yzdht.store.overlay import PendingSlot
     from yzdht.wire.slot import Head, Verdict, Write
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     Schedule = Callable[[Callable[[], None]], object]
     Sink = Callable[[list[tuple[int, Verdict]]], None]
     Submission = tuple[int, Write]
+    OnUnreadable = Callable[[StoreError], None]
 
 
 class Commit(NamedTuple):
@@ -60,18 +62,24 @@ class Commit(NamedTuple):
     Attributes:
         writes: How many writes it decided.
         seconds: How long it took, the disk included.
-        is_broken: True if the disk refused it.
+        failure: Why the disk refused it; None if it is durable.
 
     """
 
     writes: int
     seconds: float
-    is_broken: bool
+    failure: StoreError | None = None
 
 
 class _Connections(NamedTuple):
     writing: sqlite3.Connection  # the thread's, from the moment it starts
     reading: sqlite3.Connection
+
+
+class _Listeners(NamedTuple):
+    sink: Sink
+    schedule: Schedule
+    on_unreadable: OnUnreadable
 
 
 class _Sweep(NamedTuple):
@@ -85,13 +93,10 @@ class _Close:
 class SqliteStore:
     """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread."""
 
-    def __init__(
-        self, path: Path, connections: _Connections, quotas: Quotas, sink: Sink, schedule: Schedule
-    ) -> None:
+    def __init__(self, path: Path, connections: _Connections, quotas: Quotas, listeners: _Listeners) -> None:
         self._path = path
         self._writing, self._reading = connections
-        self._sink = sink
-        self._schedule = schedule
+        self._sink, self._schedule, self._on_unreadable = listeners
         self._writer = Writer(self._writing, quotas)
         self._overlay = Overlay()
         self._queue: SimpleQueue[Submission | _Sweep | _Close] = SimpleQueue()
@@ -101,7 +106,14 @@ class SqliteStore:
         self._thread = threading.Thread(target=self._work, name="yzdht-store", daemon=True)
 
     @classmethod
-    def open(cls, path: Path, sink: Sink, schedule: Schedule, quotas: Quotas | None = None) -> SqliteStore:
+    def open(
+        cls,
+        path: Path,
+        sink: Sink,
+        schedule: Schedule,
+        quotas: Quotas | None = None,
+        on_unreadable: OnUnreadable = lambda _failure: None,
+    ) -> SqliteStore:
         """Open or create the file and start its writer thread.
 
         Args:
@@ -109,6 +121,7 @@ class SqliteStore:
             sink: Takes the verdicts of one committed batch, on the loop.
             schedule: Runs a function on the loop, from any thread: `loop.call_soon_threadsafe`.
             quotas: What strangers may store.
+            on_unreadable: Told, on the loop, of each read that failed.
 
         Raises:
             NewerFormat: A newer version of yzdht wrote the file.
@@ -123,7 +136,12 @@ class SqliteStore:
         except BaseException:
             writing.close()
             raise
-        store = cls(path, _Connections(writing, reading), quotas or Quotas(), sink, schedule)
+        store = cls(
+            path,
+            _Connections(writing, reading),
+            quotas or Quotas(),
+            _Listeners(sink, schedule, on_unreadable),
+        )
         store._thread.start()
         return store
 
@@ -201,7 +219,9 @@ class SqliteStore:
         try:
             return self._reading.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
-            raise as_store_error(error, self._path) from error
+            failure = as_store_error(error, self._path)
+            self._on_unreadable(failure)
+            raise failure from error
 
     def _overlaid(
         self, target: Target, records: list[StoredRecord], pending: Mapping[Publisher, PendingSlot]
@@ -276,7 +296,9 @@ class SqliteStore:
         writes = [write for _, write in batch]
         started = perf_counter()
         verdicts = self._writer.commit(writes)
-        commit = Commit(len(batch), perf_counter() - started, isinstance(verdicts[0], StoreBroken))
+        error = self._writer.failure
+        failure = None if error is None else as_store_error(error, self._path)
+        commit = Commit(len(batch), perf_counter() - started, failure)
         answers = [(op, verdict) for (op, _), verdict in zip(batch, verdicts, strict=True)]
         self._tell(lambda: self._settle(commit, writes, answers))
         return other

@@ -62,6 +62,7 @@ class Writer:
     Attributes:
         eviction: What a full store gives up.
         evicted: Targets whose records it gave up so far.
+        failure: Why the disk refused the last transaction; None if it took it.
 
     """
 
@@ -70,6 +71,7 @@ class Writer:
         self._quotas = quotas
         self.eviction = Eviction(quotas.own_id)
         self.evicted = 0
+        self.failure: sqlite3.Error | None = None
 
     def commit(self, writes: Sequence[Write]) -> list[Verdict]:
         """Decide and store writes in one transaction; they are on the disk when this returns.
@@ -114,10 +116,12 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             work()
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._connection.rollback()  # does nothing if SQLite rolled back by itself
+            self.failure = error
             return False
+        self.failure = None
         return True
 
     def _decide(self, write: Write) -> Verdict:
