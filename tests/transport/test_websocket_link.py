@@ -250,6 +250,30 @@ async def test_pings_whose_pongs_are_not_read_end_in_an_overrun(call: tuple[Stra
     assert await owner.closed() == "overrun"
 
 
+async def test_who_leaves_without_reading_is_gone_though_its_messages_wait(
+    call: tuple[Stranger, Owner],
+) -> None:
+    stranger, owner = call
+
+    def answer_or_wait(_owner: Owner) -> None:
+        if owner.link.is_congested:
+            owner.link.pause_reading()  # until it may write again
+        else:
+            owner.link.send(bytes(16_000))
+
+    owner.react = answer_or_wait
+    stranger.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a Transport, though typed as a write end
+    while not owner.link.is_congested:
+        stranger.say(frame(Opcode.BINARY, b"more"))
+        await turns(2)
+    stranger.say(frame(Opcode.BINARY, b"more") * 1_000)
+    await owner.until(lambda: owner.link._is_paused)  # type: ignore[attr-defined] # of this implementation
+    await stranger.reset()
+
+    assert await owner.closed() == "reset"
+    assert owner.link.held_bytes == 0
+
+
 async def test_what_was_read_and_waits_is_held_until_it_is_delivered_or_dropped(
     call: tuple[Stranger, Owner],
 ) -> None:

@@ -51,8 +51,9 @@ class WebSocketLink(asyncio.Protocol):
 
     `on_closed` is told one of: "closed" (close() here), "closed by peer", "aborted" (abort() here), "reset",
     "stalled", "overrun", "protocol error", "text message", "message too large". A link whose peer left while
-    reading was paused still delivers what had arrived, and is closed after that. After close() or abort() nothing more
-    is delivered.
+    reading was paused still delivers what had arrived, and is closed after that; but not if it left without reading what
+    it was sent: an owner that waits until it may write would wait for ever. After close() or abort() nothing more is
+    delivered.
 
     Args:
         transport: The connected socket, whose protocol this link becomes.
@@ -82,6 +83,7 @@ class WebSocketLink(asyncio.Protocol):
         "_is_open",
         "_is_paused",
         "_loop",
+        "_owes_writable",
         "_partial",
         "_pending_bytes",
         "_reason",
@@ -114,6 +116,7 @@ class WebSocketLink(asyncio.Protocol):
         self._is_busy = True  # until start(): what accept() sends follows the opening handshake's answer
         self._is_flush_due = False
         self._is_eof_written = False
+        self._owes_writable = False  # the owner was congested and was not told yet that it is no longer
         self._congested_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self.bytes_in = 0
@@ -218,6 +221,7 @@ class WebSocketLink(asyncio.Protocol):
     @override
     def pause_writing(self) -> None:
         """Become congested."""
+        self._owes_writable = True
         self._congested_timer = self._loop.call_later(self._bounds.stalled_s, self._abort, "stalled")
 
     @override
@@ -236,6 +240,9 @@ class WebSocketLink(asyncio.Protocol):
         self._is_open = False
         if not self._reason:
             self._reason = "closed by peer" if exc is None else "reset"
+        if self._owes_writable:
+            self._inbox = None
+            self._inbox_bytes = 0
         for timer in (self._congested_timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
@@ -346,6 +353,7 @@ class WebSocketLink(asyncio.Protocol):
 
     def _tell_writable(self) -> None:
         if self._is_open and self._congested_timer is None and self._handler is not None:
+            self._owes_writable = False
             self._handler.on_writable()
 
     # The end
