@@ -99,3 +99,43 @@ def test_the_wait_told_is_worth_a_try() -> None:
     served(paced, stranger, 10_000)
 
     assert paced.take(stranger, paced.take(stranger, 0.0)) == 0.0
+
+
+def test_what_the_prefix_refuses_costs_the_peer_nothing() -> None:
+    paced, asker = pace(), peer(0)
+    flood = [peer(number) for number in range(1, 101)]
+    for each in flood:
+        served(paced, each, 300)
+    while paced.take(asker, 0.0) == 0.0:
+        pass
+    left = paced._peers._levels[asker.node_id].tokens
+
+    assert served(paced, asker, 1_000) == 0
+    assert paced._peers._levels[asker.node_id].tokens == left
+
+
+def test_a_peer_of_no_prefix_that_is_refused_gains_nothing() -> None:
+    paced, program = pace(), peer(1, "127.0.0.1")
+    served(paced, program, 50_000)
+
+    assert served(paced, program, 50_000) == 0
+
+
+def test_what_all_strangers_may_is_not_forgotten_however_many_come() -> None:
+    paced = pace()
+    flood = [peer(number, f"8.{number // 250}.{number % 250}.1") for number in range(12_000)]
+    done = sum(served(paced, each, 5) for each in flood)
+    for _ in range(3):  # refused by now, they ask on
+        done += sum(served(paced, each, 5) for each in flood)
+
+    assert done <= 2 * REQUESTS_BURST_PER_GROUP
+
+
+def test_what_the_table_may_is_not_forgotten_whatever_strangers_do() -> None:
+    paced, friend = pace(0), peer(0)
+    burst = served(paced, friend, 2 * int(TABLE_PEER_ALLOWANCE * REQUESTS_BURST_STRANGER))
+    for number in range(1, 12_001):
+        paced.take(peer(number, f"8.{number // 250}.{number % 250}.1"), 0.0)
+
+    assert burst > 0
+    assert paced._table._groups[None].tokens == REQUESTS_BURST_OF_TABLE - burst

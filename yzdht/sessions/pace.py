@@ -39,7 +39,7 @@ class RequestPace:
     """Charges requests to the peer, to what its prefix may, and to what all strangers may; or the whole table.
 
     Identities cost nothing, so that a bucket for each bounds nobody who makes many. What a group may is shared fairly by
-    the peers in it, and what strangers may by their groups. A peer whose address is not public, or a proxy's, has no bucket
+    the peers in it, and what strangers may by their groups. All buckets are charged or none. A peer whose address is not public, or a proxy's, has no bucket
     of its own but shares that of its address: behind it may be everybody, or the one program that this node is for.
 
     Args:
@@ -53,6 +53,10 @@ class RequestPace:
         self._prefix_of = prefix_of
         self._peers = Buckets(PREFIXES_TRACKED_MAX)
         self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
+        self._strangers = FairBuckets(
+            PREFIXES_TRACKED_MAX
+        )  # apart: no crowd may push out what bounds all of it
+        self._table = FairBuckets(PREFIXES_TRACKED_MAX)
 
     def take(self, peer: Peer, mono: float) -> float:
         """Charge one request.
@@ -61,15 +65,25 @@ class RequestPace:
             0.0 if it may be served, else the seconds after which the peer should try again.
 
         """
-        node_id = peer.node_id
-        if self._is_known(node_id):
-            return self._peers.take(node_id, 1, _TABLE_PEER, mono) or self._groups.take(
-                "table", node_id, 1, _TABLE, mono
-            )
-        prefix = self._prefix_of(peer.host)
-        group = ("group", prefix or peer.host)
-        return (
-            (self._peers.take(node_id, 1, _STRANGER, mono) if prefix is not None else 0.0)
-            or self._groups.take(group, node_id, 1, _GROUP, mono)
-            or self._groups.take("strangers", group, 1, _STRANGERS, mono)
-        )
+        if self._is_known(peer.node_id):
+            return self._take_of_table(peer.node_id, mono)
+        return self._take_of_strangers(peer, mono)
+
+    def _take_of_table(self, node_id: NodeId, mono: float) -> float:
+        if wait_s := self._peers.take(node_id, 1, _TABLE_PEER, mono):
+            return wait_s
+        if wait_s := self._table.take(None, node_id, 1, _TABLE, mono):
+            self._peers.put_back(node_id, 1)
+        return wait_s
+
+    def _take_of_strangers(self, peer: Peer, mono: float) -> float:
+        node_id, prefix = peer.node_id, self._prefix_of(peer.host)
+        group = prefix or peer.host
+        if prefix is not None and (wait_s := self._peers.take(node_id, 1, _STRANGER, mono)):
+            return wait_s
+        if wait_s := self._groups.take(group, node_id, 1, _GROUP, mono):
+            self._peers.put_back(node_id, 1)
+        elif wait_s := self._strangers.take(None, group, 1, _STRANGERS, mono):
+            self._groups.put_back(group, node_id, 1)
+            self._peers.put_back(node_id, 1)
+        return wait_s
