@@ -67,6 +67,18 @@ def test_keys_are_bounded() -> None:
     assert len(buckets._levels) == 3
 
 
+def test_a_bucket_that_is_full_again_is_forgotten_when_another_key_comes() -> None:
+    buckets = Buckets(100)
+    for minute in range(1_000):
+        buckets.take(minute, 10, RATE, 60.0 * minute)
+    assert list(buckets._levels) == [999]
+
+    buckets.overdraw("owes", 10, RATE, 60_000.0)
+    buckets.overdraw("owes", 10, RATE, 60_000.0)
+    buckets.take("other", 1, RATE, 60_004.0)
+    assert buckets.take("owes", 1, RATE, 60_004.0) > 0, "what is owed is not forgotten"
+
+
 def test_a_better_rate_fills_the_same_bucket_higher() -> None:
     buckets = Buckets(8)
     buckets.take("a", 10, RATE, 0.0)
@@ -194,6 +206,18 @@ def test_the_wait_told_to_a_member_is_worth_a_try() -> None:
 
     assert wait_s > 0
     assert buckets.take("group", "greedy", 1, SHARED, wait_s) == 0.0
+
+
+def test_a_group_that_is_quiet_and_full_again_is_forgotten_with_its_members() -> None:
+    buckets = FairBuckets(100)
+    buckets.take("a", 1, 1, RATE, 0.0)
+    buckets.take("b", 1, 1, RATE, SHARE_S / 2)
+    assert list(buckets._groups) == ["a", "b"], "who asked lately has a part in the share"
+    buckets.take("c", 1, 10, RATE, SHARE_S + 1)
+    assert list(buckets._groups) == ["b", "c"]
+    buckets.take("d", 1, 1, RATE, 2 * SHARE_S)
+    assert list(buckets._groups) == ["c", "d"]
+    assert buckets._members == 2
 
 
 def test_groups_and_members_that_are_remembered_are_bounded() -> None:

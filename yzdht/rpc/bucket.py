@@ -35,13 +35,19 @@ class Rate:
 class _Level:
     tokens: float
     at: float
+    rate: Rate
+
+    def is_full(self, mono: float) -> bool:
+        """True if everything that was taken has flowed in again."""
+        return self.tokens + (mono - self.at) * self.rate.per_s >= self.rate.burst
 
 
 class Buckets:
     """A bucket per key; at most `keys_max` of them, the least recently used leaves first.
 
     A key that was forgotten starts with a full bucket, so `keys_max` must be large beside the keys that an attacker
-    can hold at once.
+    can hold at once. One that is full again is forgotten as others come: a node that lives long would otherwise keep a
+    bucket for each of the last `keys_max` peers that it ever had.
     """
 
     def __init__(self, keys_max: int) -> None:
@@ -74,14 +80,20 @@ class Buckets:
     def _level(self, key: Hashable, rate: Rate, mono: float) -> _Level:
         level = self._levels.get(key)
         if level is None:
-            level = self._levels[key] = _Level(rate.burst, mono)
+            self._forget_full(mono)
+            level = self._levels[key] = _Level(rate.burst, mono, rate)
             if len(self._levels) > self._keys_max:
                 self._levels.popitem(last=False)
         else:
             self._levels.move_to_end(key)
             level.tokens = min(rate.burst, level.tokens + (mono - level.at) * rate.per_s)
-            level.at = mono
+            level.at, level.rate = mono, rate
         return level
+
+    def _forget_full(self, mono: float) -> None:
+        levels = self._levels
+        while levels and next(iter(levels.values())).is_full(mono):
+            levels.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -91,9 +103,7 @@ class _Member:
 
 
 @dataclass(slots=True)
-class _Group:
-    tokens: float
-    at: float
+class _Group(_Level):
     members: OrderedDict[Hashable, _Member] = field(
         default_factory=OrderedDict
     )  # who asked lately, the latest last
@@ -109,7 +119,8 @@ class FairBuckets:
     lately is served while there are tokens.
 
     Args:
-        keys_max: Groups, and members of all groups, that are remembered; the least recently used leave first.
+        keys_max: Groups, and members of all groups, that are remembered; the least recently used leave first, and those
+            of whom nothing is left to remember leave as others come.
 
     """
 
@@ -158,14 +169,26 @@ class FairBuckets:
     def _group(self, key: Hashable, rate: Rate, mono: float) -> _Group:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(rate.burst, mono)
+            self._forget_full(mono)
+            group = self._groups[key] = _Group(rate.burst, mono, rate)
             if len(self._groups) > self._keys_max:
-                self._members -= len(self._groups.popitem(last=False)[1].members)
+                self._forget_quietest()
         else:
             self._groups.move_to_end(key)
             group.tokens = min(rate.burst, group.tokens + (mono - group.at) * rate.per_s)
-            group.at = mono
+            group.at, group.rate = mono, rate
         return group
+
+    def _forget_full(self, mono: float) -> None:
+        """Forget groups whose bucket is full again and of whom nobody has asked for SHARE_S, as others come."""
+        while self._groups:
+            quietest = next(iter(self._groups.values()))
+            if quietest.at > mono - SHARE_S or not quietest.is_full(mono):
+                return
+            self._forget_quietest()
+
+    def _forget_quietest(self) -> None:
+        self._members -= len(self._groups.popitem(last=False)[1].members)
 
     def _forget_quiet(self, group: _Group, member: Hashable, mono: float) -> int:
         """Forget who has not asked for SHARE_S; return how many share now, the asking member included."""
@@ -182,9 +205,8 @@ class FairBuckets:
         """Too many members in all: the group that asked least lately is forgotten, or else its quietest member."""
         if self._members <= self._keys_max:
             return
-        quietest = next(iter(self._groups))
         if len(self._groups) > 1:
-            self._members -= len(self._groups.pop(quietest).members)
+            self._forget_quietest()
         else:
-            self._groups[quietest].members.popitem(last=False)
+            next(iter(self._groups.values())).members.popitem(last=False)
             self._members -= 1
