@@ -99,14 +99,15 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(PIP) $(IN_PLACE)
 	touch $@ $(VENV)/.run
 
-# What the tests start that is not Python: strace watches the disk, node and Chromium run the browser's half,
-# promtool reads the metrics.
+# What the tests start that is not Python: strace watches the disk, ip makes networks, node and Chromium run the browser's half,
+# Prometheus scrapes and promtool reads the metrics.
 debian-packages:
 	missing=
 	command -v strace >/dev/null || missing+=" strace"
 	command -v node >/dev/null || missing+=" nodejs"
 	[ -x /usr/bin/chromium ] || missing+=" chromium"
-	command -v promtool >/dev/null || missing+=" prometheus"
+	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"
+	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=" iproute2"
 	if [ "$$missing" ]; then
 	  $(call debian,$$missing)
 	fi
