@@ -1,0 +1,104 @@
+"""What an object of this package holds: the lengths of all containers that it leads to, by whose they are.
+
+A leak shows as a name whose number grows: `Operations._running` is the length of that dictionary in all objects of the
+class that were met, `Operations._running[]` of containers in it, `Lookup` how many of them there are. Closures, methods
+and partials are followed, since what waits for an end often waits in one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from enum import Enum
+from functools import partial
+from itertools import chain
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+OBJECTS_MAX = 1_000_000
+"""More than one node leads to; to walk on would say nothing more."""
+
+_PACKAGE = "yzdht"
+_CONTAINERS = (list, set, frozenset, deque)
+
+
+def lengths_of(*roots: object) -> Counter[str]:
+    """Lengths and numbers of instances, by name; everything is counted once.
+
+    Args:
+        roots: Where to begin: objects of the package.
+
+    """
+    found: Counter[str] = Counter()
+    seen: set[int] = set()
+    stack: list[tuple[Any, str]] = [(root, "") for root in roots]
+    while stack:
+        item, name = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        assert len(seen) < OBJECTS_MAX, f"too much at {name}"
+        if _is_ours(type(item)):
+            found[type(item).__name__] += 1
+        stack.extend(_within(item, name, found))
+    return found
+
+
+def _within(item: Any, name: str, found: Counter[str]) -> Iterable[tuple[Any, str]]:
+    """What an object leads to; its own length is added to what was found."""
+    kind = type(item)
+    inner: Iterable[tuple[Any, str]] = ()
+    if isinstance(item, dict):
+        found[name] += len(item)
+        inner = ((one, f"{name}[]") for one in chain(item, item.values()) if _is_worth_it(one))
+    elif isinstance(item, _CONTAINERS):
+        found[name] += len(item)
+        inner = ((one, f"{name}[]") for one in item if _is_worth_it(one))
+    elif isinstance(item, tuple):
+        inner = ((one, f"{name}()") for one in item if _is_worth_it(one))
+    elif kind is MethodType:
+        inner = ((item.__self__, name),)
+    elif kind is partial:
+        inner = ((one, name) for one in (item.func, *item.args, *item.keywords.values()))
+    elif kind is FunctionType:
+        inner = ((cell.cell_contents, f"{name}()") for cell in item.__closure__ or () if _is_full(cell))
+    if _is_ours(kind):
+        inner = chain(inner, ((one, f"{kind.__name__}.{at}") for at, one in _attributes(item)))
+    return inner
+
+
+def _is_full(cell: Any) -> bool:
+    try:
+        return _is_worth_it(cell.cell_contents)
+    except ValueError:  # of a function that is being made
+        return False
+
+
+def _is_worth_it(item: object) -> bool:
+    return not isinstance(item, bytes | str | int | float | Enum | type(None))
+
+
+def _is_ours(kind: type) -> bool:
+    """True for classes of the package and what tests derive from them."""
+    return any(base.__module__.partition(".")[0] == _PACKAGE for base in kind.__mro__)
+
+
+def _attributes(item: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(item, type):
+        return
+    for slot in {slot for base in type(item).__mro__ for slot in _slots(base)}:
+        if (value := getattr(item, slot, None)) is not None and _is_worth_it(value):
+            yield slot, value
+    for name, value in getattr(item, "__dict__", {}).items():
+        if _is_worth_it(value):
+            yield name, value
+
+
+def _slots(base: type) -> tuple[str, ...]:
+    slots = base.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
