@@ -1,0 +1,60 @@
+"""The scripts of bench/ that start networks: tiny runs, to see that they work; their figures are for `make bench`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.kit.aims import Aim, percentile
+
+
+ROOT = Path(__file__).parent.parent
+TINY = ("--nodes", "4", "--rounds", "1", "--count", "4", "--killed-gets", "10", "--classic-gets", "0")
+
+
+def run(script: str, *flags: str) -> str:
+    command = [sys.executable, str(ROOT / "bench" / script), *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+
+
+def rows(script: str, *names: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(run(script, *TINY, "--json", *(f"--only={name}" for name in names)))
+    return shown
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("script", ["network.py", "forked.py"])
+def test_a_trial_measures_every_network_before_and_after_a_part_of_it_was_killed(script: str) -> None:
+    shown = rows(script, "yzdht, no fsync", "kademlia, ksize 8")
+
+    assert list(shown) == ["yzdht, no fsync", "kademlia, ksize 8"]
+    for row in shown.values():
+        assert row["failed"] == {"before": 0, "killed": 0}
+        assert all(len(row["cpu_ms"][verb]) == 1 and row["cpu_ms"][verb][0] > 0 for verb in ("put", "get"))
+        assert all(len(row["took_ms"][verb]) == 4 for verb in ("put", "get"))
+    assert len(shown["yzdht, no fsync"]["killed_ms"]["get"]) == 10
+    assert len(shown["yzdht, no fsync"]["killed_ms"]["put"]) == 10
+
+
+@pytest.mark.process
+def test_the_footprint_of_a_node_alone_and_of_a_small_network_is_shown_beside_the_aims() -> None:
+    shown = run("footprint.py", "--nodes", "2", "--records", "3")
+
+    assert shown.count(" aim ") == 4
+    assert "2 nodes of yz testnet, 3 records" in shown
+
+
+def test_an_aim_says_by_how_much_it_is_missed() -> None:
+    assert Aim("put", 5.0, 6.0, "ms").line().split() == ["put", "5.00", "ms", "aim", "6:", "met"]
+    assert Aim("put", 7.5, 6.0, "ms").line().endswith("aim 6: missed by 1.50 ms")
+
+
+def test_a_percentile_is_the_value_that_this_share_is_not_above() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
+    assert percentile([], 0.5) != percentile([], 0.5)
