@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import http.client
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -44,6 +46,8 @@ _PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _STDERR_SHOWN = 4_000
 _PORTS_BELOW_THE_KERNELS = range(20_000, 32_000)
+
+WITH_HTTP = ("--http", "--http-port", "0")
 
 _given: set[int] = set()
 
@@ -72,6 +76,13 @@ class Spec:
     bootstrap: Sequence[str] = ()
     passphrase: str | None = None
     before: Sequence[str] = ()
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
 
 
 def _die_with_parent() -> None:
@@ -190,6 +201,40 @@ class NodeProcess:
         os.write(writing, self.spec.passphrase.encode() + b"\n")
         os.close(writing)
         return reading
+
+    async def run_in_words(self) -> tuple[int, str]:
+        """Start it as people do, without --json, and wait for its end: the exit code, and all that it said."""
+        command = [*self.spec.before, YZ_NODE, *(flag for flag in self._flags() if flag != "--json")]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                out, _ = await process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        assert process.returncode is not None
+        return process.returncode, out.decode()
+
+    async def page(self, path: str) -> tuple[int, Event]:
+        """A page of its status server, which needs the flags of `WITH_HTTP`: the status, and the JSON."""
+
+        def fetch() -> tuple[int, bytes]:
+            with contextlib.closing(
+                http.client.HTTPConnection(*_host_and_port(self.ready["http"]), timeout=PATIENCE_S)
+            ) as connection:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+
+        status, body = await asyncio.to_thread(fetch)
+        return status, json.loads(body)
 
     async def _read_events(self, process: Process) -> None:
         assert process.stdout is not None
@@ -389,9 +434,10 @@ async def until(
         await asyncio.sleep(every_s)
 
 
-async def run_yz(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
-    """The `yz` command; its exit code, stdout and stderr."""
+async def run_yz(*arguments: str, stdin: bytes = b"", before: Sequence[str] = ()) -> tuple[int, bytes, str]:
+    """The `yz` command, behind others if they stand in front; its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
+        *before,
         YZ,
         *arguments,
         stdin=asyncio.subprocess.PIPE,

@@ -52,7 +52,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
                 setting.flag,
                 setting.key,
                 metavar=setting.metavar,
-                type=click.Path() if setting.kind is Kind.PATH else str,
+                type=click.Path(readable=False) if setting.kind is Kind.PATH else str,
                 multiple=is_list,
                 help=text,
             )

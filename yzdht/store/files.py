@@ -156,7 +156,7 @@ def refuse_unsafe_file(status: os.stat_result, path: Path) -> None:
 
 
 def refuse_foreign_file(status: os.stat_result, path: Path) -> None:
-    """Refuse a file that neither this user nor root owns; arguments as for `refuse_unsafe_file`.
+    """Refuse a file or folder that neither this user nor root owns; arguments as for `refuse_unsafe_file`.
 
     Raises:
         UnsafeFile: Another user owns it.
@@ -170,22 +170,23 @@ def refuse_foreign_file(status: os.stat_result, path: Path) -> None:
 
 
 def refuse_unsafe_folder(path: Path) -> None:
-    """Refuse a folder in which others can put files in the place of ours.
+    """Refuse a folder in which others can put files in the place of ours; for root, one whose owner would be shut out.
 
     Raises:
-        UnsafeFile: Group or others can write it, sticky bit or not.
+        UnsafeFile: Group or others can write it, sticky bit or not, or neither this user nor root owns it.
         StoreError: It is not there.
 
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError as error:
         raise as_store_error(error, path) from error
-    if mode & _WRITTEN_BY_OTHERS:
+    if status.st_mode & _WRITTEN_BY_OTHERS:
         raise UnsafeFile(
-            f"{path} has mode {stat.S_IMODE(mode):04o}: others can replace what is in it",
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can replace what is in it",
             hint=f"run: chmod 700 {path}",
         )
+    refuse_foreign_file(status, path)
 
 
 def is_leftover(name: str, of: frozenset[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.errors import NewerFormat, StoreError
 from yzdht.limits import QUICK_CHECK_BYTES_MAX
-from yzdht.store.files import refuse_unsafe_file
+from yzdht.store.files import as_store_error as as_file_error, refuse_unsafe_file
 
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
     try:
         _make_or_check(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}", hint=_ACCESS_HINT) from error
+        raise as_file_error(error, path) from error
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path, mode="rw")
