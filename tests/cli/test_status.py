@@ -242,6 +242,13 @@ def test_what_is_no_status_is_refused(
     assert "Traceback" not in ran.stderr
 
 
+def test_a_node_that_is_cut_off_is_not_ready() -> None:
+    ready = {"ready": False, "alone": False, "reason": "nobody answers", "hint": "check the network"}
+    shown = list(lines_of(status_with(state="unready", ready=ready), 1.0))
+
+    assert shown[:2] == ["state        not ready: nobody answers", "             check the network"]
+
+
 def test_a_stranger_steers_no_terminal(offline: Person, stranger: tuple[str, type[_Answers]]) -> None:
     url, answers = stranger
     evil = "\x1b]0;owned\x07 fine\nstate        all is well"

@@ -94,11 +94,24 @@ def test_a_page_says_what_there_is_to_say() -> None:
 
 def test_a_node_that_is_not_ready_says_what_to_do() -> None:
     ready = {"ready": False, "reason": "nobody answers", "hint": "mend the network", "checkedAt": 1}
-    page = read(status(state="joining", ready=ready))
+    page = read(status(state="unready", ready=ready))
 
     assert "Not ready" in page.text
     assert "verdict bad" in page.attributes("class")
     assert "mend the network" in page.text
+
+
+def test_a_node_that_only_just_started_is_no_trouble_yet() -> None:
+    ready = {
+        "ready": False,
+        "reason": "joining: it knows few yet",
+        "hint": "wait some seconds",
+        "checkedAt": 1,
+    }
+    page = read(status(state="joining", ready=ready))
+
+    assert "Joining" in page.text
+    assert "verdict wait" in page.attributes("class")
 
 
 def test_a_node_without_anybody_or_anything_has_a_page() -> None:

@@ -51,6 +51,9 @@ async def test_the_state_is_one_word() -> None:
         assert [state_of(node, ready) for ready in (READY, NOT_READY, ALONE)] == ["ready", "joining", "alone"]
         async with node._stopping:
             assert state_of(node, READY) == "leaving"
+        async with a_node(url_of(node)) as other:
+            await until(lambda: other.is_joined)
+            assert [state_of(other, ready) for ready in (READY, NOT_READY)] == ["ready", "unready"]
 
 
 @pytest.mark.net

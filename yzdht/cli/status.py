@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _COLUMN = 13
+_STATES = {"unready": "not ready"}  # of those that are no word of people
 _UNKNOWN = "nobody has tried yet whether others reach it"
 
 
@@ -92,7 +93,8 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
     from yzdht.wire.text import decode_node_id  # noqa: PLC0415 - as above
 
     ready = view.ready
-    yield "state", ready.reason if ready.reason.startswith(view.state) else f"{view.state}: {ready.reason}"
+    state = _STATES.get(view.state, view.state)
+    yield "state", ready.reason if ready.reason.startswith(state) else f"{state}: {ready.reason}"
     if ready.hint:
         yield "", ready.hint
     yield "node", fingerprint(decode_node_id(view.node_id))

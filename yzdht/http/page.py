@@ -36,6 +36,7 @@ _STATES = {
     "ready": ("good", "Ready"),
     "alone": ("good", "Alone"),
     "joining": ("wait", "Joining"),
+    "unready": ("bad", "Not ready"),
     "failing": ("bad", "Its disk fails"),
     "leaving": ("wait", "Leaving"),
 }
@@ -56,10 +57,6 @@ def render(status: Json, peers: Json, wall: float) -> str:
 
     """
     kind, state = _STATES[str(status["state"])]
-    ready = status["ready"]
-    assert isinstance(ready, dict)
-    if not ready["ready"] and status["state"] == "joining" and ready["checkedAt"]:
-        kind, state = "bad", "Not ready"
     return _PAGE.render(
         status=status,
         peers=peers["peers"],

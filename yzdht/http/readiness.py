@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Body
 
 
+_SILENCE = frozenset({"unreachable", "timeout", "closed"})
+"""What comes of calls to nodes that are gone, or that this one is cut off from."""
 _MS = 1_000
 _TAG_BYTES = 32
 
@@ -333,6 +335,8 @@ class ReadyCheck:
         elif why in ("busy", "rate limited", "over quota"):
             hint = "the other nodes are overloaded or full: look at their status pages"
         reason = f"{_others(good)} {verb} a record, {needed} must ({why})"
+        if not good and failed and _SILENCE.issuperset(failed):
+            reason = f"no other node answers: {failed.total()} asked, {needed} must ({why})"
         return self._no(reason, hint, good if verb == "stored" else 0)
 
 

@@ -188,11 +188,13 @@ class Views:
 
 
 def state_of(node: Node, ready: Readiness) -> str:
-    """One word: `joining`, `ready`, `alone`, `failing` (its disk) or `leaving`; who is cut off is joining again."""
+    """One word: `joining`, `ready`, `alone`, `unready` (it had joined), `failing` (its disk) or `leaving`."""
     if node.is_leaving:
         return "leaving"
     if node.disk_trouble is not None:
         return "failing"
     if ready.is_alone:
         return "alone"
-    return "ready" if ready.is_ready else "joining"
+    if ready.is_ready:
+        return "ready"
+    return "unready" if node.is_joined else "joining"
