@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from tests.transport.roads import Owner, Owners, turns
 from tests.transport.strangers import Stranger, frame, request as opening
@@ -65,6 +66,16 @@ async def test_fragments_of_the_largest_message_pass(call: tuple[Stranger, Owner
     stranger.say(frame(Opcode.CONT, bytes(WEBSOCKET_MESSAGE_BYTES_MAX - half)))
 
     assert await owner.take(1) == [bytes(WEBSOCKET_MESSAGE_BYTES_MAX)]
+
+
+async def test_a_message_that_was_delivered_is_not_kept(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    stranger.say(frame(Opcode.BINARY, b"one ", fin=False) + frame(Opcode.CONT, b"message"))
+    stranger.say(frame(Opcode.BINARY, b"another"))
+    assert await owner.take(2) == [b"one message", b"another"]
+    gc.collect()
+
+    assert [kept for kept in gc.get_objects() if isinstance(kept, Frame) and kept.data] == []
 
 
 async def test_fragments_too_large_in_sum_close_the_link(call: tuple[Stranger, Owner]) -> None:

@@ -269,7 +269,7 @@ class WebSocketLink(asyncio.Protocol):
         for frame in frames:
             opcode = frame.opcode
             if opcode is BINARY and frame.fin:
-                self._deliver(frame.data)
+                self._deliver(_taken(frame))
             elif opcode is TEXT:
                 self._refuse_text()
                 return
@@ -280,7 +280,7 @@ class WebSocketLink(asyncio.Protocol):
         """Add one fragment. The library bounds their sum; one bytearray bounds what many empty ones cost."""
         if self._partial is None:
             self._partial = bytearray()
-        self._partial += frame.data
+        self._partial += _taken(frame)
         if frame.fin:
             message, self._partial = self._partial, None
             self._deliver(message)
@@ -405,3 +405,9 @@ class WebSocketLink(asyncio.Protocol):
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.on_closed(self._reason)
+
+
+def _taken(frame: Frame) -> bytes | bytearray | memoryview:
+    """What a frame carried; it carries nothing after that: the library's parser keeps it until the next one comes."""
+    data, frame.data = frame.data, b""
+    return data
