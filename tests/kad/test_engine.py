@@ -28,6 +28,7 @@ from yzdht.limits import (
     DAY_S,
     DELEGATED_BURST_REQUESTS,
     DELEGATED_REQUESTS_PER_PATH,
+    IDENTITY_AGAIN_S,
     JOIN_WAIT_S_MAX,
     MULTI_ENTRIES_MAX,
     NODE_IDENTITY_LIFE_S,
@@ -37,7 +38,7 @@ from yzdht.limits import (
     SMALL_NETWORK_NODES_MAX,
     VALUE_BYTES_MAX,
 )
-from yzdht.rpc.engine import Answer, Call, Down, Failed, FailReason, Peer, Persist, Reply, Up
+from yzdht.rpc.engine import PARTED, Answer, Call, Down, Failed, FailReason, Peer, Persist, Reply, Up
 from yzdht.store.memory import MemoryStore
 from yzdht.wire.address import Contact, address_of
 from yzdht.wire.frame import Caps
@@ -248,6 +249,30 @@ def test_addresses_of_an_old_identity_record_are_ignored(age_s: int, is_used: bo
     bench.tell_identity(Pen(1), old.raw)
 
     assert bool(urls_known(bench, Pen(1))) == is_used
+
+
+@pytest.mark.parametrize(
+    ("reason", "after_s", "is_asked"),
+    [
+        (PARTED, 60.0, False),
+        (PARTED, IDENTITY_AGAIN_S + 1, True),
+        ("closed", 60.0, True),
+    ],
+)
+def test_whose_session_only_gave_its_place_away_is_not_asked_who_it_is_at_each_turn(
+    reason: str,
+    after_s: float,
+    is_asked: bool,  # noqa: FBT001 - a case
+) -> None:
+    bench = Bench()
+    bench.meet(Pen(1))
+    bench.engine.on_link(peer_of(Pen(1)), Down(reason), bench.now)
+    bench.mono += after_s
+    assert bench.take_calls(Method.FIND_VALUE) == []
+
+    bench.engine.on_link(peer_of(Pen(1)), Up("ws://10.0.0.9:8083"), bench.now)
+
+    assert bool(bench.take_calls(Method.FIND_VALUE)) is is_asked
 
 
 def test_private_addresses_in_an_identity_record_are_those_of_its_own_scope() -> None:

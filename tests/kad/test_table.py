@@ -743,6 +743,16 @@ def test_whose_session_ended_is_probed_at_once() -> None:
     assert table.next_probe() == 7.0
 
 
+def test_whose_session_was_closed_for_its_place_alone_is_as_live_as_before() -> None:
+    table = table_of(1)
+    held(table, 1).has_session = True
+
+    table.session_ended(node_id(1), 7.0, is_parting=True)
+
+    assert table.next_probe() == 7.0 + IDLE_PROBE_S
+    assert held(table, 1).missed == 0
+
+
 # Changes
 
 

@@ -19,7 +19,7 @@ from yzdht.limits import (
     RECORD_DATA_BYTES_MAX,
     RELAY_DATA_BYTES_MAX,
 )
-from yzdht.rpc.engine import GOODBYE, Answer, Down
+from yzdht.rpc.engine import GOODBYE, PARTED, Answer, Down
 from yzdht.rpc.session import Answered, Ended, Pushed, Requested, State
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
@@ -245,6 +245,17 @@ def test_an_alert_ends_the_session_with_its_number() -> None:
     puppet.say(RecordType.ALERT, (107).to_bytes(2))
 
     assert list(puppet.events()) == [Ended("alert 107 from peer", is_fault=False)]
+
+
+def test_parting_says_goodbye_for_neither_end() -> None:
+    pair = open_pair()
+    pair.one.part(at(1))
+    pair.deliver()
+
+    for session in (pair.one, pair.other):
+        assert list(session.take_events()) == [Ended(PARTED, is_fault=False)]
+    assert Down(PARTED).is_parting
+    assert not Down(PARTED).is_goodbye
 
 
 def test_a_fault_tells_the_peer_nothing() -> None:

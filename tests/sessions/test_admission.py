@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
-from hypothesis import given, strategies as st
-
-from yzdht.ids import NodeId, PublicKey, SessionId
 from yzdht.limits import (
     HALF_OPEN_MAX,
     HANDSHAKE_BURST,
@@ -17,42 +12,7 @@ from yzdht.limits import (
     LINKS_WAITING_MAX,
     SESSIONS_MAX,
 )
-from yzdht.ports import Endpoint
-from yzdht.rpc.engine import Peer
-from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, SessionBounds, Turn
-from yzdht.sessions.clock import SystemClock
-from yzdht.sessions.connection import Connection
-from yzdht.transport.bounds import LinkBounds
-from yzdht.transport.memory import MemoryLink
-from yzdht.wire.frame import Caps
-
-
-if TYPE_CHECKING:
-    from yzdht.rpc.session import Event
-
-
-class Nobody:
-    def on_event(self, connection: Connection, event: Event) -> None:
-        raise AssertionError("nothing happens here")
-
-    def on_weight(self, connection: Connection, held: int) -> None:
-        raise AssertionError("nothing is held here")
-
-    def on_carried(self, connection: Connection, taken: int, given: int) -> None:
-        raise AssertionError("nothing is carried here")
-
-    def on_gone(self, connection: Connection) -> None:
-        raise AssertionError("nothing goes here")
-
-
-def connection(host: str, number: int = 1) -> Connection:
-    """One whose peer, of that number, is proved."""
-    here = Endpoint("here", 0, "memory")
-    link, _ = MemoryLink.pair(here, Endpoint(host, 0, "memory"), LinkBounds())
-    made = Connection(link, SystemClock(), asyncio.get_running_loop(), Nobody())
-    node_id = NodeId(number.to_bytes(32))
-    made.peer = Peer(node_id, PublicKey(bytes(33)), Caps.ALWAYS, SessionId(bytes(16)), host, None)
-    return made
+from yzdht.sessions.admission import Doorway, Refusal, SessionBounds, Turn
 
 
 def knocks(doorway: Doorway, host: str, tries: int, mono: float = 0.0) -> int:
@@ -102,56 +62,3 @@ def test_links_of_every_state_are_bounded() -> None:
     assert doorway.knock("8.8.8.8", 19 + HALF_OPEN_MAX, 0.0) is Turn.NOW
     assert doorway.knock("8.8.8.8", 20 + HALF_OPEN_MAX, 0.0) == Refusal("links_refused", "sessions")
     assert SessionBounds().links_max == SESSIONS_MAX + HALF_OPEN_MAX + LINKS_WAITING_MAX
-
-
-# Places
-
-
-async def test_the_youngest_of_the_identity_that_holds_most_goes_first() -> None:
-    places = Places(SessionBounds(sessions_max=8), lambda _: False)
-    owners = [1, 2, 2, 3, 2, 3]
-    crowd = [connection("8.8.8.8", number) for number in owners]
-    for each in crowd:
-        assert places.enter(each, is_client=True, mono=0.0) is None
-
-    assert places.enter(connection("9.9.9.9", 9), is_client=True, mono=0.0) == Displaced(
-        crowd[4], is_stranger=True
-    )
-
-
-async def test_strangers_who_are_in_the_table_by_now_are_none() -> None:
-    known: set[NodeId] = set()
-    places = Places(SessionBounds(sessions_max=8), known.__contains__)
-    for number in range(6):
-        places.enter(connection("8.8.8.8", number), is_client=False, mono=0.0)
-    assert isinstance(places.enter(connection("8.8.8.8", 7), is_client=False, mono=0.0), Refusal)
-
-    known |= {NodeId(number.to_bytes(32)) for number in range(2)}
-
-    assert places.enter(connection("8.8.8.8", 8), is_client=False, mono=1.0) is None
-    assert places.enter(connection("8.8.8.8", 9), is_client=False, mono=1.0) is None
-    assert len(places) == 8
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.booleans()), max_size=80))
-async def test_whoever_comes_there_are_never_more_sessions_than_places(
-    comers: list[tuple[int, int, bool]],
-) -> None:
-    known = {NodeId(number.to_bytes(32)) for number in range(3)}
-    bounds = SessionBounds(sessions_max=7)
-    places = Places(bounds, known.__contains__)
-    inside: list[Connection] = []
-    for at, (prefix, number, leaves) in enumerate(comers):
-        comer = connection(f"8.{prefix}.8.8", number)
-        verdict = places.enter(comer, is_client=False, mono=float(at))
-        if not isinstance(verdict, Refusal):
-            inside.append(comer)
-        if isinstance(verdict, Displaced):
-            places.leave(verdict.connection, is_client=False)
-            inside.remove(verdict.connection)
-        if leaves and inside:
-            places.leave(inside.pop(0), is_client=False)
-
-        assert len(inside) == len(places) <= bounds.sessions_max
-        strangers = [c for c in inside if c.node_id not in known]
-        assert len(strangers) <= bounds.strangers_max

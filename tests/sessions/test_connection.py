@@ -265,6 +265,7 @@ async def test_a_silent_peer_is_pinged_and_given_up(village: Village, clock: Tim
 
 async def test_an_idle_session_is_kept_alive_by_pings(village: Village, clock: Time) -> None:
     asker, server, near, _ = await connected(village)
+    asker.known.add(server.node_id)
 
     for _ in range(40):
         await clock.advance(25.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sessions.kit import Village, turns, until
-from tests.sessions.test_admission import connection
+from tests.sessions.proved import connection
 from tests.sessions.test_connection import ASK, answer_much
 from yzdht.ids import Target
 from yzdht.limits import (

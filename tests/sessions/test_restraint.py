@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.sessions.test_admission import connection
+from tests.sessions.proved import connection
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.limits import REQUESTS_BURST_STRANGER

@@ -36,6 +36,8 @@ class Entry:
         seen_at: Monotonic seconds of the last sign of life.
         missed: Probes missed in a row.
         has_session: True while a session is open.
+        is_parted: True if the last one was closed for its place alone.
+        asked_at: Monotonic seconds at which it was last asked for its identity record; None if never.
         expected_s: Seconds within which it usually answers.
         probe_at: When to probe it next; None while nothing speaks against it.
         is_probed: True while a probe is under way.
@@ -55,6 +57,8 @@ class Entry:
     seen_at: float = 0.0
     missed: int = 0
     has_session: bool = False
+    is_parted: bool = False
+    asked_at: float | None = None
     expected_s: float = SOFT_DEADLINE_S_UNKNOWN
     probe_at: float | None = None
     is_probed: bool = False
@@ -70,6 +74,10 @@ class Entry:
     def is_in_line(self) -> bool:
         """True if a probe is due or under way."""
         return self.is_probed or self.probe_at is not None
+
+    def asked_within(self, seconds: float, mono: float) -> bool:
+        """True if it was asked for its identity record so many seconds ago, or later."""
+        return self.asked_at is not None and mono - self.asked_at <= seconds
 
     def urls_for(self, client_type: ClientType) -> tuple[str, ...]:
         """Its published addresses that such a client can use, at most CONTACT_URLS_MAX."""

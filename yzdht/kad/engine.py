@@ -23,6 +23,7 @@ from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
+    IDENTITY_AGAIN_S,
     JOIN_PATIENCE_S,
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
@@ -314,7 +315,9 @@ class KadEngine:
             self._on_up(peer, change.url, now)
         else:
             self._strangers.unlinked(peer.node_id)
-            self.table.session_ended(peer.node_id, now.mono, is_goodbye=change.is_goodbye)
+            self.table.session_ended(
+                peer.node_id, now.mono, is_goodbye=change.is_goodbye, is_parting=change.is_parting
+            )
         self._advance(now)
 
     def on_stored(self, op: int, verdict: Verdict, now: Now) -> None:
@@ -480,12 +483,14 @@ class KadEngine:
             return
         entry.reached(url, peer.host, peer.prefix)
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
-        self._fetch_identity(entry)
+        if not (entry.is_parted and entry.asked_within(IDENTITY_AGAIN_S, now.mono)):
+            self._fetch_identity(entry, now.mono)
         if is_new:
             self._discovery.trigger(now, peer.node_id, was_named=was_heard_of)
 
-    def _fetch_identity(self, entry: Entry) -> None:
+    def _fetch_identity(self, entry: Entry, mono: float) -> None:
         """Ask a node for its own identity record: signed addresses, before anybody else is asked."""
+        entry.asked_at = mono
         body = FindValue(Target(entry.node_id))
         self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, body)
 
@@ -495,7 +500,7 @@ class KadEngine:
             returned = self.table.alive(node_id, now.mono)
             if returned is not None:
                 self._discovery.trigger(now, node_id)
-                self._fetch_identity(returned)
+                self._fetch_identity(returned, now.mono)
             entry = self.table.get(node_id)
             if entry is None:
                 self._strangers.answered(node_id, outcome.expected_s)

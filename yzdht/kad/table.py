@@ -424,8 +424,12 @@ class Table:
             self._keep_waiting(entry, bucket)
         return None
 
-    def session_ended(self, node_id: NodeId, mono: float, *, is_goodbye: bool = False) -> None:
+    def session_ended(
+        self, node_id: NodeId, mono: float, *, is_goodbye: bool = False, is_parting: bool = False
+    ) -> None:
         """The last session with a node ended: probe it at once, if it has a place.
+
+        Where sessions are fewer than nodes they take turns: whose was closed for its place alone is as live as before.
 
         One missed probe is enough against a node that said goodbye: while it counted as live for three, a few that
         leave one after the other would take their quorums with them.
@@ -433,8 +437,11 @@ class Table:
         self._mono = max(self._mono, mono)
         entry = self._entries.get(node_id)
         if entry is not None:
-            entry.has_session = False
-            entry.probe_at = None if entry.is_probed else mono
+            entry.has_session, entry.is_parted = False, is_parting
+            if is_parting:
+                entry.seen_at = mono
+            else:
+                entry.probe_at = None if entry.is_probed else mono
             if is_goodbye:
                 entry.missed = MISSED_PROBES_MAX - 1
             self._schedule(entry)

@@ -158,6 +158,9 @@ class Up:
 GOODBYE = "goodbye"
 """Why a session ended that the peer closed with a sealed record; a channel that just breaks is none."""
 
+PARTED = "parted"
+"""Why a session ended that one end needed the place of: both go on, and may dial each other again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Down:
@@ -169,6 +172,11 @@ class Down:
     def is_goodbye(self) -> bool:
         """True if the peer closed it: a leaving node does, and authenticated (PROTOCOL.md section 4)."""
         return self.reason == GOODBYE
+
+    @property
+    def is_parting(self) -> bool:
+        """True if it was closed for its place alone: nothing is known against the peer."""
+        return self.reason == PARTED
 
 
 class Engine(Protocol):

@@ -25,7 +25,7 @@ from yzdht.limits import (
     SESSION_S_MAX,
     SESSION_SILENT_S_MAX,
 )
-from yzdht.rpc.engine import GOODBYE, Answer, Failed, FailReason
+from yzdht.rpc.engine import GOODBYE, PARTED, Answer, Failed, FailReason
 from yzdht.rpc.fragments import Assembler, cut
 from yzdht.rpc.rtt import RoundTrip
 from yzdht.wire.frame import NEVER_CUT, RecordType
@@ -248,7 +248,8 @@ class Session:
             case RecordType.CLOSE:
                 self._end(GOODBYE, is_fault=False)
             case RecordType.ALERT:
-                self._end(f"alert {int.from_bytes(data)} from peer", is_fault=False)
+                status = int.from_bytes(data)
+                self._end(PARTED if status == Status.BUSY else f"alert {status} from peer", is_fault=False)
             case RecordType.PING:
                 self._send_record(RecordType.PONG, data, now.mono)
             case RecordType.PONG:
@@ -383,6 +384,14 @@ class Session:
         if self._layer is not None:
             self._send_record(RecordType.CLOSE, b"", now.mono)
         self._end("closed", is_fault=False)
+
+    def part(self, now: Now) -> None:
+        """End for want of a place, which says nothing of either end; calls in flight fail."""
+        if self.state is State.ENDED:
+            return
+        if self._layer is not None:
+            self._send_record(RecordType.ALERT, Status.BUSY.to_bytes(2), now.mono)
+        self._end(PARTED, is_fault=False)
 
     def on_channel_closed(self, reason: str) -> None:
         """The channel is gone."""

@@ -1,15 +1,11 @@
-"""Who may come in: what strangers can make this process compute and hold before, and after, they have proved anything.
+"""Who may come in: what strangers can make this process compute before they have proved anything.
 
-PROTOCOL.md sections 3 and 16. Three doors, one behind the other:
+PROTOCOL.md sections 3 and 16. There are three doors, one behind the other. The first is here, the others are in places.py:
 
 * A link: bounds of half-open handshakes and of handshakes per second, per public prefix and in all. Addresses of one
   prefix share its bucket fairly, prefixes (and addresses that are not public) the one of everybody.
 * A proved peer: handshakes per second of one identity.
-* A session: `sessions_max` in all. Of these one in SESSIONS_RESERVED_PART is for nodes of the routing table and for own
-  dials. Where no place is left for a stranger, one comes in only if its prefix has fewer sessions than another by two
-  or more: then the youngest of the largest goes, of the identity there that has most. So a crowd at one address
-  holds all places only until others want them. For a node of the table, or an own dial, some stranger makes place,
-  or at last the session that has been idle longest.
+* A session: `sessions_max` in all.
 
 Private and loopback addresses, and those of trusted proxies, stand for any number of people: there is no bound per prefix
 for them, and each counts as one group where places are shared.
@@ -24,7 +20,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import (
-    CLIENT_SESSIONS_PER_NODE_ID_MAX,
     DIALS_IN_FLIGHT_MAX,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_PREFIX_MAX,
@@ -39,17 +34,13 @@ from yzdht.limits import (
     PREFIXES_TRACKED_MAX,
     SESSIONS_MAX,
     SESSIONS_RESERVED_PART,
-    STRANGERS_COUNTED_EVERY_S,
 )
-from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
+from yzdht.rpc.bucket import FairBuckets, Rate
 from yzdht.wire.address import limit_prefix
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from yzdht.config import Capacity
-    from yzdht.ids import NodeId
     from yzdht.sessions.connection import Connection
 
 
@@ -128,19 +119,6 @@ class Refusal(NamedTuple):
     why: str
 
 
-class Displaced(NamedTuple):
-    """Who makes place.
-
-    Attributes:
-        connection: Whose session ends.
-        is_stranger: True if it should not come back; who is in the table, or was dialled, may be wanted again.
-
-    """
-
-    connection: Connection
-    is_stranger: bool
-
-
 class Doorway:
     """Links whose peer is not proved yet.
 
@@ -216,152 +194,3 @@ class Doorway:
 
     def _is_crowded(self, prefix: str) -> bool:
         return self._by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX
-
-
-class Places:
-    """The sessions whose peer is proved, and who gets one.
-
-    Args:
-        bounds: How many.
-        is_known: True for a node of the routing table.
-
-    """
-
-    def __init__(self, bounds: SessionBounds, is_known: Callable[[NodeId], bool]) -> None:
-        self._bounds = bounds
-        self._is_known = is_known
-        self._open: dict[Connection, None] = {}  # in the order of their age
-        self._groups: dict[str, dict[Connection, None]] = {}  # strangers, by where they are
-        self._strangers = 0
-        self._counted_at = float("-inf")
-        self._clients: Counter[NodeId] = Counter()
-        self._handshakes = Buckets(PREFIXES_TRACKED_MAX)
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    @property
-    def clients(self) -> int:
-        """Sessions of clients."""
-        return self._clients.total()
-
-    def enter(self, connection: Connection, *, is_client: bool, mono: float) -> Refusal | Displaced | None:
-        """Give a proved peer a place, which is its own until `leave`.
-
-        Returns:
-            A Refusal if there is none; else who has to go for it, mostly nobody.
-
-        """
-        refusal = self.greet(connection, mono)
-        if refusal is not None:
-            return refusal
-        node_id = connection.node_id
-        assert node_id is not None
-        if is_client and self._clients[node_id] >= CLIENT_SESSIONS_PER_NODE_ID_MAX:
-            return Refusal("links_refused", "client_sessions")
-        displaced: Displaced | None = None
-        if self._is_stranger(connection):
-            if self._is_full_for_strangers(mono):
-                displaced = self._make_place(self._group_of(connection))
-                if displaced is None:
-                    return Refusal("links_refused", "sessions")
-            self._add_stranger(connection)
-        elif len(self._open) >= self._bounds.sessions_max:
-            displaced = self._least_used(self._open)
-        self._open[connection] = None
-        if is_client:
-            self._clients[node_id] += 1
-        return displaced
-
-    def greet(self, connection: Connection, mono: float) -> Refusal | None:
-        """Count a handshake of a peer that dialled; a Refusal if there were too many of it lately."""
-        if connection.is_initiator or not self._handshakes.take(connection.node_id, 1, _PER_PEER, mono):
-            return None
-        return Refusal("rate_limited", "handshakes_per_peer")
-
-    def replace(self, old: Connection, new: Connection) -> None:
-        """A node is served on another session from now on: that has its place."""
-        if old in self._open:
-            self.leave(old, is_client=False)
-            self._open[new] = None
-            if self._is_stranger(new):
-                self._add_stranger(new)
-
-    def leave(self, connection: Connection, *, is_client: bool) -> None:
-        """A session ended; a no-op for one without a place."""
-        if connection not in self._open:
-            return
-        del self._open[connection]
-        self._forget_stranger(connection)
-        if is_client:
-            node_id = connection.node_id
-            assert node_id is not None
-            self._clients[node_id] -= 1
-            if not self._clients[node_id]:
-                del self._clients[node_id]
-
-    def _is_stranger(self, connection: Connection) -> bool:
-        """True for who came by itself and is not in the table."""
-        return not connection.is_initiator and self._is_of_nobody(connection)
-
-    def _is_of_nobody(self, connection: Connection) -> bool:
-        node_id = connection.node_id
-        return node_id is None or not self._is_known(node_id)
-
-    def _group_of(self, connection: Connection) -> str:
-        host = connection.link.remote.host
-        return self._bounds.prefix_of(host) or host
-
-    def _add_stranger(self, connection: Connection) -> None:
-        self._groups.setdefault(self._group_of(connection), {})[connection] = None
-        self._strangers += 1
-
-    def _forget_stranger(self, connection: Connection) -> None:
-        group = self._group_of(connection)
-        members = self._groups.get(group)
-        if members is not None and connection in members:
-            del members[connection]
-            self._strangers -= 1
-            if not members:
-                del self._groups[group]
-
-    def _is_full_for_strangers(self, mono: float) -> bool:
-        if not self._lacks_place():
-            return False
-        if mono >= self._counted_at + STRANGERS_COUNTED_EVERY_S:  # who was one may be in the table now
-            self._counted_at = mono
-            self._groups, self._strangers = {}, 0
-            for connection in self._open:
-                if self._is_stranger(connection):
-                    self._add_stranger(connection)
-        return self._lacks_place()
-
-    def _lacks_place(self) -> bool:
-        bounds = self._bounds
-        return len(self._open) >= bounds.sessions_max or self._strangers >= bounds.strangers_max
-
-    def _make_place(self, newcomer: str) -> Displaced | None:
-        """Who goes for a stranger: while they have not all they may, somebody whom this end dialled and needs no more."""
-        if self._strangers < self._bounds.strangers_max:
-            dialled = [c for c in self._open if c.is_initiator and c.is_idle and self._is_of_nobody(c)]
-            if dialled:
-                return self._least_used(dialled)
-        size, largest = max(
-            ((len(members), group) for group, members in self._groups.items()), default=(0, "")
-        )
-        if size < len(self._groups.get(newcomer, ())) + 2:
-            return None
-        members = [c for c in self._groups[largest] if self._is_of_nobody(c)]
-        held = Counter(c.node_id for c in members)
-        most = max(held.values(), default=0)
-        youngest = next((c for c in reversed(members) if held[c.node_id] == most), None)
-        return None if youngest is None else Displaced(youngest, is_stranger=True)
-
-    def _least_used(self, candidates: Iterable[Connection]) -> Displaced | None:
-        """Who goes for a node of the table or an own dial: the stranger that has been idle longest, else whoever has."""
-
-        def order(connection: Connection) -> tuple[bool, bool, float]:
-            return not self._is_of_nobody(connection), not connection.is_idle, connection.used_at
-
-        least = min(candidates, key=order, default=None)
-        return None if least is None else Displaced(least, is_stranger=self._is_stranger(least))

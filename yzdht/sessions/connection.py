@@ -254,10 +254,10 @@ class Connection:
         else:
             self.link.abort()
 
-    def drop(self, reason: str) -> None:
-        """End without a goodbye, which would say that this node leaves."""
+    def part(self) -> None:
+        """Give the place of this session to another; neither end leaves."""
         if self.session is not None:
-            self.session.on_channel_closed(reason)
+            self.session.part(self._clock.now())
             self._pump()
         else:
             self.link.abort()

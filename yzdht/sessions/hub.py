@@ -24,13 +24,16 @@ from yzdht.limits import (
     GOODBYE_S_MAX,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
+    STRANGER_IDLE_LOOK_S,
+    STRANGER_IDLE_S_MAX,
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
-from yzdht.sessions.admission import Displaced, Doorway, Places, Refusal, Turn
+from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
+from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
@@ -87,6 +90,7 @@ class Sessions:
         self._dials_begun = Buckets(1)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
+        self._idle_look: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._carried: Counter[tuple[str, str]] = Counter()  # by links that are gone
         self._garbled = 0  # on sessions that ended
@@ -315,6 +319,8 @@ class Sessions:
         transport = next(t for t in self._world.transports if url_scheme in t.schemes)
         listener = await transport.listen(host, port, self._accept)
         self._listeners.append(listener)
+        if self._idle_look is None:
+            self._idle_look = self._loop.call_later(STRANGER_IDLE_LOOK_S, self._part_from_idle)
         return listener
 
     def _accept(self, link: Link) -> Connection | None:
@@ -408,7 +414,7 @@ class Sessions:
     def _has_place(self, connection: Connection, peer: Peer, mono: float) -> bool:
         """Find a place for a session whose peer is proved; somebody else may have to go for it."""
         is_client = bool(peer.caps & Caps.CLIENT)
-        verdict: Refusal | Displaced | None
+        verdict: Refusal | Connection | None
         if not is_client and peer.node_id in self._by_id:
             verdict = self._places.greet(connection, mono)  # it has a place already
         else:
@@ -420,15 +426,17 @@ class Sessions:
             self._displace(verdict)
         return True
 
-    def _displace(self, displaced: Displaced) -> None:
+    def _displace(self, connection: Connection) -> None:
         """Later, since this may be within an event of that very session."""
         self._world.counters.add("rate_limited", "sessions_displaced")
-        connection = displaced.connection
         self._places.leave(connection, is_client=_is_client(connection))
-        if displaced.is_stranger:
-            self._loop.call_soon(connection.close)
-        else:
-            self._loop.call_soon(connection.drop, "displaced")
+        self._loop.call_soon(connection.part)
+
+    def _part_from_idle(self) -> None:
+        """Sessions of errands that are done would cost pings at both ends, and a place in a home router."""
+        for connection in self._places.idle_strangers(self._world.clock.now().mono - STRANGER_IDLE_S_MAX):
+            connection.part()
+        self._idle_look = self._loop.call_later(STRANGER_IDLE_LOOK_S, self._part_from_idle)
 
     def _add_node(self, connection: Connection, peer: Peer) -> None:
         """Keep one session per peer; if both dialled at once, the one that the lower id began."""
@@ -526,6 +534,8 @@ class Sessions:
     async def close(self) -> None:
         """Stop listening, say goodbye to everybody, and end; GOODBYE_S_MAX at most."""
         self._is_closing = True
+        if self._idle_look is not None:
+            self._idle_look.cancel()
         for listener in self._listeners:
             await listener.close()
         for task in list(self._tasks):
