@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from yzdht.limits import (
     STRANGER_IDLE_LOOK_S,
     STRANGER_IDLE_S_MAX,
 )
-from yzdht.rpc.engine import Answer, Down, Failed, FailReason
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Up
 from yzdht.sessions.admission import SessionBounds
 from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ports import Link, LinkHandler
+    from yzdht.rpc.engine import Peer
 
 
 class Silent:
@@ -69,6 +71,15 @@ class Silent:
 
     def on_closed(self, reason: str) -> None:
         self.reasons.append(reason)
+
+
+class Stubborn(Party):
+    """Reads nothing once its session is open, the end of it included."""
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        connection = self.sessions.connection_of(peer.node_id)
+        if connection is not None:
+            connection.link.pause_reading()
 
 
 def sessions_of(*parties: Party) -> list[int]:
@@ -449,9 +460,9 @@ async def test_half_open_sessions_are_bounded_and_the_rest_wait_for_their_turn(
 ) -> None:
     low, high = await village.pair()
     silent = Silent()
-    stranger = MemoryTransport(village.network, "stranger")
+    neighbour = MemoryTransport(village.network, "high")  # at the address of one that waits
     for _ in range(HALF_OPEN_MAX):
-        await stranger.dial(low.url, silent, 1.0)
+        await neighbour.dial(low.url, silent, 1.0)
     call = high.ask(low.contact, timeout_s=60.0)
     await turns(20)
     assert call not in high.answers
@@ -484,7 +495,7 @@ async def test_a_link_that_was_given_up_while_it_waited_takes_nobody_s_turn(
 ) -> None:
     low, high = await village.pair()
     holding, waiting = Silent(), Silent()
-    stranger = MemoryTransport(village.network, "stranger")
+    stranger = MemoryTransport(village.network, "high")
     for _ in range(HALF_OPEN_MAX):
         await stranger.dial(low.url, holding, 1.0)
     for _ in range(50):
@@ -502,12 +513,15 @@ async def test_a_link_that_was_given_up_while_it_waited_takes_nobody_s_turn(
 async def test_one_public_prefix_has_its_own_bound_and_others_are_served(village: Village) -> None:
     low, _ = await village.pair()
     silent = Silent()
-    crowd = [MemoryTransport(village.network, f"8.8.8.{i}") for i in range(HALF_OPEN_PER_PREFIX_MAX + 1)]
-    for transport in crowd[:-1]:
-        await transport.dial(low.url, silent, 1.0)
+    crowd = [
+        MemoryTransport(village.network, f"8.8.8.{number}") for number in range(HALF_OPEN_PER_PREFIX_MAX)
+    ]
+    for each in crowd:
+        await each.dial(low.url, silent, 1.0)
+    stranger = crowd[0]
 
     with pytest.raises(DialFailed):
-        await crowd[-1].dial(low.url, silent, 1.0)
+        await stranger.dial(low.url, silent, 1.0)
     assert low.counters.get("links_refused", "half_open_prefix") == 1
 
     neighbour = Party(village.clock, MemoryTransport(village.network, "9.9.9.9"))
@@ -516,7 +530,42 @@ async def test_one_public_prefix_has_its_own_bound_and_others_are_served(village
 
     silent.links.pop().abort()
     await until(lambda: low.counters.get("handshakes_abandoned"))
-    await crowd[-1].dial(low.url, silent, 1.0)
+    await MemoryTransport(village.network, "8.8.8.200").dial(low.url, silent, 1.0)
+
+
+@pytest.mark.parametrize("host", ["9.9.9.9", "8.8.8.99", "8.8.1.8"])
+async def test_who_says_nothing_gives_way_to_newcomers_from_elsewhere(village: Village, host: str) -> None:
+    low, _ = await village.pair()
+    silent = Silent()
+    for number in range(HALF_OPEN_MAX):
+        stranger = MemoryTransport(village.network, f"8.8.{number % 4 * 8}.{number // 4}")
+        await stranger.dial(low.url, silent, 1.0)
+    newcomer = Party(village.clock, MemoryTransport(village.network, host))
+    village.parties.append(newcomer)
+
+    assert isinstance(await newcomer.answer_to(newcomer.ask(low.contact)), Answer)
+
+    assert low.counters.get("rate_limited", "handshakes_displaced") == 1
+    await until(lambda: len(silent.reasons) == 1)
+    assert low.sessions.half_open == HALF_OPEN_MAX - 1
+
+
+async def test_refused_peers_that_never_close_keep_nobody_out(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yzdht.sessions.admission.HALF_OPEN_MAX", 4)
+    bounds = SessionBounds(sessions_max=4)
+    node, honest = await village.party("node", bounds=bounds), await village.party("honest")
+    for _ in range(2 * bounds.links_max):
+        stubborn = Stubborn(village.clock, MemoryTransport(village.network, "stubborn"))
+        village.parties.append(stubborn)
+        with contextlib.suppress(DialFailed):
+            await stubborn.sessions.dial(node.url)
+    await turns(10)
+    assert len(node.sessions._links) == bounds.links_max
+
+    assert isinstance(await honest.answer_to(honest.ask(node.contact)), Answer)
+    assert len(node.sessions._links) <= bounds.links_max
 
 
 async def test_one_public_prefix_begins_so_many_handshakes_and_then_some_per_second(

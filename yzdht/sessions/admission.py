@@ -3,7 +3,8 @@
 PROTOCOL.md sections 3 and 16. There are three doors, one behind the other. The first is here, the others are in places.py:
 
 * A link: bounds of half-open handshakes and of handshakes per second, per public prefix and in all. Addresses of one
-  prefix share its bucket fairly, prefixes (and addresses that are not public) the one of everybody.
+  prefix share its bucket fairly, prefixes (and addresses that are not public) the one of everybody. Where all places
+  for handshakes are taken, who has most of them gives way to who has fewer (half_open.py).
 * A proved peer: handshakes per second of one identity.
 * A session: `sessions_max` in all.
 
@@ -13,7 +14,7 @@ for them, and each counts as one group where places are shared.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.limits import (
     DIALS_IN_FLIGHT_MAX,
     HALF_OPEN_MAX,
-    HALF_OPEN_PER_PREFIX_MAX,
     HANDSHAKE_BURST,
     HANDSHAKE_BURST_PER_PEER,
     HANDSHAKE_BURST_PER_PREFIX,
@@ -36,6 +36,7 @@ from yzdht.limits import (
     SESSIONS_RESERVED_PART,
 )
 from yzdht.rpc.bucket import FairBuckets, Rate
+from yzdht.sessions.half_open import HalfOpen
 from yzdht.wire.address import limit_prefix
 
 
@@ -129,8 +130,7 @@ class Doorway:
 
     def __init__(self, bounds: SessionBounds) -> None:
         self._bounds = bounds
-        self._half_open: dict[Connection, str | None] = {}
-        self._by_prefix: Counter[str] = Counter()
+        self._half_open = HalfOpen(bounds.prefix_of)
         self._waiting: deque[Connection] = deque()
         self._prefixes = FairBuckets(PREFIXES_TRACKED_MAX)
         self._everybody = FairBuckets(PREFIXES_TRACKED_MAX)
@@ -140,7 +140,7 @@ class Doorway:
         """Handshakes under way."""
         return len(self._half_open)
 
-    def knock(self, host: str, links: int, mono: float) -> Turn | Refusal:
+    def knock(self, host: str, links: int, mono: float) -> Turn | Refusal | Connection:
         """Say whether a link from a host gets a handshake, before anything was computed for it.
 
         Args:
@@ -148,29 +148,38 @@ class Doorway:
             links: How many there are.
             mono: The present, monotonic seconds.
 
+        Returns:
+            A Connection if it begins now in the place of that one, which is out and has to be cut off.
+
         """
         prefix = self._bounds.prefix_of(host)
         if links >= self._bounds.links_max:
             return Refusal("links_refused", "sessions")
+        gives_way: Connection | None = None
         if prefix is not None:
-            if self._is_crowded(prefix):
-                return Refusal("links_refused", "half_open_prefix")
+            if self._half_open.is_crowded(prefix):
+                gives_way = self._half_open.neighbour(prefix, host)
+                if gives_way is None:
+                    return Refusal("links_refused", "half_open_prefix")
             if self._prefixes.take(prefix, host, 1, _PER_PREFIX, mono) > 0:
                 return Refusal("links_refused", "handshake_rate")
         if self._everybody.take("", prefix or host, 1, _IN_ALL, mono) > 0:
             return Refusal("rate_limited", "handshakes")
-        if self.half_open < HALF_OPEN_MAX:
+        if gives_way is None and not self._half_open.is_full:
             return Turn.NOW
+        return self._take_place(gives_way or self._half_open.other(host))
+
+    def _take_place(self, gives_way: Connection | None) -> Turn | Refusal | Connection:
+        if gives_way is not None:
+            self._half_open.leave(gives_way)
+            return gives_way
         if len(self._waiting) >= self._bounds.links_waiting_max:
             return Refusal("links_refused", "half_open")
         return Turn.LATER
 
     def enter(self, connection: Connection) -> None:
         """A handshake begins."""
-        prefix = self._bounds.prefix_of(connection.link.remote.host)
-        self._half_open[connection] = prefix
-        if prefix is not None:
-            self._by_prefix[prefix] += 1
+        self._half_open.enter(connection)
 
     def wait(self, connection: Connection) -> None:
         """A link waits for its turn."""
@@ -178,19 +187,12 @@ class Doorway:
 
     def leave(self, connection: Connection) -> None:
         """A handshake is done, or given up; a no-op for others."""
-        prefix = self._half_open.pop(connection, None)
-        if prefix is not None:
-            self._by_prefix[prefix] -= 1
-            if not self._by_prefix[prefix]:
-                del self._by_prefix[prefix]
+        self._half_open.leave(connection)
 
     def next(self) -> tuple[Connection, bool] | None:
         """Whose turn it is, and whether its prefix may have one more; None if nobody waits or there is no room."""
-        if not self._waiting or self.half_open >= HALF_OPEN_MAX:
+        if not self._waiting or self._half_open.is_full:
             return None
         connection = self._waiting.popleft()
         prefix = self._bounds.prefix_of(connection.link.remote.host)
-        return connection, prefix is None or not self._is_crowded(prefix)
-
-    def _is_crowded(self, prefix: str) -> bool:
-        return self._by_prefix[prefix] >= HALF_OPEN_PER_PREFIX_MAX
+        return connection, prefix is None or not self._half_open.is_crowded(prefix)

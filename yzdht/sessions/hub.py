@@ -73,6 +73,8 @@ class Sessions:
         self._by_id: dict[NodeId, Connection] = {}
         self._all: set[Connection] = set()
         self._links: set[Connection] = set()
+        self._closing: dict[Connection, None] = {}  # links whose session ended, the oldest first
+        self._cut_off: set[Connection] = set()  # of these, who is gone at the next turn of the loop
         self._no_links = asyncio.Event()
         self._no_links.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -327,17 +329,34 @@ class Sessions:
         """Bound what strangers can make this process compute before they have proved anything."""
         if self._is_closing:
             return None
-        turn = self._doorway.knock(link.remote.host, len(self._links), self._world.clock.now().mono)
+        turn = self._doorway.knock(link.remote.host, self._links_in_use(), self._world.clock.now().mono)
         if isinstance(turn, Refusal):
             self._world.counters.add(*turn)
             return None
         connection = self._connect(link)
-        if turn is Turn.NOW:
-            self._respond(connection)
-        else:
+        if turn is Turn.LATER:
             link.pause_reading()
             self._doorway.wait(connection)
+            return connection
+        if isinstance(turn, Connection):
+            self._world.counters.add("rate_limited", "handshakes_displaced")
+            turn.link.abort()
+        self._respond(connection)
         return connection
+
+    def _links_in_use(self) -> int:
+        """How many links there are; when there are too many, whoever has been closing longest is cut off and not counted.
+
+        A peer may take LINK_CLOSE_S_MAX to answer a close frame: refused ones that do would keep everybody else out.
+        """
+        in_use = len(self._links) - len(self._cut_off)
+        if in_use >= self._world.bounds.links_max and self._closing:
+            slowest = next(iter(self._closing))
+            del self._closing[slowest]
+            self._cut_off.add(slowest)
+            slowest.link.abort()
+            in_use -= 1
+        return in_use
 
     def _respond(self, connection: Connection) -> None:
         self._doorway.enter(connection)
@@ -490,6 +509,8 @@ class Sessions:
 
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)
+        if connection in self._links:
+            self._closing[connection] = None
         self._no_longer_half_open(connection)
         if connection.peer is None and not event.is_fault:
             self._world.counters.add("handshakes_abandoned")
@@ -523,6 +544,8 @@ class Sessions:
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
         self._links.discard(connection)
+        self._closing.pop(connection, None)
+        self._cut_off.discard(connection)
         self._restraint.forget(connection)
         self._carried["in", connection.road] += connection.bytes_in
         self._carried["out", connection.road] += connection.bytes_out
