@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -448,5 +449,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     asyncio.run(_main())
