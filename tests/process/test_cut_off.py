@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.process.fleet import Spec, kill_all, run_yz, start_all, steady_port, until
+from tests.process.fleet import PATIENCE_S, Spec, kill_all, run_yz, start_all, steady_port, until
 from tests.process.namespaces import FAR, NEAR, cable
 from tests.process.vitals import fetch
+from yzdht.limits import SESSION_SILENT_S_MAX
 
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ pytestmark = pytest.mark.process
 
 PEERS = 2
 ROUNDS = 2
+LONG_CUT_S = 2.5 * SESSION_SILENT_S_MAX
+"""By then every session has ended, at both ends, and dials are paused."""
+LONG_CUT_PATIENCE_S = 300.0
 ASK_EVERY_S = 0.25
 HTTP = ("--http", "--http-port", "0", "--allow-private")
 
@@ -125,7 +129,7 @@ async def ready(node: NodeProcess) -> tuple[int, dict[str, Any]]:
     return reply.status, reply.object
 
 
-async def becomes(node: NodeProcess, status: int) -> dict[str, Any]:
+async def becomes(node: NodeProcess, status: int, patience_s: float = PATIENCE_S) -> dict[str, Any]:
     """Ask `/readyz` until it answers that; what it says then."""
     said: list[dict[str, Any]] = []
 
@@ -134,7 +138,7 @@ async def becomes(node: NodeProcess, status: int) -> dict[str, Any]:
         said[:] = [view]
         return shown == status
 
-    await until(is_there, f"/readyz of {node.spec.name} says {status}: {said}", every_s=ASK_EVERY_S)
+    await until(is_there, f"/readyz of {node.spec.name} says {status}", patience_s, ASK_EVERY_S)
     return said[0]
 
 
@@ -197,3 +201,28 @@ async def test_a_node_that_is_cut_off_again_and_again_says_so_every_time(
     )
     for _ in range(ROUNDS):
         await prove(cut, note, is_asked_before=True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1_200)
+async def test_a_node_is_ready_again_after_a_cut_that_outlasted_every_session(
+    wire: Cable, fleet: Fleet, note: Note
+) -> None:
+    cut = await unplugged(fleet, wire)
+    await becomes(cut.node, 200)
+    await cut.cut()
+    await becomes(cut.node, 503)
+    await asyncio.sleep(LONG_CUT_S)
+    status, view = await ready(cut.node)
+    assert status == 503
+    await told_everywhere(cut.node, view)
+    peers = json.loads((await fetch(cut.node, "/peers.json")).body)["peers"]
+    assert peers == []
+    began = time.monotonic()
+    await cut.mend()
+    again = await becomes(cut.node, 200, LONG_CUT_PATIENCE_S)
+    note(
+        f"cut off for {LONG_CUT_S:.0f} s, {view['reason']!r}; 200 again {time.monotonic() - began:.1f} s after the cable"
+        " was plugged"
+    )
+    await told_everywhere(cut.node, again)
