@@ -226,6 +226,31 @@ async def test_damage_found_while_reading_is_a_store_error(open_sqlite: OpenShel
         [store.get(target(slot), NOW) for slot in range(50)]
 
 
+async def test_body_that_the_disk_changed_is_not_shown_and_can_be_stored_again(
+    open_sqlite: OpenShelf,
+) -> None:
+    shelf = open_sqlite()
+    write, told = mutable(1, body=b"some body"), list[StoreError]()
+    await shelf.put(write, mutable(2, body=b"another"))
+    await shelf.store.close()
+    raw = shelf.path.read_bytes()
+    shelf.path.write_bytes(raw.replace(b"some body", b"some bodz"))
+    shelf = open_sqlite()
+    store_of(shelf)._on_unreadable = told.append
+
+    assert shelf.store.get(target(1), NOW) == shelf.store.get(target(1), NOW) == []
+
+    assert [str(failure) for failure in told] == [f"{shelf.path} holds a record that the disk changed"]
+    assert "comes again from other nodes" in told[0].hint
+    assert len(shelf.store.get(target(2), NOW)) == 1
+    await shelf.put(mutable(3))  # behind the damaged body, which goes
+    head = shelf.store.head(target(1), publisher(1))
+    assert head is not None
+    assert (head.seq, head.has_body) == (1, False)  # what is older stays out
+    assert await shelf.put_one(write) == Stored()
+    assert [record.body for record in shelf.store.get(target(1), NOW)] == [write.body]
+
+
 @pytest.mark.parametrize(
     "content", [b"not a database at all, but long enough to be one" * 100, b"SQLite format 3\0"]
 )

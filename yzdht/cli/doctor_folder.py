@@ -189,10 +189,12 @@ def check_database(path: Path) -> Iterator[Finding]:
 def _quick_check(path: Path, size: int) -> Finding:
     """Raises StoreError if it cannot be read."""
     from yzdht.store.files import refuse_unsafe_file  # noqa: PLC0415 - as above
+    from yzdht.store.log import check_log  # noqa: PLC0415 - as above
     from yzdht.store.rows import RECORDS_SCHEMA  # noqa: PLC0415 - as above
     from yzdht.store.schema import as_store_error, open_for_reading  # noqa: PLC0415 - as above
 
     refuse_unsafe_file(path.stat(), path)
+    check_log(path)
     connection = open_for_reading(path)
     give_up_at = time.monotonic() + DATABASE_CHECK_S_MAX
     connection.set_progress_handler(lambda: time.monotonic() > give_up_at, _OPCODES_PER_LOOK)

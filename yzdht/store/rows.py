@@ -1,7 +1,7 @@
 """The tables of `records.sqlite` and how a row becomes a Head.
 
-One row is one slot. The body is the last column, so that heads are read without touching its overflow pages; the row
-outlives its body (`size` 0) until `expires_max`. `due` is when a sweep next has work with the row: one index serves
+One row is one slot. The body stands last but for its sum, so that heads are read without touching its overflow pages;
+the sum tells a body that the disk changed, which SQLite does not notice. The row outlives its body (`size` 0) until `expires_max`. `due` is when a sweep next has work with the row: one index serves
 both ends of a slot's life. `seq` is stored less 2**63, since SQLite's integers are signed; the order stays.
 
 `usage` is kept by triggers, in the transaction of the write itself: a sum over an index would cost as much as the
@@ -13,6 +13,7 @@ version mostly comes from another node than the one before.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from yzdht.store.schema import Schema
 from yzdht.wire.slot import Head, Kind
@@ -110,13 +111,15 @@ _RECORDS = (
     """,
 )
 
-RECORDS_SCHEMA = Schema(application_id=0x595A4452, steps=(_RECORDS,))  # "YZDR"
+_SUMS = ("ALTER TABLE records ADD COLUMN sum INTEGER",)  # NULL: written before there were any
+
+RECORDS_SCHEMA = Schema(application_id=0x595A4452, steps=(_RECORDS, _SUMS))  # "YZDR"
 
 _HEAD = "kind, seq, hash, created, expires, keep_until, expires_max, size, pinned"
 HEAD_COLUMNS = 9
 
 SELECT_HEAD = f"SELECT {_HEAD} FROM records WHERE target = ? AND publisher = ?"  # noqa: S608 - constant columns
-SELECT_UNDER_TARGET = f"SELECT {_HEAD}, publisher, body FROM records WHERE target = ? AND size > 0"  # noqa: S608 - constant columns
+SELECT_UNDER_TARGET = f"SELECT {_HEAD}, publisher, body, sum FROM records WHERE target = ? AND size > 0"  # noqa: S608 - constant columns
 SELECT_PAGE = f"""
     SELECT {_HEAD}, target, publisher FROM records INDEXED BY records_body
     WHERE target > ? AND size > 0 ORDER BY target LIMIT ?
@@ -138,14 +141,15 @@ SELECT_ENTRIES = """
 """
 INSERT_SLOT = """
     INSERT INTO records (kind, seq, hash, created, expires, keep_until, expires_max, size, pinned, due, last_stored,
-                         stored_by, body, target, publisher)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                         stored_by, body, sum, target, publisher)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 REPLACE_SLOT = """
     UPDATE records SET kind = ?, seq = ?, hash = ?, created = ?, expires = ?, keep_until = ?, expires_max = ?,
-                       size = ?, pinned = ?, due = ?, last_stored = ?, stored_by = ?, body = ?
+                       size = ?, pinned = ?, due = ?, last_stored = ?, stored_by = ?, body = ?, sum = ?
     WHERE id = ?
 """
+SELECT_BODY = "SELECT id, body, sum FROM records WHERE target = ? AND publisher = ? AND size > 0"
 PROLONG_SLOT = """
     UPDATE records SET expires = ?, keep_until = ?, expires_max = ?, pinned = ?, due = ?, last_stored = ?
     WHERE id = ?
@@ -173,6 +177,11 @@ SWEEP_SLOTS = """
 """
 
 _KINDS = tuple(Kind)
+
+
+def sum_of(body: bytes) -> int:
+    """What is stored beside a body, to tell whether it is still what was written."""
+    return crc32(body)
 
 
 def head_of(row: Sequence[Any]) -> Head:

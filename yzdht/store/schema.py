@@ -138,8 +138,8 @@ _ACCESS_HINT = (
     "check that the folder exists, that the disk is not read-only and that this user may write there"
 )
 _DAMAGED_HINT = (
-    "restore it from a backup, or move the file away and go on without what it held: a node loses records, a home its "
-    "memory of which versions are the newest"
+    "restore it from a backup, or move the file away, with its -wal, and go on without what it held: a node's records have "
+    "copies on other nodes, a home loses its memory of which versions are the newest"
 )
 
 

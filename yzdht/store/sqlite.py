@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     STORE_BATCH_WRITES_MAX,
     STORE_COMMITS_KEPT_MAX,
@@ -24,6 +25,7 @@ from yzdht.limits import (
     STORE_QUEUE_WRITES_MAX,
 )
 from yzdht.ports import StoredRecord
+from yzdht.store.log import check_log
 from yzdht.store.overlay import Overlay
 from yzdht.store.policy import Quotas, Totals, shown
 from yzdht.store.rows import (
@@ -35,6 +37,7 @@ from yzdht.store.rows import (
     SELECT_TOTALS,
     SELECT_UNDER_TARGET,
     head_of,
+    sum_of,
 )
 from yzdht.store.schema import as_store_error, check_integrity, open_database, open_for_reading
 from yzdht.store.writer import Writer
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from yzdht.errors import StoreError
     from yzdht.ids import Publisher, Target
     from yzdht.store.overlay import PendingSlot
     from yzdht.wire.slot import Head, Verdict, Write
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
     Sink = Callable[[list[tuple[int, Verdict]]], None]
     Submission = tuple[int, Write]
     OnUnreadable = Callable[[StoreError], None]
+
+
+_CHANGED_HINT = "check the disk; the record comes again from other nodes"
 
 
 class Commit(NamedTuple):
@@ -86,6 +91,11 @@ class _Sweep(NamedTuple):
     wall_now: float
 
 
+class _Drop(NamedTuple):
+    target: Target
+    publisher: Publisher
+
+
 class _Close:
     """The last item of the queue."""
 
@@ -99,8 +109,9 @@ class SqliteStore:
         self._sink, self._schedule, self._on_unreadable = listeners
         self._writer = Writer(self._writing, quotas)
         self._overlay = Overlay()
-        self._queue: SimpleQueue[Submission | _Sweep | _Close] = SimpleQueue()
+        self._queue: SimpleQueue[Submission | _Sweep | _Drop | _Close] = SimpleQueue()
         self._commits: deque[Commit] = deque(maxlen=STORE_COMMITS_KEPT_MAX)
+        self._damaged: set[tuple[Target, Publisher]] = set()
         self._is_sweeping = False
         self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="yzdht-store", daemon=True)
@@ -129,6 +140,7 @@ class SqliteStore:
             StoreError: The file cannot be opened, is damaged or belongs to another program.
 
         """
+        check_log(path)
         writing = open_database(path, RECORDS_SCHEMA)
         try:
             check_integrity(writing, path)
@@ -167,7 +179,7 @@ class SqliteStore:
 
         """
         rows = self._read(SELECT_UNDER_TARGET, (target,))
-        records = [StoredRecord(head_of(row), row[HEAD_COLUMNS], row[HEAD_COLUMNS + 1]) for row in rows]
+        records = [record for row in rows if (record := self._record_of(target, row)) is not None]
         pending = self._overlay.under(target)
         if pending:
             records = self._overlaid(target, records, pending)
@@ -214,6 +226,19 @@ class SqliteStore:
     def _committed_head(self, target: Target, publisher: Publisher) -> Head | None:
         rows = self._read(SELECT_HEAD, (target, publisher))
         return head_of(rows[0]) if rows else None
+
+    def _record_of(self, target: Target, row: Sequence[Any]) -> StoredRecord | None:
+        """None if the body is not what was written: it proves nothing to anybody, and is given up to get another."""
+        publisher, body, written = row[HEAD_COLUMNS:]
+        if written is None or sum_of(body) == written:
+            return StoredRecord(head_of(row), publisher, body)
+        if not self._is_closing and (target, publisher) not in self._damaged:
+            self._damaged.add((target, publisher))
+            self._queue.put(_Drop(target, publisher))
+            self._on_unreadable(
+                StoreError(f"{self._path} holds a record that the disk changed", hint=_CHANGED_HINT)
+            )
+        return None
 
     def _read(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
@@ -279,18 +304,21 @@ class SqliteStore:
     # The thread
 
     def _work(self) -> None:
-        item: Submission | _Sweep | _Close | None = None
+        item: Submission | _Sweep | _Drop | _Close | None = None
         while not isinstance(item, _Close):
             if item is None:
                 item = self._queue.get()
             elif isinstance(item, _Sweep):
                 self._sweep_some(item)
                 item = None
+            elif isinstance(item, _Drop):
+                self._drop_damaged(item)
+                item = None
             else:
                 item = self._commit_batch(item)
         self._writer.checkpoint()
 
-    def _commit_batch(self, first: Submission) -> _Sweep | _Close | None:
+    def _commit_batch(self, first: Submission) -> _Sweep | _Drop | _Close | None:
         """Commit a write and those that wait behind it; return what else was taken from the queue."""
         batch, other = self._drain(first)
         writes = [write for _, write in batch]
@@ -303,14 +331,14 @@ class SqliteStore:
         self._tell(lambda: self._settle(commit, writes, answers))
         return other
 
-    def _drain(self, first: Submission) -> tuple[list[Submission], _Sweep | _Close | None]:
+    def _drain(self, first: Submission) -> tuple[list[Submission], _Sweep | _Drop | _Close | None]:
         batch = [first]
         while len(batch) < STORE_BATCH_WRITES_MAX:
             try:
                 item = self._queue.get_nowait()
             except Empty:
                 break
-            if isinstance(item, (_Sweep, _Close)):
+            if isinstance(item, (_Sweep, _Drop, _Close)):
                 return batch, item
             batch.append(item)
         return batch, None
@@ -320,6 +348,10 @@ class SqliteStore:
             self._queue.put(sweep)  # behind the writes that wait
         else:
             self._tell(self._end_sweep)
+
+    def _drop_damaged(self, drop: _Drop) -> None:
+        self._writer.drop_damaged(*drop)
+        self._tell(lambda: self._damaged.discard((drop.target, drop.publisher)))
 
     def _tell(self, on_loop: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop was closed without close(): nobody is left to be told

@@ -30,6 +30,7 @@ from yzdht.store.rows import (
     INSERT_SLOT,
     PROLONG_SLOT,
     REPLACE_SLOT,
+    SELECT_BODY,
     SELECT_ENTRIES,
     SELECT_FIRST_BODY,
     SELECT_FIRST_SLOT,
@@ -42,6 +43,7 @@ from yzdht.store.rows import (
     SWEEP_SLOTS,
     columns_of,
     head_of,
+    sum_of,
 )
 from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, judge
 
@@ -49,6 +51,7 @@ from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, ju
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from yzdht.ids import Publisher
     from yzdht.wire.slot import Head, Verdict, Write
 
 
@@ -85,7 +88,9 @@ class Writer:
         def decide_all() -> None:
             verdicts.extend([self._decide(write) for write in writes])
 
-        if self._transact(decide_all):
+        # One write alone mostly ends in one statement, which SQLite makes a transaction of its own: BEGIN and COMMIT would
+        # double the times that this thread gives Python's lock away and waits for it.
+        if self._transact(decide_all, is_begun=len(writes) > 1):
             return verdicts
         return [StoreBroken()] * len(writes)
 
@@ -106,16 +111,42 @@ class Writer:
 
         return self._transact(sweep_once) and max(changed) >= SWEEP_ROWS_MAX
 
+    def drop_damaged(self, target: Target, publisher: Publisher) -> bool:
+        """Give up a body that is not what was written, and keep its seq and hash: others bring the record again.
+
+        Returns:
+            True if it was damaged still.
+
+        """
+        damaged: list[int] = []
+
+        def drop() -> None:
+            row = self._connection.execute(SELECT_BODY, (target, publisher)).fetchone()
+            if row is not None and row[2] is not None and sum_of(row[1]) != row[2]:
+                self._connection.execute(DROP_BODY, (row[0],))
+                damaged.append(row[0])
+
+        return self._transact(drop) and bool(damaged)
+
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file; what cannot be folded stays safe in the log."""
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def _transact(self, work: Callable[[], None]) -> bool:
+    def _transact(self, work: Callable[[], None], *, is_begun: bool = True) -> bool:
+        """Do some work in one transaction; False if the disk refused, and nothing of it was done.
+
+        Args:
+            work: Reads, and changes at most by one statement unless it calls `_begin`.
+            is_begun: Whether the transaction begins before it, or when `_begin` is called.
+
+        """
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if is_begun:
+                self._begin()
             work()
-            self._connection.execute("COMMIT")
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._connection.rollback()  # does nothing if SQLite rolled back by itself
@@ -123,6 +154,11 @@ class Writer:
             return False
         self.failure = None
         return True
+
+    def _begin(self) -> None:
+        """From here on there is more than one change to come: all of them happen, or none."""
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def _decide(self, write: Write) -> Verdict:
         row = self._connection.execute(
@@ -167,6 +203,7 @@ class Writer:
 
     def drop(self, target: Target, *, is_whole: bool) -> Usage:
         """Give up the bodies under a target, or its whole slots."""
+        self._begin()
         slots, size = self._connection.execute(SELECT_LEAVING, (target,)).fetchone()
         self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target,))
         self.evicted += 1
@@ -179,6 +216,7 @@ class Writer:
         if leaving is None:
             return False
         for entry in leaving:
+            self._begin()
             self._connection.execute(DROP_BODY, (ids[entry],))
         return True
 
@@ -197,7 +235,14 @@ class Writer:
         )
 
     def _save(self, row_id: int | None, after: Head, write: Write) -> None:
-        columns = (*columns_of(after), due_of(after), write.wall_now, write.stored_by, write.body)
+        columns = (
+            *columns_of(after),
+            due_of(after),
+            write.wall_now,
+            write.stored_by,
+            write.body,
+            sum_of(write.body),
+        )
         if row_id is None:
             self._connection.execute(INSERT_SLOT, (*columns, write.target, write.publisher))
         else:
