@@ -6,11 +6,15 @@ acknowledged is lost. Floods and other strangers are in tests/hostile.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import sys
+import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,13 +24,15 @@ import pytest
 from tests.process.disks import SmallDisk
 from tests.process.fleet import WITH_HTTP, Spec, run_yz, steady_port, through, until
 from tests.process.library import Library
+from tests.process.test_durability import WRITES_BETWEEN_KILLS, Writer, lost
 from yzdht import Identity, StaleRecord, WriteQuorumFailed
-from yzdht.limits import DAY_S, HOUR_S
+from yzdht.limits import DAY_S, GOODBYE_S_MAX, HOUR_S, LEAVE_S_MAX
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
+    from tests.process.conftest import Note
     from tests.process.fleet import Event, Fleet, NodeProcess
     from yzdht import Client
 
@@ -55,7 +61,7 @@ async def doctor(node: NodeProcess, *words: str, before: Sequence[str] = ()) -> 
 
 
 async def refused(node: NodeProcess) -> tuple[int, str, str]:
-    """A start that cannot be: the exit code, the error and the hint, which is all that people and programs are told."""
+    """A start that cannot be: the exit code, the error and the hint, which is all that it says."""
     said_before = len(node.stderr())
     await node.spawn()
     code = await node.ended()
@@ -64,7 +70,6 @@ async def refused(node: NodeProcess) -> tuple[int, str, str]:
     told = json.loads(line)
     error, hint = told["error"], told["hint"]
     assert told == {"error": error, "hint": hint, "exitCode": code}
-    assert await node.run_in_words() == (code, f"yz-node: error: {error}\nyz-node: hint: {hint}\n")
     return code, error, hint
 
 
@@ -278,6 +283,7 @@ async def test_a_port_that_is_taken_is_told_with_what_to_do(fleet: Fleet) -> Non
         taken = other.getsockname()[1]
         node = fleet.add(Spec("node", port=taken))
         code, error, hint = await refused(node)
+        assert await node.run_in_words() == (code, f"yz-node: error: {error}\nyz-node: hint: {hint}\n")
         assert (code, hint) == (1, "choose another --port, or stop what is using this one")
         assert f"127.0.0.1:{taken}" in error
 
@@ -346,3 +352,207 @@ async def test_something_else_in_the_place_of_a_folder_or_file_is_told(fleet: Fl
         assert await refused(node) == told
         (node.data / name).rmdir()
     await node.start()
+
+
+# A database that is damaged
+
+
+async def stored_in_three(fleet: Fleet, identity: Identity) -> tuple[list[NodeProcess], Library]:
+    """Three nodes, each with everything; the third is stopped, so that all is in its one file."""
+    nodes = await fleet.grow(3, WITH_HTTP)
+    library = Library()
+    async with through(nodes[0], identity) as dht:
+        await library.fill(dht, 40, "shelf")
+        library.public.add("marked")
+        await library.overwrite(dht, ["marked"], MARK.decode())
+    await nodes[2].stop()
+    return nodes, library
+
+
+MARK = b"here is where the disk will change a bit"
+
+
+def garbled(path: Path) -> None:
+    """Bytes in the middle, of every page but the first."""
+    raw = bytearray(path.read_bytes())
+    for at in range(4_096, len(raw), 4_096):
+        raw[at : at + 64] = b"\xff" * 64
+    path.write_bytes(raw)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def replaced(path: Path) -> None:
+    path.write_bytes(b"This is the text of somebody's letter, and no database.\n" * 100)
+
+
+async def test_a_damaged_database_is_refused_stays_as_it_is_and_comes_back_from_others(fleet: Fleet) -> None:
+    identity = Identity.generate()
+    nodes, library = await stored_in_three(fleet, identity)
+    hurt = nodes[2]
+    records = hurt.data / "records.sqlite"
+    sound = records.read_bytes()
+    for damage in (garbled, cut_short, replaced):
+        damage(records)
+        damaged = records.read_bytes()
+        code, error, hint = await refused(hurt)
+        assert code == 1
+        assert error.startswith(f"{records} is damaged")
+        assert "restore it from a backup, or move the file away, with its -wal" in hint
+        assert records.read_bytes() == damaged
+        records.write_bytes(sound)
+
+    garbled(records)
+    code, found = await doctor(hurt)
+    assert (code, found["database"]["outcome"]) == (1, "problem")
+    records.rename(records.with_name("records.sqlite.damaged"))
+    await hurt.start()
+    async with through(nodes[0], identity) as dht:
+
+        async def has_all() -> bool:
+            await library.check(dht)  # a read hands on what one of the nearest lacks
+            return all([await library.holders(dht, name, [hurt]) for name in library.seqs])
+
+        await until(has_all, "what others have comes back")
+
+
+async def test_a_damaged_log_is_refused_and_stays_as_it_is(fleet: Fleet) -> None:
+    node = await fleet.start(Spec("node"))
+    library, identity = Library(), Identity.generate()
+    async with through(node, identity) as dht:
+        await library.fill(dht, 10, "shelf")
+    await node.kill()
+    log = node.data / "records.sqlite-wal"
+    sound = log.read_bytes()
+    log.write_bytes(os.urandom(len(sound)))
+    garbage = log.read_bytes()
+    code, error, hint = await refused(node)
+    assert (code, error) == (1, f"{log} is damaged")
+    assert "move it away and go on without what was last written" in hint
+    assert log.read_bytes() == garbage
+    log.write_bytes(sound[:40_000] + bytes(4_096) + sound[44_096:])
+    code, error, _ = await refused(node)
+    assert code == 1
+    assert re.search(r"-wal is damaged: \d+ transactions in it cannot be read", error)
+    log.write_bytes(sound)
+    await node.start()
+    async with through(node, identity) as dht:
+        await library.check(dht)
+
+
+async def test_a_database_that_is_damaged_under_a_running_node_is_told_and_others_answer(
+    fleet: Fleet,
+) -> None:
+    identity = Identity.generate()
+    nodes, library = await stored_in_three(fleet, identity)
+    hurt = nodes[2]
+    await hurt.start()
+    garbled(hurt.data / "records.sqlite")
+    async with through(hurt, identity) as dht:
+        await library.check(dht)  # from the two others
+        await library.overwrite(dht, ["shelf/1"], "while it is damaged")
+        await library.check(dht)
+    damaged = f"{hurt.data / 'records.sqlite'} is damaged or not a database"
+    assert f'records cannot be read reason="{damaged}" hint="restore it' in hurt.stderr()
+    answer, ready = await hurt.page("/readyz")
+    assert (answer, ready["reason"]) == (503, f"its disk fails: {damaged}")
+    [error] = (await status_of(hurt))["errors"]
+    assert error["what"] == f"records cannot be read: {damaged}"
+    code, found = await doctor(hurt)
+    assert (code, found["readiness"]["outcome"]) == (1, "problem")
+    assert found["readiness"]["hint"] == error["hint"]
+    await hurt.stop()  # with exit code 0: what it cannot read it cannot hand over
+    assert (await refused(hurt))[:2] == (1, damaged)
+
+
+async def test_a_record_that_the_disk_changed_comes_back_from_others(fleet: Fleet) -> None:
+    identity = Identity.generate()
+    nodes, library = await stored_in_three(fleet, identity)
+    hurt = nodes[2]
+    records = hurt.data / "records.sqlite"
+    raw = records.read_bytes()
+    assert MARK in raw
+    records.write_bytes(raw.replace(MARK, MARK.swapcase()))
+    await hurt.start()  # SQLite finds nothing wrong with it
+    async with through(hurt, identity) as dht:
+        await library.check(dht)
+        assert "holds a record that the disk changed" in hurt.stderr()
+
+        async def is_back() -> bool:
+            await library.check(dht, ["marked"])
+            return bool(await library.holders(dht, "marked", [hurt]))
+
+        await until(is_back, "the record is whole again")
+    await hurt.stop()
+    assert MARK in records.read_bytes()
+
+
+# A signal while everybody writes
+
+
+@contextlib.asynccontextmanager
+async def writing(
+    fleet: Fleet, nodes: Sequence[NodeProcess], identity: Identity
+) -> AsyncIterator[list[Writer]]:
+    """Four write on and on through whichever node answers, and keep count of what was acknowledged."""
+    writers = [Writer(f"writer{i}", fleet.folder / f"acknowledged{i}", names=5) for i in range(4)]
+    is_over = asyncio.Event()
+    urls = [node.url for node in nodes]
+    async with asyncio.TaskGroup() as group:
+        for writer in writers:
+            group.create_task(writer.write_until(is_over, urls, identity))
+        try:
+            yield writers
+        finally:
+            is_over.set()
+
+
+async def has_gone_on(writers: Sequence[Writer]) -> None:
+    """Wait until they have written some more."""
+    goal = sum(len(writer.put_s) for writer in writers) + WRITES_BETWEEN_KILLS
+
+    async def is_reached() -> bool:
+        return sum(len(writer.put_s) for writer in writers) >= goal
+
+    await until(is_reached, "the writers go on")
+
+
+async def test_a_node_leaves_under_load_and_nothing_acknowledged_is_lost(fleet: Fleet, note: Note) -> None:
+    """Each of three is stopped while four write, and started again."""
+    nodes = await fleet.grow(3)
+    identity = Identity.generate()
+    async with writing(fleet, nodes, identity) as writers:
+        for node in nodes:
+            await has_gone_on(writers)
+            started = time.monotonic()
+            await node.stop()  # with exit code 0
+            bound_s = LEAVE_S_MAX + GOODBYE_S_MAX
+            note(f"left under load after {time.monotonic() - started:.2f} s, bound {bound_s:.0f} s")
+            assert "left before everything was handed over" not in node.stderr()
+            await node.start()
+            await fleet.settle(nodes)
+    note(f"{sum(len(w.put_s) for w in writers)} acknowledged, {sum(w.failures for w in writers)} failed")
+    assert await lost(nodes, writers, identity) == []
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_under_load_ends_a_node_at_once(fleet: Fleet, second: signal.Signals) -> None:
+    nodes = await fleet.grow(2)
+    identity = Identity.generate()
+
+    async def has_heard() -> bool:
+        return "stopping signal=SIGTERM" in nodes[0].stderr()
+
+    async with writing(fleet, nodes, identity) as writers:
+        await has_gone_on(writers)
+        nodes[1].send(signal.SIGSTOP)  # so that handing over does not end
+        nodes[0].send(signal.SIGTERM)
+        await until(has_heard, "it heard the first")
+        nodes[0].send(second)
+        assert await nodes[0].ended() == -second  # to a shell 143 or 130: no handler of its own is left
+        nodes[1].send(signal.SIGCONT)
+        await nodes[0].start()
+        await fleet.settle(nodes)
+    assert await lost(nodes, writers, identity) == []
