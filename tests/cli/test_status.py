@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -194,6 +195,27 @@ def test_addresses_of_pages_parse() -> None:
 
 
 # Whoever answers in place of a node
+
+
+def test_another_node_at_the_port_of_a_page_is_not_taken_for_this_one(
+    node: NodeProcess, offline: Person, tmp_path: Path
+) -> None:
+    folder = folder_with_run(tmp_path / "data", pid=os.getpid(), http=node.view["http"])
+    with (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = [offline.yz(command, "--data", str(folder)) for command in ("status", "peers")]
+        doctor = offline.yz("--json", "doctor", "--data", str(folder))
+
+    for one in ran:
+        assert (one.code, one.stdout) == (7, b"")
+        assert (
+            f"another node answers at {node.view['http']}: {node.node_id[:16]}, not {'ab' * 8}" in one.stderr
+        )
+    assert doctor.code == 1
+    [told] = [check for check in doctor.object["checks"] if check["check"] == "node"]
+    assert told["outcome"] == "problem"
+    assert "another node answers" in told["fact"]
+    assert node.node_id not in doctor.text
 
 
 class _Answers(BaseHTTPRequestHandler):

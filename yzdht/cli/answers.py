@@ -165,9 +165,10 @@ class PeerView(Struct, frozen=True, rename="camel"):
 
 
 class PeersView(Struct, frozen=True, rename="camel"):
-    """`/peers.json`."""
+    """`/peers.json`; `node_id` is empty where a node does not say whose peers they are."""
 
     peers: Annotated[tuple[PeerView, ...], Meta(max_length=HTTP_PEERS_MAX)]
+    node_id: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 def decode_answer(raw: bytes, shape: type[_T], where: str) -> _T:

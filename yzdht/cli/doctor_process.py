@@ -12,7 +12,7 @@ from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT
 from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
 from yzdht.cli.descriptors import FILES_BESIDE_SESSIONS
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
-from yzdht.cli.local_node import ask, fetch
+from yzdht.cli.local_node import ask, fetch, refuse_another
 from yzdht.cli.units import show_ago
 from yzdht.errors import NoNode
 from yzdht.http.units import show_span
@@ -22,6 +22,7 @@ from yzdht.limits import HOUR_S, NODE_ANSWER_S_MAX, PEERS_BYTES_MAX, READY_CHECK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from yzdht.cli.answers import RunView
     from yzdht.cli.findings import Finding
     from yzdht.cli.local_node import Tenancy
 
@@ -51,11 +52,20 @@ class Talk:
         self.trouble: NoNode | None = None
 
 
-def talk_to(url: str) -> Talk:
-    """Ask a node everything that `yz doctor` wants to know of it; its first silence ends that."""
+def talk_to(url: str, run: RunView | None = None) -> Talk:
+    """Ask a node everything that `yz doctor` wants to know of it; its first silence ends that.
+
+    Args:
+        url: Its status page.
+        run: What it says of itself in its folder, if that is known; another node that answers there is not it.
+
+    """
     talk = Talk()
     try:
-        talk.status, _ = ask(url, "/status.json", StatusView, STATUS_BYTES_MAX)
+        status, _ = ask(url, "/status.json", StatusView, STATUS_BYTES_MAX)
+        if run is not None:
+            refuse_another(status, run, url)
+        talk.status = status
         talk.peers, _ = ask(url, "/peers.json", PeersView, PEERS_BYTES_MAX)
         reply = fetch(url, "/readyz", _READY_BYTES_MAX, READY_CHECK_S_MAX + NODE_ANSWER_S_MAX)
         talk.ready = decode_answer(reply.body, ReadyView, url)

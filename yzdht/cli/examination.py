@@ -203,7 +203,7 @@ def _checks(
 def _talk(patient: _Patient) -> Iterator[Finding]:
     """Ask the node; its folder is known from what it says if it is of this machine."""
     assert patient.http is not None
-    patient.talk = talk_to(patient.http)
+    patient.talk = talk_to(patient.http, None if patient.tenancy is None else patient.tenancy.run)
     status = patient.talk.status
     if patient.folder is None and status is not None and status.data is not None:
         with contextlib.suppress(NoNode, StoreError):

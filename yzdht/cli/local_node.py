@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+
+
+class Attributed(Protocol):
+    """An answer that says whose it is."""
+
+    @property
+    def node_id(self) -> str:
+        """In hex; empty if the node did not say it."""
+
+
+_Attributed = TypeVar("_Attributed", bound=Attributed)
 
 RUN_NAME = "run.json"
 LOCK_NAME = "lock"
@@ -332,6 +343,38 @@ def ask(url: str, path: str, shape: type[_T], bytes_max: int) -> tuple[_T, bytes
         refusal = decode_answer(reply.body, RefusalView, url)
         raise NoNode(f"{url}: {plain(refusal.error)}", hint=plain(refusal.hint))
     return decode_answer(reply.body, shape, url), reply.body
+
+
+def ask_found(found: Found, path: str, shape: type[_Attributed], bytes_max: int) -> tuple[_Attributed, bytes]:
+    """Read one page of the node that was found, and of no other; arguments and errors as for `ask`.
+
+    Raises:
+        NoNode: Also if another node answers where the folder says that its node is.
+
+    """
+    view, raw = ask(found.http, path, shape, bytes_max)
+    if found.tenancy is not None and found.tenancy.run is not None:
+        refuse_another(view, found.tenancy.run, found.http)
+    return view, raw
+
+
+def refuse_another(view: Attributed, run: RunView, url: str) -> None:
+    """Refuse the answer of another node: its page has the port that the page of the one that is meant had.
+
+    Args:
+        view: What was answered.
+        run: What the node that is meant says of itself in its folder.
+        url: Who was asked.
+
+    Raises:
+        NoNode: It is another node's.
+
+    """
+    if view.node_id and view.node_id != run.node_id:
+        raise NoNode(
+            f"another node answers at {url}: {view.node_id[:16]}, not {run.node_id[:16]}",
+            hint="if this one has just been started, try again in some seconds; else restart it",
+        )
 
 
 def fetch(url: str, path: str, bytes_max: int, patience_s: float = NODE_ANSWER_S_MAX) -> Reply:

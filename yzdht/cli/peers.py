@@ -72,9 +72,9 @@ def peers(settings: Settings, *, data: Path | None, http: str | None, once: bool
 def _peers_of(data: Path | None, http: str | None) -> tuple[PeersView, bytes]:
     """Found anew each time: a node that was restarted may have another port."""
     from yzdht.cli.answers import PeersView  # noqa: PLC0415 - not needed by --help
-    from yzdht.cli.local_node import ask, find_node  # noqa: PLC0415 - as above
+    from yzdht.cli.local_node import ask_found, find_node  # noqa: PLC0415 - as above
 
-    return ask(find_node(data, http).http, "/peers.json", PeersView, PEERS_BYTES_MAX)
+    return ask_found(find_node(data, http), "/peers.json", PeersView, PEERS_BYTES_MAX)
 
 
 def cells_of(peer: PeerView) -> tuple[str, ...]:

@@ -52,12 +52,11 @@ def status(settings: Settings, *, data: Path | None, http: str | None) -> None:
     import msgspec  # noqa: PLC0415 - not needed by --help
 
     from yzdht.cli.answers import StatusView  # noqa: PLC0415 - as above
-    from yzdht.cli.local_node import ask, find_node  # noqa: PLC0415 - as above
+    from yzdht.cli.local_node import ask_found, find_node  # noqa: PLC0415 - as above
     from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - as above
 
     with progress_aside("asking the node"):
-        found = find_node(data, http)
-        view, raw = ask(found.http, "/status.json", StatusView, STATUS_BYTES_MAX)
+        view, raw = ask_found(find_node(data, http), "/status.json", StatusView, STATUS_BYTES_MAX)
     screen = settings.screen
     if screen.is_json:
         screen.object(msgspec.json.decode(raw))

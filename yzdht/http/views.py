@@ -134,7 +134,10 @@ class Views:
         """
         now = self._node.now()
         opened = self._node.sessions.open_connections()[::-1][:limit]
-        return {"peers": [self._peer(connection, now.mono - since) for connection, since in opened]}
+        return {
+            "nodeId": encode_node_id(self._node.node_id),
+            "peers": [self._peer(connection, now.mono - since) for connection, since in opened],
+        }
 
     def _table(self) -> Json:
         table = self._node.engine.table
