@@ -14,9 +14,15 @@ from itertools import chain
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from yzdht.crypto import signing
+from yzdht.kad import departed, replication
+from yzdht.sessions import dialling
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import pytest
 
 
 OBJECTS_MAX = 1_000_000
@@ -24,6 +30,18 @@ OBJECTS_MAX = 1_000_000
 
 _PACKAGE = "yzdht"
 _CONTAINERS = (list, set, frozenset, deque)
+
+
+REMEMBERED = 48
+"""As many fit in memories that otherwise would fill up all day long."""
+
+
+def shrink_memories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what remembers nodes and records for days be full after some hours, so that whatever grows then is a leak."""
+    monkeypatch.setattr(departed, "DEPARTED_MAX", REMEMBERED)
+    monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", REMEMBERED)
+    monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", REMEMBERED)
+    monkeypatch.setattr(signing, "VERIFIED_CACHE_ENTRIES", 4 * REMEMBERED)
 
 
 def lengths_of(*roots: object) -> Counter[str]:
@@ -35,16 +53,16 @@ def lengths_of(*roots: object) -> Counter[str]:
     """
     found: Counter[str] = Counter()
     seen: set[int] = set()
-    stack: list[tuple[Any, str]] = [(root, "") for root in roots]
-    while stack:
-        item, name = stack.pop()
+    waiting: deque[tuple[Any, str]] = deque((root, "") for root in roots)
+    while waiting:  # the shortest way names what several lead to
+        item, name = waiting.popleft()
         if id(item) in seen:
             continue
         seen.add(id(item))
         assert len(seen) < OBJECTS_MAX, f"too much at {name}"
         if _is_ours(type(item)):
             found[type(item).__name__] += 1
-        stack.extend(_within(item, name, found))
+        waiting.extend(_within(item, name, found))
     return found
 
 

@@ -1,8 +1,8 @@
 """A day of a network that lives: nodes come and go, people and clients use it, and what a node remembers levels off.
 
 Some nodes outlive the day. All containers that they lead to are measured every hour, by name: the engine's, the store's,
-those of the shell around it. A name whose sizes in the last hours exceed those of the sixth is a leak, unless it fills up
-to a bound that limits.py states. When nobody calls any more, nothing is left pending. The long form looks at what is
+those of the shell around it. A name whose sizes in the last hours exceed those after the sixth is a leak: memories
+that would fill up for days are made smaller here. When nobody calls any more, nothing is left pending. The long form looks at what is
 allocated, too. The short form is two hours of fewer nodes. A failure prints the seed.
 """
 
@@ -19,16 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sim.churn import ChurnWorld, Climate, Estate, Population
-from tests.sim.holdings import lengths_of
+from tests.sim.holdings import lengths_of, shrink_memories
 from tests.sim.world import CLIENT, seeds
 from yzdht.ids import NodeId, PublicKey, SessionId
-from yzdht.limits import (
-    ANSWER_BODIES_BYTES_MAX,
-    CONTACTS_HEARD_MAX,
-    DEPARTED_MAX,
-    HANDOVER_NODES_REMEMBERED_MAX,
-    HOUR_S,
-)
+from yzdht.limits import ANSWER_BODIES_BYTES_MAX, HOUR_S
 from yzdht.rpc.engine import Peer
 from yzdht.wire.rpc import Get, Got, Method, Put, PutDone, Status
 
@@ -51,15 +45,6 @@ SPARE = 16
 
 SPARE_BYTES = 512 * 1_024
 """Of all nodes, in one file."""
-
-BOUNDS = {
-    "Table._departed": DEPARTED_MAX,
-    "Gone": DEPARTED_MAX,
-    "Replication._handed": HANDOVER_NODES_REMEMBERED_MAX,
-    "Hearsay._rests": CONTACTS_HEARD_MAX,
-    "Pauses._until": CONTACTS_HEARD_MAX,
-}
-"""Of one node: what may fill up to there, all day long."""
 
 
 KEPT_OF_THE_DEAD = frozenset({"number", "node_id", "point", "url", "host", "place", "side", "life", "is_up"})
@@ -168,7 +153,6 @@ class Book:
 
     Attributes:
         hours: Sizes by name, of all steady nodes together.
-        largest: Of each name the largest of one node.
         allocated: Bytes by file of the package, if allocations are traced.
 
     """
@@ -176,7 +160,6 @@ class Book:
     def __init__(self, town: Town) -> None:
         self.town = town
         self.hours: list[Counter[str]] = []
-        self.largest: Counter[str] = Counter()
         self.allocated: list[Counter[str]] = []
 
     def measure(self) -> None:
@@ -184,9 +167,7 @@ class Book:
         world = self.town.world
         sizes: Counter[str] = Counter()
         for node in self.town.steady:
-            one = self.of(node)
-            sizes += one
-            self.largest |= one
+            sizes += self.of(node)
         sizes["events of the world, per node"] = len(world._events) // len(self.town.live) * self.town.count
         self.hours.append(sizes)
         if tracemalloc.is_tracing():
@@ -205,12 +186,9 @@ class Book:
         found = []
         for name in sorted({name for sizes in late for name in sizes}):
             before, after = (median(sizes[name] for sizes in hours) for hours in (early, late))
-            if not self.is_bounded(name) and after > GROWN_MAX * before + SPARE * self.town.count:
+            if after > GROWN_MAX * before + SPARE * self.town.count:
                 found.append(f"{name} grew from {before:.0f} to {after:.0f}")
-        found += self._more_allocated()
-        return found + [
-            f"{n}: {self.largest[n]} above {most}" for n, most in BOUNDS.items() if self.largest[n] > most
-        ]
+        return found + self._more_allocated()
 
     def _more_allocated(self) -> list[str]:
         if not self.allocated:
@@ -221,11 +199,6 @@ class Book:
             for file in sorted(late)
             if late[file] > GROWN_MAX * early[file] + SPARE_BYTES
         ]
-
-    @staticmethod
-    def is_bounded(name: str) -> bool:
-        """True for what fills up to a bound of its own."""
-        return name in BOUNDS
 
     def lines(self) -> list[str]:
         """The largest sizes, at the hours 1, 6, 12, 18 and 24, per node."""
@@ -343,6 +316,11 @@ def check_use(estate: Estate, visitors: Visitors) -> None:
     assert whole >= 0.95 * visitors.answered.total(), dict(visitors.answered)
 
 
+@pytest.fixture(autouse=True)
+def _small_memories(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_memories(monkeypatch)
+
+
 @pytest.mark.parametrize("seed", seeds(1)[:3])
 def test_in_a_network_that_lives_nothing_is_left_pending_once_nobody_calls(
     seed: int, figures: Figures
@@ -353,7 +331,6 @@ def test_in_a_network_that_lives_nothing_is_left_pending_once_nobody_calls(
         f"seed {seed}: {dict(estate.population.ended)}; clients {dict(visitors.answered)}", *book.lines()[:12]
     )
     assert book.hours[-1]["KadEngine"] == SHORT.steady
-    assert [n for n, most in BOUNDS.items() if book.largest[n] > most] == []
 
 
 @pytest.mark.soak
