@@ -13,6 +13,7 @@ import pytest
 from tests.http.kit import HOST, a_node, alone, exchange, get, parsed
 from tests.sessions.kit import Time, live_timers, until
 from yzdht.errors import ListenFailed
+from yzdht.http.readiness import Readiness, ReadyCheck
 from yzdht.http.server import HttpServer, bind_http
 from yzdht.limits import HTTP_CONNECTION_S_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEADER_BYTES_MAX
 
@@ -144,17 +145,54 @@ async def test_clients_that_take_their_time_are_cut_off() -> None:
         await until(lambda: not http._state.connections)
 
 
-async def test_there_is_room_for_few_and_no_more() -> None:
-    async with alone() as (_, http):
-        opened = [await open_to(http) for _ in range(HTTP_CONNECTIONS_MAX)]
-        await until(lambda: len(http._state.connections) == HTTP_CONNECTIONS_MAX)
-        reader, writer = await open_to(http)
-        assert await end_of(reader) == b""
-        for _, each in (*opened, (reader, writer)):
+async def crowd_of(http: HttpServer, begun: bytes) -> list[tuple[StreamReader, StreamWriter]]:
+    """As many clients as there is room for; each says the same and no more."""
+    opened = []
+    for _ in range(HTTP_CONNECTIONS_MAX):
+        opened.append(await open_to(http))
+        opened[-1][1].write(begun)
+        await until(lambda: len(http._state.connections) == len(opened))
+    return opened
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: loc"])
+async def test_who_never_ends_a_request_shuts_nobody_out(begun: bytes) -> None:
+    async with alone() as (node, http):
+        opened = await crowd_of(http, begun)
+        statuses = [(await get(http, "/healthz")).status for _ in range(3)]
+        oldest, newest = opened[0][0], opened[-1][0]
+
+        assert statuses == [200, 200, 200]
+        assert await end_of(oldest) == b""
+        assert not newest.at_eof()
+        assert node.telemetry.get("rate_limited", "status_page") >= 1
+        [error] = [e for e in node.telemetry.errors() if "status page" in e.what]
+        assert "ss -tnp" in error.hint
+        for _, each in opened:
             each.close()
         await until(lambda: not http._state.connections)
 
-        assert (await get(http, "/healthz")).status == 200
+
+async def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may_end = [], asyncio.Event()
+
+    async def slow(_self: ReadyCheck) -> Readiness:
+        asked.append(1)
+        await may_end.wait()
+        return Readiness(is_ready=True, is_alone=True, through=0, reason="slow", checked_at=1.0)
+
+    monkeypatch.setattr(ReadyCheck, "result", slow)
+    async with alone() as (_, http):
+        opened = await crowd_of(http, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: len(asked) == HTTP_CONNECTIONS_MAX)
+        reader, writer = await open_to(http)
+        assert await end_of(reader) == b""
+        writer.close()
+
+        may_end.set()
+        assert [parsed(await end_of(reader)).status for reader, _ in opened] == [200] * HTTP_CONNECTIONS_MAX
+        for _, each in opened:
+            each.close()
 
 
 # The end

@@ -2,8 +2,8 @@
 
 Of uvicorn only the protocol is used. Its `Server` would take the process's signals, poll ten times a second and wait
 without an end for slow clients. Every connection serves one request and lives HTTP_CONNECTION_S_MAX at most, whatever
-its client does, and there are HTTP_CONNECTIONS_MAX at most: who holds that many open keeps others from these pages for
-that long, and nobody from the node.
+its client does, and there are HTTP_CONNECTIONS_MAX at most. Beyond that the oldest that keeps the pages waiting makes room
+for a new one, so that nobody shuts others out by holding connections open.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "127.0.0.1"
 
 _PORT_MAX = 65_535
+_CROWD_HINT = "programs of this machine hold them open: see which with ss -tnp"
 _PORT_HINT = "choose another --http-port, 0 for a free one, or --no-http"
 
 # What clients do wrong is no news of this node; what its pages do wrong is.
@@ -110,6 +111,7 @@ class HttpServer:
         self.port = 0
         self._check = ReadyCheck(node)
         self._state = ServerState()
+        self._crowd = _Crowd(node)
         self._servers: list[asyncio.Server] = []
 
     @property
@@ -144,7 +146,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             server = await loop.create_server(
-                lambda: _Connection(config, self._state, loop), sock=sock, backlog=LISTEN_BACKLOG
+                lambda: _Connection(config, self._state, loop, self._crowd), sock=sock, backlog=LISTEN_BACKLOG
             )
             self._servers.append(server)
         return self
@@ -179,19 +181,60 @@ class HttpServer:
                     await connection.gone.wait()
 
 
+class _Crowd:
+    """Who has a place, the oldest first; HTTP_CONNECTIONS_MAX at most.
+
+    Args:
+        node: Counts and remembers who was cut off or refused.
+
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._placed: dict[_Connection, None] = {}
+
+    def enter(self, newcomer: _Connection) -> bool:
+        """Give a place, if need be that of whoever keeps the pages waiting longest; False if all are being answered."""
+        if len(self._placed) < HTTP_CONNECTIONS_MAX:
+            self._placed[newcomer] = None
+            return True
+        self._count()
+        slow = next(filter(_Connection.is_asking, self._placed), None)
+        slow = slow or next(filter(_Connection.is_taking, self._placed), None)
+        if slow is None:
+            return False
+        self.leave(slow)
+        slow.transport.abort()
+        self._placed[newcomer] = None
+        return True
+
+    def leave(self, connection: _Connection) -> None:
+        """Free its place, if it has one."""
+        self._placed.pop(connection, None)
+
+    def _count(self) -> None:
+        telemetry = self._node.telemetry
+        telemetry.add("rate_limited", "status_page")
+        what = f"the status page was asked over more than {HTTP_CONNECTIONS_MAX} connections at once"
+        telemetry.error(what, self._node.now().wall, _CROWD_HINT)
+
+
 class _Connection(H11Protocol):
     """One connection, one request, an end in time."""
 
-    def __init__(self, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop, crowd: _Crowd
+    ) -> None:
         super().__init__(config, state, {}, loop)
         self.logger = _server_log
+        self._crowd = crowd
         self.gone = asyncio.Event()
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Take a client in, if there is room."""
         super().connection_made(transport)
-        if len(self.connections) > HTTP_CONNECTIONS_MAX:
+        if not self._crowd.enter(self):
             transport.abort()
             return
         self._end = self.loop.call_later(HTTP_CONNECTION_S_MAX, transport.abort)
@@ -200,9 +243,18 @@ class _Connection(H11Protocol):
         """The client is gone."""
         if self._end is not None:
             self._end.cancel()
+        self._crowd.leave(self)
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self.gone.set()
+
+    def is_asking(self) -> bool:
+        """True until its request is whole."""
+        return self.cycle is None
+
+    def is_taking(self) -> bool:
+        """True while its client does not read what it was answered."""
+        return self.transport.get_write_buffer_size() > 0
 
     def _should_upgrade(self) -> bool:
         """There is nothing to upgrade to."""
