@@ -85,12 +85,36 @@ async def test_two_nodes_in_one_process_have_pages_of_their_own() -> None:
 # Clients
 
 
-async def test_headers_without_an_end_are_refused() -> None:
-    async with alone() as (_, http):
-        raw = await exchange(http.port, b"GET / HTTP/1.1\r\nX: " + b"x" * (HTTP_HEADER_BYTES_MAX + 70_000))
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
 
-        assert parsed(raw).status == 400
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+async def test_headers_that_are_too_long_are_refused_with_an_end_and_without(end: bytes) -> None:
+    async with alone() as (_, http):
+        refused = parsed(await exchange(http.port, HEAD + b"x" * 70_000 + end))
+
+        assert refused.status == 400
         assert (await get(http, "/healthz")).status == 200
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 400)])
+async def test_the_bound_of_headers_is_exact_however_they_come(more: int, status: int) -> None:
+    length = HTTP_HEADER_BYTES_MAX - len(HEAD) - 4 + more
+    raw = HEAD + b"x" * length + b"\r\n\r\n"
+    async with alone() as (_, http):
+        assert parsed(await exchange(http.port, raw)).status == status
+        reader, writer = await open_to(http)
+        for begin in range(0, len(raw), 1_000):
+            writer.write(raw[begin : begin + 1_000])
+            await asyncio.sleep(0)
+        assert parsed(await end_of(reader)).status == status
+        writer.close()
+
+
+async def test_what_follows_the_headers_does_not_count_as_headers() -> None:
+    async with alone() as (_, http):
+        head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
+        assert parsed(await exchange(http.port, head + b"x" * 60_000)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ class _Connection(H11Protocol):
         super().__init__(config, state, {}, loop)
         self.logger = _server_log
         self._crowd = crowd
+        self._head_bytes = 0
         self.gone = asyncio.Event()
         self._end: asyncio.TimerHandle | None = None
 
@@ -247,6 +248,18 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self.gone.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came; h11 measures a request only while it has no end, and one segment may hold it whole."""
+        if self.is_asking():
+            room = HTTP_HEADER_BYTES_MAX - self._head_bytes
+            head, data = data[:room], data[room:]
+            self._head_bytes += len(head)
+            super().data_received(head)
+            if data and self.is_asking() and not self.transport.is_closing():
+                self.send_400_response(f"Headers longer than {HTTP_HEADER_BYTES_MAX} bytes.")
+        if data and not self.transport.is_closing():
+            super().data_received(data)
 
     def is_asking(self) -> bool:
         """True until its request is whole."""
