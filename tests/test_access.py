@@ -27,7 +27,7 @@ def test_a_quorum_is_as_many_as_had_to_and_never_where_none_had_to(
     ("refusal", "number", "why", "hint"),
     [
         (Status.OK, 0, "5 are needed", "enough nodes are up"),
-        (Status.BUSY, 0, "(busy)", "enough nodes are up"),
+        (Status.BUSY, 0, "(busy)", "the nodes have too much to do"),
         (Status.BAD_LIFETIME, 700, "your clock is 300 s fast", "set this machine's clock"),
         (Status.BAD_LIFETIME, 1_300, "your clock is 300 s slow", "set this machine's clock"),
         (Status.OVER_QUOTA, 0, "(over quota)", "delete what is no longer needed"),
