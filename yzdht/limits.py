@@ -38,6 +38,8 @@ RECORD_DATA_BYTES_MAX = 16_000
 RELAY_DATA_BYTES_MAX = 16_100
 RECORD_OVERHEAD_BYTES = 17
 MESSAGE_BYTES_MAX = 1 << 20
+PIECE_BYTES_MIN = RECORD_DATA_BYTES_MAX // 2
+"""Who cuts a message into smaller pieces pays a request for each of them but the last."""
 PING_BYTES_MAX = 64
 KEY_UPDATE_RECORDS = 1 << 24
 KEY_UPDATE_BYTES = 1 << 36
@@ -229,6 +231,8 @@ QUOTA_TOTAL_RECORDS = 4_000_000
 STORE_BYTES_PER_S_STRANGER = 1 << 20
 STORE_BURST_BYTES_STRANGER = 16 << 20
 STORE_CHARGE_BYTES_MIN = 4_096
+STORE_PREFIX_ALLOWANCE = 4
+"""The strangers of one public prefix, or of one address that is not public, bring so many times what one may."""
 TABLE_PEER_ALLOWANCE = 10
 REQUESTS_PER_S_STRANGER = 500.0
 REQUESTS_BURST_STRANGER = 2_000.0
@@ -253,6 +257,8 @@ MEMORY_STORE_BYTES_MAX = 256 << 20
 STORE_QUEUE_WRITES_MAX = 4_096
 STORE_QUEUE_BYTES_MAX = 64 << 20
 EVICTIONS_PER_WRITE_MAX = 64
+DISPLACING_PART = 4
+"""In its own range a full store gives up records of who takes so many times what the newcomer would."""
 QUOTA_PEER_PART = 4
 QUOTA_PUBLISHER_PART = 16
 """In a small store a peer has one part in so many, and a publisher one in so many."""
@@ -348,7 +354,7 @@ SESSIONS_RESERVED_PART = 4
 """One session in so many is kept for nodes of the table and for own dials."""
 SESSIONS_CROWD_PART = 8
 """Who has one in so many of the places that strangers may have is a crowd: it makes place before anybody quiet does."""
-SESSION_SPARE_AFTER_S = 10.0
+SESSION_SPARE_AFTER_S = 3.0
 SPARE_COUNTED_EVERY_S = 1.0
 STRANGER_IDLE_S_MAX = 120.0
 STRANGER_IDLE_LOOK_S = 30.0

@@ -27,7 +27,7 @@ import psutil
 from yzdht import Client, Identity, NoNode
 from yzdht.crypto.naming import node_id_of
 from yzdht.ids import NodeId, Target
-from yzdht.rpc.engine import Answer
+from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.wire.rpc import Body, FindNode, FoundNodes, Method
 from yzdht.wire.text import decode_node_id
 
@@ -409,9 +409,17 @@ async def _named_near(dht: Client, node: NodeProcess, target: Target) -> set[Nod
 
 
 async def ask(dht: Client, node: NodeProcess, method: Method, body: Body) -> Answer:
-    """One request to one node over a client's session."""
-    assert dht._nodes is not None
-    outcome = await dht._nodes.call(f"ws://127.0.0.1:{node.port}", method, body)
+    """One request to one node over a client's session; one whose places are all in use is asked again."""
+    nodes = dht._nodes
+    assert nodes is not None
+    outcome: Answer | Failed = Failed(FailReason.CLOSED)
+
+    async def is_served() -> bool:
+        nonlocal outcome
+        outcome = await nodes.call(f"ws://127.0.0.1:{node.port}", method, body)
+        return outcome != Failed(FailReason.CLOSED)
+
+    await until(is_served, f"{node.spec.name} serves a client")
     assert isinstance(outcome, Answer), outcome
     return outcome
 

@@ -110,8 +110,8 @@ async def test_newcomers_of_a_crowd_take_places_of_their_own_only() -> None:
     places = places_with(*crowd, *quiet)
     comer = connection("8.8.8.7", 9)
 
-    assert isinstance(places.enter(comer, is_client=False, mono=95.0), Refusal)
-    assert places.enter(comer, is_client=False, mono=101.0) is crowd[0]
+    assert isinstance(places.enter(comer, is_client=False, mono=92.0), Refusal)
+    assert places.enter(comer, is_client=False, mono=94.0) is crowd[0]
 
 
 async def test_while_strangers_have_less_than_they_may_a_node_of_the_table_makes_place() -> None:
@@ -134,5 +134,5 @@ async def test_for_a_node_of_the_table_a_spare_stranger_goes_first_and_then_whoe
     assert places.enter(comer, is_client=False, mono=60.0) is stranger
     places.leave(stranger, is_client=False)
     for number, each in enumerate(inside):
-        each.used_at = 60.0 - number
+        each.used_at = 60.0 - number / 4
     assert places.enter(connection("8.8.9.8", 9), is_client=False, mono=60.0) is inside[6]

@@ -7,7 +7,7 @@ against the peer: either end dials again when it wants something.
 
 For a stranger a place is made, in this order:
 
-* while strangers have less than they may: by the session of a node that is spare, of strangers first;
+* while strangers have less than they may: by a session that is spare, of strangers first, or at least idle;
 * where one crowd, that is one public prefix, has a large part of their places: by the youngest of it, of the identity there
   that has most, if the newcomer's prefix has fewer by two or more;
 * by a stranger's spare session, in the newcomer's own prefix or in one that has more;
@@ -176,8 +176,10 @@ class Places:
 
     def _make_place(self, newcomer: str, mono: float) -> Connection | None:
         """Who goes for a stranger of a group; None if nobody does."""
-        if self._strangers < self._bounds.strangers_max and (spare := self._spare(mono)) is not None:
-            return spare
+        if self._strangers < self._bounds.strangers_max:
+            least = self._spare(mono) or self._least_used()
+            if least is not None and least.is_idle:
+                return least
         size, largest = self._largest()
         is_crowd = size >= len(self._groups.get(newcomer, ())) + 2
         if is_crowd and size * SESSIONS_CROWD_PART >= self._bounds.strangers_max:
@@ -199,10 +201,11 @@ class Places:
         return next((c for c in reversed(members) if held[c.node_id] == most), None)
 
     def _least_used(self) -> Connection | None:
-        """Who goes for a node of the table or an own dial: the stranger that has been idle longest, else whoever has."""
+        """Who goes for a node of the table or an own dial if nobody is spare: who waits for nothing, strangers first."""
 
-        def order(connection: Connection) -> tuple[bool, bool, float]:
-            return not self._is_of_nobody(connection), not connection.is_idle, connection.used_at
+        def order(connection: Connection) -> tuple[bool, bool, bool, float]:
+            is_known = not self._is_of_nobody(connection)
+            return not connection.is_idle, _is_client(connection), is_known, connection.used_at
 
         return min(self._open, key=order, default=None)
 
@@ -247,5 +250,8 @@ class Places:
         """True for a node's session that nobody has used for long, or at all if this end dialled a stranger."""
         is_own_errand = connection.is_initiator and self._is_of_nobody(connection)
         wait_s = 0.0 if is_own_errand else SESSION_SPARE_AFTER_S
-        is_client = connection.peer is not None and connection.peer.caps & Caps.CLIENT
-        return connection.is_idle and mono - connection.used_at >= wait_s and not is_client
+        return connection.is_idle and mono - connection.used_at >= wait_s and not _is_client(connection)
+
+
+def _is_client(connection: Connection) -> bool:
+    return connection.peer is not None and bool(connection.peer.caps & Caps.CLIENT)
