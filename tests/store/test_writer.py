@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.store.writes import LATER, immutable, mutable, peer
+from yzdht.ids import NodeId
 from yzdht.limits import SWEEP_ROWS_MAX
 from yzdht.store.policy import Quotas
 from yzdht.store.rows import RECORDS_SCHEMA
@@ -69,6 +70,33 @@ def test_transaction_that_cannot_begin_breaks_the_batch(
     connection.execute("BEGIN")
 
     assert writer.commit([mutable(1)]) == [StoreBroken()]
+
+
+def test_a_write_alone_is_one_statement_beside_what_it_reads(
+    writer: Writer, connection: sqlite3.Connection
+) -> None:
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+
+    assert writer.commit([mutable(1)]) == [Stored()]
+
+    assert {statement.split()[0] for statement in said} == {"SELECT", "INSERT"}  # a trigger's are among them
+
+
+def test_what_a_write_alone_gives_up_and_what_it_stores_are_one_transaction(
+    connection: sqlite3.Connection,
+) -> None:
+    full = Writer(connection, Quotas(total_records=1, own_id=NodeId(bytes(32))))
+    full.commit([mutable(200)])
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+
+    assert full.commit([mutable(1)]) == [Stored()]
+
+    words = [statement.split()[0] for statement in said]
+    assert (words[0], words[-1]) == ("SELECT", "COMMIT")
+    assert words.index("BEGIN") < words.index("DELETE") < words.index("INSERT")
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (1,)
 
 
 def test_sweep_is_bounded_and_says_when_there_is_more(writer: Writer, connection: sqlite3.Connection) -> None:

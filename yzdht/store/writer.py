@@ -88,7 +88,9 @@ class Writer:
         def decide_all() -> None:
             verdicts.extend([self._decide(write) for write in writes])
 
-        if self._transact(decide_all):
+        # One write alone mostly ends in one statement, which SQLite makes a transaction of its own: BEGIN and COMMIT would
+        # double the times that this thread gives Python's lock away and waits for it.
+        if self._transact(decide_all, is_begun=len(writes) > 1):
             return verdicts
         return [StoreBroken()] * len(writes)
 
@@ -131,11 +133,20 @@ class Writer:
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def _transact(self, work: Callable[[], None]) -> bool:
+    def _transact(self, work: Callable[[], None], *, is_begun: bool = True) -> bool:
+        """Do some work in one transaction; False if the disk refused, and nothing of it was done.
+
+        Args:
+            work: Reads, and changes at most by one statement unless it calls `_begin`.
+            is_begun: Whether the transaction begins before it, or when `_begin` is called.
+
+        """
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if is_begun or self._connection.in_transaction:  # one left open is refused
+                self._connection.execute("BEGIN IMMEDIATE")
             work()
-            self._connection.execute("COMMIT")
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._connection.rollback()  # does nothing if SQLite rolled back by itself
@@ -143,6 +154,11 @@ class Writer:
             return False
         self.failure = None
         return True
+
+    def _begin(self) -> None:
+        """From here on there is more than one change to come: all of them happen, or none."""
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def _decide(self, write: Write) -> Verdict:
         row = self._connection.execute(
@@ -187,6 +203,7 @@ class Writer:
 
     def drop(self, target: Target, *, is_whole: bool) -> Usage:
         """Give up the bodies under a target, or its whole slots."""
+        self._begin()
         slots, size = self._connection.execute(SELECT_LEAVING, (target,)).fetchone()
         self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target,))
         self.evicted += 1
@@ -199,6 +216,7 @@ class Writer:
         if leaving is None:
             return False
         for entry in leaving:
+            self._begin()
             self._connection.execute(DROP_BODY, (ids[entry],))
         return True
 
