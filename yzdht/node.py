@@ -20,15 +20,13 @@ from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import StoreError, UsageError
-from yzdht.identity_record import About, sign_identity_record
+from yzdht.identity_record import About
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.kad.holder import sure_range
-from yzdht.kad.write import Draft
 from yzdht.limits import (
-    CLOCK_SKEW_S,
     GOODBYE_S_MAX,
     HOUR_S,
     JOIN_WAIT_S_MAX,
@@ -36,11 +34,11 @@ from yzdht.limits import (
     LEAVE_TOLD_AFTER_S,
     MACHINE_LOOK_EVERY_S,
     NODE_IDENTITY_LIFE_S,
-    NODE_IDENTITY_RENEW_S,
     REPLICAS,
     STATE_SAVE_EVERY_S,
 )
 from yzdht.own_access import OwnAccess
+from yzdht.own_identity import Means, OwnIdentity
 from yzdht.pump import Pump
 from yzdht.records import Records
 from yzdht.sessions import Clock, Sessions, SystemClock
@@ -59,13 +57,10 @@ from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import (
     Address,
     Contact,
-    IdentityPayload,
     NodeType,
     json_view,
 )
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Status
-from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
@@ -76,7 +71,6 @@ if TYPE_CHECKING:
     from yzdht.ports import Listener, Now
     from yzdht.rpc.engine import Answer, Failed
     from yzdht.store.sqlite import Commit
-    from yzdht.wire.record import Record
     from yzdht.wire.rpc import Body, Method
     from yzdht.wire.slot import Verdict
 
@@ -187,9 +181,7 @@ class Node(DhtCalls):
         self._clock_was_set = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
-        self._record: Record | None = None
-        self._is_published = False
-        self._payload: IdentityPayload | None = None
+        self._own_identity: OwnIdentity | None = None
 
     # Life
 
@@ -223,7 +215,8 @@ class Node(DhtCalls):
             self._warn_of_trust()
             self._open_data()
             await self._listen()
-            self._publish_to_self()
+            assert self._own_identity is not None
+            self._own_identity.keep()
             has_peers_to_meet = self._recall_peers()
             self._spawn(self._maintain())
             self._spawn(self._watch_machine())
@@ -344,7 +337,8 @@ class Node(DhtCalls):
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
-        self._sign_identity()
+        means = Means(self.store_of_records, self._pump, self._clock, self._time)
+        self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
 
     def _quotas(self) -> Quotas:
         return Quotas.within(self.config.capacity.storage_bytes_max, self.node_id)
@@ -372,7 +366,7 @@ class Node(DhtCalls):
     @property
     def addresses(self) -> tuple[Address, ...]:
         """What it advertises."""
-        return self._payload.addresses if self._payload is not None else ()
+        return () if self._own_identity is None else self._own_identity.payload.addresses
 
     @property
     def is_joined(self) -> bool:
@@ -410,59 +404,18 @@ class Node(DhtCalls):
 
     def json_view(self) -> dict[str, object]:
         """The node as PROTOCOL.md section 6 shows it."""
-        assert self._payload is not None
-        assert self._record is not None
-        return json_view(self.node_id, self._payload, self._record.seq, self._record.expires)
+        assert self._own_identity is not None
+        record = self._own_identity.record
+        return json_view(self.node_id, self._own_identity.payload, record.seq, record.expires)
 
-    # The identity record
-
-    def _sign_identity(self) -> None:
-        now = self._clock.now()
+    def _about(self) -> About:
         addresses = advertised(
             self.config.host,
             self.port,
             self.config.public_addresses,
             is_private_allowed=self.config.is_private_allowed,
         )
-        about = About(self.config.type, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
-        stored = self.store_of_records.head(Target(self.node_id), self.identity.public_key)
-        least_seq = stored.seq + 1 if stored is not None else 0
-        self._payload, self._record = sign_identity_record(
-            self.identity, self._network, about, now.wall, least_seq
-        )
-
-    def _publish_to_self(self) -> None:
-        """Peers ask a node for its own identity record: it must be here before anybody does."""
-        record = self._record
-        assert record is not None
-        write = Write(
-            target=Target(self.node_id),
-            publisher=record.publisher,
-            kind=record.kind,
-            seq=record.seq,
-            hash=record.hash,
-            created=record.created,
-            expires=record.expires,
-            body=record.raw,
-            cas=None,
-            keep_until=0,
-            stored_by=b"",
-            is_pinned=True,
-            wall_now=self._clock.now().wall,
-        )
-        # Nobody waits for the verdict: it is submitted again while the disk refuses, and made anew at each start.
-        self.store_of_records.submit(0, write)
-
-    async def _publish_identity(self) -> bool:
-        """Store it in the network; False if that found no quorum."""
-        assert self._record is not None
-        done = await self._pump.put(Draft(Target(self.node_id), self._record.raw))
-        is_stored = done.accepted >= done.needed
-        if is_stored:
-            self._time.accepted()
-        elif done.refusal is Status.BAD_LIFETIME:
-            self._time.refused(done.detail.number, self._clock.now())
-        return is_stored
+        return About(self.config.type, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
 
     # Joining
 
@@ -505,13 +458,15 @@ class Node(DhtCalls):
 
     async def _maintain(self) -> None:
         """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
+        own = self._own_identity
+        assert own is not None
         while True:
             with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 can lose a cancellation
                 async with asyncio.timeout(STATE_SAVE_EVERY_S):
                     await self._pump.joined.wait()
-            self._renew_identity()
-            if not self._is_published and self._pump.joined.is_set():
-                self._is_published = await self._publish_identity()
+            own.renew()
+            if self._pump.joined.is_set():
+                await own.publish()
             self._look_after_store(self._clock.now())
             self._save_state()
             self._rejoin_if_alone()
@@ -522,25 +477,14 @@ class Node(DhtCalls):
 
     async def _watch_machine(self) -> None:
         """See when somebody sets the clock, and try a disk again that refuses."""
+        own = self._own_identity
+        assert own is not None
         while True:
             await asyncio.sleep(MACHINE_LOOK_EVERY_S)
             if self._time.has_jumped(self._clock.now()):
                 self._clock_was_set.set()
             if self._disk.is_refusing:
-                self._publish_to_self()  # what others ask for first; a commit shows that there is room again
-
-    def _renew_identity(self) -> None:
-        """Make the identity record anew if it is old, or of another time than this."""
-        now = self._clock.now()
-        assert self._record is not None
-        if -CLOCK_SKEW_S <= now.wall - self._record.created < NODE_IDENTITY_RENEW_S:
-            return
-        with contextlib.suppress(
-            StoreError
-        ):  # told when it was found: nothing newer than what cannot be read
-            self._sign_identity()
-            self._is_published = False
-            self._publish_to_self()
+                own.keep()  # what others ask for first; a commit shows that there is room again
 
     def _look_after_store(self, now: Now) -> None:
         """Have it forget what expired, and tell it what it must not give up when it is full."""
