@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import mutable_target, network_id
 from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_record, tombstone
+from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import (
     CasMismatch,
     Conflict,
@@ -171,6 +172,20 @@ async def refusal_of(work: Awaitable[object], kind: type[YzError]) -> YzError:
 
 
 # Round trips
+
+
+async def test_what_was_verified_elsewhere_in_the_process_is_not_verified_again(
+    replicas: Replicas, anna: Person
+) -> None:
+    checks = RecordChecks(NET)
+    records = Records(anna.identity, NET, replicas, anna.marks, SystemRng(), checks)
+    target = anna.target("note")
+    replicas.held[target] = anna.sealed("note", b"mine", 7)
+    checks.verify(replicas.held[target], target)
+
+    assert (await records.get("note")).data == b"mine"
+
+    assert (checks.verified, checks.cache_hits) == (1, 1)
 
 
 async def test_a_value_comes_back_as_it_was_stored(anna: Person) -> None:
@@ -356,6 +371,22 @@ async def test_a_put_is_sealed_anew_at_every_try(replicas: Replicas, anna: Perso
     first, second = replicas.values()
     assert second.seq > first.seq
     assert second.salt != first.salt
+
+
+async def test_a_put_that_succeeds_at_once_is_sealed_once(replicas: Replicas, anna: Person) -> None:
+    drawn = []
+
+    class CountingRng(SystemRng):
+        def token(self, size: int) -> bytes:
+            drawn.append(size)
+            return super().token(size)
+
+    records = Records(anna.identity, NET, replicas, anna.marks, CountingRng())
+
+    await records.store("note", b"mine", Self())
+
+    assert drawn == [24]  # one salt
+    assert (await records.get("note")).data == b"mine"
 
 
 async def test_a_put_tries_again_twice_then_says_that_another_writer_was_faster(
@@ -856,7 +887,7 @@ async def test_an_absurd_time_of_a_holder_is_no_more_than_words(
     [
         (Status.OVER_QUOTA, 0, "delete what is no longer needed"),
         (Status.RATE_LIMITED, 1_500, "wait 1500 ms"),
-        (Status.BUSY, 0, "enough nodes are up"),
+        (Status.BUSY, 0, "the nodes have too much to do"),
         (Status.OK, 0, "enough nodes are up"),
     ],
 )

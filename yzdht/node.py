@@ -568,7 +568,7 @@ class Node(DhtCalls):
             self._home = Home.open(self._home_path, identity=self._person)
             access = OwnAccess(self._pump, self._background, self._clock, self.counters)
             self._own_records = Records(
-                self._home.identity, self._network, access, self._home.marks, self._rng
+                self._home.identity, self._network, access, self._home.marks, self._rng, self.checks
             )
         return self._own_records
 

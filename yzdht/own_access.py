@@ -39,7 +39,10 @@ class OwnAccess:
 
     async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
         """Read every target."""
-        results = await asyncio.gather(*(self._pump.get(t, paths) for t in targets))
+        if len(targets) == 1:  # as nearly always: no task is needed beside the caller's
+            results = [await self._pump.get(targets[0], paths)]
+        else:
+            results = await asyncio.gather(*(self._pump.get(t, paths) for t in targets))
         return [[Reading(tuple(r.raw for r in x.records), x.answered, x.needed)] for x in results]
 
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:

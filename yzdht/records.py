@@ -164,11 +164,18 @@ class Records:
         access: The way to the replicas.
         marks: What this home has seen.
         rng: For salts.
+        checks: Whoever else in this process verifies records of that network, so that each is verified once.
 
     """
 
     def __init__(
-        self, identity: IdentityKeys, network: NetworkId, access: Access, marks: Marks, rng: Rng
+        self,
+        identity: IdentityKeys,
+        network: NetworkId,
+        access: Access,
+        marks: Marks,
+        rng: Rng,
+        checks: RecordChecks | None = None,
     ) -> None:
         self.identity = identity
         self._network = network
@@ -176,7 +183,7 @@ class Records:
         self._marks = marks
         self._rng = rng
         self._is_publishing = False
-        self._checks = RecordChecks(network)
+        self._checks = checks or RecordChecks(network)
         self._author = Author(identity.signer, identity.self_key, network)
         kem = tuple(k.key for k in identity.kem)
         self._keys = OpeningKeys(identity.self_key, kem, identity.public_key)
@@ -351,11 +358,10 @@ class Records:
         public_key = self.identity.public_key
         slot = self._own_slot(name) if isinstance(readers, Self) else self._public_slot(public_key, name)
         intent = _Intent(slot, value, readers, int(ttl), if_seq)
-        self._seal(
-            intent, 1, self._access.now()
-        )  # a value that does not fit is refused before anything is sent
+        # First of all: a value that does not fit is refused before anything is sent.
+        sealed = self._seal(intent, 1 + (if_seq or 0), self._access.now())
         self._keep_published(even_first=True)
-        return await self._put(intent)
+        return await self._put(intent, sealed)
 
     async def delete(self, name: str) -> list[Receipt]:
         """Delete what is stored under a name, private and public.
@@ -428,11 +434,12 @@ class Records:
             raise refused(done, now)
         self._marks.set_published_at(identity.node_id, self._network, now.wall)
 
-    async def _put(self, intent: _Intent) -> Receipt:
+    async def _put(self, intent: _Intent, sealed: Record | None = None) -> Receipt:
+        """Write until a quorum holds it; `sealed` is what to try first, if that is made already."""
         least_seq = 1 + (intent.if_seq or 0)
         for retries_left in reversed(range(1 + PUT_RETRIES_MAX)):
             now = self._access.now()
-            record = self._seal(intent, least_seq, now)
+            record, sealed = sealed or self._seal(intent, least_seq, now), None
             done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
             # A quorum beside a holder of something newer is no success yet: that record would win every read.
             newer_seq = await self._newer_seq(intent, record, done, now)
