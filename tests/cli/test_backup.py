@@ -282,6 +282,40 @@ def test_a_hostile_archive_is_refused_and_writes_nothing_of_its_own(
     assert {p.name for p in (tmp_path / "home").iterdir()} <= {"identity.key"}
 
 
+LONG_NAME, EXTENDED, SPARSE = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE
+
+
+def header(kind: bytes, size: int, name: str = "backup.json") -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [LONG_NAME, EXTENDED, SPARSE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK])
+def test_headers_that_would_be_read_whole_or_followed_one_to_the_next_are_refused(
+    kind: bytes, tmp_path: Path
+) -> None:
+    chain, huge = tmp_path / "chain.tar", tmp_path / "huge.tar"
+    chain.write_bytes((header(kind, 5) + b"aaaa".ljust(512, b"\0")) * 3_000)
+    with huge.open("wb") as file:
+        file.write(header(kind, 1 << 36))
+        file.truncate(1 << 37)  # takes no room on the disk
+
+    for path in (chain, huge):
+        with pytest.raises(StoreError, match="is damaged"), open_archive(path, MEMBERS):
+            pass
+
+
+def test_a_manifest_without_an_end_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.tar"
+    with path.open("wb") as file:
+        file.write(header(tarfile.REGTYPE, 1 << 36))
+        file.truncate(1 << 37)
+
+    with pytest.raises(StoreError, match="is damaged"), open_archive(path, MEMBERS):
+        pass
+
+
 def test_a_newer_backup_wants_a_newer_version(tmp_path: Path) -> None:
     with pytest.raises(NewerFormat), open_archive(tar_of(tmp_path / "new.tar", manifest(format=2)), MEMBERS):
         pass

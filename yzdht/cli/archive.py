@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from yzdht.cli.tar_members import TarMembers
 from yzdht.errors import NewerFormat, StoreError
 from yzdht.limits import BACKUP_MANIFEST_BYTES_MAX, BACKUP_MEMBERS_MAX, BACKUP_PAGES_PER_STEP
 from yzdht.store.files import as_store_error, refuse_unsafe_file
@@ -29,6 +30,8 @@ from yzdht.store.schema import as_store_error as as_database_error, check_integr
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from yzdht.cli.tar_members import Content
 
 
 FORMAT = 1
@@ -231,7 +234,7 @@ class Archive:
     def __init__(self, path: Path, file: IO[bytes], names: frozenset[str]) -> None:
         self._path = path
         with self._as_damage():
-            self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it owns nothing; the file is closed by whoever opened it
+            self._tar = TarMembers(file)
         self.manifest = self._read_manifest()
         listed = [entry.name for entry in self.manifest.files]
         if len(set(listed)) != len(listed) or not set(listed) <= names:
@@ -263,7 +266,7 @@ class Archive:
                 written.append(path)
         return written
 
-    def _unpack_one(self, entry: Entry, content: IO[bytes], path: Path) -> None:
+    def _unpack_one(self, entry: Entry, content: Content, path: Path) -> None:
         digest, left = hashlib.sha256(), entry.bytes
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         with os.fdopen(descriptor, "wb") as file:
@@ -276,7 +279,7 @@ class Archive:
         if left or self._read(content, 1) or digest.hexdigest() != entry.sha256:
             raise self._damaged()
 
-    def _read(self, content: IO[bytes], count: int) -> bytes:
+    def _read(self, content: Content, count: int) -> bytes:
         with self._as_damage():
             return content.read(count)
 
@@ -290,22 +293,20 @@ class Archive:
             raise NewerFormat(f"{self._path} has format {manifest.format}, this yzdht knows {FORMAT}")
         return manifest
 
-    def _next(self, name: str) -> IO[bytes]:
+    def _next(self, name: str) -> Content:
         """The next file of the tar, which must be this one."""
         with self._as_damage():
             member = self._tar.next()
-        if member is None or member.name != name or not member.isreg() or member.issparse():
+        if member is None or member[0] != name.encode():
             raise self._damaged()
-        content = self._tar.extractfile(member)
-        assert content is not None, "a regular file has content"
-        return content
+        return member[1]
 
     @contextlib.contextmanager
     def _as_damage(self) -> Iterator[None]:
-        """What tarfile raises on bytes that are no tar."""
+        """What comes of bytes that are no tar, or of a pipe in the place of a file."""
         try:
             yield
-        except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
+        except ValueError as error:
             raise self._damaged() from error
         except OSError as error:
             raise as_store_error(error, self._path) from error
