@@ -174,6 +174,20 @@ def _read_run(path: Path) -> RunView | None:
         raw = file.read(RUN_BYTES_MAX + 1)
     if len(raw) > RUN_BYTES_MAX:
         raise StoreError(f"{path} is longer than {RUN_BYTES_MAX:,} bytes", hint="restart the node")
+    return decode_run(raw, path)
+
+
+def decode_run(raw: bytes, path: Path) -> RunView:
+    """Read what a node says of itself in its folder.
+
+    Args:
+        raw: The bytes of `run.json`; their length is bounded already.
+        path: Where they stood.
+
+    Raises:
+        StoreError: They are damaged.
+
+    """
     try:
         return msgspec.json.decode(raw, type=RunView)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
