@@ -198,7 +198,9 @@ class Agenda:
 
     def next_time(self) -> float | None:
         """Monotonic seconds at which `take` gives something; None for not before something ends or is added."""
-        due = min((heap[0][0] for heap in (self._waiting, self._urgent) if heap), default=None)
-        if due is None or self._in_flight >= self._in_flight_max:
+        # Asked for after whatever happens to a node, when mostly nothing waits.
+        waiting, urgent = self._waiting, self._urgent
+        if not (waiting or urgent) or self._in_flight >= self._in_flight_max:
             return None
+        due = min(heap[0][0] for heap in (waiting, urgent) if heap)
         return due if self._is_hurried else max(due, self._requests.ready_at, self._bytes.ready_at)

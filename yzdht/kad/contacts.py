@@ -6,8 +6,10 @@ believed only after a handshake. Addresses are a node's own word: its signed ide
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
@@ -163,18 +165,18 @@ class Contacts:
     def nearest_for(self, peer: Peer, target: Target, count: int) -> tuple[WireContact, ...]:
         """The nearest contacts that the asker can use; neither it nor this node is among them."""
         count = min(count, CONTACTS_PER_ANSWER_MAX)
-        shown = _shown(peer, self._table.closest(target, count + 1))
+        shown = _shown(peer, self._table.closest(target, count + 1), count)
         if len(shown) < count:  # some have no address that this asker can use: look farther
-            shown = _shown(peer, self._table.closest(target, len(self._table)))
-        return shown[:count]
+            shown = _shown(peer, self._table.closest(target, len(self._table)), count)
+        return shown
 
     def closer_for(self, peer: Peer, target: Target) -> tuple[WireContact, ...]:
         """Contacts closer than this node, or its ALPHA nearest if it knows fewer that are closer."""
         nearest = self._table.closest(target, CONTACTS_PER_ANSWER_MAX + 1)
         point = int.from_bytes(target)
         own = int.from_bytes(self._own.contact.node_id) ^ point
-        closer = sum(1 for e in nearest if e.point ^ point < own)
-        return _shown(peer, nearest)[: min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX)]
+        closer = bisect_left(nearest, own, key=lambda e: e.point ^ point)
+        return _shown(peer, nearest, min(max(closer, ALPHA), CONTACTS_PER_ANSWER_MAX))
 
 
 @lru_cache(maxsize=_CAPS_CACHED_MAX)
@@ -184,10 +186,12 @@ def _caps_of_a_router(caps: int) -> Caps | None:
     return None if bits & Caps.CLIENT or not bits & Caps.ROUTING else bits
 
 
-def _shown(peer: Peer, entries: list[Entry]) -> tuple[WireContact, ...]:
+def _shown(peer: Peer, entries: list[Entry], count: int) -> tuple[WireContact, ...]:
+    """The first so many of them that the asker can use; it is not among them."""
     client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
-    return tuple(
+    shown = (
         contact
         for e in entries
         if e.node_id != peer.node_id and (contact := e.wire_contact(client_type)).urls
     )
+    return tuple(islice(shown, count))

@@ -294,13 +294,16 @@ class Replication:
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        times = [self._agenda.next_time(), self._lap_at, self._pass_at]
-        times += [
-            walk.next_at
-            for walk in (self._lap, self._pass, self._leaving)
-            if walk and not walk.is_over and self._has_room_for(walk)
-        ]
-        return min((t for t in times if t is not None), default=None)
+        soonest = self._agenda.next_time()
+        for at in (self._lap_at, self._pass_at):
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        for walk in (self._lap, self._pass, self._leaving):
+            if walk is None or walk.is_over or (soonest is not None and walk.next_at >= soonest):
+                continue
+            if self._has_room_for(walk):
+                soonest = walk.next_at
+        return soonest
 
     def handle_timer(self, now: Now) -> None:
         """Go on with what is due."""

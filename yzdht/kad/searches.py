@@ -61,6 +61,7 @@ class Searches:
         strangers: What is known of nodes outside the table.
 
     Attributes:
+        is_storing: True if this node keeps records.
         on_approached: Told each point of a large network that was reached.
 
     """
@@ -75,6 +76,7 @@ class Searches:
         strangers: Strangers,
     ) -> None:
         self._own = own.contact
+        self.is_storing = bool(self._own.caps & Caps.STORAGE)
         self._table = table
         self._operations = operations
         self._contacts = contacts
@@ -82,11 +84,6 @@ class Searches:
         self._strangers = strangers
         self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
         self.on_approached: Callable[[Target | NodeId, Now], None] = lambda _point, _now: None
-
-    @property
-    def is_storing(self) -> bool:
-        """True if this node keeps records."""
-        return bool(self._own.caps & Caps.STORAGE)
 
     @property
     def _is_far(self) -> bool:
