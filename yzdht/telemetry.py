@@ -151,7 +151,8 @@ class Telemetry(Counters):
         for name, requests in (("rpc_served", self._served), ("rpc_sent", self._answered)):
             for key, count in requests.items():
                 method, status = Method(key >> _STATUS_BITS), Status(key & (1 << _STATUS_BITS) - 1)
-                counts[name, f"{method.name}/{status.name}".lower()] = count
+                label = f"{method.name}/{status.name}".lower()
+                counts[name, label] = counts.get((name, label), 0) + count  # a session answers some by itself
         return counts
 
     def observe(self, name: str, value: float, label: str = "") -> None:

@@ -12,7 +12,7 @@ from yzdht.crypto.signing import KeySigner
 from yzdht.ids import RecordHash, Target
 from yzdht.ports import Now
 from yzdht.rpc.engine import Answer, Failed, FailReason
-from yzdht.rpc.session import Answered, Ended, Event, Opened, Session, State
+from yzdht.rpc.session import Answered, Ended, Event, Opened, Session, Spent, State
 from yzdht.wire.frame import Caps, RecordType
 from yzdht.wire.rpc import Method, Put, encode_body, encode_request
 
@@ -142,8 +142,20 @@ class Puppet:
         return [self.layer.open(message) for message in self.session.take_outgoing()]
 
     def events(self) -> list[Event]:
-        """What the session has told since the last call."""
-        return self.session.take_events()
+        """What the session has told since the last call, beside what has a price only."""
+        return told(self.session)
+
+    def spent(self) -> list[Spent]:
+        """What the session has told of what has a price only, if nothing else was."""
+        events = self.session.take_events()
+        spent = [e for e in events if isinstance(e, Spent)]
+        assert spent == events
+        return spent
+
+
+def told(session: Session) -> list[Event]:
+    """What a session has told since it was last asked, beside what has a price only."""
+    return [event for event in session.take_events() if not isinstance(event, Spent)]
 
 
 def ending(session: Session) -> Ended:

@@ -22,11 +22,12 @@ from tests.rpc.pair import (
 from yzdht.errors import WireError
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
+    PIECE_BYTES_MIN,
     REQUESTS_OPEN_MAX,
     SESSION_S_MAX,
 )
 from yzdht.rpc.engine import Answer
-from yzdht.rpc.session import Answered, Ended, Requested, State
+from yzdht.rpc.session import Answered, Ended, Requested, Spent, State
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
     REQUESTS,
@@ -239,6 +240,78 @@ def test_an_answer_counts_once() -> None:
 
     assert len(puppet.events()) == 1
     assert puppet.session.late_answers == 1
+
+
+@pytest.mark.parametrize(
+    ("record_type", "data"),
+    [
+        (RecordType.PING, b"p"),
+        (RecordType.PONG, b"p"),  # to no ping
+        (RecordType.LINK, bytes(40)),
+        (RecordType.RESPONSE, encode_response(77, 0, b"\x90")),
+    ],
+)
+def test_what_nobody_else_hears_of_has_a_price(record_type: RecordType, data: bytes) -> None:
+    puppet = Puppet()
+
+    puppet.say(record_type, data)
+
+    assert puppet.spent() == [Spent()]
+
+
+def test_a_change_of_keys_has_a_price() -> None:
+    puppet = Puppet()
+
+    puppet.say_raw(bytes([RecordType.KEY_UPDATE]))
+
+    assert puppet.spent() == [Spent()]
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "said"),
+    [
+        (0x99, b"", Spent(Status.UNKNOWN_METHOD)),
+        (Method.STORE, b"\xc1", Spent(Status.BAD_REQUEST, Method.STORE)),
+    ],
+)
+def test_a_request_that_is_turned_away_has_a_price(method: int, body: bytes, said: Spent) -> None:
+    puppet = Puppet()
+
+    puppet.say(RecordType.REQUEST, request_of(1, method, body))
+
+    assert puppet.spent() == [said]
+
+
+def test_a_request_over_the_bound_of_open_ones_has_a_price() -> None:
+    puppet = Puppet()
+    for number in range(REQUESTS_OPEN_MAX):
+        puppet.say(RecordType.REQUEST, request_of(number))
+    puppet.events()
+
+    puppet.say(RecordType.REQUEST, request_of(1_000))
+
+    assert puppet.spent() == [Spent(Status.BUSY)]
+
+
+def test_small_pieces_have_a_price_each_and_pieces_of_the_usual_size_have_none() -> None:
+    puppet = Puppet()
+    for _ in range(3):
+        puppet.say(RecordType.PUBSUB, b"p", more=True)
+    assert puppet.spent() == [Spent()] * 3
+
+    puppet.say(RecordType.PUBSUB, bytes(PIECE_BYTES_MIN), more=True)
+    assert puppet.spent() == []
+
+
+def test_what_is_served_and_an_answer_that_was_asked_for_have_no_price_here() -> None:
+    pair = open_pair()
+    pair.one.call(1, Method.PING, Empty(), 5.0, at(0))
+    pair.deliver()
+    assert [type(event) for event in pair.other.take_events()] == [Requested]
+
+    pair.other.reply(1, Status.OK, Empty(), at(0))
+    pair.deliver()
+    assert [type(event) for event in pair.one.take_events()] == [Answered]
 
 
 def test_calls_over_the_bound_are_busy_and_not_sent() -> None:

@@ -12,7 +12,7 @@ from tests.rpc.pair import HASH, TARGET, at, open_pair
 from tests.vectors.golden import KEY_A
 from yzdht.limits import CALLS_IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, REQUESTS_OPEN_MAX
 from yzdht.rpc.engine import Answer, Failed, FailReason
-from yzdht.rpc.session import Answered, Ended, Event, Expiring, Pushed, Requested, Session, State
+from yzdht.rpc.session import Answered, Ended, Event, Expiring, Pushed, Requested, Session, Spent, State
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
     Body,
@@ -130,7 +130,7 @@ class TwoSessions(RuleBasedStateMachine):
                 end.has_ended = True
                 assert not (is_fault and self.is_road_honest)
             case _:
-                assert isinstance(event, Expiring)
+                assert isinstance(event, Expiring | Spent)
 
     def judge(self, end: End, call: int, outcome: Answer | Failed) -> None:
         deadline = end.in_flight.pop(call)

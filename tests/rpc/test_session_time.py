@@ -9,6 +9,7 @@ from tests.rpc.pair import (
     ending,
     open_pair,
     put_of,
+    told,
 )
 from yzdht.limits import (
     KEY_UPDATE_S,
@@ -106,18 +107,18 @@ def test_two_quiet_ends_keep_each_other_alive() -> None:
     pair.pass_time(600)
 
     assert pair.one.state is pair.other.state is State.OPEN
-    assert not pair.one.take_events()
+    assert not told(pair.one)
 
 
 def test_a_session_says_once_that_it_is_getting_old_and_ends_after_24_h() -> None:
     pair = open_pair()
     pair.pass_time(SESSION_S_MAX - SESSION_RENEW_BEFORE_S - 20, step=20)
-    assert not pair.one.take_events()
+    assert not told(pair.one)
 
     pair.pass_time(40, step=20)
-    assert list(pair.one.take_events()) == list(pair.other.take_events()) == [Expiring()]
+    assert told(pair.one) == told(pair.other) == [Expiring()]
     pair.pass_time(SESSION_RENEW_BEFORE_S - 40, step=20)
-    assert not pair.one.take_events()
+    assert not told(pair.one)
 
     pair.pass_time(20, step=20)
     for session in (pair.one, pair.other):
@@ -140,7 +141,7 @@ def test_keys_change_after_an_hour_in_mid_stream() -> None:
     pair.deliver()
 
     assert len(asked) == 3
-    assert [type(event) for event in pair.one.take_events()] == [Answered] * 3
+    assert [type(event) for event in told(pair.one)] == [Answered] * 3
 
 
 def test_a_key_change_goes_before_the_record_that_is_due() -> None:

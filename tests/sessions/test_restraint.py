@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.sessions.kit import Village, turns, until
 from tests.sessions.proved import connection
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.limits import REQUESTS_BURST_STRANGER
+from yzdht.limits import REQUESTS_BURST_STRANGER, REST_S
+from yzdht.rpc.engine import Answer
+from yzdht.rpc.session import Spent
 from yzdht.sessions.admission import SessionBounds
 from yzdht.sessions.clock import SystemClock
 from yzdht.sessions.restraint import Restraint
 from yzdht.sessions.world import World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
-from yzdht.wire.frame import Caps
+from yzdht.wire.frame import Caps, RecordType
+from yzdht.wire.rpc import Method, Status, encode_request, encode_response
 
 
 if TYPE_CHECKING:
@@ -30,6 +36,14 @@ def asks(judge: Restraint, asker: Connection, times: int) -> int:
     return sum(judge.may_ask(asker, number) for number in range(times))
 
 
+def exhaust(judge: Restraint, asker: Connection) -> None:
+    """Have a peer ask for more than it may, for a minute to come: the clock of these tests runs."""
+    assert asker.peer is not None
+    mono = judge._clock.now().mono + 60.0
+    while not judge._pace.take(asker.peer, mono):
+        pass
+
+
 async def test_too_many_requests_are_counted_and_the_next_peer_may_ask() -> None:
     counters = Counters()
     judge = restraint(counters)
@@ -39,6 +53,76 @@ async def test_too_many_requests_are_counted_and_the_next_peer_may_ask() -> None
     assert served < tries
     assert counters.get("rate_limited", "requests") == tries - served
     assert asks(judge, connection("9.9.9.9", 2), 1) == 1
+
+
+async def test_what_is_served_by_nobody_costs_what_a_request_does_and_is_no_use_of_the_session() -> None:
+    counters = Counters()
+    judge = restraint(counters)
+    asker = connection("8.8.8.8", used_at=-5.0)
+    judge.spent(asker, Spent())
+    assert counters.get("rate_limited", "requests") == 0
+
+    exhaust(judge, asker)
+    judge.spent(asker, Spent())
+    assert counters.get("rate_limited", "requests") == 1
+    assert asker.used_at == -5.0
+
+
+async def test_requests_that_are_turned_away_are_counted_as_served() -> None:
+    counters = Counters()
+    judge = restraint(counters)
+    judge.spent(connection("8.8.8.8"), Spent(Status.BAD_REQUEST, Method.STORE))
+    judge.spent(connection("8.8.8.8"), Spent(Status.UNKNOWN_METHOD))
+
+    assert counters.labels("rpc_served") == {"store/bad_request": 1, "unknown/unknown_method": 1}
+
+
+async def test_a_request_that_is_refused_for_memory_is_charged() -> None:
+    counters = Counters()
+    judge = restraint(counters, held_bytes_max=100)
+    greedy = connection("8.8.8.8")
+    greedy._open_bytes = 90
+    judge.weigh(greedy, 90)
+    assert asks(judge, greedy, 10) == 0
+    assert counters.get("rate_limited", "memory") == 10
+
+    exhaust(judge, greedy)
+    assert asks(judge, greedy, 1) == 0
+    assert counters.get("rate_limited", "requests") == 1
+
+
+@pytest.mark.parametrize(
+    ("record_type", "data"),
+    [
+        (RecordType.REQUEST, encode_request(1, Method.FIND_NODE, b"\xc1")),
+        (RecordType.REQUEST, encode_request(1, 0x99, b"")),
+        (RecordType.RESPONSE, encode_response(77, 0, b"\x90")),
+        (RecordType.PING, b""),
+        (RecordType.PONG, b""),
+        (RecordType.LINK, b""),
+        (RecordType.PUBSUB, b"x"),
+    ],
+)
+async def test_who_sends_too_much_that_is_no_request_is_not_read_for_a_while_and_others_are_served(
+    village: Village, record_type: RecordType, data: bytes
+) -> None:
+    server, honest = await village.party("server"), await village.party("honest")
+    flooder = await village.party("8.8.8.8")
+    await flooder.answer_to(flooder.ask(server.contact))
+    near, far = flooder.sessions._by_id[server.node_id], server.sessions._by_id[flooder.node_id]
+    exhaust(server.sessions._restraint, far)
+    assert near.session is not None
+    for _ in range(100):
+        near.session._send_record(record_type, data, near._clock.now().mono)
+    near._pump()
+    await until(lambda: server.counters.get("rate_limited", "requests"))
+    await turns(10)
+
+    assert server.counters.get("rate_limited", "requests") == 1
+    assert far._rest is not None
+    assert isinstance(await honest.answer_to(honest.ask(server.contact)), Answer)
+    await village.clock.advance(REST_S[1])
+    assert 1 < server.counters.get("rate_limited", "requests") < 10  # it is read again, and at once no more
 
 
 async def test_who_was_dropped_for_holding_most_is_weighed_no_more() -> None:

@@ -19,6 +19,7 @@ from yzdht.errors import CryptoError, WireError, YzError
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     HANDSHAKE_TIMEOUT_S,
+    PIECE_BYTES_MIN,
     REQUESTS_OPEN_MAX,
     SESSION_PING_EVERY_S,
     SESSION_RENEW_BEFORE_S,
@@ -95,6 +96,20 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """The peer sent what nobody else hears of: it has its answer, or gets none. It was work, so it has a price.
+
+    Attributes:
+        status: What a request was answered here; None for anything else, such as a ping.
+        method: What it asked, if that is known.
+
+    """
+
+    status: Status | None = None
+    method: Method | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expiring:
     """The session reaches its largest age soon; whoever dialled should dial again."""
 
@@ -115,7 +130,9 @@ class Ended:
     error: YzError | None = None
 
 
-Event = Opened | Requested | Answered | Pushed | Expiring | Ended
+Event = Opened | Requested | Answered | Pushed | Spent | Expiring | Ended
+
+_SPENT = Spent()
 
 _QUICK = frozenset({Method.PING, Method.FIND_NODE, Method.FIND_VALUE, Method.WHOAMI})
 """Methods whose answers cost the peer next to nothing: their times are round-trip times."""
@@ -242,6 +259,8 @@ class Session:
             self._receive_control(record_type, data, now)
         elif (whole := self._assembler.add(record_type, data, more=more)) is not None:
             self._receive_message(record_type, whole, now)
+        elif len(data) < PIECE_BYTES_MIN:
+            self._events.append(_SPENT)
 
     def _receive_control(self, record_type: RecordType, data: bytes, now: Now) -> None:
         match record_type:
@@ -252,14 +271,14 @@ class Session:
                 self._end(PARTED if status == Status.BUSY else f"alert {status} from peer", is_fault=False)
             case RecordType.PING:
                 self._send_record(RecordType.PONG, data, now.mono)
-            case RecordType.PONG:
-                if self._ping_sent_at is not None:
-                    self.rtt.add(now.mono - self._ping_sent_at)
-                    self._ping_sent_at = None
+                self._events.append(_SPENT)
+            case RecordType.PONG if self._ping_sent_at is not None:
+                self.rtt.add(now.mono - self._ping_sent_at)
+                self._ping_sent_at = None
             case RecordType.READY:
                 raise WireError("Ready came twice")
-            case _:
-                pass  # key_update is done by the layer; links are not served yet
+            case _:  # key_update is done by the layer; links are not served yet; a pong to no ping
+                self._events.append(_SPENT)
 
     def _receive_message(self, record_type: RecordType, data: bytes, now: Now) -> None:
         if record_type is RecordType.REQUEST:
@@ -274,19 +293,19 @@ class Session:
         if number in self._requests:
             raise WireError("a request id is in use twice")
         if len(self._requests) >= REQUESTS_OPEN_MAX:
-            self._respond(number, Status.BUSY, Empty(), now.mono)
+            self._turn_away(number, Status.BUSY, now.mono)
             return
         try:
             method = Method(method_number)
             body_type = REQUESTS[method]
         except (ValueError, KeyError):
-            self._respond(number, Status.UNKNOWN_METHOD, Empty(), now.mono)
+            self._turn_away(number, Status.UNKNOWN_METHOD, now.mono)
             return
         try:
             request = decode_body(body, body_type)
         except WireError:
             self.dropped += 1
-            self._respond(number, Status.BAD_REQUEST, Empty(), now.mono)
+            self._turn_away(number, Status.BAD_REQUEST, now.mono, method)
             return
         self._requests.add(number)
         self._events.append(Requested(number, method, request))
@@ -296,6 +315,7 @@ class Session:
         flight = self._calls.pop(number, None)
         if flight is None:
             self.late_answers += 1
+            self._events.append(_SPENT)
             return
         del self._numbers[flight.call]
         if flight.method in _QUICK:
@@ -396,6 +416,10 @@ class Session:
     def on_channel_closed(self, reason: str) -> None:
         """The channel is gone."""
         self._end(reason, is_fault=False)
+
+    def _turn_away(self, number: int, status: Status, mono: float, method: Method | None = None) -> None:
+        self._respond(number, status, Empty(), mono)
+        self._events.append(Spent(status, method))
 
     def _respond(self, number: int, status: Status, body: Body, mono: float) -> None:
         self._send_message(

@@ -29,7 +29,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
-from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested
+from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
@@ -398,7 +398,10 @@ class Sessions:
                 self._on_opened(connection, event)
             case Pushed(record_type, data):
                 assert connection.peer is not None
+                self._restraint.spent(connection, Spent())
                 self._sink.on_push(connection.peer, record_type, data)
+            case Spent():
+                self._restraint.spent(connection, event)
             case Expiring():
                 self._renew(connection)
             case Ended():

@@ -16,6 +16,7 @@ from yzdht.wire.rpc import Empty, Refusal, Status
 
 
 if TYPE_CHECKING:
+    from yzdht.rpc.session import Spent
     from yzdht.sessions.connection import Connection
     from yzdht.sessions.world import World
 
@@ -53,18 +54,32 @@ class Restraint:
         """True if a request may be served; otherwise it is answered here, and its peer not read if it asks too much."""
         assert connection.peer is not None
         connection.used_at = mono = self._clock.now().mono
+        wait_s = self._pace.take(connection.peer, mono)
+        if wait_s:
+            wait_s = self._have_rest(connection, wait_s)
+            connection.reply(number, Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1))
+            return False
         if self._ledger.is_over_its_part(connection):
             self._counters.add("rate_limited", "memory")
             connection.reply(number, Status.BUSY, Empty())
             return False
-        wait_s = self._pace.take(connection.peer, mono)
-        if not wait_s:
-            return True
+        return True
+
+    def spent(self, connection: Connection, event: Spent) -> None:
+        """A peer sent what is served by nobody: that costs it what a request does, but is no use of its session."""
+        assert connection.peer is not None
+        if event.status is not None:
+            method = "unknown" if event.method is None else event.method.name.lower()
+            self._counters.add("rpc_served", f"{method}/{event.status.name.lower()}")
+        if wait_s := self._pace.take(connection.peer, self._clock.now().mono):
+            self._have_rest(connection, wait_s)
+
+    def _have_rest(self, connection: Connection, wait_s: float) -> float:
+        """Do not read a peer for a while; return the seconds after which it is worth another try."""
         self._counters.add("rate_limited", "requests")
         wait_s = max(wait_s, REST_S[0])
         connection.rest(min(wait_s, REST_S[1]))
-        connection.reply(number, Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1))
-        return False
+        return wait_s
 
     def weigh(self, connection: Connection, held: int) -> None:
         """A connection holds so many bytes now; if all hold too much, the greediest goes."""
