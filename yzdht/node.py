@@ -173,6 +173,7 @@ class Node(DhtCalls):
         self._joining: Joining | None = None
         self._is_rejoining = False
         self._saved_state, self._unsaved_because = b"", ""
+        self.has_known_others = False  # in this run, or in one before
         self._is_running = False
         self._is_started = False
         self.started: Now | None = None
@@ -424,6 +425,7 @@ class Node(DhtCalls):
         state = self._folder.read_state() if self._folder is not None else None
         now = self._clock.now()
         saved = decode_state(state) if state is not None else []
+        self.has_known_others = bool(saved)
         for peer in saved:
             age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
             self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
@@ -500,7 +502,11 @@ class Node(DhtCalls):
     def _save_state(self) -> None:
         if self._folder is None:
             return
-        state = encode_state(self.engine.known(), self.node_id, self._clock.now())
+        known = self.engine.known()
+        if not known and self.has_known_others:
+            return  # who lost everybody looks for them after a restart
+        self.has_known_others = bool(known)
+        state = encode_state(known, self.node_id, self._clock.now())
         if state == self._saved_state:
             return
         try:

@@ -27,6 +27,7 @@ from yzdht.wire.slot import Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from yzdht import Node
     from yzdht.ids import Target
@@ -296,6 +297,22 @@ async def test_who_had_company_and_lost_it_is_not_alone(clock: Time) -> None:
 
     assert (result.is_ready, result.is_alone) == (False, False)
     assert result.reason == "everybody it knew is gone"
+
+
+async def test_who_knew_others_before_a_restart_is_not_alone_however_often_it_restarts(
+    clock: Time, tmp_path: Path
+) -> None:
+    async with a_node(clock=clock, data=tmp_path) as node, a_node(url_of(node), clock=clock) as other:
+        await until(lambda: node.is_joined and other.is_joined)
+        await other.stop()
+    for _ in range(2):
+        async with a_node(clock=clock, data=tmp_path) as node:
+            await until(lambda: not len(node.engine.table))
+            result = await ReadyCheck(node).result()
+
+            assert (result.is_ready, result.is_alone) == (False, False)
+            assert result.reason == "none of the nodes that it knew before its start answers"
+            assert "--bootstrap" in result.hint
 
 
 async def test_a_check_under_way_ends_with_its_server(node: Node, holders: list[Holder]) -> None:

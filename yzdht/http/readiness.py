@@ -211,7 +211,8 @@ class ReadyCheck:
         if trouble is not None:
             return self._no(f"its disk fails: {trouble}", trouble.hint)
         is_known_to_nobody = not len(node.engine.table)
-        if is_known_to_nobody and not node.config.bootstrap and not node.is_joined:
+        had_others = node.config.bootstrap or node.has_known_others
+        if is_known_to_nobody and not had_others and not node.is_joined:
             return Readiness(
                 is_ready=True,
                 is_alone=True,
@@ -223,6 +224,11 @@ class ReadyCheck:
         if is_known_to_nobody and node.is_joined:
             return self._no(
                 "everybody it knew is gone", "check the network of this machine and the other nodes"
+            )
+        if is_known_to_nobody and not node.config.bootstrap:
+            return self._no(
+                "none of the nodes that it knew before its start answers",
+                "check the network of this machine and the other nodes, and start it with --bootstrap URL of one",
             )
         if is_known_to_nobody:
             return self._no(
