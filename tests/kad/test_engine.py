@@ -785,7 +785,7 @@ def test_a_write_that_is_refused_for_its_work_has_not_paid_its_bytes() -> None:
     for _ in range(9):
         assert bench.ask(Put(NOTE.target, NOTE.raw), Method.PUT, stranger)[0] is Status.RATE_LIMITED
 
-    assert stranger.node_id not in bench.engine._holder._buckets._levels
+    assert stranger.node_id not in bench.engine._holder._peers._levels
 
 
 def test_a_write_that_is_refused_for_its_bytes_or_as_one_too_many_has_not_paid_its_work() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from tests.kad.kit import at, node_id, peer
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.crypto.signing import RecordChecks
 from yzdht.ids import NodeId, RecordHash, Target
-from yzdht.kad.holder import Holder, Refused, shorten, status_of, sure_range
+from yzdht.kad.holder import Holder, Refused, payer_of, shorten, status_of, sure_range
 from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
@@ -21,6 +22,7 @@ from yzdht.limits import (
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
     STORE_CHARGE_BYTES_MIN,
+    STORE_PREFIX_ALLOWANCE,
     STORE_QUEUE_WRITES_MAX,
     TABLE_PEER_ALLOWANCE,
     VALUE_BYTES_MAX,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.sim.authors import Note
+    from yzdht.rpc.engine import Peer
 
 
 PEN = Pen(1)
@@ -358,6 +361,77 @@ def test_a_record_over_its_size_is_not_charged() -> None:
     charged = Node().holder.charge(peer(1), RECORD_BYTES_MAX + 1, NOW, is_table_peer=False)
 
     assert charged == refused(Status.RECORD_TOO_BIG)
+
+
+def from_prefix(number: int, prefix: str = "203.0.113.0/24") -> Peer:
+    return replace(peer(number, host="203.0.113.5"), prefix=prefix)
+
+
+def new_ids_bring(holder: Holder, seconds: int, prefix: str | None) -> int:
+    """Bytes that 20 new ids a second bring, each until it is refused."""
+    taken = 0
+    for number in range(20 * seconds):
+        stranger = replace(from_prefix(number), prefix=prefix)
+        while holder.charge(stranger, RECORD_BYTES_MAX, at(number / 20), is_table_peer=False) is None:
+            taken += RECORD_BYTES_MAX
+    return taken
+
+
+@pytest.mark.parametrize("prefix", ["203.0.113.0/24", None], ids=["prefix", "address"])
+def test_new_ids_bring_no_more_than_their_prefix_or_address_may(prefix: str | None) -> None:
+    seconds = 60
+    may = STORE_PREFIX_ALLOWANCE * (STORE_BURST_BYTES_STRANGER + seconds * STORE_BYTES_PER_S_STRANGER)
+
+    assert may * 0.8 < new_ids_bring(Node().holder, seconds, prefix) <= may
+
+
+def test_a_crowd_of_new_ids_stops_neither_a_hand_over_beside_it_nor_other_prefixes() -> None:
+    holder = Node().holder
+    new_ids_bring(holder, 20, "203.0.113.0/24")
+    burst = TABLE_PEER_ALLOWANCE * STORE_BURST_BYTES_STRANGER // RECORD_BYTES_MAX
+    neighbour, elsewhere = from_prefix(1_000), from_prefix(1_001, "198.51.100.0/24")
+    now = at(20.0)
+
+    assert [holder.charge(neighbour, RECORD_BYTES_MAX, now, is_table_peer=True) for _ in range(burst)] == [
+        None
+    ] * burst
+    assert holder.charge(elsewhere, RECORD_BYTES_MAX, now, is_table_peer=False) is None
+
+
+def test_who_is_refused_for_its_prefix_keeps_what_it_may_bring_itself() -> None:
+    holder, now = Node().holder, at(0.0)
+    new_ids_bring(holder, 1, "203.0.113.0/24")
+    quiet, left = from_prefix(1_000), STORE_BURST_BYTES_STRANGER // RECORD_BYTES_MAX
+    while holder.charge(quiet, RECORD_BYTES_MAX, now, is_table_peer=False) is None:
+        left -= 1
+    moved = replace(quiet, prefix="198.51.100.0/24")
+    charges = [holder.charge(moved, RECORD_BYTES_MAX, now, is_table_peer=False) for _ in range(left + 1)]
+
+    assert left > 0
+    assert charges[:-1] == [None] * left
+    assert charges[-1] is not None
+
+
+def test_strangers_without_an_address_have_only_their_own_bucket() -> None:
+    holder = Node().holder
+    burst = STORE_BURST_BYTES_STRANGER // RECORD_BYTES_MAX
+    charges = [
+        holder.charge(peer(number, host=""), RECORD_BYTES_MAX, NOW, is_table_peer=False)
+        for number in range(2 * STORE_PREFIX_ALLOWANCE)
+        for _ in range(burst)
+    ]
+
+    assert charges == [None] * len(charges)
+
+
+def test_strangers_of_one_prefix_share_a_quota_and_nodes_of_the_table_have_their_own() -> None:
+    one, two, other = from_prefix(1), from_prefix(2), from_prefix(3, "198.51.100.0/24")
+
+    assert payer_of(one, is_table_peer=False) == payer_of(two, is_table_peer=False)
+    assert payer_of(one, is_table_peer=False) != payer_of(other, is_table_peer=False)
+    assert payer_of(one, is_table_peer=True) == one.node_id
+    assert payer_of(peer(1), is_table_peer=False) == payer_of(peer(2), is_table_peer=False)
+    assert payer_of(peer(1, host=""), is_table_peer=False) == node_id(1)
 
 
 # Verdicts and what is shown

@@ -15,7 +15,7 @@ from yzdht.ids import NodeId, PublicKey, Target
 from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.delegation import Delegation
-from yzdht.kad.holder import Holder, Refused, shorten, status_of
+from yzdht.kad.holder import Holder, Refused, payer_of, shorten, status_of
 from yzdht.kad.measures import MeasuredOperations
 from yzdht.kad.searches import Searches
 from yzdht.kad.strangers import Strangers
@@ -380,7 +380,8 @@ class KadEngine:
             return
         is_table_peer = self.table.get(peer.node_id) is not None
         refused = self._holder.charge(peer, len(body.record), now, is_table_peer=is_table_peer)
-        admitted = refused or self._holder.admit(body, peer.node_id, now)
+        payer = payer_of(peer, is_table_peer=is_table_peer)
+        admitted = refused or self._holder.admit(body, payer, now)
         if isinstance(admitted, Refused):
             if admitted.status is Status.BAD_SIGNATURE:
                 self._holder.punish(peer, now, is_table_peer=is_table_peer)
@@ -417,7 +418,8 @@ class KadEngine:
             self._refuse(request, refused)
             return
         draft = Draft(body.target, body.record, body.cas, body.keep_until)
-        self._when_joined(lambda at: self._searches.write(draft, peer.node_id, finish, at), now)
+        payer = payer_of(peer, is_table_peer=is_table_peer)
+        self._when_joined(lambda at: self._searches.write(draft, payer, finish, at), now)
 
     def _charge_put(self, peer: Peer, body: Put, now: Now, *, is_table_peer: bool) -> Refused | None:
         """Charge both the work and the bytes, or neither: whoever is refused repeats the whole request."""

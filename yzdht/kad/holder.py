@@ -20,9 +20,10 @@ from yzdht.limits import (
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
     STORE_CHARGE_BYTES_MIN,
+    STORE_PREFIX_ALLOWANCE,
     TABLE_PEER_ALLOWANCE,
 )
-from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
 from yzdht.wire.record import Record, decode_record
 from yzdht.wire.rpc import Refusal, Row, Status
 from yzdht.wire.slot import (
@@ -36,6 +37,7 @@ from yzdht.wire.slot import (
     Verdict,
     Write,
     judge,
+    payer_of_strangers,
 )
 
 
@@ -63,6 +65,15 @@ class Refused:
 
 def _rate(*, is_table_peer: bool) -> Rate:
     return _TABLE_PEER if is_table_peer else _STRANGER
+
+
+def payer_of(peer: Peer, *, is_table_peer: bool) -> NodeId | bytes:
+    """Whose quota counts what a peer brings: a node of the table its own, a stranger that of its prefix or address.
+
+    Ids are free, addresses are not; and a table has only some nodes of each prefix.
+    """
+    group = peer.prefix or peer.host
+    return peer.node_id if is_table_peer or not group else payer_of_strangers(group)
 
 
 def status_of(verdict: Verdict) -> tuple[Status, Refusal]:
@@ -111,7 +122,8 @@ class Holder:
     def __init__(self, store: RecordStore, verifier: RecordVerifier) -> None:
         self._store = store
         self._verifier = verifier
-        self._buckets = Buckets(PREFIXES_TRACKED_MAX)
+        self._peers = Buckets(PREFIXES_TRACKED_MAX)
+        self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
 
     # Showing
 
@@ -123,23 +135,37 @@ class Holder:
     # Taking in
 
     def charge(self, peer: Peer, size: int, now: Now, *, is_table_peer: bool) -> Refused | None:
-        """Charge the bytes of a STORE or PUT to the session that brought them; a Refused if its bucket is empty."""
+        """Charge the bytes of a STORE or PUT to who brought them, and to all of its prefix or address; a Refused if over.
+
+        Nodes of the table are charged apart from the strangers beside them: no crowd of new ids stops a hand-over.
+        """
         if size > RECORD_BYTES_MAX:
             return Refused(Status.RECORD_TOO_BIG)
-        rate = _rate(is_table_peer=is_table_peer)
-        wait_s = self._buckets.take(peer.node_id, max(size, STORE_CHARGE_BYTES_MIN), rate, now.mono)
+        cost, rate = max(size, STORE_CHARGE_BYTES_MIN), _rate(is_table_peer=is_table_peer)
+        wait_s = self._peers.take(peer.node_id, cost, rate, now.mono)
+        if not wait_s and (wait_s := self._take_of_group(peer, cost, now, is_table_peer=is_table_peer)):
+            self._peers.put_back(peer.node_id, cost)
         return Refused(Status.RATE_LIMITED, Refusal(int(wait_s * 1000) + 1)) if wait_s else None
 
     def punish(self, peer: Peer, now: Now, *, is_table_peer: bool) -> None:
         """Charge a forged record as a large one, also to a bucket that is empty: it cost a check and brought nothing."""
-        self._buckets.overdraw(peer.node_id, RECORD_BYTES_MAX, _rate(is_table_peer=is_table_peer), now.mono)
+        self._peers.overdraw(peer.node_id, RECORD_BYTES_MAX, _rate(is_table_peer=is_table_peer), now.mono)
+        self._take_of_group(peer, RECORD_BYTES_MAX, now, is_table_peer=is_table_peer)
+
+    def _take_of_group(self, peer: Peer, cost: int, now: Now, *, is_table_peer: bool) -> float:
+        """0.0 when what all of a prefix or address may bring gave, else seconds after which to try again."""
+        group = peer.prefix or peer.host
+        if not group:
+            return 0.0
+        rate = _rate(is_table_peer=is_table_peer).times(STORE_PREFIX_ALLOWANCE)
+        return self._groups.take((group, is_table_peer), peer.node_id, cost, rate, now.mono)
 
     def admit(self, body: Store, stored_by: NodeId | bytes, now: Now) -> Write | Refused:
         """Run every test that needs no disk.
 
         Args:
             body: The request.
-            stored_by: Whose quota it counts against; empty for this node's own user, whom no quota counts.
+            stored_by: Whose quota it counts against, as `payer_of` says; empty for this node's own user, whom no quota counts.
             now: The present.
 
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from yzdht.limits import RECORD_LIFE_S_MAX
@@ -15,6 +16,15 @@ from yzdht.limits import RECORD_LIFE_S_MAX
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId, Publisher, RecordHash, Target
+
+
+PAYER_STRANGERS_BYTES = 16
+"""Shorter than a node id, so that no store takes one for the other."""
+
+
+def payer_of_strangers(group: str) -> bytes:
+    """Under which name a store counts what the strangers of one public prefix, or of one other address, brought."""
+    return sha256(group.encode()).digest()[:PAYER_STRANGERS_BYTES]
 
 
 class Kind(IntEnum):
@@ -89,7 +99,8 @@ class Write:
         body: The whole record.
         cas: Sequence number that must be stored now, 0 for nothing, None for any.
         keep_until: Unix seconds; immutables and move records only, else 0.
-        stored_by: Node id of the session that brought it; empty for this node's own user.
+        stored_by: Who pays for it beside the publisher: the node id of the session that brought it, for strangers
+            `payer_of_strangers`; empty for this node's own user.
         is_pinned: True for what this node's own user put through it: no quota counts it.
         wall_now: Unix seconds at which it was accepted.
         is_from_table: True if the session that brought it is of a node of the table, which may hand over what it holds.
