@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.store.shelf import Shelf
@@ -29,6 +29,7 @@ from yzdht.wire.slot import (
     Write,
     head_after,
     judge,
+    payer_of_strangers,
 )
 
 
@@ -774,3 +775,158 @@ async def test_a_stranger_that_fills_the_store_keeps_out_nobody_whose_records_ar
     assert await shelf.put(*honest) == [Stored()] * 50
     assert shelf.store.totals().bytes <= 1_000
     assert all(shelf.store.get(target(slot), NOW) for slot in range(1, 51))
+
+
+# A full store whose own range is full
+
+
+def strangers(number: int) -> bytes:
+    return payer_of_strangers(f"203.0.{number}.0/24")
+
+
+def flooded(open_shelf: OpenShelf, **quotas: int) -> Shelf:
+    """A small store in a network so small that everything lies in its range."""
+    shelf = full_of(open_shelf, **({"total_bytes": 400, "total_records": 100} | quotas))
+    shelf.store.protect(1 << 256)
+    return shelf
+
+
+def flood(by: bytes, count: int = 40, first: int = 1_000) -> list[Write]:
+    """Records of ten bytes, each of another publisher."""
+    return [mutable(slot, body=bytes(10), stored_by=by) for slot in range(first, first + count)]
+
+
+def slots_of(shelf: Shelf) -> list[int]:
+    return [int.from_bytes(row[0]) for row in shelf.store.targets(None, 1_000)]
+
+
+async def test_who_fills_the_own_range_of_a_store_keeps_nobody_else_out(open_shelf: OpenShelf) -> None:
+    shelf = flooded(open_shelf)
+    await shelf.put(*flood(strangers(1)))
+
+    verdicts = await shelf.put(
+        *(mutable(slot, body=bytes(10), stored_by=strangers(slot)) for slot in range(2, 12)),
+        mutable(5_000, body=bytes(10), stored_by=strangers(50)),
+    )
+
+    assert verdicts == [Stored()] * 11  # the nearer ones, and what is farther than all that was there
+    assert slots_of(shelf) == [*range(2, 12), *range(1_000, 1_029), 5_000]  # its farthest left
+    assert shelf.store.totals() == Totals(40, 400)
+    assert shelf.store.evicted == 11
+
+
+async def test_many_ids_of_one_prefix_push_out_nobody_who_brought_as_little(open_shelf: OpenShelf) -> None:
+    shelf = flooded(open_shelf)
+    small = [
+        mutable(slot, body=bytes(10), stored_by=strangers(slot // 8)) for slot in range(8, 48)
+    ]  # eight of each of five
+    await shelf.put(*small)
+
+    verdicts = await shelf.put(*flood(strangers(200), 10, first=100), *flood(strangers(201), 1))
+
+    assert verdicts == [Stored(), Stored(), *[OverQuota()] * 8, Stored()]
+    assert len([slot for slot in slots_of(shelf) if slot in range(8, 48)]) == 37
+
+
+async def test_small_publisher_gives_way_to_no_large_one(open_shelf: OpenShelf) -> None:
+    shelf = flooded(open_shelf, publisher_records=8)
+    await shelf.put(*flood(strangers(1), 37))
+    large = [
+        mutable(slot, publisher=publisher(9), body=bytes(10), stored_by=strangers(slot))
+        for slot in range(2, 7)
+    ]
+
+    assert await shelf.put(*large) == [*[Stored()] * 3, *[OverQuota()] * 2]
+    assert slots_of(shelf) == [2, 3, 4, *range(1_000, 1_037)]
+
+
+async def test_node_of_the_table_hands_over_more_before_it_gives_way_than_a_stranger_brings(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = flooded(open_shelf)
+    brought = [replace(write, is_from_table=True) for write in flood(peer(1), 28, first=2_000)]
+    await shelf.put(*brought, *flood(strangers(1), 12))
+
+    assert await shelf.put_one(mutable(2, body=bytes(7), stored_by=strangers(2))) == Stored()
+    assert slots_of(shelf) == [2, *range(1_000, 1_011), *range(2_000, 2_028)]
+
+
+async def test_what_lies_outside_displaces_nothing_in_the_own_range(open_shelf: OpenShelf) -> None:
+    shelf = flooded(open_shelf)
+    shelf.store.protect(2_000)
+    await shelf.put(*flood(strangers(1)))
+
+    assert await shelf.put_one(mutable(2_000, body=bytes(10), stored_by=strangers(2))) == OverQuota()
+    assert await shelf.put_one(mutable(1_999, body=bytes(10), stored_by=strangers(2))) == Stored()
+
+
+async def test_where_slots_are_too_many_the_greediest_loses_its_farthest_with_its_memory(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = flooded(open_shelf, total_records=20)
+    await shelf.put(*flood(strangers(1), 20))
+
+    assert await shelf.put_one(mutable(2, stored_by=strangers(2))) == Stored()
+    assert shelf.store.head(target(1_019), publisher(1_019)) is None
+    assert shelf.store.totals().records == 20
+
+
+async def test_of_entries_that_share_a_target_only_those_of_the_greediest_leave(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = flooded(open_shelf, total_bytes=120)
+    await shelf.put(
+        multi(1, slot=9_000, body=bytes(10), stored_by=strangers(1)),
+        multi(2, slot=9_000, body=bytes(10), stored_by=strangers(2)),
+        multi(3, slot=9_000, body=bytes(10), stored_by=strangers(1), is_pinned=True),
+        *flood(strangers(1), 10),
+    )
+
+    assert await shelf.put_one(mutable(2, body=bytes(10), stored_by=strangers(3))) == Stored()
+    left = {each.publisher for each in shelf.store.get(target(9_000), NOW)}
+    assert left == {publisher(2), publisher(3)}
+
+
+async def test_slot_is_not_given_up_for_its_own_newer_version(open_shelf: OpenShelf) -> None:
+    shelf = flooded(open_shelf)
+    await shelf.put(*flood(strangers(1)))
+    newer = mutable(1_039, seq=2, body=bytes(11), stored_by=strangers(2))
+
+    assert await shelf.put_one(newer) == OverQuota()
+    assert await shelf.put_one(replace(newer, body=bytes(10))) == Stored()
+
+
+async def test_slots_that_somebody_else_took_over_are_no_longer_the_greedy_ones(
+    open_shelf: OpenShelf,
+) -> None:
+    shelf = flooded(open_shelf)
+    await shelf.put(*flood(strangers(1)))
+    await shelf.put(
+        *(mutable(slot, seq=2, body=bytes(10), stored_by=strangers(slot)) for slot in range(1_000, 1_037))
+    )
+
+    assert await shelf.put_one(mutable(2, body=bytes(10), stored_by=strangers(2))) == OverQuota()
+
+
+GREEDY = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 60), st.integers(1, 30), st.booleans()), max_size=60
+)
+
+
+@given(GREEDY, st.sampled_from([0, 32, 1 << 256]))
+@settings(max_examples=30, deadline=None)
+def test_full_stores_give_up_the_same(writes: list[tuple[int, int, int, bool]], radius: int) -> None:
+    async def filled(kind: str) -> tuple[list[Verdict], list[Head], int]:
+        with tempfile.TemporaryDirectory() as folder:
+            quotas = Quotas(own_id=HERE, total_bytes=150, total_records=12)
+            shelf = Shelf(kind, Path(folder), quotas)
+            shelf.store.protect(radius)
+            verdicts = []
+            for seq, (by, slot, size, is_node) in enumerate(writes, 1):
+                payer = peer(by + 1) if is_node else strangers(by)
+                verdicts += await shelf.put(mutable(slot, seq, body=bytes(size), stored_by=payer))
+            left = [head for _, _, head in shelf.store.targets(None, 100)]
+            await shelf.store.close()
+            return verdicts, left, shelf.store.evicted
+
+    assert asyncio.run(filled("memory")) == asyncio.run(filled("sqlite"))

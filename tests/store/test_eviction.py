@@ -24,19 +24,27 @@ class Row:
         self.targets = sorted(target(point) for point in set(points))
         self.asked = 0
 
-    def first(self, low: Target, high: Target, *, is_whole: bool = False) -> Target | None:
-        del is_whole
+    def first(
+        self, low: Target, high: Target, *, is_whole: bool = False, bringer: bytes | None = None
+    ) -> Target | None:
+        del is_whole, bringer
         self.asked += 1
         found = self.targets[bisect_left(self.targets, low) : bisect_right(self.targets, high)]
         return found[0] if found else None
 
-    def last(self, low: Target, high: Target, *, is_whole: bool = False) -> Target | None:
-        del is_whole
+    def last(
+        self, low: Target, high: Target, *, is_whole: bool = False, bringer: bytes | None = None
+    ) -> Target | None:
+        del is_whole, bringer
         self.asked += 1
         found = self.targets[bisect_left(self.targets, low) : bisect_right(self.targets, high)]
         return found[-1] if found else None
 
-    def drop(self, which: Target, *, is_whole: bool) -> Usage:
+    def greediest(self, *, is_whole: bool) -> list[tuple[bytes, Usage]]:
+        return [(bytes(32), Usage(len(self.targets) if is_whole else 0, 10 * len(self.targets)))]
+
+    def drop(self, which: Target, *, is_whole: bool, bringer: bytes | None = None) -> Usage:
+        del bringer
         self.targets.remove(which)
         return Usage(int(is_whole), 10)
 
@@ -86,3 +94,13 @@ def test_what_is_protected_stays_and_the_rest_may_leave() -> None:
     assert eviction.make_room(target(1), Usage(0, 10), row)
     assert not eviction.make_room(target(1), Usage(0, 10), row)
     assert row.targets == [target(4), target(15)]
+
+
+def test_what_is_protected_is_given_up_for_who_takes_much_less() -> None:
+    eviction, row = Eviction(bytes(32)), Row(*range(4, 14))
+    eviction.protect(16)
+
+    assert not eviction.make_room(target(1), Usage(0, 10), row, Usage(1, 3))
+    assert not eviction.make_room(target(16), Usage(0, 10), row, Usage(1, 2))  # not in the range itself
+    assert eviction.make_room(target(1), Usage(0, 10), row, Usage(1, 2))
+    assert row.targets == [target(point) for point in range(4, 13)]

@@ -22,7 +22,7 @@ from yzdht.store.policy import (
     payers_of,
     shown,
 )
-from yzdht.wire.slot import head_after
+from yzdht.wire.slot import head_after, payer_of_strangers
 
 
 NONE_USED = Used(NOTHING, NOTHING, NOTHING)
@@ -120,6 +120,32 @@ def test_a_node_of_the_table_may_bring_more_but_not_all() -> None:
     assert not small.admit(mutable(is_from_table=True), None, Used(NOTHING, two, two))
     tiny = Quotas(peer_records=1, total_records=2)
     assert tiny.admit(mutable(is_from_table=True), None, NONE_USED)
+
+
+def test_strangers_of_one_prefix_may_bring_together_more_than_one_of_them() -> None:
+    some, quotas = Usage(3, 0), Quotas(peer_records=1)
+    brought = mutable(stored_by=payer_of_strangers("203.0.113.0/24"))
+
+    assert not quotas.admit(mutable(), None, Used(NOTHING, some, some))
+    assert quotas.admit(brought, None, Used(NOTHING, some, some))
+    assert not quotas.admit(brought, None, Used(NOTHING, Usage(4, 0), some))
+
+
+def test_what_a_bringer_claims_is_counted_in_parts_of_what_it_may() -> None:
+    write = mutable(body=bytes(40), stored_by=payer_of_strangers("203.0.113.0/24"))
+    used = Used(NOTHING, Usage(3, 360), NOTHING)
+
+    assert Quotas().claim(write, None, used) == Usage(1, 100)
+    assert Quotas().claim(mutable(body=bytes(40)), None, used) == Usage(1, 40)
+
+
+def test_who_has_published_much_displaces_nobody() -> None:
+    quotas = Quotas(publisher_records=8, publisher_bytes=400)
+
+    assert quotas.claim(mutable(body=bytes(10)), None, Used(Usage(1, 90), NOTHING, NOTHING)) is not None
+    assert quotas.claim(mutable(body=bytes(10)), None, Used(Usage(2, 0), NOTHING, NOTHING)) is None
+    assert quotas.claim(mutable(body=bytes(11)), None, Used(Usage(0, 90), NOTHING, NOTHING)) is None
+    assert quotas.claim(immutable(), None, Used(Usage(9, 999), NOTHING, NOTHING)) is not None
 
 
 def test_newer_version_is_growth_for_its_publisher_and_all_of_it_new_for_another_bringer() -> None:

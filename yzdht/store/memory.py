@@ -66,6 +66,7 @@ class MemoryStore:
         self._records: dict[Target, dict[Publisher, StoredRecord]] = {}
         self._order: list[Target] = []  # the targets of _records, ascending
         self._keys: list[Key] = []  # those of _slots, ascending
+        self._brought: dict[bytes, list[Key]] = {}  # those of each bringer that pays, ascending
         self._usage: dict[bytes, Usage] = {}
         self._eviction = Eviction(self._quotas.own_id)
         self.evicted = 0
@@ -175,34 +176,56 @@ class MemoryStore:
         if not self._quotas.admit(write, slot, used):
             return False
         excess = self._quotas.excess(write, slot, used)
-        return excess == NOTHING or self._eviction.make_room(write.target, excess, self)
+        if excess == NOTHING:
+            return True
+        return self._eviction.make_room(write.target, excess, self, self._quotas.claim(write, slot, used))
 
     # Shelves
 
-    def first(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+    def first(
+        self, low: Target, high: Target, *, is_whole: bool, bringer: bytes | None = None
+    ) -> Target | None:
         """The first target of a range that can be given up."""
-        start, end = self._range(low, high)
-        return next(self._leaving(range(start, end), is_whole=is_whole), None)
+        keys = self._keys_of(bringer)
+        start, end = _range(keys, low, high)
+        return next(self._leaving(keys, range(start, end), is_whole=is_whole), None)
 
-    def last(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+    def last(
+        self, low: Target, high: Target, *, is_whole: bool, bringer: bytes | None = None
+    ) -> Target | None:
         """The last one."""
-        start, end = self._range(low, high)
-        return next(self._leaving(range(end - 1, start - 1, -1), is_whole=is_whole), None)
+        keys = self._keys_of(bringer)
+        start, end = _range(keys, low, high)
+        return next(self._leaving(keys, range(end - 1, start - 1, -1), is_whole=is_whole), None)
 
-    def _range(self, low: Target, high: Target) -> tuple[int, int]:
-        return bisect_left(self._keys, (low, b"")), bisect_right(self._keys, (high, _AFTER_ALL))
+    def _keys_of(self, bringer: bytes | None) -> list[Key]:
+        return self._keys if bringer is None else self._brought.get(bringer, [])
 
-    def _leaving(self, places: range, *, is_whole: bool) -> Iterator[Target]:
+    def _leaving(self, keys: list[Key], places: range, *, is_whole: bool) -> Iterator[Target]:
         for place in places:
-            head = self._slots[self._keys[place]].head
+            head = self._slots[keys[place]].head
             if not head.is_pinned and (is_whole or head.has_body):
-                yield self._keys[place][0]
+                yield keys[place][0]
 
-    def drop(self, target: Target, *, is_whole: bool) -> Usage:
+    def greediest(self, *, is_whole: bool) -> list[tuple[bytes, Usage]]:
+        """Who brought most, of each kind of bringer."""
+        most: dict[int, bytes] = {}
+        for bringer in self._brought:
+            known = most.setdefault(len(bringer), bringer)
+            if self._rank(bringer, is_whole=is_whole) > self._rank(known, is_whole=is_whole):
+                most[len(bringer)] = bringer
+        return [(bringer, self._used(bringer)) for bringer in most.values()]
+
+    def _rank(self, bringer: bytes, *, is_whole: bool) -> tuple[int, bytes]:
+        taken = self._used(bringer)
+        return taken.slots if is_whole else taken.bytes, bringer
+
+    def drop(self, target: Target, *, is_whole: bool, bringer: bytes | None = None) -> Usage:
         """Give up the bodies under a target, or its whole slots."""
         before = self._used(EVERYBODY)
-        start, end = self._range(target, target)
-        for key in self._keys[start:end]:
+        keys = self._keys_of(bringer)
+        start, end = _range(keys, target, target)
+        for key in keys[start:end]:
             head = self._slots[key].head
             if head.is_pinned:
                 continue
@@ -286,3 +309,18 @@ class MemoryStore:
                 self._usage[payer] = changed
             else:
                 del self._usage[payer]
+        if slot.stored_by and not slot.head.is_pinned:
+            self._count_brought(key, slot.stored_by, sign)
+
+    def _count_brought(self, key: Key, bringer: bytes, sign: int) -> None:
+        keys = self._brought.setdefault(bringer, [])
+        if sign > 0:
+            insort(keys, key)
+            return
+        del keys[bisect_left(keys, key)]
+        if not keys:
+            del self._brought[bringer]
+
+
+def _range(keys: list[Key], low: Target, high: Target) -> tuple[int, int]:
+    return bisect_left(keys, (low, b"")), bisect_right(keys, (high, _AFTER_ALL))

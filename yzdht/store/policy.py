@@ -2,10 +2,10 @@
 
 PROTOCOL.md sections 7, 8 and 16. Pure; MemoryStore and the SQLite writer share it, so that they cannot differ.
 
-A slot is charged to two: its publisher, and the peer that brought what is in it. Keys are free, so that a publisher's
-share alone would bind nobody; a peer's alone would let one publisher fill what all peers may bring. An immutable slot
-has no publisher and is charged to its bringer. A node of the table may bring more than a stranger: hand-over and repair
-are charged to who forwards. Who brings a newer version takes the slot over from who brought the
+A slot is charged to two: its publisher, and who brought what is in it. Keys are free, so that a publisher's share alone
+would bind nobody; a bringer's alone would let one publisher fill what all of them may bring. Ids are free as well:
+strangers of one public prefix, or other address, are one bringer. An immutable slot has no publisher and is charged to
+its bringer. A node of the table is a bringer itself and may bring more: hand-over and repair are charged to who forwards. Who brings a newer version takes the slot over from who brought the
 older; who brings the same record again does not. What only memory is left of (seq and hash, until `expires_max`) still
 counts as a record but no longer as bytes: otherwise short-lived records with a long past would cost nothing. Pinned
 slots, what this node's own user stored, are charged to nobody.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import (
+    DISPLACING_PART,
     MULTI_ENTRIES_MAX,
     QUOTA_PEER_PART,
     QUOTA_PUBLISHER_BYTES,
@@ -26,9 +27,11 @@ from yzdht.limits import (
     QUOTA_STORING_PEER_RECORDS,
     QUOTA_TOTAL_BYTES,
     QUOTA_TOTAL_RECORDS,
+    STORE_PREFIX_ALLOWANCE,
     STORED_BYTES_PER_SLOT,
     TABLE_PEER_ALLOWANCE,
 )
+from yzdht.wire.slot import PAYER_STRANGERS_BYTES
 
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ NOTHING = Usage(0, 0)
 def payers_of(publisher: Publisher, stored_by: NodeId | bytes, *, is_pinned: bool) -> list[bytes]:
     """Under which names a slot is counted: its publisher, who brought it, and EVERYBODY; or NOBODY.
 
-    No two kinds of name are equal: a key has 33 bytes, a node id 32, the two words 1 and 0.
+    No two kinds of name are equal: a key has 33 bytes, a node id 32, strangers 16, the two words 1 and 0.
     """
     if is_pinned:
         return [NOBODY]
@@ -80,8 +83,8 @@ class Quotas:
     Attributes:
         publisher_bytes: Bytes of bodies per publisher.
         publisher_records: Slots per publisher.
-        peer_bytes: Bytes of bodies per peer that brought them.
-        peer_records: Slots per peer that brought what is in them.
+        peer_bytes: Bytes of bodies per peer that brought them; strangers of one prefix have some times that together.
+        peer_records: Slots per peer that brought what is in them, as those.
         total_bytes: Bytes of all bodies together.
         total_records: All slots together.
         own_id: The node's: a full store gives up what is farthest from it; empty, and it refuses instead.
@@ -134,24 +137,52 @@ class Quotas:
         size = used.everybody.bytes + growth.bytes - self.total_bytes if growth.bytes > 0 else 0
         return Usage(max(0, slots), max(0, size))
 
+    def claim(self, write: Write, filled: Filled | None, used: Used) -> Usage | None:
+        """What the bringer takes once `write` is stored, in parts of what it may; None where nobody has to give way.
+
+        Whoever has published much here already displaces nobody: what a small publisher was told is stored is not
+        given up for it. Arguments as `admit`.
+        """
+        counted = None if filled is None or filled.head.is_pinned else filled.head
+        is_taken_over = filled is None or filled.stored_by != write.stored_by
+        by_publisher = _sum(used.publisher, growth_of(write, counted))
+        small = self._small_publisher
+        if write.publisher and (by_publisher.slots > small.slots or by_publisher.bytes > small.bytes):
+            return None
+        return part_of(
+            write.stored_by, _sum(used.bringer, growth_of(write, None if is_taken_over else counted))
+        )
+
+    @property
+    def _small_publisher(self) -> Share:
+        share = self._publisher_share
+        return Share(max(1, share.slots // DISPLACING_PART), share.bytes // DISPLACING_PART)
+
     @property
     def _publisher_share(self) -> Share:
         return Share(self.publisher_records, self.publisher_bytes)
 
     def _share_of_bringer(self, write: Write) -> Share:
-        """A node of the table, which hands over what others wrote, has TABLE_PEER_ALLOWANCE times a stranger's.
+        """A node of the table has TABLE_PEER_ALLOWANCE times a peer's, strangers of one prefix STORE_PREFIX_ALLOWANCE times.
 
         But no more than a part of the whole, so that one of them does not fill a small store.
         """
-        if not write.is_from_table:
-            return Share(self.peer_records, self.peer_bytes)
+        if write.is_from_table:
+            times = TABLE_PEER_ALLOWANCE
+        else:
+            times = STORE_PREFIX_ALLOWANCE if _is_of_strangers(write.stored_by) else 1
         return Share(
-            _raised(self.peer_records, self.total_records), _raised(self.peer_bytes, self.total_bytes)
+            _raised(self.peer_records, times, self.total_records),
+            _raised(self.peer_bytes, times, self.total_bytes),
         )
 
 
-def _raised(share: int, total: int) -> int:
-    return max(share, min(TABLE_PEER_ALLOWANCE * share, total // QUOTA_PEER_PART))
+def _is_of_strangers(bringer: NodeId | bytes) -> bool:
+    return len(bringer) == PAYER_STRANGERS_BYTES
+
+
+def _raised(share: int, times: int, total: int) -> int:
+    return max(share, min(times * share, total // QUOTA_PEER_PART))
 
 
 class Filled(NamedTuple):
@@ -180,6 +211,16 @@ class Share(NamedTuple):
         return (growth.slots <= 0 or used.slots + growth.slots <= self.slots) and (
             growth.bytes <= 0 or used.bytes + growth.bytes <= self.bytes
         )
+
+
+def part_of(bringer: NodeId | bytes, taken: Usage) -> Usage:
+    """What a bringer takes, in parts of what it may: comparable between nodes of the table and strangers of a prefix."""
+    times = STORE_PREFIX_ALLOWANCE if _is_of_strangers(bringer) else TABLE_PEER_ALLOWANCE
+    return Usage(-(-taken.slots // times), -(-taken.bytes // times))
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(one.slots + other.slots, one.bytes + other.bytes)
 
 
 def growth_of(write: Write, counted: Head | None) -> Usage:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from yzdht.ids import ID_BYTES
 from yzdht.store.schema import Schema
-from yzdht.wire.slot import Head, Kind
+from yzdht.wire.slot import PAYER_STRANGERS_BYTES, Head, Kind
 
 
 if TYPE_CHECKING:
@@ -113,7 +114,17 @@ _RECORDS = (
 
 _SUMS = ("ALTER TABLE records ADD COLUMN sum INTEGER",)  # NULL: written before there were any
 
-RECORDS_SCHEMA = Schema(application_id=0x595A4452, steps=(_RECORDS, _SUMS))  # "YZDR"
+_BRINGERS = (
+    "length(payer) IN (16, 32)"  # strangers of one prefix, and nodes; neither publishers nor the words
+)
+_GREED = (  # by whose, and of whom: what a store gives up that is full of what lies in its own range
+    "CREATE INDEX records_brought ON records (stored_by, target)",
+    "CREATE INDEX records_brought_body ON records (stored_by, target) WHERE size > 0",
+    f"CREATE INDEX usage_slots ON usage (length(payer), slots) WHERE {_BRINGERS}",
+    f"CREATE INDEX usage_bytes ON usage (length(payer), bytes) WHERE {_BRINGERS}",
+)
+
+RECORDS_SCHEMA = Schema(application_id=0x595A4452, steps=(_RECORDS, _SUMS, _GREED))  # "YZDR"
 
 _HEAD = "kind, seq, hash, created, expires, keep_until, expires_max, size, pinned"
 HEAD_COLUMNS = 9
@@ -156,17 +167,32 @@ PROLONG_SLOT = """
 """
 DROP_BODY = "UPDATE records SET body = NULL, size = 0, due = expires_max WHERE id = ?"
 
-_IN_RANGE = "SELECT target FROM records INDEXED BY {index} WHERE target BETWEEN ? AND ? AND {has} NOT pinned"
+_IN_RANGE = (
+    "SELECT target FROM records INDEXED BY {index} WHERE target BETWEEN ?1 AND ?2 AND {has} NOT pinned"
+)
 SELECT_FIRST_BODY, SELECT_FIRST_SLOT, SELECT_LAST_BODY, SELECT_LAST_SLOT = (
     f"{_IN_RANGE.format(index=index, has=has)} ORDER BY target {order} LIMIT 1"
     for order in ("ASC", "DESC")
     for index, has in (("records_body", "size > 0 AND"), ("records_slot", ""))
 )
-SELECT_LEAVING = "SELECT count(*), total(size) FROM records WHERE target = ? AND NOT pinned"
-DROP_BODIES = """
-    UPDATE records SET body = NULL, size = 0, due = expires_max WHERE target = ? AND size > 0 AND NOT pinned
+SELECT_FIRST_BODY_OF, SELECT_FIRST_SLOT_OF, SELECT_LAST_BODY_OF, SELECT_LAST_SLOT_OF = (
+    f"{_IN_RANGE.format(index=index, has=has)} AND stored_by = ?3 ORDER BY target {order} LIMIT 1"
+    for order in ("ASC", "DESC")
+    for index, has in (("records_brought_body", "size > 0 AND"), ("records_brought", ""))
+)
+_OF = "target = ?1 AND NOT pinned AND (?2 IS NULL OR stored_by = ?2)"
+SELECT_LEAVING = f"SELECT count(*), total(size) FROM records WHERE {_OF}"  # noqa: S608 - constant columns
+DROP_BODIES = f"UPDATE records SET body = NULL, size = 0, due = expires_max WHERE size > 0 AND {_OF}"  # noqa: S608 - constant columns
+DROP_SLOTS = f"DELETE FROM records WHERE {_OF}"  # noqa: S608 - constant columns
+
+_GREEDIEST = """
+    SELECT payer, slots, bytes FROM usage INDEXED BY usage_{what}
+    WHERE {bringers} AND length(payer) = ? ORDER BY {what} DESC, payer DESC LIMIT 1
 """
-DROP_SLOTS = "DELETE FROM records WHERE target = ? AND NOT pinned"
+SELECT_GREEDIEST_BY_SLOTS, SELECT_GREEDIEST_BY_BYTES = (
+    _GREEDIEST.format(what=what, bringers=_BRINGERS) for what in ("slots", "bytes")
+)
+BRINGER_BYTES = (PAYER_STRANGERS_BYTES, ID_BYTES)
 
 SWEEP_BODIES = """
     UPDATE records SET body = NULL, size = 0, due = expires_max WHERE id IN (

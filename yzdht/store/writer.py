@@ -23,6 +23,7 @@ from yzdht.store.policy import (
     entries_that_leave,
 )
 from yzdht.store.rows import (
+    BRINGER_BYTES,
     DROP_BODIES,
     DROP_BODY,
     DROP_SLOTS,
@@ -33,9 +34,15 @@ from yzdht.store.rows import (
     SELECT_BODY,
     SELECT_ENTRIES,
     SELECT_FIRST_BODY,
+    SELECT_FIRST_BODY_OF,
     SELECT_FIRST_SLOT,
+    SELECT_FIRST_SLOT_OF,
+    SELECT_GREEDIEST_BY_BYTES,
+    SELECT_GREEDIEST_BY_SLOTS,
     SELECT_LAST_BODY,
+    SELECT_LAST_BODY_OF,
     SELECT_LAST_SLOT,
+    SELECT_LAST_SLOT_OF,
     SELECT_LEAVING,
     SELECT_SLOT,
     SEQ_BIAS,
@@ -185,27 +192,43 @@ class Writer:
         if not self._quotas.admit(write, filled, used):
             return False
         excess = self._quotas.excess(write, filled, used)
-        return excess == NOTHING or self.eviction.make_room(write.target, excess, self)
+        if excess == NOTHING:
+            return True
+        return self.eviction.make_room(write.target, excess, self, self._quotas.claim(write, filled, used))
 
     # Shelves
 
-    def first(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+    def first(
+        self, low: Target, high: Target, *, is_whole: bool, bringer: bytes | None = None
+    ) -> Target | None:
         """The first target of a range that can be given up."""
-        return self._one_of(SELECT_FIRST_SLOT if is_whole else SELECT_FIRST_BODY, low, high)
+        if bringer is None:
+            return self._one_of(SELECT_FIRST_SLOT if is_whole else SELECT_FIRST_BODY, low, high)
+        return self._one_of(SELECT_FIRST_SLOT_OF if is_whole else SELECT_FIRST_BODY_OF, low, high, bringer)
 
-    def last(self, low: Target, high: Target, *, is_whole: bool) -> Target | None:
+    def last(
+        self, low: Target, high: Target, *, is_whole: bool, bringer: bytes | None = None
+    ) -> Target | None:
         """The last one."""
-        return self._one_of(SELECT_LAST_SLOT if is_whole else SELECT_LAST_BODY, low, high)
+        if bringer is None:
+            return self._one_of(SELECT_LAST_SLOT if is_whole else SELECT_LAST_BODY, low, high)
+        return self._one_of(SELECT_LAST_SLOT_OF if is_whole else SELECT_LAST_BODY_OF, low, high, bringer)
 
-    def _one_of(self, statement: str, low: Target, high: Target) -> Target | None:
-        row = self._connection.execute(statement, (low, high)).fetchone()
+    def _one_of(self, statement: str, *parameters: bytes) -> Target | None:
+        row = self._connection.execute(statement, parameters).fetchone()
         return None if row is None else Target(row[0])
 
-    def drop(self, target: Target, *, is_whole: bool) -> Usage:
+    def greediest(self, *, is_whole: bool) -> list[tuple[bytes, Usage]]:
+        """Who brought most, of each kind of bringer."""
+        statement = SELECT_GREEDIEST_BY_SLOTS if is_whole else SELECT_GREEDIEST_BY_BYTES
+        rows = [self._connection.execute(statement, (size,)).fetchone() for size in BRINGER_BYTES]
+        return [(row[0], Usage(row[1], row[2])) for row in rows if row is not None]
+
+    def drop(self, target: Target, *, is_whole: bool, bringer: bytes | None = None) -> Usage:
         """Give up the bodies under a target, or its whole slots."""
         self._begin()
-        slots, size = self._connection.execute(SELECT_LEAVING, (target,)).fetchone()
-        self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target,))
+        slots, size = self._connection.execute(SELECT_LEAVING, (target, bringer)).fetchone()
+        self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target, bringer))
         self.evicted += 1
         return Usage(slots if is_whole else 0, int(size))
 
