@@ -328,6 +328,12 @@ LINK_FLUSH_BYTES = 64 * 1_024
 LINK_STALLED_S_MAX = 20.0
 LINK_CLOSE_S_MAX = 10.0
 WEBSOCKET_MESSAGE_BYTES_MAX = RELAY_DATA_BYTES_MAX + RECORD_OVERHEAD_BYTES
+WEBSOCKET_FRAGMENTS_MAX = 64
+WEBSOCKET_PARSE_BYTES = 16_384
+"""So much of a read is parsed at a time: one of small frames takes long, and the first of them may end the link."""
+WEBSOCKET_PING_EVERY_S = 1.0
+WEBSOCKET_PINGS_AT_ONCE = 10
+WEBSOCKET_PONG_BYTES_MAX = 2 + 125
 HTTP_OPENING_BYTES_MAX = 16_384
 OPENING_TIMEOUT_S = 5.0
 OPENINGS_MAX = 1_024
@@ -376,12 +382,15 @@ IDLE_SESSION_BYTES = 25_000
     sessions        SESSIONS_MAX x (IDLE_SESSION_BYTES + HELD_BYTES_STEP)                 145 MB; for 200 6 MB
     not yet proved  (HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX) x (IDLE_SESSION_BYTES + HTTP_OPENING_BYTES_MAX)
                                                                                            95 MB
+    frames          SESSIONS_MAX x (WEBSOCKET_MESSAGE_BYTES_MAX, of a message that is not whole, and WEBSOCKET_PONG_BYTES_MAX x
+                    (WEBSOCKET_PINGS_AT_ONCE + SESSION_SILENT_S_MAX / WEBSOCKET_PING_EVERY_S), both until it is weighed)
+                                                                                          125 MB; for 200 5 MB
     held for them   HELD_BYTES_MAX: open requests, messages under assembly, what was read and waits, what is unsent
                                                                                           134 MB
     one over that   what one session adds before it is weighed: LINK_UNSENT_BYTES_MAX + MESSAGE_BYTES_MAX
                                                                                             5 MB
     the disk queue  STORE_QUEUE_BYTES_MAX                                                  67 MB
-    in all                                                                                447 MB; for 200 308 MB
+    in all                                                                                572 MB; for 200 313 MB
 
 Buckets, tables and caches are bounded in entries. Results of reads are charged HELD_BYTES_PER_GET before they are there.
 """

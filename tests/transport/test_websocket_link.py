@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import struct
 from typing import TYPE_CHECKING
@@ -11,9 +12,17 @@ from websockets.frames import Frame, Opcode
 
 from tests.transport.roads import Owner, Owners, turns
 from tests.transport.strangers import Stranger, frame, request as opening
-from yzdht.limits import WEBSOCKET_MESSAGE_BYTES_MAX
+from yzdht.limits import (
+    WEBSOCKET_FRAGMENTS_MAX,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
+    WEBSOCKET_PARSE_BYTES,
+    WEBSOCKET_PING_EVERY_S,
+    WEBSOCKET_PINGS_AT_ONCE,
+    WEBSOCKET_PONG_BYTES_MAX,
+)
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.websocket_link import WebSocketLink
 
 
 if TYPE_CHECKING:
@@ -89,17 +98,54 @@ async def test_fragments_too_large_in_sum_close_the_link(call: tuple[Stranger, O
     assert owner.messages == []
 
 
-async def test_empty_fragments_without_end_hold_no_memory(call: tuple[Stranger, Owner]) -> None:
+async def test_a_message_may_come_in_so_many_fragments(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    for _ in range(2):  # they are counted for each message
+        stranger.say(frame(Opcode.BINARY, b"x", fin=False))
+        stranger.say(frame(Opcode.CONT, b"", fin=False) * (WEBSOCKET_FRAGMENTS_MAX - 2))
+        stranger.say(frame(Opcode.CONT, b"y"))
+
+    assert await owner.take(2) == [b"xy", b"xy"]
+
+
+async def test_a_message_in_more_fragments_cuts_the_link_off(call: tuple[Stranger, Owner]) -> None:
     stranger, owner = call
     stranger.say(frame(Opcode.BINARY, b"x", fin=False))
-    stranger.say(frame(Opcode.CONT, b"", fin=False) * 10_000)
-    stranger.say(frame(Opcode.PING, b"done"))
-    await stranger.hear(6)
+    stranger.say(frame(Opcode.CONT, b"", fin=False) * (WEBSOCKET_FRAGMENTS_MAX - 1))
 
-    partial = owner.link._partial  # type: ignore[attr-defined]  # what the test is about
-    assert partial == b"x"
-    stranger.say(frame(Opcode.CONT, b"y"))
-    assert await owner.take(1) == [b"xy"]
+    assert await owner.closed() == "too many fragments"
+    assert owner.messages == []
+
+
+async def test_of_a_large_read_nothing_is_parsed_after_the_link_was_cut_off(
+    call: tuple[Stranger, Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner = call
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    parsed: list[int] = []
+    receive = link._websocket.receive_data
+
+    def count(data: bytes) -> None:
+        parsed.append(len(data))
+        receive(data)
+
+    monkeypatch.setattr(link._websocket, "receive_data", count)
+    link.data_received(frame(Opcode.PING) * (10 * WEBSOCKET_PARSE_BYTES // 6))
+
+    assert parsed == [WEBSOCKET_PARSE_BYTES]
+    assert await owner.closed() == "too many pings"
+
+
+async def test_a_large_read_is_delivered_whole(call: tuple[Stranger, Owner]) -> None:
+    _, owner = call
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    messages = [bytes([number]) * 1_000 for number in range(3 * WEBSOCKET_PARSE_BYTES // 1_000)]
+
+    link.data_received(b"".join(frame(Opcode.BINARY, message) for message in messages))
+
+    assert await owner.take(len(messages)) == messages
 
 
 @pytest.mark.parametrize("fin", [True, False])
@@ -248,17 +294,45 @@ async def test_messages_sent_in_one_turn_leave_in_one_write(call: tuple[Stranger
     assert await stranger.hear(len(expected)) == expected
 
 
-async def test_pings_whose_pongs_are_not_read_end_in_an_overrun(call: tuple[Stranger, Owner]) -> None:
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+async def test_who_pings_too_often_is_cut_off_and_nothing_more_is_held_for_it(
+    call: tuple[Stranger, Owner], opcode: Opcode
+) -> None:
     stranger, owner = call
     stranger.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a Transport, though typed as a write end
-    pings = frame(Opcode.PING, bytes(125)) * 500
-    while not owner.reasons:
-        stranger.say(pings)
-        await turns(2)
-        if stranger.writer.transport.is_closing():
-            break
+    stranger.say(frame(opcode, bytes(125)) * 500)
 
-    assert await owner.closed() == "overrun"
+    assert await owner.closed() == "too many pings"
+    assert owner.link.held_bytes == 0
+
+
+async def test_pings_now_and_then_are_answered(
+    call: tuple[Stranger, Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner = call
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    loop = asyncio.get_running_loop()
+    moment = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: moment)
+    ping, before = frame(Opcode.PING, bytes(125)), link.bytes_out
+    link.data_received(ping * WEBSOCKET_PINGS_AT_ONCE)
+    for _ in range(60):
+        moment += WEBSOCKET_PING_EVERY_S
+        link.data_received(ping)
+    assert not link._is_aborted
+    assert link.bytes_out - before == WEBSOCKET_PONG_BYTES_MAX * (WEBSOCKET_PINGS_AT_ONCE + 60)
+
+    link.data_received(ping)
+    assert link._is_aborted
+
+
+async def test_who_pings_while_the_link_closes_is_cut_off_too(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    owner.link.close()
+    stranger.say(frame(Opcode.PING, bytes(125)) * 500)
+
+    assert await owner.closed() == "too many pings"
 
 
 async def test_who_leaves_without_reading_is_gone_though_its_messages_wait(

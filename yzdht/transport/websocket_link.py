@@ -5,7 +5,9 @@ its events become messages and its bytes reach the socket. One asyncio.Protocol 
 coroutine, no await per message. Bytes written within one callback leave in one write.
 
 Refused: text messages (1003), messages above the bound, whole or in fragments (1009), and whatever the library refuses
-(1002). Source: RFC 6455; PROTOCOL.md section 4.
+(1002). Cut off: who sends many pings, which the library answers by itself, or a message in very many fragments; these are
+work, and what answers them is held here, before the owner of the link hears of anything. Source: RFC 6455; PROTOCOL.md
+section 4.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
-from yzdht.limits import LINK_FLUSH_BYTES
+from yzdht.limits import (
+    LINK_FLUSH_BYTES,
+    WEBSOCKET_FRAGMENTS_MAX,
+    WEBSOCKET_PARSE_BYTES,
+    WEBSOCKET_PING_EVERY_S,
+    WEBSOCKET_PINGS_AT_ONCE,
+)
 
 
 if TYPE_CHECKING:
@@ -43,6 +51,7 @@ __all__ = ["WebSocketLink", "override"]
 BINARY = Opcode.BINARY
 CONT = Opcode.CONT
 TEXT = Opcode.TEXT
+CLOSE = Opcode.CLOSE
 OPEN = State.OPEN
 
 
@@ -50,7 +59,8 @@ class WebSocketLink(asyncio.Protocol):
     """One end of an open WebSocket connection; implements `yzdht.ports.Link`.
 
     `on_closed` is told one of: "closed" (close() here), "closed by peer", "aborted" (abort() here), "reset",
-    "stalled", "overrun", "protocol error", "text message", "message too large". A link whose peer left while
+    "stalled", "overrun", "protocol error", "text message", "message too large", "too many pings", "too many fragments".
+    A link whose peer left while
     reading was paused still delivers what had arrived, and is closed after that; but not if it left without reading what
     it was sent: an owner that waits until it may write would wait for ever. After close() or abort() nothing more is
     delivered.
@@ -71,6 +81,7 @@ class WebSocketLink(asyncio.Protocol):
         "_bounds",
         "_close_timer",
         "_congested_timer",
+        "_fragments",
         "_handler",
         "_inbox",
         "_inbox_bytes",
@@ -86,6 +97,7 @@ class WebSocketLink(asyncio.Protocol):
         "_owes_writable",
         "_partial",
         "_pending_bytes",
+        "_pings_paid_at",
         "_reason",
         "_remote",
         "_transport",
@@ -106,6 +118,8 @@ class WebSocketLink(asyncio.Protocol):
         self._inbox: deque[bytes] | None = None  # while there is nothing: an empty one takes 760 bytes
         self._inbox_bytes = 0
         self._partial: bytearray | None = None
+        self._fragments = 0
+        self._pings_paid_at = 0.0  # when all pings so far have had their time
         self._pending_bytes = 0
         self._reason = ""
         self._is_open = True
@@ -209,8 +223,18 @@ class WebSocketLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what one read held."""
         self.bytes_in += len(data)
+        if len(data) > WEBSOCKET_PARSE_BYTES:
+            self._receive_much(data)
+            return
         self._websocket.receive_data(data)
         self._handle(self._websocket.events_received())
+
+    def _receive_much(self, data: bytes) -> None:
+        for start in range(0, len(data), WEBSOCKET_PARSE_BYTES):
+            self._websocket.receive_data(data[start : start + WEBSOCKET_PARSE_BYTES])
+            self._handle(self._websocket.events_received())
+            if self._is_aborted:
+                return
 
     @override
     def eof_received(self) -> None:
@@ -259,8 +283,7 @@ class WebSocketLink(asyncio.Protocol):
             self._begin_closing()
         self._is_busy = True
         try:
-            if not self._is_deaf:
-                self._take(cast("Sequence[Frame]", events))  # requests and responses come only while opening
+            self._take(cast("Sequence[Frame]", events))  # requests and responses come only while opening
         finally:
             self._is_busy = False
         self._flush()
@@ -275,15 +298,29 @@ class WebSocketLink(asyncio.Protocol):
                 return
             elif opcode is BINARY or opcode is CONT:
                 self._join(frame)
+            elif opcode is not CLOSE:
+                self._count_ping()
+
+    def _count_ping(self) -> None:
+        """Cut off who pings too often; a pong that nobody asked for counts too. While closing they are answered as well."""
+        now = self._loop.time()
+        self._pings_paid_at = max(self._pings_paid_at, now) + WEBSOCKET_PING_EVERY_S
+        if self._pings_paid_at > now + WEBSOCKET_PINGS_AT_ONCE * WEBSOCKET_PING_EVERY_S:
+            self._abort("too many pings")
 
     def _join(self, frame: Frame) -> None:
         """Add one fragment. The library bounds their sum; one bytearray bounds what many empty ones cost."""
+        if self._is_deaf:
+            return
         if self._partial is None:
-            self._partial = bytearray()
+            self._partial, self._fragments = bytearray(), 0
         self._partial += _taken(frame)
+        self._fragments += 1
         if frame.fin:
             message, self._partial = self._partial, None
             self._deliver(message)
+        elif self._fragments >= WEBSOCKET_FRAGMENTS_MAX:
+            self._abort("too many fragments")
 
     def _deliver(self, data: bytes | bytearray | memoryview) -> None:
         if self._is_deaf or self._handler is None:
