@@ -19,9 +19,14 @@ from yzdht.limits import (
     LINKS_WAITING_MAX,
     MESSAGE_BYTES_MAX,
     OPENINGS_MAX,
+    SESSION_SILENT_S_MAX,
     SESSIONS_MAX,
     SESSIONS_MAX_COMMUNITY,
     STORE_QUEUE_BYTES_MAX,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
+    WEBSOCKET_PING_EVERY_S,
+    WEBSOCKET_PINGS_AT_ONCE,
+    WEBSOCKET_PONG_BYTES_MAX,
 )
 from yzdht.rpc.engine import Answer
 from yzdht.sessions.admission import SessionBounds
@@ -30,11 +35,15 @@ from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import Get, Method, Status, Store
 
 
-@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 450), (SESSIONS_MAX_COMMUNITY, 310)])
+@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 575), (SESSIONS_MAX_COMMUNITY, 315)])
 def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megabytes: int) -> None:
     unproved = HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX
+    pongs = WEBSOCKET_PONG_BYTES_MAX * (
+        WEBSOCKET_PINGS_AT_ONCE + SESSION_SILENT_S_MAX / WEBSOCKET_PING_EVERY_S
+    )
     total = (
         sessions * (IDLE_SESSION_BYTES + HELD_BYTES_STEP)
+        + sessions * (WEBSOCKET_MESSAGE_BYTES_MAX + pongs)
         + unproved * (IDLE_SESSION_BYTES + HTTP_OPENING_BYTES_MAX)
         + HELD_BYTES_MAX
         + LINK_UNSENT_BYTES_MAX
