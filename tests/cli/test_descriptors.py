@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -109,14 +113,39 @@ def test_a_process_lets_itself_have_as_many_files_as_it_wants_and_may(
 
 
 @pytest.mark.parametrize(
-    ("limit", "is_warned"), [("1024:1024", False), ("300:300", True), ("64:4096", False)]
+    ("limit", "files"), [("1871:1871", "1871"), ("1872:1872", None), ("300:300", "300"), ("64:4096", None)]
 )
-def test_a_node_that_may_not_have_enough_files_says_so(
-    tmp_path: Path, limit: str, *, is_warned: bool
-) -> None:
+def test_a_node_that_may_not_have_enough_files_says_so(tmp_path: Path, limit: str, files: str | None) -> None:
     with NodeProcess(tmp_path / "data", "--no-http", before=("prlimit", f"--nofile={limit}")) as node:
         node.ready()
         code, _ = node.end()
 
     assert code == 0
-    assert (" WARNING yzdht.cli.node file limit too low files=300 sessions=200 " in node.stderr) is is_warned
+    said = (
+        f' WARNING yzdht.cli.node file limit too low files={files} sessions=200 hint="raise it to 1872 with'
+    )
+    assert (said in node.stderr) is (files is not None)
+
+
+def test_a_node_that_cannot_take_connections_for_want_of_files_says_so_until_it_can(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "data") as node:
+        node.ready()
+        pid = node.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        wait_for(node, 'no more files or connections can be opened hint="let it have more: LimitNOFILE=')
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        wait_for(node, "files and connections can be opened again")
+        with urlopen(f"{node.view['http']}/status.json", timeout=PATIENCE_S) as answer:
+            errors = json.load(answer)["errors"]
+
+    [error] = [error for error in errors if "files" in error["what"]]
+    assert error["what"] == "no more files or connections can be opened"
+    assert "--max-sessions" in error["hint"]
+
+
+def wait_for(node: NodeProcess, line: str) -> None:
+    """Until the node has logged it."""
+    while line not in node.stderr:
+        assert node.process.poll() is None, node.stderr
+        time.sleep(0.02)

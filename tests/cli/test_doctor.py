@@ -391,7 +391,8 @@ def test_a_port_that_should_take_connections_and_does_not_is_a_problem() -> None
 @pytest.mark.parametrize(
     ("soft", "used", "outcome"),
     [
-        (-1, 9_999, Outcome.OK), (8_192, 20, Outcome.OK), (1_024, 20, Outcome.WARNING), (1_024, 1_000, Outcome.PROBLEM),
+        (-1, 9_999, Outcome.OK), (8_192, 20, Outcome.OK), (7_495, 20, Outcome.WARNING), (7_496, 20, Outcome.OK),
+        (1_024, 20, Outcome.WARNING), (1_024, 1_000, Outcome.PROBLEM),
     ],
 )  # fmt: skip
 def test_too_few_files_for_its_sessions_are_told(soft: int, used: int, outcome: Outcome) -> None:

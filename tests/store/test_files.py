@@ -128,6 +128,8 @@ def test_file_in_the_place_of_a_folder_is_a_store_error(tmp_path: Path) -> None:
     ("number", "hint"),
     [
         (errno.ENOSPC, "free some space"),
+        (errno.EMFILE, "LimitNOFILE="),
+        (errno.ENFILE, "fs.file-max"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "may write"),
         (errno.EIO, "disk"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 
-FILES_BESIDE_SESSIONS = 128
+FILES_BESIDE_CONNECTIONS = 128
 """What a node has open but for its connections: its database, its sockets, its log."""
 
 _MODES = (os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)
@@ -22,6 +23,29 @@ def fill_standard_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # the lowest free number, which is this one
+
+
+def files_for(sessions_max: int) -> int:
+    """How many files a node may come to have open at once.
+
+    Args:
+        sessions_max: Its sessions; it has more connections than that, those that are no session yet.
+
+    """
+    from yzdht.limits import HTTP_CONNECTIONS_MAX, OPENINGS_MAX  # noqa: PLC0415 - loads the library
+    from yzdht.sessions.admission import SessionBounds  # noqa: PLC0415 - as above
+
+    links = SessionBounds(sessions_max).links_max
+    return links + OPENINGS_MAX + HTTP_CONNECTIONS_MAX + FILES_BESIDE_CONNECTIONS
+
+
+def can_open() -> bool:
+    """Whether this process may open one more file, or take one more connection."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def allow_files(wanted: int) -> int:

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT
 from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
-from yzdht.cli.descriptors import FILES_BESIDE_SESSIONS
+from yzdht.cli.descriptors import files_for
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import ask, fetch, refuse_another
 from yzdht.cli.units import show_ago
 from yzdht.errors import NoNode
 from yzdht.http.units import show_span
-from yzdht.limits import HOUR_S, NODE_ANSWER_S_MAX, PEERS_BYTES_MAX, READY_CHECK_S_MAX, STATUS_BYTES_MAX
+from yzdht.limits import (
+    HOUR_S,
+    NODE_ANSWER_S_MAX,
+    PEERS_BYTES_MAX,
+    READY_CHECK_S_MAX,
+    SESSIONS_MAX,
+    SESSIONS_MAX_COMMUNITY,
+    STATUS_BYTES_MAX,
+)
 
 
 if TYPE_CHECKING:
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _READY_BYTES_MAX = 65_536
 _CONNECT_S_MAX = 3.0
-_FILES_MIN = 256
 _USED_OF_TEN_MAX = 9
 
 
@@ -173,10 +180,9 @@ def check_files(tenancy: Tenancy | None, talk: Talk) -> Iterator[Finding]:
         pid = tenancy.run.pid
     if pid is None or talk.status is None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # up to which a node raises its own
-        if 0 <= most < _FILES_MIN:
-            yield warning(
-                "file limit", f"{most} files for a node started here", "raise it with: ulimit -n 8192"
-            )
+        if 0 <= most < files_for(SESSIONS_MAX_COMMUNITY):
+            hint = f"raise it with: ulimit -n {files_for(SESSIONS_MAX)}"
+            yield warning("file limit", f"{most:,} files for a node started here", hint)
         else:
             yield ok("file limit", f"{_many(most)} files for a node started here")
         return
@@ -192,13 +198,15 @@ def check_files(tenancy: Tenancy | None, talk: Talk) -> Iterator[Finding]:
 
 def _finding_of_files(soft: int, used: int, sessions_max: int) -> Finding:
     fact = f"{used:,} of {_many(soft)} files are open"
-    needed = sessions_max + FILES_BESIDE_SESSIONS
+    needed = files_for(sessions_max)
     hint = f"raise it to {needed:,} or more: LimitNOFILE= in the unit, or ulimit -n before yz-node"
     if soft < 0 or soft >= needed:
         return ok("file limit", fact)
     if used * 10 > soft * _USED_OF_TEN_MAX:
         return problem("file limit", fact, hint)
-    return warning("file limit", f"{fact}, too few for {sessions_max:,} sessions", hint)
+    return warning(
+        "file limit", f"{fact}, too few for {sessions_max:,} sessions and who knocks meanwhile", hint
+    )
 
 
 def _many(soft: int) -> str:

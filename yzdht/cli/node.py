@@ -12,7 +12,7 @@ import click
 
 from yzdht.cli import logs
 from yzdht.cli.config_sources import choose, wants_json
-from yzdht.cli.descriptors import FILES_BESIDE_SESSIONS, allow_files, fill_standard_descriptors
+from yzdht.cli.descriptors import allow_files, files_for, fill_standard_descriptors
 from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.node_settings import SETTINGS, Kind
@@ -168,15 +168,12 @@ def _run(screen: Screen, chosen: Configuration) -> None:
 
 def _allow_connections(config: NodeConfig) -> None:
     """Raise the file limit to what all connections need that may be open at once; say so if that cannot be."""
-    from yzdht.limits import HTTP_CONNECTIONS_MAX, OPENINGS_MAX  # noqa: PLC0415 - loads the library
-    from yzdht.sessions.admission import SessionBounds  # noqa: PLC0415 - as above
-
-    bounds = SessionBounds.of(config.capacity)
-    wanted = bounds.links_max + OPENINGS_MAX + HTTP_CONNECTIONS_MAX + FILES_BESIDE_SESSIONS
+    sessions_max = config.capacity.sessions_max
+    wanted = files_for(sessions_max)
     files = allow_files(wanted)
-    if files < bounds.sessions_max + FILES_BESIDE_SESSIONS:
+    if files < wanted:
         hint = f"raise it to {wanted} with LimitNOFILE= in the unit, or ulimit -n; or lower --max-sessions"
-        log.warning("file limit too low files=%d sessions=%d hint=%s", files, bounds.sessions_max, hint)
+        log.warning("file limit too low files=%d sessions=%d hint=%s", files, sessions_max, hint)
 
 
 def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> Node:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, Place, announcement
+from yzdht.cli.descriptors import can_open
 from yzdht.cli.systemd import ServiceManager
 from yzdht.errors import StoreError
 from yzdht.ids import shorten
@@ -21,7 +22,7 @@ from yzdht.wire.text import encode_node_id
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FILES_LOOKED_AT_S = 2.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -146,7 +148,8 @@ async def serve(
                 log.info("listening node=%s host=%s port=%d", shorten(node.node_id), place.host, node.port)
                 event = _ready_event(node, place, {**more, "http": page.url})
                 teller.ready(event, place._replace(port=node.port))
-                await ended.wait()
+                async with _files_watched(node):
+                    await ended.wait()
             finally:
                 manager.stopping()
                 await node.stop()
@@ -249,6 +252,31 @@ async def _start(node: Node, ended: asyncio.Event) -> bool:
         return False
     starting.result()
     return True
+
+
+@contextlib.asynccontextmanager
+async def _files_watched(node: Node) -> AsyncIterator[None]:
+    """Tell it when connections are refused because no more files can be opened; nothing else says so."""
+    watching = asyncio.ensure_future(_watch_files(node))
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def _watch_files(node: Node) -> None:
+    was_able = True
+    while True:
+        await asyncio.sleep(_FILES_LOOKED_AT_S)
+        is_able = can_open()
+        if not is_able:
+            hint = "let it have more: LimitNOFILE= in the unit, or ulimit -n; or lower --max-sessions"
+            node.telemetry.error("no more files or connections can be opened", node.now().wall, hint)
+            if was_able:
+                log.warning("no more files or connections can be opened hint=%s", hint)
+        elif not was_able:
+            log.warning("files and connections can be opened again")
+        was_able = is_able
 
 
 def _ready_event(node: Node, place: Place, more: dict[str, object]) -> dict[str, object]:

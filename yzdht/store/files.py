@@ -32,6 +32,7 @@ _ROOT = 0
 
 _SPACE_HINT = "free some space on this disk"
 _ACCESS_HINT = "check that the disk is not read-only and that this user may write there"
+_FILES_HINT = "let the process have more files: LimitNOFILE= in the unit, or ulimit -n"
 _FOLDER_HINT = "name a folder, not a file"
 _LINK_HINT = "choose a folder on a disk that has hard links"
 _HINTS = {
@@ -45,6 +46,8 @@ _HINTS = {
     errno.EISDIR: "name a file, not a folder",
     errno.ENOENT: "check the path",
     errno.EOPNOTSUPP: _LINK_HINT,
+    errno.EMFILE: _FILES_HINT,
+    errno.ENFILE: "more files are open on this machine than fs.file-max allows: close some, or raise it",
 }
 
 
