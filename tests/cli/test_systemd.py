@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import configparser
 import os
+import re
 import secrets
+import shlex
 import signal
 import socket
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.programs import NodeProcess
+from yzdht.cli.local_node import as_owner
 from yzdht.cli.node import cli
 from yzdht.cli.systemd import ServiceManager
 from yzdht.errors import ExitCode
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-UNIT = Path(__file__).parent.parent.parent / "deploy" / "yz-node.service"
+ROOT = Path(__file__).parent.parent.parent
+UNIT = ROOT / "deploy" / "yz-node.service"
+ACCOUNT = ROOT / "deploy" / "yz-node.sysusers"
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -140,7 +145,7 @@ def test_the_unit_file_starts_the_command_with_options_that_exist() -> None:
 
     assert program == "/usr/local/bin/yz-node"
     with cli.make_context("yz-node", words, resilient_parsing=False) as context:
-        assert context.params["data"] == "/var/lib/yz-node/data"
+        assert context.params["data"] == "/var/lib/yz-node"
 
 
 def test_the_unit_file_agrees_with_what_a_node_does() -> None:
@@ -164,10 +169,43 @@ def test_the_unit_file_takes_away_what_a_node_does_not_need() -> None:
         "NoNewPrivileges", "ProtectHome", "ProtectClock", "ProtectHostname", "ProtectKernelLogs",
         "ProtectKernelModules", "ProtectKernelTunables", "ProtectControlGroups", "PrivateTmp", "PrivateDevices",
         "PrivateUsers", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality",
-        "MemoryDenyWriteExecute", "DynamicUser",
+        "MemoryDenyWriteExecute",
     }  # fmt: skip
 
     assert {key for key in wanted if service[key] == ["yes"]} == wanted
     assert service["ProtectSystem"] == ["strict"]
     assert service["CapabilityBoundingSet"] == [""]
     assert service["StateDirectoryMode"] == ["0700"]
+
+
+def test_the_account_of_the_unit_is_a_lasting_one_that_owns_the_folder_of_the_node() -> None:
+    service = {key: values[0] for key, values in unit()["Service"].items()}
+    [account] = [line for line in ACCOUNT.read_text().splitlines() if not line.startswith("#")]
+    kind, name, number, _, home = shlex.split(account)
+
+    assert (kind, name, number) == ("u", service["User"], "-")
+    assert service["Group"] == service["User"]
+    assert home == f"/var/lib/{service['StateDirectory']}"
+    assert f"--data %S/{service['StateDirectory']}" in service["ExecStart"]
+    assert "DynamicUser" not in service
+
+
+@pytest.mark.parametrize("path", ["docs/operating.md", "deploy/yz-node.service", "docs/cli.md"])
+def test_examples_name_the_folder_and_the_account_of_the_unit(path: str) -> None:
+    text = (ROOT / path).read_text()
+    folders = re.findall(r"--data (/var/lib/[\w/-]+)", text)
+
+    assert folders
+    assert set(folders) == {"/var/lib/yz-node"}
+    assert set(re.findall(r"sudo -u (\S+)", text)) <= {"yz-node"}
+
+
+def test_the_unit_says_how_both_commands_get_into_its_path() -> None:
+    assert "/opt/yzdht/bin/yz /opt/yzdht/bin/yz-node /usr/local/bin/" in UNIT.read_text()
+
+
+@pytest.mark.parametrize(("owner", "account"), [("yz-node", "yz-node"), ("user 54321", "'#54321'")])
+def test_who_has_to_run_a_command_is_told_what_to_type(owner: str, account: str) -> None:
+    command = "yz doctor --data /var/lib/yz-node"
+
+    assert as_owner(owner, command) == f"run this as {owner}: sudo -u {account} {command}"

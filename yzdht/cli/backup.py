@@ -105,7 +105,7 @@ def _save(
     data, only = what
     if os.path.lexists(file) and not is_forced:
         raise StoreError(f"{file} exists already", hint="choose another FILE, or use --force")
-    folder = None if only == _HOME else _node_folder(data, is_needed=only == _NODE)
+    folder = None if only == _HOME else _node_folder(data, file, is_needed=only == _NODE)
     home = None if only == _NODE else _home_folder(settings, is_needed=only == _HOME)
     if folder is None and home is None:
         raise UsageError(
@@ -130,9 +130,9 @@ def _save(
     _tell_saved(settings, file, manifest)
 
 
-def _node_folder(data: Path | None, *, is_needed: bool) -> Path | None:
-    """The data folder to save; None if there is none and none is needed."""
-    from yzdht.cli.local_node import default_folders, foreign_owner  # noqa: PLC0415 - loads the library
+def _node_folder(data: Path | None, file: Path, *, is_needed: bool) -> Path | None:
+    """The data folder to save to a file; None if there is none and none is needed."""
+    from yzdht.cli.local_node import as_owner, default_folders, foreign_owner  # noqa: PLC0415 - loads the library
 
     if data is None:
         folders = [path for path in default_folders() if (path / _NODE_KEY_NAME).exists()]
@@ -150,9 +150,8 @@ def _node_folder(data: Path | None, *, is_needed: bool) -> Path | None:
     data = data.absolute()
     owner = foreign_owner(data)
     if owner is not None:
-        raise StoreError(
-            f"{data} belongs to {owner}", hint=f"run this as {owner}, as with: sudo -u NAME yz backup"
-        )
+        again = shlex.join(("yz", "backup", "--only", _NODE, "--data", str(data), str(file.absolute())))
+        raise StoreError(f"{data} belongs to {owner}", hint=as_owner(owner, again))
     if not os.path.lexists(data / _NODE_KEY_NAME):
         raise StoreError(f"{data} is not the data folder of a node", hint="check the path after --data")
     return data

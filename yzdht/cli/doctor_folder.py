@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
-from yzdht.cli.local_node import VERSION_NAME, foreign_owner
+from yzdht.cli.local_node import VERSION_NAME, as_owner, foreign_owner
 from yzdht.errors import CryptoError, StoreError, WireError
 from yzdht.http.units import show_bytes
 from yzdht.limits import DATABASE_CHECK_S_MAX, KEYFILE_BYTES_MAX, STATE_BYTES_MAX
@@ -46,7 +46,7 @@ def check_folder(path: Path) -> Iterator[Finding]:
         yield unknown(
             "data folder",
             f"{path} belongs to {owner}, so its files were not looked at",
-            f"run this as {owner}, as with: sudo -u NAME yz doctor --data {here}",
+            as_owner(owner, f"yz doctor --data {here}"),
         )
         return
     try:

@@ -157,6 +157,12 @@ def foreign_owner(path: Path) -> str | None:
         return f"user {owner}"
 
 
+def as_owner(owner: str, command: str) -> str:
+    """What to type to run a command as who has a folder, as `foreign_owner` names it."""
+    account = f"#{owner.removeprefix('user ')}" if owner.startswith("user ") else owner
+    return f"run this as {owner}: sudo -u {shlex.quote(account)} {command}"
+
+
 def _read_run(path: Path) -> RunView | None:
     """Whoever owns the file: it is no secret, and what it says is typed and shown escaped."""
     try:
