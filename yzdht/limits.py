@@ -274,6 +274,8 @@ QUICK_CHECK_BYTES_MAX = 64 << 20
 STATE_BYTES_MAX = 16 << 20
 VERIFIED_CACHE_ENTRIES = 16_384
 PUBLIC_KEY_CACHE_ENTRIES = 16_384
+LOADED_KEYS_MAX = 2_048
+"""Ready to verify with; each takes 2 KB, and a stranger brings a new one with every connection."""
 
 # Section 13: keyfile
 

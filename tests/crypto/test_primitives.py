@@ -229,6 +229,14 @@ def test_private_keys_of_other_curves_are_refused(der: str) -> None:
         PrivateKey.from_pkcs8(bytes.fromhex(der))
 
 
+def test_keys_of_exchanges_which_are_used_once_are_not_kept() -> None:
+    primitives._load_public.cache_clear()
+    for number in range(1, 9):
+        KEY_A.exchange(PrivateKey.from_scalar(number.to_bytes(32)).public_key)
+
+    assert primitives._load_public.cache_info().currsize == 0
+
+
 def test_both_ends_of_an_exchange_agree() -> None:
     assert KEY_A.exchange(KEY_B.public_key) == KEY_B.exchange(KEY_A.public_key)
     assert len(KEY_A.exchange(KEY_B.public_key)) == 32

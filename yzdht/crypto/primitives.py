@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from yzdht.errors import DecryptionFailed, InvalidKey, InvalidSignature
 from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature
-from yzdht.limits import PUBLIC_KEY_CACHE_ENTRIES
+from yzdht.limits import LOADED_KEYS_MAX
 
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -90,8 +90,12 @@ class Aead:
             raise DecryptionFailed("the ciphertext was refused") from None
 
 
-@lru_cache(maxsize=PUBLIC_KEY_CACHE_ENTRIES)
+@lru_cache(maxsize=LOADED_KEYS_MAX)
 def _load_public(public_key: bytes) -> ec.EllipticCurvePublicKey:
+    return _load_once(public_key)
+
+
+def _load_once(public_key: bytes) -> ec.EllipticCurvePublicKey:
     if len(public_key) != PUBLIC_KEY_BYTES or public_key[0] not in (2, 3):
         raise InvalidKey("a public key is a compressed P-256 point of 33 bytes")
     try:
@@ -181,13 +185,13 @@ class PrivateKey:
         return Signature(r.to_bytes(32) + s.to_bytes(32))
 
     def exchange(self, public_key: bytes) -> bytes:
-        """ECDH: the x-coordinate, 32 bytes.
+        """ECDH: the x-coordinate, 32 bytes; the other end's key is one that is used once.
 
         Raises:
             InvalidKey: `public_key` is not a compressed P-256 point.
 
         """
-        return self._key.exchange(ec.ECDH(), _load_public(public_key))
+        return self._key.exchange(ec.ECDH(), _load_once(public_key))
 
     def hpke_open(self, sealed: bytes, info: bytes) -> bytes:
         """Open enc65 ‖ ciphertext (RFC 9180 base mode, empty aad).
