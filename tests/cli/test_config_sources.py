@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from tests.cli.programs import YZ_NODE, environment
 from yzdht.cli.config_shown import as_object, as_toml
@@ -193,6 +193,7 @@ def test_what_is_printed_and_fed_back_is_the_same_node(
     folder: Path, said: dict[str, dict[str, Said]]
 ) -> None:
     chosen = chosen_of(said, folder / "node.toml")
+    assume(chosen.number("port") == 0 or chosen.number("port") != chosen.number_or_none("http-port"))
 
     again = choose({}, {}, write(folder / "again.toml", as_toml(chosen)))
 
@@ -502,6 +503,17 @@ def test_what_cannot_work_together_is_not_printed(in_process: InProcess) -> None
 
     assert (said.code, said.stdout) == (2, "")
     assert "at most 16 addresses" in said.stderr
+
+
+def test_a_node_and_its_page_have_a_port_each(in_process: InProcess) -> None:
+    same = ("--port", "7", "--http-port", "7")
+    said = in_process(main, "--print-config", *same)
+
+    assert (said.code, said.stdout) == (2, "")
+    assert "the node and its status page cannot both have port 7" in said.stderr
+    assert "--http-port" in said.stderr
+    for words in ((*same, "--no-http"), ("--port", "0", "--http-port", "0")):
+        assert in_process(main, "--print-config", *words).code == 0
 
 
 def test_an_unknown_variable_is_an_object_for_programs(

@@ -18,7 +18,7 @@ from yzdht.cli.network_key import read_network_key
 from yzdht.cli.node_settings import SETTINGS, Kind
 from yzdht.cli.passphrase import given_passphrase, opened
 from yzdht.cli.running import run
-from yzdht.errors import ExitCode
+from yzdht.errors import ConfigError, ExitCode
 
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ def node_config(
     """
     from yzdht.config import NodeConfig, parse_node_type  # noqa: PLC0415 - loads the library
 
+    http_port = chosen.number_or_none("http-port")
+    if http_port and http_port == chosen.number("port") and not chosen.is_on("no-http"):
+        raise ConfigError(
+            f"the node and its status page cannot both have port {http_port}",
+            hint="choose another --http-port, 0 for a free one, or --no-http",
+        )
     return NodeConfig(
         port=chosen.number("port"),
         host=chosen.text("host"),
