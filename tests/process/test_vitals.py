@@ -7,7 +7,7 @@ import pytest
 from tests.process.vitals import History, Vitals, request_of, row, shown, smaps
 
 
-NOTHING = Vitals(*([0] * 11))
+NOTHING = Vitals(*([0] * 12))
 
 
 def history(values: list[int], measure: str = "rss") -> History:
@@ -30,7 +30,7 @@ def test_a_leak_has_a_slope_and_one_outlier_has_none() -> None:
 
 def test_a_table_names_every_measure() -> None:
     lines = history([1 << 20] * 8, "pss").table()
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert lines[2].split()[:5] == ["pss", "1.00", "1.00", "1.00", "1.00"]
     assert row(3, [NOTHING, dataclasses.replace(NOTHING, tasks=4)]).count("tasks 2.0 (4.0)") == 1
 
@@ -41,7 +41,12 @@ def test_the_kernels_figures_become_bytes() -> None:
 
 def test_sessions_of_every_kind_are_counted_together() -> None:
     text = b'yz_tasks 7.0\nyz_sessions{kind="node"} 11.0\nyz_sessions{kind="client"} 2.0\nyz_tasksome 9\n'
-    assert shown(text) == {"yz_tasks": 7, "yz_sessions": 13, "yz_stored_records": 0}
+    assert shown(text) == {
+        "yz_tasks": 7,
+        "yz_sessions": 13,
+        "yz_stored_records": 0,
+        "yz_record_verifications_total": 0,
+    }
 
 
 def test_a_request_is_one_that_every_server_takes() -> None:

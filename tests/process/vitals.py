@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.http.kit import exchange, parsed
+from yzdht.limits import VERIFIED_CACHE_ENTRIES
 
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 KIB = 1_024
 MIB = KIB * KIB
 _QUARTERS = 4
-_SHOWN = re.compile(rb"^(yz_tasks|yz_stored_records|yz_sessions\{kind=\"\w+\"\}) ([0-9.e+]+)$", re.MULTILINE)
+_SHOWN = re.compile(
+    rb"^(yz_tasks|yz_stored_records|yz_sessions\{kind=\"\w+\"\}|yz_record_verifications_total\{result=\"checked\"\})"
+    rb" ([0-9.e+]+)$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Vitals:
         tasks: Of its event loop.
         sessions: With nodes, clients and who is about to be one of these.
         records: That it keeps.
+        verified: Hashes of records whose signatures it remembers as good, a cache that takes hours to fill.
         database: Bytes of its records' file.
         log: Bytes of the write-ahead log beside it.
         files: In its data folder.
@@ -60,6 +66,7 @@ class Vitals:
     tasks: int
     sessions: int
     records: int
+    verified: int
     database: int
     log: int
     files: int
@@ -91,8 +98,8 @@ def smaps(text: str) -> dict[str, int]:
 
 
 def shown(metrics: bytes) -> dict[str, int]:
-    """Tasks, records and sessions of what Prometheus would read; sessions of every kind together."""
-    found = {"yz_tasks": 0, "yz_sessions": 0, "yz_stored_records": 0}
+    """Tasks, records and the like of what Prometheus would read; sessions of every kind together."""
+    found = {"yz_tasks": 0, "yz_sessions": 0, "yz_stored_records": 0, "yz_record_verifications_total": 0}
     for name, value in _SHOWN.findall(metrics):
         found[name.decode().partition("{")[0]] += int(float(value))
     return found
@@ -116,6 +123,7 @@ async def look(node: NodeProcess) -> Vitals:
         tasks=counts["yz_tasks"],
         sessions=counts["yz_sessions"],
         records=counts["yz_stored_records"],
+        verified=min(counts["yz_record_verifications_total"], VERIFIED_CACHE_ENTRIES),
         database=database.stat().st_size,
         log=_size(database.with_name("records.sqlite-wal")),
         files=sum(1 for _ in node.data.rglob("*")),
