@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from yzdht.crypto import signing
 from yzdht.kad import departed, replication
 from yzdht.sessions import dialling
+from yzdht.store import memory
 
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def shrink_memories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departed, "DEPARTED_MAX", REMEMBERED)
     monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", REMEMBERED)
     monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", REMEMBERED)
+    monkeypatch.setattr(memory, "_DUE_SLACK", REMEMBERED)
     monkeypatch.setattr(signing, "VERIFIED_CACHE_ENTRIES", 4 * REMEMBERED)
 
 
