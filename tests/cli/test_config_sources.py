@@ -19,7 +19,7 @@ from yzdht.cli.config_sources import FILE_BYTES_MAX, Chosen, choose, wants_json
 from yzdht.cli.node import cli, main, node_config
 from yzdht.cli.node_settings import BY_NAME, SETTINGS, Kind
 from yzdht.cli.sizes import SIZE_MAX, parse_size, show_size
-from yzdht.errors import ConfigError, ExitCode
+from yzdht.errors import ConfigError, ExitCode, UnsafeFile
 from yzdht.limits import SESSIONS_MAX, SESSIONS_MAX_COMMUNITY
 
 
@@ -350,6 +350,18 @@ def test_a_file_that_cannot_be_meant_is_refused_with_a_hint(
     assert hint in refused.hint
     assert "sesame" not in f"{refused} {refused.hint}"
     assert ID not in f"{refused} {refused.hint}"
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o646, 0o664])
+def test_a_file_that_others_can_change_is_refused(file: Path, mode: int) -> None:
+    write(file, "port = 1").chmod(mode)
+
+    with pytest.raises(UnsafeFile, match="others can change it") as caught:
+        choose({}, {}, file)
+
+    assert caught.value.hint == f"run: chmod 600 {file}"
+    file.chmod(0o644)
+    assert choose({}, {}, file).number("port") == 1
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

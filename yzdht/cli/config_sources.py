@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.cli.node_settings import BY_NAME, PREFIX, SETTINGS, Kind, Setting, Value, read_switch
 from yzdht.errors import ConfigError, YzError
 from yzdht.limits import SESSIONS_MAX, SESSIONS_MAX_COMMUNITY
+from yzdht.store.files import refuse_unsafe_file
 
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def choose(flags: Mapping[str, Value], environ: Mapping[str, str], file: Path | 
 
     Raises:
         ConfigError: A value cannot be used, a name is unknown, or the file cannot be read.
+        UnsafeFile: Others can change the file.
 
     """
     said = from_flags(flags)
@@ -230,8 +232,10 @@ def _parse(path: Path) -> dict[str, object]:
 def _read_file(path: Path) -> bytes:
     try:
         with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"the settings file {path} is not a file", hint="check the path")
+            refuse_unsafe_file(status, path)  # who writes it says whom the node joins, and where its key lies
             raw = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError of a path with a null byte
         reason = error.strerror if isinstance(error, OSError) else error
