@@ -517,6 +517,18 @@ def test_what_cannot_work_together_is_not_printed(in_process: InProcess) -> None
     assert "at most 16 addresses" in said.stderr
 
 
+@pytest.mark.parametrize("option", ["--trusted-proxy", "--trusted-prefix"])
+def test_what_a_start_warns_of_is_warned_of_where_it_is_printed(in_process: InProcess, option: str) -> None:
+    said = in_process(main, "--print-config", option, "0.0.0.0/0")
+
+    assert said.code == 0
+    assert f'{option[2:]} = ["0.0.0.0/0"]' in said.stdout
+    warning, hint = said.stderr.splitlines()
+    assert warning.startswith(f"yz-node: warning: {option} 0.0.0.0/0: ")
+    assert hint == "yz-node: hint: name only what is yours"
+    assert in_process(main, "--print-config", option, "203.0.113.0/24").stderr == ""
+
+
 def test_a_node_and_its_page_have_a_port_each(in_process: InProcess) -> None:
     same = ("--port", "7", "--http-port", "7")
     said = in_process(main, "--print-config", *same)

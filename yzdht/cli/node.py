@@ -102,7 +102,9 @@ def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: 
 def _print_config(screen: Screen, chosen: Configuration) -> None:
     from yzdht.cli.config_shown import as_object, as_toml  # noqa: PLC0415 - rarely needed
 
-    node_config(chosen)  # refuses what cannot work together
+    for option, block, why in node_config(chosen).too_wide():  # it refuses what cannot work together
+        screen.say(f"{screen.program}: warning: {option} {block}: {why}")
+        screen.say(f"{screen.program}: hint: name only what is yours")
     if screen.is_json:
         screen.object(as_object(chosen))
     else:
