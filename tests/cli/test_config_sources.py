@@ -18,8 +18,12 @@ from yzdht.cli.config_shown import as_object, as_toml
 from yzdht.cli.config_sources import FILE_BYTES_MAX, Chosen, choose, wants_json
 from yzdht.cli.node import cli, main, node_config
 from yzdht.cli.node_settings import BY_NAME, SETTINGS, Kind
+from yzdht.cli.serving import HttpPlace
+from yzdht.cli.settings import DEFAULT_NODE
 from yzdht.cli.sizes import SIZE_MAX, parse_size, show_size
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT
 from yzdht.errors import ConfigError, ExitCode, UnsafeFile
+from yzdht.http.server import DEFAULT_HOST as HTTP_HOST
 from yzdht.limits import SESSIONS_MAX, SESSIONS_MAX_COMMUNITY
 
 
@@ -587,6 +591,13 @@ def test_operators_read_of_every_variable_that_others_name() -> None:
 
     named = {name for setting in SETTINGS for name in setting.named}
     assert {name for name in named if not re.search(rf"`{name}`", text)} == set()
+
+
+def test_what_commands_name_without_loading_the_library_is_what_it_uses() -> None:
+    """`--help` must not load the cryptography, so these stand twice."""
+    assert (BY_NAME["port"].default, BY_NAME["host"].default) == (DEFAULT_PORT, DEFAULT_HOST)
+    assert f"ws://127.0.0.1:{DEFAULT_PORT}" == DEFAULT_NODE
+    assert HttpPlace().host == HTTP_HOST
 
 
 def test_sizes_of_the_table_are_sizes() -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 NO_ADDRESS = "this node has no address to advertise: others can neither be told of it nor join through it"
 NO_ADDRESS_HINT = "name one with --public-address ws://HOST:PORT, or use --allow-private on a private network"
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+"""Where a node listens that listens everywhere, as seen from its own machine."""
 
 
 class Place(NamedTuple):
@@ -76,7 +77,7 @@ def _urls(view: Mapping[str, object]) -> list[str]:
 
 def local_url(place: Place) -> str:
     """How this machine reaches the node."""
-    host = _WILDCARDS.get(place.host, place.host)
+    host = WILDCARDS.get(place.host, place.host)
     return f"ws://{f'[{host}]' if ':' in host else host}:{place.port}"
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT
+from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, WILDCARDS
 from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
 from yzdht.cli.descriptors import files_for
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from yzdht.cli.local_node import Tenancy
 
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _READY_BYTES_MAX = 65_536
 _CONNECT_S_MAX = 3.0
 _USED_OF_TEN_MAX = 9
@@ -140,7 +139,7 @@ def check_port(host: str, port: int, *, is_running: bool) -> Iterator[Finding]:
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if is_running:
         try:
-            socket.create_connection((_WILDCARDS.get(host, host), port), _CONNECT_S_MAX).close()
+            socket.create_connection((WILDCARDS.get(host, host), port), _CONNECT_S_MAX).close()
         except OSError as error:
             yield problem(
                 "port",

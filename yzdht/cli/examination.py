@@ -37,7 +37,7 @@ from yzdht.cli.local_node import default_folders, default_root, look_at, parse_h
 from yzdht.cli.network_key import read_network_key
 from yzdht.cli.progress import progress_aside
 from yzdht.cli.units import plain
-from yzdht.config import parse_bootstrap
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, parse_bootstrap
 from yzdht.errors import ExitCode, NoNode, StoreError, UsageError
 from yzdht.limits import CHECKED_CLOCKS_MAX
 
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from yzdht.config import Bootstrap
 
 
-_DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - as yz-node listens
-_DEFAULT_PORT = 8083
 _PORT_MAX = 65_535
 _NAMED_PORT = re.compile(r"node-([0-9]{1,5})")
 
@@ -220,8 +218,8 @@ def _check_port(patient: _Patient, port: int | None) -> Iterator[Finding]:
     if patient.is_running:
         return iter(())  # it does not say where it listens
     named = _NAMED_PORT.fullmatch(patient.folder.name) if patient.folder is not None else None
-    named_port = int(named[1]) if named is not None and 0 < int(named[1]) <= _PORT_MAX else _DEFAULT_PORT
-    return check_port(_DEFAULT_HOST, port or named_port, is_running=False)
+    named_port = int(named[1]) if named is not None and 0 < int(named[1]) <= _PORT_MAX else DEFAULT_PORT
+    return check_port(DEFAULT_HOST, port or named_port, is_running=False)
 
 
 def _check_others(patient: _Patient, settings: Settings, others: _Others) -> Iterator[Finding]:

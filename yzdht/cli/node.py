@@ -168,7 +168,7 @@ def _run(screen: Screen, chosen: Configuration) -> None:
         node = _node(config, teller.hear)
         place = Place(config.host, config.port, config.network, key_path, str(config.data))
         http = None if chosen.is_on("no-http") else HttpPlace(port=chosen.number_or_none("http-port"))
-        with _runner() as runner:
+        with new_runner() as runner:
             runner.run(serve(node, teller, place, {"version": _version()}, http))
 
     opened(run_node, passphrase, "passphrase of the node's key: ")
@@ -207,7 +207,8 @@ def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> 
     )
 
 
-def _runner() -> asyncio.Runner:
+def new_runner() -> asyncio.Runner:
+    """What runs a node's loop: uvloop's where it is installed."""
     import asyncio  # noqa: PLC0415 - not needed by --version
 
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None

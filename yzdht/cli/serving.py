@@ -139,7 +139,7 @@ async def serve(
     with _ended_by_signal() as ended, ServiceManager() as manager:
         async with StatusPage(http) as page:
             await page.take_port(place.port)
-            if not await _start(node, ended):
+            if not await start_or_end(node, ended):
                 return
             try:
                 await page.show(node)
@@ -237,7 +237,7 @@ def tell_where(node: Node, host: str, http: str | None) -> None:
         log.warning("run.json not written reason=%s", error)  # a node without it is only harder to find
 
 
-async def _start(node: Node, ended: asyncio.Event) -> bool:
+async def start_or_end(node: Node, ended: asyncio.Event) -> bool:
     """Start a node; False if a signal came first."""
     starting = asyncio.ensure_future(node.start())
     waiting = asyncio.ensure_future(ended.wait())

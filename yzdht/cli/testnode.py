@@ -8,9 +8,9 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yzdht.cli.node import _runner
+from yzdht.cli.node import new_runner
 from yzdht.cli.screen import error_view
-from yzdht.cli.serving import HttpPlace, StatusPage, _start as start, tell_where
+from yzdht.cli.serving import HttpPlace, StatusPage, start_or_end, tell_where
 from yzdht.errors import ExitCode, YzError
 from yzdht.node import Node
 from yzdht.store.keyfile import Identity
@@ -80,7 +80,7 @@ def live(spec: Spec, line: Line) -> int:
 
     SIGTERM ends this node alone: it hands over what it keeps. When all of them end there is nobody to hand over to.
     """
-    with _runner() as runner:
+    with new_runner() as runner:
         return runner.run(_Life(spec, line).run())
 
 
@@ -119,7 +119,7 @@ class _Life:
 
     async def _serve(self, node: Node, page: StatusPage) -> None:
         await page.take_port(self._spec.port)
-        if not await start(node, self._ended):
+        if not await start_or_end(node, self._ended):
             return
         try:
             await page.show(node)
