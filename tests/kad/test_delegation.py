@@ -203,6 +203,18 @@ def test_one_program_alone_on_this_machine_may_ask_for_more_and_not_for_everythi
     )
 
 
+@pytest.mark.parametrize("where", ONE_ADDRESS)
+def test_behind_a_proxy_each_identity_has_its_part_and_all_what_an_address_has(
+    crowd: Crowd, where: dict[str, Any]
+) -> None:
+    delegation = large(crowd)
+    done = [served(delegation, replace(peer(n), **where, is_proxied=True), 2 * EACH) for n in range(30)]
+
+    assert done[0] == EACH
+    assert DELEGATED_PREFIX_ALLOWANCE * EACH / 2 <= sum(done) < DELEGATED_PREFIX_ALLOWANCE * EACH
+    assert min(done) > 0
+
+
 def test_however_many_ids_and_prefixes_ask_the_node_does_no_more_than_its_bound(crowd: Crowd) -> None:
     delegation, seconds = large(crowd), 5
     fleet = [replace(peer(n), prefix=f"8.8.{n % 30}.0/24") for n in range(300)]

@@ -56,6 +56,16 @@ def test_a_trusted_proxy_stands_for_others() -> None:
     assert knocks(Doorway(bounds), "8.8.8.7", 1_000) == 1_000
 
 
+def test_a_proxy_may_be_at_any_address() -> None:
+    bounds = SessionBounds(
+        trusted_proxies=(ip_network("203.0.113.0/24"), ip_network("127.0.0.1"), ip_network("::1"))
+    )
+
+    assert all(bounds.is_proxy(host) for host in ("203.0.113.9", "127.0.0.1", "::1"))
+    assert not any(bounds.is_proxy(host) for host in ("203.0.114.9", "127.0.0.2", "low", ""))
+    assert not SessionBounds().is_proxy("127.0.0.1")
+
+
 def test_links_of_every_state_are_bounded() -> None:
     doorway = Doorway(SessionBounds(sessions_max=10))
 

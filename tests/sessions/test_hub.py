@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import psutil
@@ -991,3 +992,16 @@ async def test_a_session_with_a_stranger_that_nobody_uses_is_given_up_by_the_end
         downs = [change for node_id, change in party.links if node_id == other.node_id]
         assert isinstance(downs[-1], Down)
         assert downs[-1].is_parting
+
+
+async def test_who_comes_through_a_proxy_is_told_from_who_does_not(village: Village) -> None:
+    server = await village.party("server", bounds=SessionBounds(trusted_proxies=(ip_network("8.8.8.8"),)))
+    for host in ("8.8.8.8", "8.8.8.9"):
+        party = await village.party(host)
+        await party.answer_to(party.ask(server.contact))
+
+    peers = [connection.peer for connection, *_ in server.requests]
+    assert [peer and (peer.group, peer.is_proxied) for peer in peers] == [
+        ("8.8.8.8", True),
+        ("8.8.8.0/24", False),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from yzdht.ids import NodeId, PublicKey, SessionId
@@ -16,14 +18,15 @@ from yzdht.limits import (
     TABLE_PEER_ALLOWANCE,
 )
 from yzdht.rpc.engine import Peer
+from yzdht.sessions.admission import SessionBounds
 from yzdht.sessions.pace import RequestPace
 from yzdht.wire.address import limit_prefix
 from yzdht.wire.frame import Caps
 
 
-def peer(number: int, host: str = "8.8.8.8") -> Peer:
+def peer(number: int, host: str = "8.8.8.8", *, is_proxied: bool = False) -> Peer:
     node_id = NodeId(number.to_bytes(32))
-    return Peer(node_id, PublicKey(bytes(33)), Caps.ALWAYS, SessionId(bytes(16)), host, None)
+    return Peer(node_id, PublicKey(bytes(33)), Caps.ALWAYS, SessionId(bytes(16)), host, None, is_proxied)
 
 
 def pace(*known: int) -> RequestPace:
@@ -54,6 +57,17 @@ def test_a_program_on_this_machine_has_what_its_address_has() -> None:
 
     assert served(paced, program, 50_000) == REQUESTS_BURST_PER_GROUP / 2
     assert served(paced, program, 50_000, 1.0) == REQUESTS_PER_S_PER_GROUP
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "127.0.0.1"])
+def test_behind_a_proxy_each_identity_has_what_a_stranger_has_and_all_what_an_address_has(host: str) -> None:
+    bounds = SessionBounds(trusted_proxies=(ip_network("8.8.8.8"), ip_network("127.0.0.1")))
+    paced = RequestPace(lambda _: False, bounds.prefix_of)
+    done = [served(paced, peer(number, host, is_proxied=True), 10_000) for number in range(30)]
+
+    assert done[0] == REQUESTS_BURST_STRANGER
+    assert REQUESTS_BURST_PER_GROUP / 2 <= sum(done) <= REQUESTS_BURST_PER_GROUP
+    assert min(done) > 0
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "127.0.0.1", "10.0.0.1"])

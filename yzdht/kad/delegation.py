@@ -41,7 +41,8 @@ class Delegation:
 
     Peers share fairly what their prefix has, and prefixes what the node does in all. A peer whose address is not public
     has no bucket of its own but shares that of its address: behind it may be everybody, or the one program that this
-    node is for. All buckets are charged or none.
+    node is for. Those behind a proxy have both, a bucket each and the one of the proxy's address. All buckets are charged
+    or none.
 
     Args:
         table: Tells whether a target has to be approached, and how many nodes hold a record.
@@ -68,7 +69,7 @@ class Delegation:
 
     def put_back(self, peer: Peer, body: Put) -> None:
         """Undo the charge of a PUT that goes no further, before anything else is charged."""
-        cost, group = self._cost_of_put(body), peer.prefix or peer.host
+        cost, group = self._cost_of_put(body), peer.group
         self._all.put_back(None, group, cost)
         self._groups.put_back(group, peer.node_id, cost)
         self._peers.put_back(peer.node_id, cost)
@@ -88,8 +89,8 @@ class Delegation:
 
     def _take(self, peer: Peer, cost: int, mono: float) -> float:
         """0.0 when every bucket gave, else seconds after which to try again, and none of them gave."""
-        node_id, group = peer.node_id, peer.prefix or peer.host
-        if peer.prefix is not None and (wait_s := self._peers.take(node_id, cost, _PEER, mono)):
+        node_id, group = peer.node_id, peer.group
+        if peer.has_own_part and (wait_s := self._peers.take(node_id, cost, _PEER, mono)):
             return wait_s
         if wait_s := self._groups.take(group, node_id, cost, _GROUP, mono):
             self._peers.put_back(node_id, cost)

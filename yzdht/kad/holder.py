@@ -72,7 +72,7 @@ def payer_of(peer: Peer, *, is_table_peer: bool) -> NodeId | bytes:
 
     Ids are free, addresses are not; and a table has only some nodes of each prefix.
     """
-    group = peer.prefix or peer.host
+    group = peer.group
     return peer.node_id if is_table_peer or not group else payer_of_strangers(group)
 
 
@@ -154,7 +154,7 @@ class Holder:
 
     def _take_of_group(self, peer: Peer, cost: int, now: Now, *, is_table_peer: bool) -> float:
         """0.0 when what all of a prefix or address may bring gave, else seconds after which to try again."""
-        group = peer.prefix or peer.host
+        group = peer.group
         if not group:
             return 0.0
         rate = _rate(is_table_peer=is_table_peer).times(STORE_PREFIX_ALLOWANCE)

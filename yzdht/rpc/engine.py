@@ -32,6 +32,7 @@ class Peer:
         session: Tells apart several processes of one client identity.
         host: IP at which it is reached; empty where there is none.
         prefix: Its public /24 or /48, None for anything not public.
+        is_proxied: True if the operator says that its address is a proxy's: others stand there beside it.
 
     """
 
@@ -41,6 +42,17 @@ class Peer:
     session: SessionId
     host: str
     prefix: str | None
+    is_proxied: bool = False
+
+    @property
+    def group(self) -> str:
+        """With whom it shares what one address may take."""
+        return self.host if self.is_proxied or self.prefix is None else self.prefix
+
+    @property
+    def has_own_part(self) -> bool:
+        """False if it may have all that its address has: it may be the one program that this node is for."""
+        return self.is_proxied or self.prefix is not None
 
 
 # What an engine wants done

@@ -100,10 +100,17 @@ class SessionBounds:
     def prefix_of(self, host: str) -> str | None:
         """The public prefix as which a host is counted; None if it is not."""
         prefix = limit_prefix(host)
-        if prefix is None or not self.trusted_proxies:
-            return prefix
-        ip = ip_address(host.partition("%")[0])
-        return None if any(ip in block for block in self.trusted_proxies) else prefix
+        return None if prefix is None or self.is_proxy(host) else prefix
+
+    def is_proxy(self, host: str) -> bool:
+        """True for an address of a trusted proxy, public or not."""
+        if not self.trusted_proxies:
+            return False
+        try:
+            ip = ip_address(host.partition("%")[0])
+        except ValueError:  # a name of the memory transport
+            return False
+        return any(ip in block for block in self.trusted_proxies)
 
 
 class Turn(Enum):

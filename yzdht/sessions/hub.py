@@ -417,6 +417,7 @@ class Sessions:
             established.session_id,
             host,
             public_prefix(host),
+            self._world.bounds.is_proxy(host),
         )
         self._no_longer_half_open(connection)
         now = self._world.clock.now()

@@ -39,8 +39,9 @@ class RequestPace:
     """Charges requests to the peer, to what its prefix may, and to what all strangers may; or the whole table.
 
     Identities cost nothing, so that a bucket for each bounds nobody who makes many. What a group may is shared fairly by
-    the peers in it, and what strangers may by their groups. All buckets are charged or none. A peer whose address is not public, or a proxy's, has no bucket
-    of its own but shares that of its address: behind it may be everybody, or the one program that this node is for.
+    the peers in it, and what strangers may by their groups. All buckets are charged or none. A peer whose address is not
+    public has no bucket of its own but shares that of its address: behind it may be everybody, or the one program that
+    this node is for. Those behind a proxy have both, a bucket each and the one of the proxy's address.
 
     Args:
         is_known: True for a node of the routing table.
@@ -79,7 +80,9 @@ class RequestPace:
     def _take_of_strangers(self, peer: Peer, mono: float) -> float:
         node_id, prefix = peer.node_id, self._prefix_of(peer.host)
         group = prefix or peer.host
-        if prefix is not None and (wait_s := self._peers.take(node_id, 1, _STRANGER, mono)):
+        if (prefix is not None or peer.is_proxied) and (
+            wait_s := self._peers.take(node_id, 1, _STRANGER, mono)
+        ):
             return wait_s
         if wait_s := self._groups.take(group, node_id, 1, _GROUP, mono):
             self._peers.put_back(node_id, 1)
