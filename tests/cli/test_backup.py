@@ -72,6 +72,16 @@ def test_a_backup_holds_what_a_node_and_a_person_need(saved: tuple[Path, Person]
     assert [p.name for p in path.parent.iterdir() if p.name.endswith(".tmp")] == []
 
 
+def test_what_a_backup_leaves_out_is_said(
+    node: NodeProcess, saved: tuple[Path, Person], tmp_path: Path
+) -> None:
+    _, owner = saved
+    left_out = "not in it: the key file of a private network, and the settings file"
+
+    assert left_out in owner.yz("backup", "--data", str(node.data), str(tmp_path / "both.tar")).stderr
+    assert left_out not in owner.yz("backup", "--only", "home", str(tmp_path / "home.tar")).stderr
+
+
 def test_parts_and_records_may_be_left_out(
     node: NodeProcess, saved: tuple[Path, Person], tmp_path: Path
 ) -> None:

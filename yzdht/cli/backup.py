@@ -208,6 +208,9 @@ def _tell_saved(settings: Settings, file: Path, manifest: Manifest) -> None:
     screen.say("whoever has this file has the keys in it: keep it as you keep them")
     name = shlex.quote(str(file))
     if manifest.data is not None:
+        screen.say(
+            "not in it: the key file of a private network, and the settings file; save them too if there are any"
+        )
         screen.say(f"the node comes back with: yz backup --restore --only node --data DIR {name}")
     if manifest.home is not None:
         screen.say(f"the home comes back with: yz --home DIR backup --restore --only home {name}")
