@@ -131,7 +131,6 @@ class SimNode:
         self.store = MemoryStore(self._on_verdicts, lambda run: world.after(world.weather.disk_s, run))
         self.responder: Callable[[Peer, Method, Body], tuple[Status, Body] | None] | None = None
         self.on_left: Callable[[], None] | None = None
-        self.results: dict[int, Any] = {}
         self.ended_at: dict[int, float] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.sent: list[tuple[float, Call]] = []
@@ -154,6 +153,7 @@ class SimNode:
         self.life += 1
         self.is_up = True
         self.has_left = False
+        self.results: dict[int, Any] = {}  # numbers begin anew with each life
         self.sessions: dict[NodeId, Session] = {}
         self.flights: dict[int, Flight] = {}
         self.dials: dict[NodeId, Dial] = {}
