@@ -50,6 +50,7 @@ ENDS = ("killed", "replaced", "stopped", "left for good", "restarted")
 """How a node ends, in turn. After "replaced", which is a kill, and "left for good" another one comes in its place."""
 
 TRIES = 60
+TRY_AGAIN_S = 0.5
 """Of one call: whoever is connected to a node that just died goes on through another, or comes again."""
 
 GROWN_MAX = {
@@ -324,7 +325,7 @@ class Operation:
                 return await call()
             except YzError as error:
                 self.trouble[type(error).__name__] += 1
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(TRY_AGAIN_S)
         return await call()
 
     async def _browse(self, node: NodeProcess) -> None:

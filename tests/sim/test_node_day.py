@@ -35,6 +35,7 @@ pytestmark = pytest.mark.net
 HOST = "127.0.0.1"
 SEED = 20_261_123
 MEASURED_EVERY_S = HOUR_S / 2
+REST_S = 600.0  # of the loop, which skips it
 GROWN_MAX = 1.25
 SPARE = 24
 """Of all steady nodes together: so many more of something small mean nothing."""
@@ -106,7 +107,7 @@ class Day:
 
     async def rest(self) -> None:
         """Let what is under way end."""
-        await asyncio.sleep(600)
+        await asyncio.sleep(REST_S)
 
     async def run(self) -> None:
         """Let the day pass."""
