@@ -464,5 +464,5 @@ async def test_calls_at_once_share_the_sessions(nodes: list[Node], urls: list[st
         assert [v.data for v in values] == [b"%d" % n for n in range(20)]
         assert dht.counters.get("sessions_opened") == 2
         for node in nodes:
-            clients = [p for p in node.sessions.peers() if p.node_id == dht.identity.node_id]
+            clients = [c for c, _ in node.sessions.open_connections() if c.node_id == dht.identity.node_id]
             assert len(clients) == 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.sessions.kit import Party, Time, live_timers, turns, until
+from tests.sessions.kit import Party, Time, live_timers, session_with, turns, until
 from yzdht import (
     Client,
     ConfigError,
@@ -452,7 +452,7 @@ async def test_neither_asker_nor_answerer_is_among_the_nearest_nodes(clock: Time
 async def test_pushes_are_dropped_and_counted(clock: Time, stranger: Party) -> None:
     async with Node(0, host=HOST, clock=clock) as node:
         await ask(stranger, node, Method.PING, Empty())
-        connection = stranger.sessions.connection_of(node.node_id)
+        connection = session_with(stranger.sessions, node.node_id)
         assert connection is not None
         assert connection.session is not None
         for record_type in (RecordType.PUBSUB, RecordType.STREAM, RecordType.SIGNAL, RecordType.RELAY_DATA):

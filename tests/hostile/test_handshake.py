@@ -10,7 +10,7 @@ import pytest
 from websockets.frames import Opcode
 
 from tests.hostile.proxy import DOWN, HELLO, PROOF, READY, UP, WELCOME, Middle, Wire, flip
-from tests.sessions.kit import CLIENT, Party, Time, turns, until
+from tests.sessions.kit import CLIENT, Party, Time, session_with, turns, until
 from tests.transport.strangers import Stranger, frame, request
 from yzdht import Client, Identity, Node, NoNode
 from yzdht.crypto.handshake import Credentials, Initiator
@@ -161,7 +161,7 @@ async def recorded(near: Party, far: Party, middle: Middle) -> Wire:
     """A whole session as the man in the middle saw it; it is over."""
     assert await is_served(near, far)
     wire = middle.wires[-1]
-    connection = near.sessions.connection_of(far.node_id)
+    connection = session_with(near.sessions, far.node_id)
     assert connection is not None
     connection.close()
     await ended(near, far)

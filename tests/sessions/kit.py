@@ -80,6 +80,11 @@ async def until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> 
         await turns(1)
 
 
+def session_with(sessions: Sessions, node_id: NodeId) -> Connection | None:
+    """The session that serves a peer."""
+    return sessions._by_id.get(node_id)
+
+
 def live_timers() -> list[object]:
     """What the loop still has to do at some later time."""
     scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined] # of the loop of the standard library

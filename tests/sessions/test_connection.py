@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sessions.kit import Party, Time, Village, turns, until
+from tests.sessions.kit import Party, Time, Village, session_with, turns, until
 from yzdht.ids import Target
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
@@ -52,8 +52,8 @@ async def connected(village: Village) -> tuple[Party, Party, Connection, Connect
     asker, server = await village.pair()
     server.on_asked = answer_much
     await asker.answer_to(asker.ask(server.contact))
-    near = asker.sessions.connection_of(server.node_id)
-    far = server.sessions.connection_of(asker.node_id)
+    near = session_with(asker.sessions, server.node_id)
+    far = session_with(server.sessions, asker.node_id)
     assert near is not None
     assert far is not None
     return asker, server, near, far
@@ -272,7 +272,7 @@ async def test_an_idle_session_is_kept_alive_by_pings(village: Village, clock: T
         await turns(10)
 
     assert len(asker.sessions) == len(server.sessions) == 1
-    assert asker.sessions.connection_of(server.node_id) is near
+    assert session_with(asker.sessions, server.node_id) is near
 
 
 async def test_a_link_without_a_session_is_aborted(village: Village, clock: Time) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, live_timers, turns, until
+from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, live_timers, session_with, turns, until
 from yzdht.errors import DialFailed, ReachedAnother
 from yzdht.limits import (
     CALLS_WAITING_MAX,
@@ -78,7 +78,7 @@ class Stubborn(Party):
     """Reads nothing once its session is open, the end of it included."""
 
     def on_link(self, peer: Peer, change: Up | Down) -> None:
-        connection = self.sessions.connection_of(peer.node_id)
+        connection = session_with(self.sessions, peer.node_id)
         if connection is not None:
             connection.link.pause_reading()
 
@@ -128,7 +128,7 @@ async def test_both_ends_dial_at_once_and_keep_the_session_that_the_lower_id_beg
     await until(lambda: sessions_of(low, high) == [1, 1])
 
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
-    kept = low.sessions.connection_of(high.node_id), high.sessions.connection_of(low.node_id)
+    kept = session_with(low.sessions, high.node_id), session_with(high.sessions, low.node_id)
     assert kept[0] is not None
     assert kept[1] is not None
     assert kept[0].is_initiator
@@ -195,7 +195,7 @@ async def test_a_peer_that_was_restarted_is_served_on_its_newest_session(
     """Its old session is still open here: the machine went down without a goodbye."""
     low, high = await village.pair()
     await low.answer_to(low.ask(high.contact))
-    old = low.sessions.connection_of(high.node_id)
+    old = session_with(low.sessions, high.node_id)
     again = Party(clock, MemoryTransport(village.network, "again"), identity=high.identity)
     village.parties.append(again)
     await clock.advance(11.0)
@@ -203,7 +203,7 @@ async def test_a_peer_that_was_restarted_is_served_on_its_newest_session(
     call = again.ask(low.contact)
 
     assert isinstance(await again.answer_to(call), Answer)
-    assert low.sessions.connection_of(high.node_id) is not old
+    assert session_with(low.sessions, high.node_id) is not old
     assert low.ups() == 2
     assert low.downs() == 0
 
@@ -715,13 +715,13 @@ async def test_one_identity_that_begins_session_after_session_is_refused_and_oth
 async def test_a_session_is_made_anew_before_it_is_too_old(village: Village, clock: Time) -> None:
     low, high = await village.pair()
     await low.answer_to(low.ask(high.contact))
-    old = low.sessions.connection_of(high.node_id)
+    old = session_with(low.sessions, high.node_id)
     high.on_asked = lambda *_: None
     call = low.ask(high.contact, timeout_s=2 * SESSION_S_MAX)
     await until(lambda: len(high.requests) == 2)
 
     await clock.advance(SESSION_S_MAX - SESSION_RENEW_BEFORE_S)
-    await until(lambda: low.sessions.connection_of(high.node_id) not in (None, old))
+    await until(lambda: session_with(low.sessions, high.node_id) not in (None, old))
 
     assert low.downs() == high.downs() == 0
     connection, number, _, _ = high.requests[1]
@@ -855,7 +855,7 @@ async def test_closing_waits_for_a_peer_that_does_not_answer_its_goodbye_but_not
     here, there = Party(clock, WebSocketTransport()), Party(clock, WebSocketTransport())
     await there.listen()
     await here.answer_to(here.ask(there.contact))
-    connection = there.sessions.connection_of(here.node_id)
+    connection = session_with(there.sessions, here.node_id)
     assert connection is not None
     connection.link.pause_reading()  # it does not see the goodbye
 
@@ -888,15 +888,11 @@ async def test_a_task_that_fails_is_handed_to_the_guard(village: Village) -> Non
 @pytest.mark.parametrize("method", [Method.PING, Method.WHOAMI])
 async def test_who_is_there_can_be_asked(village: Village, method: Method) -> None:
     low, high = await village.pair()
-    assert low.sessions.expected_s(high.node_id) is None
-    assert low.sessions.peers() == []
+    assert low.sessions.open_connections() == []
 
     await low.answer_to(low.ask(high.contact, method))
 
-    assert [peer.node_id for peer in low.sessions.peers()] == [high.node_id]
-    expected_s = low.sessions.expected_s(high.node_id)
-    assert expected_s is not None
-    assert expected_s > 0
+    assert [connection.node_id for connection, _ in low.sessions.open_connections()] == [high.node_id]
 
 
 async def test_sessions_are_counted_by_kind_and_bytes_by_direction_and_road(village: Village) -> None:
@@ -987,7 +983,7 @@ async def test_a_session_with_a_stranger_that_nobody_uses_is_given_up_by_the_end
     await clock.advance(STRANGER_IDLE_LOOK_S + 1)
     await until(lambda: len(high.sessions) == 0)
 
-    assert [peer.node_id for peer in low.sessions.peers()] == [friend.node_id]
+    assert [connection.node_id for connection, _ in low.sessions.open_connections()] == [friend.node_id]
     for party, other in ((low, high), (high, low)):
         downs = [change for node_id, change in party.links if node_id == other.node_id]
         assert isinstance(downs[-1], Down)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sessions.kit import Village, turns, until
+from tests.sessions.kit import Village, session_with, turns, until
 from tests.sessions.proved import connection
 from tests.sessions.test_connection import ASK, answer_much
 from yzdht.ids import Target
@@ -104,7 +104,7 @@ async def test_messages_that_are_never_finished_cost_their_senders_the_session_a
     crowd = [await village.party(f"liar {number}") for number in range(8)]
     for liar in crowd:
         await liar.answer_to(liar.ask(server.contact))
-        near = liar.sessions.connection_of(server.node_id)
+        near = session_with(liar.sessions, server.node_id)
         assert near is not None
         assert near.session is not None
         for _ in range(60):
@@ -129,7 +129,7 @@ async def test_peers_that_do_not_read_are_refused_and_shed_before_they_hold_too_
     for number in range(12):
         slow = await village.party(f"slow {number}")
         await slow.answer_to(slow.ask(server.contact))
-        near = slow.sessions.connection_of(server.node_id)
+        near = session_with(slow.sessions, server.node_id)
         assert near is not None
         near.link.pause_reading()
         for _ in range(20):

@@ -102,10 +102,6 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._all)
 
-    def peers(self) -> list[Peer]:
-        """Everybody with a live session, clients included."""
-        return [c.peer for c in self._all if c.peer is not None]
-
     def open_connections(self) -> list[tuple[Connection, float]]:
         """Every connection whose peer is proved, and the monotonic second of that; the oldest first."""
         opened = [(c, c.opened_at) for c in self._all if c.opened_at is not None]
@@ -142,17 +138,6 @@ class Sessions:
     def held_bytes(self) -> int:
         """Bytes that sessions hold for their peers, as last weighed."""
         return self._restraint.held_bytes
-
-    def connection_of(self, node_id: NodeId) -> Connection | None:
-        """The session that serves a peer."""
-        return self._by_id.get(node_id)
-
-    def expected_s(self, node_id: NodeId) -> float | None:
-        """Seconds within which a peer usually answers; None without a session."""
-        connection = self._by_id.get(node_id)
-        return (
-            None if connection is None or connection.session is None else connection.session.rtt.expected_s()
-        )
 
     # Calls
 
