@@ -36,7 +36,7 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from tests.process.conftest import Note
     from tests.process.fleet import Fleet, NodeProcess
@@ -55,6 +55,9 @@ STORAGE_BYTES_MAX = 8 << 20
 SLOWER_MAX = 5.0
 SLACK_BYTES = 48 << 20
 """Caches of records and keys that fill while somebody asks for them, SQLite's pages, and what malloc keeps."""
+WITH_SESSIONS = {"requests", "slow", "stores"}
+OPEN_PART = 0.95
+OPENING_S_MAX = 120.0
 CLIENTS_AT_REST = 4
 """The two honest ones, and a new one of each."""
 
@@ -191,9 +194,12 @@ class Siege:
     quiet: Watched | None = None
     problems: list[str] = field(default_factory=list)
 
-    async def watch(self, seconds: float) -> Watched:
+    async def watch(self, seconds: float, is_over: Callable[[], Awaitable[bool]] | None = None) -> Watched:
+        """Watch it for a while, and until that is over."""
         since, cpu_s, peak = time.monotonic(), self.victim.cpu_s(), 0
-        while time.monotonic() < since + seconds:
+        give_up_at = since + seconds + OPENING_S_MAX
+        while time.monotonic() < since + seconds or (is_over is not None and not await is_over()):
+            assert time.monotonic() < give_up_at, "the attackers never had their sessions"
             peak = max(peak, self.victim.rss_bytes())
             await asyncio.sleep(POLL_S)
         until_ = time.monotonic()
@@ -201,6 +207,11 @@ class Siege:
         await until(lambda: self._are_done(until_), "the honest clients did what they had begun")
         deeds = {each.name: each.within(since, until_) for each in self.honest}
         return Watched(used, (peak, self.victim.rss_bytes()), deeds)
+
+    async def _has_sessions(self, count: int) -> bool:
+        """Nearly all of them are there: some are refused, and come again."""
+        sessions: int = (await self.status())["sessions"]["clients"]
+        return sessions >= OPEN_PART * count
 
     async def _are_done(self, since: float) -> bool:
         """Each has ended something of each kind since then, so that nothing is left of before."""
@@ -238,7 +249,12 @@ class Siege:
         """Flood it once."""
         before = self.quiet or await self.watch(scale.quiet_s)
         descriptors, counted = self.descriptors(), refused(await self.status())
+        opening: Watched | None = None
         async with self.attackers.flooding(case.plans(self.victim.port, self.targets)) as tally:
+            if (
+                case.kind in WITH_SESSIONS and scale.is_timed
+            ):  # so many handshakes are a flood of their own: the Hellos
+                opening = await self.watch(0, lambda: self._has_sessions(case.crowd + case.street))
             flooded = await self.watch(scale.flood_s)
             at_work = (await self.status())["sessions"]
             open_then = self.descriptors()
@@ -246,8 +262,9 @@ class Siege:
         self.quiet = after = await self.watch(scale.quiet_s) if scale.is_timed else before
         found = refused(await self.status()) - counted
         self.note(f"{case.name}: {case.crowd} + {case.street} at once, {case.per_s:.0f}/s")
-        for name, watched in (("quiet", before), ("flood", flooded), ("after", after)):
-            self.note(f"  {name}: {watched.shown()}")
+        for name, watched in (("quiet", before), ("opening", opening), ("flood", flooded), ("after", after)):
+            if watched is not None:
+                self.note(f"  {name}: {watched.shown()}")
         self.note(f"  sessions {at_work}, {open_then} descriptors; refused {dict(found)}")
         self.note(f"  attackers {dict(tally)}")
         self._judge(case, scale, (before, flooded, after))

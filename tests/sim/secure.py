@@ -19,7 +19,7 @@ from yzdht.crypto.primitives import PrivateKey
 from yzdht.crypto.signing import KeySigner
 from yzdht.errors import WrongNodeId
 from yzdht.rpc.engine import Call, Down, Failed, FailReason, Peer, Up
-from yzdht.rpc.session import Answered, Ended, Expiring, Opened, Pushed, Requested, Session
+from yzdht.rpc.session import Answered, Ended, Expiring, Opened, Pushed, Requested, Session, Spent
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import encode_body
@@ -129,6 +129,8 @@ class End:
                 self.ended = event
                 self.hang_up("connection lost")
                 self.node.on_ended(self, event)
+            case Spent():
+                pass  # pings keep an idle session alive
             case Pushed() | Expiring():
                 raise AssertionError(f"this world is too young for {event}")
 
