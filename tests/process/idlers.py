@@ -69,6 +69,10 @@ class Visitor:
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         """Nobody cares."""
 
+    def may_shake_hands(self, _connection: Connection) -> bool:
+        """Nobody knocks here."""
+        return True
+
     def on_gone(self, _connection: Connection) -> None:
         """The link is closed."""
         self.is_open = False

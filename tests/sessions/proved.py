@@ -29,6 +29,9 @@ class Nobody:
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         raise AssertionError("nothing is carried here")
 
+    def may_shake_hands(self, connection: Connection) -> bool:
+        raise AssertionError("nobody knocks here")
+
     def on_gone(self, connection: Connection) -> None:
         raise AssertionError("nothing goes here")
 

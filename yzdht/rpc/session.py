@@ -413,6 +413,11 @@ class Session:
             self._send_record(RecordType.ALERT, Status.BUSY.to_bytes(2), now.mono)
         self._end(PARTED, is_fault=False)
 
+    @property
+    def is_answering(self) -> bool:
+        """True while it goes through the handshake of a peer that dialled: the next message is costly."""
+        return self.state is State.AWAITING_PROOF or self.state is State.AWAITING_HELLO
+
     def on_channel_closed(self, reason: str) -> None:
         """The channel is gone."""
         self._end(reason, is_fault=False)

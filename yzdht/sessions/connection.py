@@ -57,6 +57,10 @@ class Owner(Protocol):
         """Its link carried so many bytes since it last said so; only of one that is metered."""
         ...
 
+    def may_shake_hands(self, connection: Connection) -> bool:
+        """Whether a message of a handshake is answered now; if not, the owner calls `hear_early` when it is its turn."""
+        ...
+
     def on_gone(self, connection: Connection) -> None:
         """Its link is closed, which is later than the end of its session; nothing follows."""
         ...
@@ -99,6 +103,7 @@ class Connection:
         self._timer_at = float("inf")
         self._deferred: list[Requested] = []  # like the next one mostly empty: a deque takes 760 bytes
         self._deferred_bytes = 0
+        self._early: list[bytes] | None = None  # messages that came before the turn of its handshake
         self._waiting: list[_Waiting] = []
         self._is_pumping = False
         self._rest: asyncio.TimerHandle | None = None
@@ -125,7 +130,8 @@ class Connection:
     def held_bytes(self) -> int:
         """What it holds for its peer: open requests, a message under assembly, what is unsent or undelivered."""
         assembling = 0 if self.session is None else self.session.assembling_bytes
-        return self._open_bytes + assembling + self.link.held_bytes
+        early = 0 if self._early is None else sum(map(len, self._early))
+        return self._open_bytes + assembling + early + self.link.held_bytes
 
     @property
     def is_initiator(self) -> bool:
@@ -154,9 +160,27 @@ class Connection:
 
     def on_message(self, message: bytes) -> None:
         """One message arrived."""
-        if self.session is not None:
-            self.session.receive(message, self._clock.now())
+        session = self.session
+        if session is None:
+            return
+        if self._early is not None:
+            self._early.append(message)  # no more than was read at once: the link is paused
+        elif session.is_answering and not self._owner.may_shake_hands(self):
+            self._early = [message]
+            self.link.pause_reading()
+        else:
+            session.receive(message, self._clock.now())
             self._pump()
+
+    def hear_early(self) -> None:
+        """It is the turn of its handshake: take in what has come."""
+        messages, self._early = self._early or [], None
+        session = self.session
+        assert session is not None
+        for message in messages:
+            session.receive(message, self._clock.now())
+            self._pump()
+        self._read_on()
 
     def on_writable(self) -> None:
         """The peer reads again."""
@@ -243,7 +267,7 @@ class Connection:
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._rest is None and not self._is_full:
+        if self._rest is None and not self._is_full and self._early is None:
             self.link.resume_reading()
 
     def close(self) -> None:

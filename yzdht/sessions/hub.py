@@ -33,6 +33,7 @@ from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, 
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
+from yzdht.sessions.handshake_turns import HandshakeTurns
 from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
@@ -79,6 +80,7 @@ class Sessions:
         self._no_links.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
+        self._handshake_turns = HandshakeTurns(self._loop)
         self._places = Places(world.bounds, world.is_known)
         self._restraint = Restraint(world)
         self._dials: dict[NodeId, Dial] = {}
@@ -529,6 +531,10 @@ class Sessions:
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         """A connection carried so many bytes."""
         self._restraint.carried(connection, taken, given)
+
+    def may_shake_hands(self, connection: Connection) -> bool:
+        """Whether it is the turn of a handshake that somebody else began."""
+        return self._handshake_turns.is_now(connection)
 
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
