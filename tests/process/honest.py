@@ -128,10 +128,11 @@ async def _live(url: str) -> None:
             try:
                 async with Client.connect(url, identity=identity) as newcomer:
                     assert (await newcomer.get("n0")).data == VALUE
-                return
             except NoNode:
                 if not tries_left:
                     raise
+            else:
+                return
 
     async with Client.connect(url, identity=identity) as dht:
 
