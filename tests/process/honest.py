@@ -119,20 +119,24 @@ async def _again_and_again(what: str, pause_s: float, do: Callable[[int], Awaita
         await asyncio.sleep(pause_s)
 
 
+async def _visit(url: str, identity: Identity) -> None:
+    """A newcomer is in the same crowd as the attackers; who is sent away comes again, and its time counts."""
+    for tries_left in reversed(range(VISIT_TRIES)):
+        try:
+            async with Client.connect(url, identity=identity) as newcomer:
+                assert (await newcomer.get("n0")).data == VALUE
+        except NoNode:
+            if not tries_left:
+                raise
+        else:
+            return
+
+
 async def _live(url: str) -> None:
     identity = Identity.generate()
 
     async def visit(_number: int) -> None:
-        """A newcomer is in the same crowd as the attackers; who is sent away comes again, and its time counts."""
-        for tries_left in reversed(range(VISIT_TRIES)):
-            try:
-                async with Client.connect(url, identity=identity) as newcomer:
-                    assert (await newcomer.get("n0")).data == VALUE
-            except NoNode:
-                if not tries_left:
-                    raise
-            else:
-                return
+        await _visit(url, identity)
 
     async with Client.connect(url, identity=identity) as dht:
 
