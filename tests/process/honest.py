@@ -29,6 +29,8 @@ VALUE = b"honest " * 128
 GET_PAUSE_S = 0.02
 PUT_PAUSE_S = 0.05
 VISIT_TRIES = 3
+VISIT_AGAIN_S = 0.5
+VISITORS = range(100, 250)
 VISIT_PAUSE_S = 0.4
 
 
@@ -57,12 +59,14 @@ class Honest:
     Attributes:
         name: Where it is.
         url: Of the node, at the address that this client is to come from.
+        visited: The same for its visits, with `{}` in place of a number: each is somebody else's first.
         deeds: So far.
 
     """
 
     name: str
     url: str
+    visited: str
     deeds: list[Deed] = field(default_factory=list)
     _process: Process | None = None
     _reading: asyncio.Task[None] | None = None
@@ -73,6 +77,7 @@ class Honest:
             "-m",
             "tests.process.honest",
             self.url,
+            self.visited,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             preexec_fn=_die_with_parent,
@@ -128,15 +133,16 @@ async def _visit(url: str, identity: Identity) -> None:
         except NoNode:
             if not tries_left:
                 raise
+            await asyncio.sleep(VISIT_AGAIN_S)
         else:
             return
 
 
-async def _live(url: str) -> None:
+async def _live(url: str, visited: str) -> None:
     identity = Identity.generate()
 
-    async def visit(_number: int) -> None:
-        await _visit(url, identity)
+    async def visit(number: int) -> None:
+        await _visit(visited.format(VISITORS[number % len(VISITORS)]), identity)
 
     async with Client.connect(url, identity=identity) as dht:
 
@@ -168,4 +174,4 @@ async def _live(url: str) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        asyncio.run(_live(sys.argv[1]))
+        asyncio.run(_live(*sys.argv[1:]))

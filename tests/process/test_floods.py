@@ -299,6 +299,7 @@ async def start_network(fleet: Fleet) -> list[NodeProcess]:
     for number in range(NODES):
         port = steady_port()
         flags = ["--public-address", f"ws://11.0.{number}.1:{port}", "--type", "infrastructure"]
+        flags += ["--trusted-prefix", "11.0.0.0/16"]  # who connects to 11.0.0.1 comes from there, too
         if not number:
             flags += ["--http", "--http-port", "0", "--max-storage", str(STORAGE_BYTES_MAX)]
         bootstrap = [node.url for node in nodes]
@@ -322,8 +323,8 @@ async def siege(fleet: Fleet, note: Note) -> AsyncIterator[Siege]:
     nodes = await start_network(fleet)
     port = nodes[0].port
     async with (
-        Honest("neighbour", f"ws://{NEIGHBOUR}:{port}") as neighbour,
-        Honest("far", f"ws://{FAR}:{port}") as far,
+        Honest("neighbour", f"ws://{NEIGHBOUR}:{port}", f"ws://11.100.0.{{}}:{port}") as neighbour,
+        Honest("far", f"ws://{FAR}:{port}", f"ws://11.201.{{}}.1:{port}") as far,
         Attackers(2) as attackers,
     ):
         yield Siege(nodes[0], [neighbour, far], await large_targets(nodes[0]), note, attackers)
