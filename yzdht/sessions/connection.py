@@ -19,6 +19,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
+from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import Get, Put, Store
 
 
@@ -142,6 +143,11 @@ class Connection:
     def node_id(self) -> NodeId | None:
         """Who is at the other end, once that is proved."""
         return self.peer.node_id if self.peer is not None else None
+
+    @property
+    def is_client(self) -> bool:
+        """True for a proved peer that only asks."""
+        return self.peer is not None and bool(self.peer.caps & Caps.CLIENT)
 
     @property
     def is_idle(self) -> bool:

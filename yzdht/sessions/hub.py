@@ -439,7 +439,7 @@ class Sessions:
     def _displace(self, connection: Connection) -> None:
         """Later, since this may be within an event of that very session."""
         self._world.counters.add("rate_limited", "sessions_displaced")
-        self._places.leave(connection, is_client=_is_client(connection))
+        self._places.leave(connection, is_client=connection.is_client)
         self._loop.call_soon(connection.part)
 
     def _part_from_idle(self) -> None:
@@ -518,7 +518,7 @@ class Sessions:
             outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
         peer = connection.peer
         if peer is not None:
-            self._places.leave(connection, is_client=_is_client(connection))
+            self._places.leave(connection, is_client=connection.is_client)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 self._sink.on_link(peer, Down(event.reason))
@@ -571,7 +571,3 @@ class Sessions:
         for connection in list(self._links):
             connection.link.abort()
         await self._no_links.wait()
-
-
-def _is_client(connection: Connection) -> bool:
-    return connection.peer is not None and bool(connection.peer.caps & Caps.CLIENT)

@@ -35,7 +35,6 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.sessions.admission import Refusal
-from yzdht.wire.frame import Caps
 
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ class Places:
 
         def order(connection: Connection) -> tuple[bool, bool, bool, float]:
             is_known = not self._is_of_nobody(connection)
-            return not connection.is_idle, _is_client(connection), is_known, connection.used_at
+            return not connection.is_idle, connection.is_client, is_known, connection.used_at
 
         return min(self._open, key=order, default=None)
 
@@ -250,8 +249,4 @@ class Places:
         """True for a node's session that nobody has used for long, or at all if this end dialled a stranger."""
         is_own_errand = connection.is_initiator and self._is_of_nobody(connection)
         wait_s = 0.0 if is_own_errand else SESSION_SPARE_AFTER_S
-        return connection.is_idle and mono - connection.used_at >= wait_s and not _is_client(connection)
-
-
-def _is_client(connection: Connection) -> bool:
-    return connection.peer is not None and bool(connection.peer.caps & Caps.CLIENT)
+        return connection.is_idle and mono - connection.used_at >= wait_s and not connection.is_client
