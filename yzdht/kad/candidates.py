@@ -15,6 +15,7 @@ from math import log2
 from typing import TYPE_CHECKING
 
 from yzdht.ids import ID_BYTES, Target
+from yzdht.kad.crowds import Crowd
 from yzdht.kad.strangers import Strangers
 from yzdht.limits import (
     ALPHA,
@@ -145,7 +146,7 @@ class Candidates:
 
     Attributes:
         is_for_storage: True to take in no hearsay that keeps no records.
-        crowd: A point and a distance: named nodes nearer than that to the point are not taken in.
+        crowd: Named nodes that are of it are not taken in.
 
     """
 
@@ -161,7 +162,7 @@ class Candidates:
         self._strangers = strangers or Strangers()
         self._claims = claims
         self.is_for_storage = False
-        self.crowd = (0, 0)
+        self.crowd = Crowd(0, 0)
         self._by_id: dict[NodeId, Candidate] = {}
         self._order: list[Candidate] = []
         self._dead_of: dict[NodeId, int] = {}
@@ -178,6 +179,11 @@ class Candidates:
     def _add(self, candidate: Candidate) -> None:
         self._by_id[candidate.node_id] = candidate
         self._order.append(candidate)
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """True if nobody is passed by, for a crowd or for another path."""
+        return self._claims is None and not self.crowd.edge
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._order)
@@ -199,7 +205,7 @@ class Candidates:
                 continue
             if contact.node_id == own_id or not contact.urls:
                 continue
-            if (self.is_for_storage and not contact.caps & Caps.STORAGE) or self._is_in_crowd(contact):
+            if (self.is_for_storage and not contact.caps & Caps.STORAGE) or self.crowd.holds(contact.node_id):
                 continue
             distance = int.from_bytes(contact.node_id) ^ self._point
             if not self._make_room(distance):
@@ -237,10 +243,6 @@ class Candidates:
             prefix = self._strangers.prefix_of(contact.node_id)
             self._add(Candidate(contact, distance, prefix, self._strangers.expected_of(contact.node_id)))
         self._order.sort(key=_by_distance)
-
-    def _is_in_crowd(self, contact: Contact) -> bool:
-        point, distance = self.crowd
-        return int.from_bytes(contact.node_id) ^ point < distance
 
     def carried_over(self, own: Contact | None) -> Candidates:
         """Those that live or may, to be asked something else; late hearsay is left behind.

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from yzdht.ids import NodeId, RecordHash, Target
+    from yzdht.kad.crowds import Crowd
     from yzdht.kad.quorum import Quorum
     from yzdht.kad.turns import NoRoom
     from yzdht.ports import Now, RecordVerifier
@@ -144,13 +145,13 @@ class Read:
         verifier: RecordVerifier,
         usable: Callable[[tuple[WireContact, ...], NodeId], list[Contact]],
     ) -> None:
+        self.plan = plan
         self.target = plan.target
         self.result: ReadResult | None = None
         self.rejected = 0
         self.requests = 0
         self.bytes_sent = 0
         self.candidates = candidates
-        self._plan = plan
         self._quorum = plan.quorum
         self._own_id = own_id
         self._verifier = verifier
@@ -171,7 +172,26 @@ class Read:
     @property
     def is_thorough(self) -> bool:
         """True for a holder's care for what it holds."""
-        return self._plan.is_thorough
+        return self.plan.is_thorough
+
+    @property
+    def is_immutable_found(self) -> bool:
+        """True once the body was shown whose hash the target is: nobody can show another."""
+        slot = self._slots.get(b"")
+        return slot is not None and bool(slot.bodies)
+
+    def shown_outside(self, crowd: Crowd) -> int:
+        """How many of the n nearest and of the witnesses that are not of a crowd showed each record of the result.
+
+        The least of these numbers; 0 for no result. Whoever else holds a record on the way may have an old one.
+        """
+        records = [] if self.result is None else self.result.records
+        heard = {c.node_id for c in self._span()} | self.plan.witnesses
+        outside = {node_id for node_id in heard if not crowd.holds(node_id)}
+        return min((len(outside & self._who_has(record)) for record in records), default=0)
+
+    def _who_has(self, record: Record) -> set[NodeId]:
+        return self._slots[record.publisher].votes.get((record.seq, record.hash), set())
 
     @property
     def is_finished(self) -> bool:
@@ -182,7 +202,7 @@ class Read:
         """Ask oneself if one is among the n: what is held here need not be sent. Then the others."""
         self._mono, self._wall = now
         own = self.candidates.get(self._own_id)
-        if own is not None and (self._plan.is_thorough or own in self._span()):
+        if own is not None and (self.plan.is_thorough or own in self._span()):
             self._ask(own, now)
         else:
             self._advance(now)
@@ -316,14 +336,14 @@ class Read:
         span = self._span()
         answered = [c for c in span if c.standing is Standing.ANSWERED]
         has_record = any(slot.bodies for slot in self._slots.values())
-        if self._has_immutable() and not self._plan.is_thorough:
+        if self.is_immutable_found and not self.plan.is_thorough:
             self._finish(len(answered))
             return
         self._ask_witnesses(now)
         is_enough = (
             len(answered) >= self._quorum.read
             and self._spans_prefixes(span, answered)
-            and not (self._plan.is_far and any(c.standing is Standing.FRESH for c in span))
+            and not (self.plan.is_far and any(c.standing is Standing.FRESH for c in span))
         )
         if is_enough and self._fetch_missing(now):
             return
@@ -342,7 +362,7 @@ class Read:
         Where nothing was found far away, some are asked a third time: the only holder left may be one of them.
         """
         late = self.candidates.to_ask_again(self._quorum.n)
-        if not late and self._plan.is_far and not self._slots and self._last_rounds < LAST_ROUNDS_MAX:
+        if not late and self.plan.is_far and not self._slots and self._last_rounds < LAST_ROUNDS_MAX:
             self._last_rounds += 1
             late = self.candidates.to_ask_again(self._quorum.n, 2, is_doubted_in=True)
         for candidate in late:
@@ -351,18 +371,18 @@ class Read:
 
     def _span(self) -> list[Candidate]:
         """The n nearest: of all that are known, or, where the target is approached, of all that may yet answer."""
-        if self._plan.is_far:
+        if self.plan.is_far:
             return self.candidates.front(self._quorum.n, is_late_kept=True)
         return self.candidates.nearest(self._quorum.n)
 
     def _ask_witnesses(self, now: Now) -> None:
-        for node_id in self._plan.witnesses:
+        for node_id in self.plan.witnesses:
             candidate = self.candidates.get(node_id)
             if candidate is not None and candidate.standing is Standing.FRESH:
                 self._ask(candidate, now)
 
     def _awaits_witness(self) -> bool:
-        asked = (self.candidates.get(node_id) for node_id in self._plan.witnesses)
+        asked = (self.candidates.get(node_id) for node_id in self.plan.witnesses)
         return any(c is not None and c.standing is Standing.ASKED for c in asked)
 
     def _awaits_everybody(self, span: list[Candidate]) -> bool:
@@ -371,13 +391,9 @@ class Read:
         n follows who is live. Of two or three nodes one may have taken a delete alone while the others were away, and
         the others, back again, would make a read quorum of stale copies between them.
         """
-        if self._quorum.n > FEW_REPLICAS and not self._plan.is_thorough:
+        if self._quorum.n > FEW_REPLICAS and not self.plan.is_thorough:
             return False
         return any(c.standing in (Standing.FRESH, Standing.ASKED) for c in span)
-
-    def _has_immutable(self) -> bool:
-        slot = self._slots.get(b"")
-        return slot is not None and bool(slot.bodies)
 
     def _spans_prefixes(self, span: list[Candidate], answered: list[Candidate]) -> bool:
         """Where the n span two public prefixes, the answers must too: one prefix may be one operator."""
@@ -418,11 +434,11 @@ class Read:
         self._asks.append(Ask(candidate.contact, Method.FIND_VALUE, body, READ_TIMEOUT_S, purpose))
 
     def _ask_more(self, span: list[Candidate], answered: int, *, is_enough: bool, now: Now) -> None:
-        if self._plan.is_far:
+        if self.plan.is_far:
             for candidate in self.candidates.to_ask(span):
                 self._ask(candidate, now)
             return
-        is_all = is_enough or self._plan.is_thorough or self._quorum.n <= FEW_REPLICAS
+        is_all = is_enough or self.plan.is_thorough or self._quorum.n <= FEW_REPLICAS
         wanted = len(span) if is_all else max(self._quorum.read - answered, 1)
         in_flight = sum(1 for c in span if c.standing is Standing.ASKED)
         for candidate in span:
@@ -450,7 +466,7 @@ class Read:
         )
         if is_coming and not has_body:
             # On the way to a far target nobody knows yet who holds it: small bodies cost less than one more round trip.
-            body = FindValue(self.target, (), FIND_VALUE_BODY_BYTES_DEFAULT if self._plan.is_far else 0)
+            body = FindValue(self.target, (), FIND_VALUE_BODY_BYTES_DEFAULT if self.plan.is_far else 0)
         else:
             body = FindValue(self.target, self._known(), RECORD_BYTES_MAX)
             self._body_asked.add(candidate.node_id)
@@ -463,18 +479,13 @@ class Read:
         """True when nobody is left who could change the outcome."""
         if any(c.standing is Standing.FRESH or c.is_open for c in span) or self._awaits_witness():
             return False
-        return self._plan.is_far or not self.candidates.heard_within(self._edge(span))
+        return self.plan.is_far or not self.candidates.heard_within(self._edge(span))
 
     def _finish(self, answered: int) -> None:
         records = [best for slot in self._slots.values() if (best := slot.best()) is not None]
-        if answered < self._quorum.read and not self._has_immutable():
+        if answered < self._quorum.read and not self.is_immutable_found:
             records = []
-        if (
-            len(records) > MULTI_ENTRIES_MAX
-        ):  # of a shared target the smallest leave, as they do at its holders
-            records.sort(key=lambda r: (r.expires, r.seq, r.publisher), reverse=True)
-            del records[MULTI_ENTRIES_MAX:]
-        self.result = ReadResult(records, answered, self._quorum.read, self._quorum.n)
+        self.result = ReadResult(_those_that_stay(records), answered, self._quorum.read, self._quorum.n)
         if records:
             self._repair()
 
@@ -487,7 +498,7 @@ class Read:
             if candidate.standing is Standing.ANSWERED:
                 self._repair_one(candidate, self.result.records)
         own = self.candidates.get(self._own_id)
-        if own is not None and self._plan.is_thorough and own.standing is Standing.ANSWERED:
+        if own is not None and self.plan.is_thorough and own.standing is Standing.ANSWERED:
             shown = [r for r in self.result.records if self._has_shown(self._own_id, r)]
             self._repair_one(own, shown)  # out of range it keeps what it has true, and takes in nothing else
 
@@ -505,14 +516,14 @@ class Read:
                     self._asks.append(self._repair_of(candidate, record, 0))
 
     def _has_no_room(self, node_id: NodeId, record: Record) -> bool:
-        no_room = self._plan.no_room
+        no_room = self.plan.no_room
         return no_room is not None and no_room.holds(node_id, record.hash, self._mono)
 
     def _take_repaired(self, node_id: NodeId, record: RecordHash | None, outcome: Answer | Failed) -> None:
         """Remember who has no room for what."""
         is_full = isinstance(outcome, Answer) and outcome.status is Status.OVER_QUOTA
-        if self._plan.no_room is not None and record is not None and is_full:
-            self._plan.no_room.note(node_id, record, self._mono)
+        if self.plan.no_room is not None and record is not None and is_full:
+            self.plan.no_room.note(node_id, record, self._mono)
 
     def _is_end_known(self, record: Record) -> bool:
         """True unless the record lives as long as its holders say, and this read has not heard of any.
@@ -521,7 +532,7 @@ class Read:
         raises its own to what it is told. Their holders give them on, with the end that they know.
         """
         is_kept_on_request = record.kind is Kind.IMMUTABLE or self._verifier.is_move(record)
-        return not is_kept_on_request or record.hash in self._plan.keep_until
+        return not is_kept_on_request or record.hash in self.plan.keep_until
 
     def _has_shown(self, node_id: NodeId, record: Record) -> bool:
         """True if a node showed some record of that slot."""
@@ -547,9 +558,32 @@ class Read:
         return is_past_writing(record.created, self._wall) or len(votes) >= self._quorum.write
 
     def _repair_of(self, candidate: Candidate, record: Record, cas: int | None) -> Ask:
-        body = Store(self.target, record.raw, cas, self._plan.keep_until.get(record.hash, 0))
+        body = Store(self.target, record.raw, cas, self.plan.keep_until.get(record.hash, 0))
         purpose = _REPAIR + self._repairs_sent
         self._repairs_sent += 1
-        if self._plan.no_room is not None:
+        if self.plan.no_room is not None:
             self._repairs[purpose] = record.hash
         return Ask(candidate.contact, Method.STORE, body, WRITE_TIMEOUT_S, purpose)
+
+
+def merged(first: ReadResult, second: ReadResult) -> ReadResult:
+    """What two reads of one target showed together, of each publisher the newest; nothing is only found missing by both."""
+    best: dict[bytes, Record] = {}
+    for record in (*first.records, *second.records):
+        other = best.get(record.publisher)
+        if other is None or _age(record) > _age(other):
+            best[record.publisher] = record
+    answered = max if best else min
+    records = _those_that_stay(list(best.values()))
+    return first._replace(records=records, answered=answered(first.answered, second.answered))
+
+
+def _age(record: Record) -> tuple[int, int, bytes]:
+    return record.seq, record.expires, record.hash
+
+
+def _those_that_stay(records: list[Record]) -> list[Record]:
+    """As many as a shared target has; the smallest leave, as they do at its holders."""
+    if len(records) > MULTI_ENTRIES_MAX:
+        records = sorted(records, key=lambda r: (r.expires, r.seq, r.publisher), reverse=True)
+    return records[:MULTI_ENTRIES_MAX]

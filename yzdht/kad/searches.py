@@ -2,22 +2,20 @@
 
 PROTOCOL.md section 9. A small network is one hop: the table knows the n nearest. In a large one a read approaches its
 target with FIND_VALUE, and a write first finds the n nearest with FIND_NODE. A read along disjoint paths asks, beside the
-n nearest, witnesses that were reached without any node of another path.
+n nearest, witnesses that were reached without any node of another path. Where the n nearest are a crowd, both go around it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from math import log2
 from typing import TYPE_CHECKING
 
-from yzdht.ids import ID_BYTES, Target
 from yzdht.kad.candidates import Candidates, Standing
+from yzdht.kad.crowds import Density
 from yzdht.kad.lookup import Aim, Lookup
 from yzdht.kad.quorum import quorum_of
-from yzdht.kad.read import Plan, Read, ReadResult
+from yzdht.kad.read import Plan, Read, ReadResult, merged
 from yzdht.kad.write import Draft, Write, WriteResult
-from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REACHES_REMEMBERED_MAX, REPLICAS
+from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REPLICAS
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Refusal, Status
@@ -26,8 +24,9 @@ from yzdht.wire.rpc import Refusal, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from yzdht.ids import NodeId, RecordHash
+    from yzdht.ids import NodeId, RecordHash, Target
     from yzdht.kad.contacts import Contacts, Own
+    from yzdht.kad.crowds import Crowd
     from yzdht.kad.operations import Operation, Operations
     from yzdht.kad.quorum import Quorum
     from yzdht.kad.strangers import Strangers
@@ -39,14 +38,6 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 3 * REPLICAS
 """How many of the table an operation looks at: the n, and those who replace the failed."""
-
-_ID_BITS = 8 * ID_BYTES
-
-_CROWD = REPLICAS // 2 + 1
-"""So many of the n nearest are a majority: what they alone accept they can swallow."""
-
-_CROWD_BITS = 3
-"""Nodes so many bits nearer to a target than its holders should be are few, unless somebody ground their ids."""
 
 
 class Searches:
@@ -82,7 +73,7 @@ class Searches:
         self._contacts = contacts
         self._verifier = verifier
         self._strangers = strangers
-        self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
+        self._density = Density(own.contact.node_id, table)
         self.on_approached: Callable[[Target | NodeId, Now], None] = lambda _point, _now: None
 
     @property
@@ -109,7 +100,8 @@ class Searches:
         if paths > 1:
             self._read_with_witnesses(plan, min(paths, DISJOINT_PATHS_MAX), finish, now)
         else:
-            self._read(plan, self._storing_near(target), lambda read, at: finish(_result(read), at), now)
+            candidates = self._storing_near(target)
+            self._read(plan, candidates, lambda read, at: self._read_around(read, finish, at), now)
 
     def look_after(
         self,
@@ -161,14 +153,14 @@ class Searches:
             witnesses = Plan(*plan[:3], witnesses=frozenset(found))
             candidates = self._storing_near(plan.target)
             candidates.add(found.values())
-            self._read(witnesses, candidates, lambda read, end: finish(_result(read), end), at)
+            self._read(witnesses, candidates, lambda read, end: self._read_around(read, finish, end), at)
 
-        radius = self._radius()
-        crowd = (int.from_bytes(plan.target), radius >> _CROWD_BITS)
-        for number, point in enumerate(_points_beside(plan.target, radius)[:paths]):
+        crowd = self._density.crowd_at(plan.target)
+        points = [plan.target, *self._density.points_beside(plan.target, paths - 1)]
+        for number, point in enumerate(points):
             entries = self._table.closest(point, len(self._table), only_storing=True)
             if number:
-                entries = [e for e in entries if e.point ^ crowd[0] >= crowd[1]]
+                entries = [e for e in entries if not crowd.holds(e.node_id)]
             mine = entries[number::paths][:_CANDIDATES]
             start = Candidates(point, mine, None, self._strangers, claims)
             start.is_for_storage = True
@@ -177,17 +169,67 @@ class Searches:
             aim = Aim(point, REPLICAS, need=plan.quorum.write, is_far=True)
             self._walk(aim, start, read_when_all_ended, now)
 
-    def _radius(self) -> int:
-        """The distance within which REPLICAS nodes are to be expected.
+    # Around a crowd
 
-        By the density around this node, or by what lookups found elsewhere if that is less dense: who grinds ids near
-        this node must not make every crowd look usual.
+    def _read_around(self, read: Read, finish: Callable[[ReadResult, Now], None], now: Now) -> None:
+        """Report a read; where a crowd may have hidden the record, once those around it were asked as well.
+
+        A crowd alone is believed in nothing. What others of the n nearest show too, one where there is one path, or R of
+        them and of the witnesses where there are several, is taken: a crowd that is chance mostly costs nothing.
         """
-        own = int.from_bytes(self._own.node_id)
-        near = self._table.closest(self._own.node_id, BUCKET_SIZE)
-        here = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
-        there = sorted(self._reaches)[len(self._reaches) // 2] if self._reaches else 0
-        return max(here, there)
+        plan, result = read.plan, _result(read)
+        crowd = self._crowd_met(plan.target, read.candidates) if plan.is_far else None
+        needed = plan.quorum.read if plan.witnesses else 1
+        if crowd is None or read.is_immutable_found or read.shown_outside(crowd) >= needed:
+            finish(result, now)
+            return
+
+        def ask(others: Candidates, at: Now) -> None:
+            if sum(1 for _ in others) < REPLICAS:  # too few to have a say
+                finish(result, at)
+                return
+            around = Plan(*plan[:3], witnesses=frozenset(c.node_id for c in others))
+            self._read(around, others, lambda other, end: finish(merged(result, _result(other)), end), at)
+
+        self._find_around(plan.target, crowd, ask, now)
+
+    def _crowd_met(self, target: Target, met: Candidates) -> Crowd | None:
+        """The crowd that the nearest are, who answered or still may; a node that knows few others meets none."""
+        if self._storing_known() < BUCKET_SIZE:
+            return None
+        asked = (c.node_id for c in met if c.standing is Standing.ANSWERED or c.is_open)
+        crowd = self._density.crowd_in(target, asked)
+        if crowd is not None:
+            self._contacts.count("crowds_met")
+        return crowd
+
+    def _find_around(
+        self, target: Target, crowd: Crowd, then: Callable[[Candidates, Now], None], now: Now
+    ) -> None:
+        """Find the nearest storage nodes outside a crowd, this node among them.
+
+        Whoever is asked for the target names the crowd, and nobody beside it: so the way leads to points in the subtrees
+        beside the target. In each of these the order is that of the distance to the target.
+        """
+        own = self._own if self.is_storing and not crowd.holds(self._own.node_id) else None
+        found = Candidates(target, (), own, self._strangers)
+        found.is_for_storage = True
+        found.crowd = crowd
+        points = self._density.points_around(target)
+        left = [len(points)]
+
+        def take(lookup: Lookup, at: Now) -> None:
+            found.add(lookup.closest())
+            left[0] -= 1
+            if not left[0]:
+                then(found, at)
+
+        for point in points:
+            entries = self._table.closest(point, len(self._table), only_storing=True)
+            outside = [e for e in entries if not crowd.holds(e.node_id)][:_CANDIDATES]
+            start = self._candidates(point, outside, is_own_in=False)
+            start.crowd = crowd
+            self._walk(Aim(point, REPLICAS, need=self._quorum().write, is_far=True), start, take, now)
 
     # Writes
 
@@ -222,24 +264,20 @@ class Searches:
     ) -> None:
         """Find the n nearest, then store.
 
-        Where a crowd stands closer together than honest nodes can be expected, somebody may have ground ids to swallow
-        the record, or one of a target nearby: it is stored around the crowd as well, well clear of it, where a read along
-        disjoint paths looks, and both have to succeed.
+        Where they are a crowd somebody may have ground ids to swallow the record, or one of a target nearby: it is stored
+        around the crowd as well, where reads look, and both have to succeed.
         """
         aim = Aim(draft.target, REPLICAS, need=self._quorum().write, is_far=True)
-        edge = self._radius() >> _CROWD_BITS
 
         def write(lookup: Lookup, at: Now) -> None:
             found = self._carried(lookup.candidates)
-            middle = _crowd_in(lookup, edge) if self._storing_known() >= BUCKET_SIZE else None
-            if middle is None:
+            crowd = self._crowd_met(draft.target, lookup.candidates)
+            if crowd is None:
                 self._write(draft, found, self._quorum_with(found), stored_by, finish, at)
-                return
-            self._contacts.count("crowds_met")
-            around = self._around(draft.target, (middle, 2 * edge))
-            self._walk(aim, around, lambda other, end: write_both(found, other, end), at)
+            else:
+                self._find_around(draft.target, crowd, lambda others, end: write_both(found, others, end), at)
 
-        def write_both(found: Candidates, other: Lookup, at: Now) -> None:
+        def write_both(found: Candidates, others: Candidates, at: Now) -> None:
             results: list[WriteResult] = []
 
             def end(result: WriteResult, then: Now) -> None:
@@ -247,24 +285,14 @@ class Searches:
                 if len(results) == 2:  # noqa: PLR2004 - both
                     finish(min(results, key=lambda r: r.accepted), then)
 
-            outside = other.candidates.carried_over(None)
             quorum = self._quorum_with(found)
-            if sum(1 for _ in outside) < REPLICAS:  # too few to have a say
+            if sum(1 for _ in others) < REPLICAS:  # too few to have a say
                 self._write(draft, found, quorum, stored_by, finish, at)
                 return
             self._write(draft, found, quorum, stored_by, end, at)
-            self._write(draft, outside, quorum, stored_by, end, at)
+            self._write(draft, others, quorum, stored_by, end, at)
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
-
-    def _around(self, target: Target, crowd: tuple[int, int]) -> Candidates:
-        """Storage nodes near a target, but for a crowd: those nearer to its middle than its edge."""
-        middle, edge = crowd
-        entries = self._table.closest(target, len(self._table), only_storing=True)
-        outside = [e for e in entries if e.point ^ middle >= edge][:_CANDIDATES]
-        candidates = self._candidates(target, outside, is_own_in=False)
-        candidates.crowd = crowd
-        return candidates
 
     def _write_after_read(
         self,
@@ -340,9 +368,8 @@ class Searches:
             found = operation.closest()
             if aim.is_far and found:
                 self.on_approached(aim.target, at)
-            if aim.is_far and len(found) >= REPLICAS:
-                farthest = int.from_bytes(found[REPLICAS - 1].node_id)
-                self._reaches.append(farthest ^ int.from_bytes(aim.target))
+            if aim.is_far and candidates.is_open_to_all and len(found) >= REPLICAS:
+                self._density.reached(aim.target, found[REPLICAS - 1].node_id)
             finish(operation, at)
 
         lookup = Lookup(aim, candidates, self._own.node_id, self._contacts.usable)
@@ -362,26 +389,6 @@ class Searches:
 
     def _carried(self, candidates: Candidates) -> Candidates:
         return candidates.carried_over(self._own if self.is_storing else None)
-
-
-def _crowd_in(lookup: Lookup, edge: int) -> int | None:
-    """The middle of a crowd: a point that so many of the found are within `edge` of as honest ids hardly ever are.
-
-    The target itself, or one of the found where ids were ground for another target nearby.
-    """
-    points = [int.from_bytes(c.node_id) for c in lookup.closest()]
-    for middle in (int.from_bytes(lookup.aim.target), *points):
-        if sum(point ^ middle < edge for point in points) >= _CROWD:
-            return middle
-    return None
-
-
-def _points_beside(target: Target, radius: int) -> list[Target]:
-    """The target, and the same point with one bit turned over, at the depth of a subtree of that radius and the next."""
-    depth = min(max(round(_ID_BITS - log2(radius + 1)), 0), _ID_BITS - DISJOINT_PATHS_MAX)
-    point = int.from_bytes(target)
-    turned = [point ^ (1 << (_ID_BITS - 1 - depth - n)) for n in range(DISJOINT_PATHS_MAX - 1)]
-    return [target, *(Target(p.to_bytes(ID_BYTES)) for p in turned)]
 
 
 def _result(read: Read) -> ReadResult:

@@ -1,0 +1,127 @@
+"""Crowds: more nodes near a point than this network's density explains, and where to look around them.
+
+An id is a hash of a key, so whoever wants many ids near a target tries keys until they fall there. Such ids become the
+nearest nodes of the target, and of others nearby, and can swallow what is stored and hide what is read. What they cannot
+do is look like chance: of N honest nodes about one is among the N-th part of the space around a point, and theirs are
+all there. A write that meets a crowd stores around it as well, and a read looks there.
+
+The same holders are found around a crowd by everybody, as long as they see about the same density: the nearest outside
+it, in the subtrees beside the target at the depths where honest holders are (Kademlia paper, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from math import log2
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.ids import ID_BYTES, Target
+from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REPLICAS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from yzdht.ids import NodeId
+    from yzdht.kad.table import Table
+
+
+_ID_BITS = 8 * ID_BYTES
+
+_MEMBERS = REPLICAS // 2 + 1
+"""So many of the n nearest are a majority: what they alone accept they can swallow."""
+
+_DENSE_BITS = 3
+"""Nodes so many bits nearer to a point than holders should be are few, unless somebody ground their ids."""
+
+_DEPTHS_AROUND = (-1, 0, 1)
+"""Subtrees to look at around a crowd, by depth: twice, once and half as wide as the holders' distance."""
+
+
+class Crowd(NamedTuple):
+    """Nodes nearer than `edge` to `middle`."""
+
+    middle: int
+    edge: int
+
+    def holds(self, node_id: NodeId) -> bool:
+        """True if a node is of it."""
+        return int.from_bytes(node_id) ^ self.middle < self.edge
+
+
+class Density:
+    """How dense the network is, and what is denser.
+
+    Args:
+        own_id: This node.
+        table: Whom it knows.
+
+    """
+
+    def __init__(self, own_id: NodeId, table: Table) -> None:
+        self._own_id = own_id
+        self._table = table
+        self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
+
+    def reached(self, target: Target | NodeId, farthest: NodeId) -> None:
+        """A lookup that passed by nobody found the REPLICAS nearest to a target; that was the last of them."""
+        self._reaches.append(int.from_bytes(farthest) ^ int.from_bytes(target))
+
+    def radius(self) -> int:
+        """The distance within which REPLICAS nodes are to be expected.
+
+        The least dense of three estimates, because who grinds ids near this node, or near a target that it looks up often,
+        must not make every crowd look usual: by the nodes nearest to this one; by the farthest bucket that has room, so
+        that all nodes of its range are there; and by what lookups found elsewhere.
+        """
+        own = int.from_bytes(self._own_id)
+        near = self._table.closest(self._own_id, BUCKET_SIZE)
+        here = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
+        there = sorted(self._reaches)[len(self._reaches) // 2] if self._reaches else 0
+        return max(here, self._by_bucket(), there)
+
+    def _by_bucket(self) -> int:
+        sizes = self._table.bucket_sizes()
+        for bits, size, _ in sizes:
+            if 0 < size < BUCKET_SIZE:
+                is_last = bits == len(sizes) - 1  # holds all that is nearer too
+                return (REPLICAS << (_ID_BITS - bits - (not is_last))) // size
+        return 0
+
+    def crowd_at(self, target: Target) -> Crowd:
+        """What paths beside a target pass by: there should be about one node, and whoever attacks it is there."""
+        return Crowd(int.from_bytes(target), self.radius() >> _DENSE_BITS)
+
+    def crowd_in(self, target: Target, nearest: Iterable[NodeId]) -> Crowd | None:
+        """The crowd that a majority of the nearest to a target belong to; None if they look like chance.
+
+        Its middle is the target itself, or one of them where ids were ground for another target nearby. Its edge is
+        drawn twice as wide as they were found to be.
+
+        Args:
+            target: The target.
+            nearest: Its nearest nodes, nearest first; REPLICAS of them are looked at.
+
+        """
+        points = [int.from_bytes(node_id) for node_id in islice(nearest, REPLICAS)]
+        dense = self.radius() >> _DENSE_BITS
+        for middle in (int.from_bytes(target), *points):
+            if sum(point ^ middle < dense for point in points) >= _MEMBERS:
+                return Crowd(middle, 2 * dense)
+        return None
+
+    def points_beside(self, target: Target, count: int) -> list[Target]:
+        """Points in the subtrees beside a target that hold the farther half, quarter, … of its nearest nodes."""
+        return self._turned(target, range(count))
+
+    def points_around(self, target: Target) -> list[Target]:
+        """Points from which the nearest nodes outside a crowd at the target are found."""
+        return self._turned(target, _DEPTHS_AROUND)
+
+    def _turned(self, target: Target, depths: Iterable[int]) -> list[Target]:
+        """The same point with one bit turned over, at the depth of a subtree of the radius, so many bits deeper."""
+        depth = round(_ID_BITS - log2(self.radius() + 1))
+        point = int.from_bytes(target)
+        bits = dict.fromkeys(min(max(depth + n, 0), _ID_BITS - 1) for n in depths)
+        return [Target((point ^ (1 << (_ID_BITS - 1 - bit))).to_bytes(ID_BYTES)) for bit in bits]
