@@ -7,8 +7,9 @@ import pytest
 from tests.kad.kit import GONE, NODE, TIMEOUT, asked, at, candidates, contact, node_id, number_of, shows
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.ids import RecordHash
+from yzdht.kad.crowds import Crowd
 from yzdht.kad.quorum import quorum_of
-from yzdht.kad.read import Plan, Read, ReadResult
+from yzdht.kad.read import Plan, Read, ReadResult, merged
 from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
@@ -818,3 +819,76 @@ def test_a_node_that_answered_twice_and_then_fails_its_fetch_ends_the_read() -> 
 
     assert reading.is_over
     assert reading.read.is_finished
+
+
+# Around a crowd
+
+
+def crowd_of(count: int) -> Crowd:
+    """The nearest so many of the numbered nodes."""
+    return Crowd(0, count + 1)
+
+
+@pytest.mark.parametrize(("holders", "outside"), [((1, 2, 3, 4, 5), 0), ((1, 2, 5, 6), 1), ((5, 6, 7, 8), 3)])
+def test_a_read_counts_who_of_the_nearest_showed_its_result_outside_a_crowd(
+    holders: tuple[int, ...], outside: int
+) -> None:
+    reading = Reading(candidates(*range(1, 13)), 8, is_far=True)
+    reading.run(dict.fromkeys(holders, shows(NEW.raw)))
+
+    assert reading.seqs == [5]
+    assert reading.read.shown_outside(crowd_of(5)) == outside
+
+
+def test_who_shows_an_old_record_on_the_way_does_not_vouch_for_a_crowd() -> None:
+    reading = Reading(candidates(*range(1, 13)), 8, is_far=True)
+    reading.hear_all(reading.asks(), {1: shows(OLD.raw), 12: shows(OLD.raw)})
+    reading.run({})
+
+    assert reading.seqs == [3]
+    assert reading.read.shown_outside(crowd_of(8)) == 0
+
+
+def test_witnesses_vouch_wherever_they_are() -> None:
+    far = frozenset({node_id(11), node_id(12)})
+    reading = Reading(candidates(*range(1, 13)), 8, is_far=True, witnesses=far)
+    reading.run(dict.fromkeys((1, 11, 12), shows(NEW.raw)))
+
+    assert reading.read.shown_outside(crowd_of(8)) == 2
+
+
+def test_nothing_is_shown_by_nobody() -> None:
+    reading = eight()
+    assert reading.read.shown_outside(crowd_of(0)) == 0
+    reading.run({})
+    assert reading.read.shown_outside(crowd_of(0)) == 0
+
+
+def found(*notes: Note, answered: int = 8) -> ReadResult:
+    return ReadResult([note.record for note in notes], answered, 4, 8)
+
+
+def test_of_two_reads_the_newest_of_each_publisher_is_the_result() -> None:
+    other = Pen(2).mutable(NAME, 1)
+
+    assert merged(found(OLD), found(NEW, other)).records == [NEW.record, other.record]
+    assert merged(found(NEW, other), found(OLD)).records == [NEW.record, other.record]
+
+
+def test_of_two_bodies_with_one_seq_every_order_leads_to_the_same() -> None:
+    twin = PEN.mutable(NAME, 5, b"twin", created=SETTLED)
+
+    assert merged(found(NEW), found(twin)).records == merged(found(twin), found(NEW)).records
+
+
+def test_a_record_is_missing_only_if_both_reads_heard_enough() -> None:
+    assert merged(found(answered=8), found(answered=3)).answered == 3
+    assert merged(found(answered=3), found(answered=8)).answered == 3
+    assert merged(found(NEW, answered=8), found(answered=0)) == found(NEW, answered=8)
+    assert merged(found(answered=0), found(NEW, answered=8)) == found(NEW, answered=8)
+
+
+def test_two_reads_of_a_shared_target_show_no_more_than_one_may() -> None:
+    many = [Pen(10 + n).mutable(NAME, 1) for n in range(MULTI_ENTRIES_MAX + 5)]
+
+    assert len(merged(found(*many[:-5]), found(*many[5:])).records) == MULTI_ENTRIES_MAX

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,9 @@ from tests.sim.authors import Pen
 from tests.sim.world import seeds
 from yzdht.ids import Target
 from yzdht.kad.write import WriteResult
-from yzdht.limits import CONTACTS_PER_ANSWER_MAX, REPLICAS
+from yzdht.limits import CONTACTS_PER_ANSWER_MAX, DELEGATED_REQUESTS_PER_PATH, REPLICAS
 from yzdht.rpc.engine import Answer
-from yzdht.wire.rpc import Empty, FindNode, FoundNodes, FoundValue, Refusal, Status, Store
+from yzdht.wire.rpc import Empty, FindNode, FindValue, FoundNodes, FoundValue, Refusal, Status, Store
 
 
 if TYPE_CHECKING:
@@ -183,6 +184,70 @@ def test_a_record_written_among_ground_ids_is_found_around_them() -> None:
     assert result.accepted >= result.needed
 
     assert get(crowd, written.target, paths=3).records == [written.record]
+
+
+def besieged(written: Note, stale: Note | None = None) -> Crowd:
+    """A record that forty ground ids hide, or show an older one of."""
+    crowd = Crowd(2, SIZE)
+    put(crowd, written)
+    ground = crowd.add_nearest(written.target, 40)
+    silent_about(crowd, ground)
+    if stale is not None:
+        shown = Answer(Status.OK, FoundValue((stale.raw,), named(ground[:CONTACTS_PER_ANSWER_MAX])))
+        silent = crowd.liars[ground[0]]
+        for point in ground:
+            crowd.liars[point] = lambda body: shown if isinstance(body, FindValue) else silent(body)
+    crowd.asked.clear()
+    return crowd
+
+
+@pytest.mark.parametrize("paths", [1, 3])
+@pytest.mark.parametrize("stale", [None, PEN.mutable("name 3", 4, b"older")])
+def test_a_crowd_neither_hides_a_record_nor_makes_an_older_one_pass(paths: int, stale: Note | None) -> None:
+    written = note(3)
+    crowd = besieged(written, stale)
+
+    assert get(crowd, written.target, paths).records == [written.record]
+
+
+def test_a_crowd_costs_a_read_three_walks_more() -> None:
+    written = note(3)
+    crowd = besieged(written)
+    get(crowd, written.target)
+
+    assert "crowds_met" in crowd.counted
+    assert len(crowd.asked) <= 6 * DELEGATED_REQUESTS_PER_PATH
+
+
+def test_what_is_missing_around_a_crowd_too_is_not_found() -> None:
+    crowd = besieged(note(3))
+    crowd.records.clear()
+    result = get(crowd, note(3).target)
+
+    assert (result.records, result.answered >= result.needed) == ([], True)
+
+
+@pytest.mark.parametrize("is_write", [False, True])
+def test_where_too_few_are_reached_around_a_crowd_it_has_the_say(*, is_write: bool) -> None:
+    written = note(3)
+    crowd = besieged(written)
+    others = {*crowd.points} - {*crowd.liars}
+    answers = crowd.liars.copy()
+
+    def answer_and_cut_off(point: int, body: Body) -> Answer:
+        if len({p for p, _ in crowd.asked} & {*answers}) == REPLICAS:
+            crowd.unreachable = others
+        return answers[point](body)
+
+    crowd.liars.update({point: partial(answer_and_cut_off, point) for point in answers})
+    if is_write:
+        crowd.searches.is_storing = False
+        result = put(crowd, written)
+        assert (crowd.counted, result.accepted >= result.needed) == (["crowds_met"], True)
+    else:
+        crowd.records.clear()
+        found = get(crowd, written.target)
+        assert (crowd.counted, found.records, found.answered >= found.needed) == (["crowds_met"], [], True)
 
 
 def test_a_record_beside_the_target_of_ground_ids_is_written_around_them_too() -> None:

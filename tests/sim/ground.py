@@ -5,6 +5,9 @@ the nearest is about 1/N of the space away, so N tries buy one id nearer than it
 as `tests.sim.authors.key` has them, found once by running this module:
 
     python -m tests.sim.ground > tests/sim/ground.txt
+    python -m tests.sim.ground spaced > tests/sim/spaced.txt
+
+Ids so dense are no chance. Spaced ids are fewer, and nowhere denser than what a node takes for chance.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ _FIRST = 10_000_000
 _BESIDE_FIRST = 300_000
 _BLOCK = 10_000
 _FILE = Path(__file__).with_name("ground.txt")
+_SPACED_FILE = Path(__file__).with_name("spaced.txt")
+_SPACED_TRIED = 400_000
+_ALIKE_MAX = 4
+"""Spaced ids within a thousandth of the space of each other: one fewer than make a crowd."""
 
 
 def attacked() -> Target:
@@ -51,6 +58,11 @@ def attacked() -> Target:
 def numbers() -> list[int]:
     """Key numbers of the ground ids, nearest first."""
     return [int(line) for line in _FILE.read_text().split()]
+
+
+def spaced() -> list[int]:
+    """Key numbers of ids around the target that look no denser than chance, nearest first."""
+    return [int(line) for line in _SPACED_FILE.read_text().split()]
 
 
 def nearest_honest() -> int:
@@ -97,10 +109,25 @@ def grind() -> list[int]:
     return [number for _, number in sorted(found[:WANTED])]
 
 
+def space() -> list[int]:
+    """Numbers of keys within 16 thousandths of the space, nowhere more than _ALIKE_MAX together; takes half a minute."""
+    point, dense = int.from_bytes(attacked()), 2**256 // HONEST
+    taken: dict[int, int] = {}
+    with Pool(2) as pool:
+        blocks = range(_FIRST, _FIRST + _SPACED_TRIED, _BLOCK)
+        for some in pool.imap(_search, ((first, point, 16 * dense) for first in blocks)):
+            for distance, number in some:
+                middles = (0, distance, *taken)
+                if all(sum(d ^ m < dense for d in (distance, *taken)) <= _ALIKE_MAX for m in middles):
+                    taken[distance] = number
+    return [number for _, number in sorted(taken.items())]
+
+
 def _jobs(point: int, edge: int) -> Iterator[tuple[int, int, int]]:
     for block in range(1_000):
         yield _FIRST + block * _BLOCK, point, edge
 
 
 if __name__ == "__main__":
-    sys.stdout.write("".join(f"{number}\n" for number in grind()))
+    chosen = space() if "spaced" in sys.argv else grind()
+    sys.stdout.write("".join(f"{number}\n" for number in chosen))

@@ -82,11 +82,13 @@ class Density:
         return max(here, self._by_bucket(), there)
 
     def _by_bucket(self) -> int:
-        sizes = self._table.bucket_sizes()
-        for bits, size, _ in sizes:
-            if 0 < size < BUCKET_SIZE:
-                is_last = bits == len(sizes) - 1  # holds all that is nearer too
-                return (REPLICAS << (_ID_BITS - bits - (not is_last))) // size
+        """What the farthest bucket with room tells; few by chance, they count for no less than the full one before does."""
+        most = 0
+        for bits, size, _ in self._table.bucket_sizes():
+            radius = (REPLICAS << (_ID_BITS - 1 - bits)) // size if size else most
+            if size < BUCKET_SIZE:
+                return min(radius, most) if most else radius
+            most = radius
         return 0
 
     def crowd_at(self, target: Target) -> Crowd:
