@@ -16,7 +16,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from tests.sim import authors
-from yzdht import node, own_identity
+from yzdht import alarms, node, own_identity
 from yzdht.crypto import signing
 from yzdht.kad import departed, replication
 from yzdht.limits import HOUR_S
@@ -70,11 +70,17 @@ PER_RECORD = frozenset({SLOTS, *PER_SLOT, "Turns._notices", "_Notice", "Strays._
 """What is as large as the number of records; the last four remember them for some laps longer."""
 
 
-def shrink_memories(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what remembers nodes and records for days be full after some hours, so that whatever grows then is a leak."""
-    monkeypatch.setattr(departed, "DEPARTED_MAX", REMEMBERED)
-    monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", REMEMBERED)
-    monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", REMEMBERED)
+def shrink_memories(monkeypatch: pytest.MonkeyPatch, nodes: int = REMEMBERED) -> None:
+    """Let what remembers nodes and records for days be full after some hours, so that whatever grows then is a leak.
+
+    Args:
+        monkeypatch: Undoes it.
+        nodes: How many nodes are remembered; fewer than end within some hours.
+
+    """
+    monkeypatch.setattr(departed, "DEPARTED_MAX", nodes)
+    monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", nodes)
+    monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", nodes)
     monkeypatch.setattr(memory, "_DUE_SLACK", REMEMBERED)
     monkeypatch.setattr(signing, "VERIFIED_CACHE_ENTRIES", 4 * REMEMBERED)
 
@@ -84,7 +90,9 @@ def shorten_lives(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Real identity records live for two days, so that the records of a network with churn grow all day long, and whatever
     would be left of those that expired is not seen. Whoever lives renews its own, as ever, after a quarter of its life.
+    A node deletes what expired once it believes its clock: after an hour here, and not a day.
     """
+    monkeypatch.setattr(alarms, "CLOCK_BELIEVED_AFTER_S", HOUR_S)
     monkeypatch.setattr(authors, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
     monkeypatch.setattr(node, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
     monkeypatch.setattr(own_identity, "NODE_IDENTITY_RENEW_S", SHORT_LIFE_S // 4)

@@ -40,6 +40,9 @@ MEASURED_EVERY_S = HOUR_S / MEASURED_PER_H
 REST_S = 600.0  # of the loop, which skips it
 SETTLED_H = (4, 8)
 LATE_H = (20, 24)
+REMEMBERED = 8
+"""As many nodes are replaced in three hours."""
+
 SPARE = 24
 """Of all steady nodes together: so many more of something small mean nothing."""
 
@@ -251,6 +254,17 @@ async def live(plan: Plan, loop: SkippingLoop, figures: Figures) -> None:
             assert left_over(before, day.sizes[-1]) == {}
 
 
+def test_what_adds_up_is_told_from_what_goes_up_and_down() -> None:
+    rng = random.Random(SEED)
+    steady = [Counter(timers=150 + rng.randrange(-15, 16), Session=21) for _ in range(48)]
+    leaking = [sizes + Counter(timers=2 * number) for number, sizes in enumerate(steady)]
+    kept = [sizes + Counter(Session=number // 40) for number, sizes in enumerate(steady)]
+
+    assert added_up(steady) == []
+    assert [found.partition(":")[0] for found in added_up(leaking)] == ["timers"]
+    assert added_up(kept) == ["Session: 21, then 22; at most 0 from one time to the next"]
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -261,7 +275,7 @@ async def live(plan: Plan, loop: SkippingLoop, figures: Figures) -> None:
 def test_real_nodes_hold_no_more_of_their_sessions_than_there_are(
     plan: Plan, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrink_memories(monkeypatch)
+    shrink_memories(monkeypatch, REMEMBERED)
     shorten_lives(monkeypatch)
     loop = SkippingLoop()
     try:
