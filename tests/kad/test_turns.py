@@ -9,6 +9,7 @@ from yzdht.kad.turns import NoRoom, Others, Strays, Turns
 from yzdht.limits import (
     REPLICATION_NO_ROOM_S,
     REPUBLISH_NOTICED_AGAIN_S,
+    REPUBLISH_NOTICES_KEPT_S,
     REPUBLISH_SKIPS_MAX,
     REPUBLISH_STRAY_LAPS,
     REPUBLISH_STRAY_TRIES,
@@ -126,6 +127,22 @@ def test_the_notice_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) ->
 
     assert len(noted) == 2
     assert [noted.is_fresh(target(n), HOLDER, 3.0) for n in (1, 2, 3)] == [True, False, True]
+
+
+def test_notices_of_some_laps_ago_are_forgotten_when_a_lap_ends() -> None:
+    noted = turns()
+    for mono, number in enumerate((1, 2, 1)):
+        noted.note(target(number), HOLDER, float(mono))
+
+    noted.end_lap(0.5 + REPUBLISH_NOTICES_KEPT_S)
+    assert len(noted) == 2
+
+    noted.end_lap(1.5 + REPUBLISH_NOTICES_KEPT_S)
+    assert len(noted) == 1
+    assert noted.is_fresh(target(1), HOLDER, 2.0)
+
+    noted.end_lap(2.0 + REPUBLISH_NOTICES_KEPT_S)
+    assert len(noted) == 0
 
 
 def record(number: int) -> RecordHash:

@@ -11,17 +11,21 @@ from collections import Counter, deque
 from enum import Enum
 from functools import partial
 from itertools import chain
+from statistics import median
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from tests.sim import authors
+from yzdht import alarms, node, own_identity
 from yzdht.crypto import signing
 from yzdht.kad import departed, replication
+from yzdht.limits import HOUR_S
 from yzdht.sessions import dialling
 from yzdht.store import memory
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pytest
 
@@ -36,14 +40,107 @@ _CONTAINERS = (list, set, frozenset, deque)
 REMEMBERED = 48
 """As many fit in memories that otherwise would fill up all day long."""
 
+SHORT_LIFE_S = 3 * HOUR_S
+"""Of a node's identity record, where records are to expire while somebody watches."""
 
-def shrink_memories(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what remembers nodes and records for days be full after some hours, so that whatever grows then is a leak."""
-    monkeypatch.setattr(departed, "DEPARTED_MAX", REMEMBERED)
-    monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", REMEMBERED)
-    monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", REMEMBERED)
+GROWN_MAX = 1.25
+"""Late sizes beside early ones: people write, and nodes end, when they like."""
+
+SLOTS = "MemoryStore._slots"
+PER_SLOT = {
+    "Filled": 1,
+    "Head": 1,
+    "StoredRecord": 1,
+    "Usage": 2,
+    "MemoryStore._brought": 1,
+    "MemoryStore._brought[]": 1,
+    "MemoryStore._due": 2,  # and _DUE_SLACK
+    "MemoryStore._keys": 1,
+    "MemoryStore._order": 1,
+    "MemoryStore._records": 1,
+    "MemoryStore._records[]": 1,
+    "MemoryStore._usage": 2,  # its publisher and its bringer
+}
+"""How many of them a store may have for each slot that it holds now; a leak is what is left of slots that are gone."""
+
+UNDER_WAY = 4
+"""Records per node that are being read or written when sizes are taken: they have a Head, and no slot."""
+
+PER_RECORD = frozenset({SLOTS, *PER_SLOT, "Turns._notices", "_Notice", "Strays._seen", "Strays._seen_before"})
+"""What is as large as the number of records; the last four remember them for some laps longer."""
+
+
+def shrink_memories(monkeypatch: pytest.MonkeyPatch, nodes: int = REMEMBERED) -> None:
+    """Let what remembers nodes and records for days be full after some hours, so that whatever grows then is a leak.
+
+    Args:
+        monkeypatch: Undoes it.
+        nodes: How many nodes are remembered; fewer than end within some hours.
+
+    """
+    monkeypatch.setattr(departed, "DEPARTED_MAX", nodes)
+    monkeypatch.setattr(replication, "HANDOVER_NODES_REMEMBERED_MAX", nodes)
+    monkeypatch.setattr(dialling, "CONTACTS_HEARD_MAX", nodes)
     monkeypatch.setattr(memory, "_DUE_SLACK", REMEMBERED)
     monkeypatch.setattr(signing, "VERIFIED_CACHE_ENTRIES", 4 * REMEMBERED)
+
+
+def shorten_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is kept of a node that ended be gone after hours: else nothing expires within a day.
+
+    Real identity records live for two days, so that the records of a network with churn grow all day long, and whatever
+    would be left of those that expired is not seen. Whoever lives renews its own, as ever, after a quarter of its life.
+    A node deletes what expired once it believes its clock: after an hour here, and not a day.
+    """
+    monkeypatch.setattr(alarms, "CLOCK_BELIEVED_AFTER_S", HOUR_S)
+    monkeypatch.setattr(authors, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
+    monkeypatch.setattr(node, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
+    monkeypatch.setattr(own_identity, "NODE_IDENTITY_RENEW_S", SHORT_LIFE_S // 4)
+
+
+def grown(
+    early: Sequence[Counter[str]],
+    late: Sequence[Counter[str]],
+    spare: float,
+    by_record: frozenset[str] = frozenset(),
+) -> list[str]:
+    """What is larger in the late measurements than it was in the early ones, by medians.
+
+    Args:
+        early: What `lengths_of` said at times when all had settled.
+        late: And long after.
+        spare: So many more of something small mean nothing.
+        by_record: Names that may grow as the slots of the stores do.
+
+    """
+    more = _median(late, SLOTS) / max(_median(early, SLOTS), 1)
+    found = []
+    for name in sorted({name for sizes in late for name in sizes}):
+        before, after = _median(early, name), _median(late, name)
+        expected = before * max(more, 1) if name in by_record else before
+        if after > GROWN_MAX * expected + spare:
+            found.append(f"{name} grew from {before:.0f} to {after:.0f}")
+    return found
+
+
+def _median(measured: Sequence[Counter[str]], name: str) -> float:
+    return median(sizes[name] for sizes in measured)
+
+
+def left_of_slots(sizes: Counter[str], stores: int) -> list[str]:
+    """Of what is kept for each slot: what there is more of than slots.
+
+    Args:
+        sizes: What `lengths_of` said.
+        stores: Of so many stores, whose `_DUE_SLACK` is REMEMBERED.
+
+    """
+    return [
+        f"{sizes[name]} in {name} for {sizes[SLOTS]} slots"
+        for name, most in PER_SLOT.items()
+        if sizes[name]
+        > most * sizes[SLOTS] + REMEMBERED * stores * (name == "MemoryStore._due") + UNDER_WAY * stores
+    ]
 
 
 def lengths_of(*roots: object) -> Counter[str]:

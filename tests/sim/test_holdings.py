@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import Any
 
-from tests.sim.holdings import lengths_of
+from tests.sim.holdings import PER_RECORD, PER_SLOT, SLOTS, grown, left_of_slots, lengths_of
+from tests.store.writes import mutable
 from yzdht.kad.departed import Departed
 from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.store.memory import MemoryStore
 from yzdht.telemetry import Telemetry
 
 
@@ -60,3 +62,49 @@ def test_strangers_are_not_walked_into() -> None:
             self.much = list(range(100))
 
     assert "Stranger.much" not in lengths_of(Holder(Stranger()))
+
+
+def measured(**sizes: int) -> list[Counter[str]]:
+    return [Counter({SLOTS: 100, **sizes})]
+
+
+def test_what_has_more_than_a_few_and_a_quarter_more_has_grown() -> None:
+    assert grown(measured(kept=100), measured(kept=135), 10) == []
+    assert grown(measured(kept=100), measured(kept=136), 10) == ["kept grew from 100 to 136"]
+    assert grown(measured(), measured(new=11), 10) == ["new grew from 0 to 11"]
+
+
+def test_one_measurement_that_is_larger_says_nothing() -> None:
+    early, high = measured(kept=1), measured(kept=100)
+    assert grown(early, early * 2 + high, 0) == []
+    assert grown(early, early + high * 2, 0) == ["kept grew from 1 to 100"]
+
+
+def test_what_is_kept_for_records_may_grow_as_they_do_and_no_more() -> None:
+    early, late = measured(Filled=100, kept=10), measured(Filled=260, kept=10)
+    late[0][SLOTS] = 200
+    names = frozenset({"Filled", SLOTS})
+
+    assert grown(early, late, 10, names) == []
+    assert grown(early, late, 10) == ["Filled grew from 100 to 260", f"{SLOTS} grew from 100 to 200"]
+    late[0]["Filled"] = 261
+    assert grown(early, late, 10, names) == ["Filled grew from 100 to 261"]
+
+
+def test_what_is_left_of_a_slot_that_is_gone_is_found() -> None:
+    full = Counter({SLOTS: 50} | {name: 50 * most for name, most in PER_SLOT.items()})
+    assert left_of_slots(full, 1) == []
+    for name in PER_SLOT:
+        assert left_of_slots(full + Counter({name: 60}), 1) == [f"{full[name] + 60} in {name} for 50 slots"]
+
+
+def test_a_store_has_all_that_is_said_to_be_kept_for_a_slot() -> None:
+    store = MemoryStore(lambda _verdicts: None, lambda _run: None)
+    for number in range(20):
+        store.submit(number, mutable(number))
+    sizes = lengths_of(store)
+
+    assert sizes[SLOTS] == 20
+    assert {name for name in PER_SLOT if not sizes[name]} == set()
+    assert PER_SLOT.keys() < PER_RECORD
+    assert left_of_slots(sizes, 1) == []

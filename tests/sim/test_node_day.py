@@ -1,8 +1,8 @@
 """A day of real nodes in a loop that skips the waiting: sessions, sockets, pump, telemetry and pages included.
 
 Some nodes outlive the day, others are replaced; clients come, store, read and go; pages are looked at. What a node leads
-to is measured every half hour, as in test_day. In the end timers, tasks and sessions are what they were at the start.
-The short form is half an hour.
+to is measured every half hour, as in test_day, once all has been quiet for some minutes. Timers, tasks and sessions are
+in the end what they were when the network had settled. The short form is half an hour.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import random  # noqa: TID251 - who comes and goes and what is read, from a seed
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.http.kit import get
-from tests.sim.holdings import lengths_of, shrink_memories
+from tests.sim.holdings import grown, left_of_slots, lengths_of, shorten_lives, shrink_memories
 from tests.sim.skipping import SkippingLoop
 from yzdht import Client, Identity, Node
 from yzdht.errors import YzError
@@ -34,9 +35,14 @@ pytestmark = pytest.mark.net
 
 HOST = "127.0.0.1"
 SEED = 20_261_123
-MEASURED_EVERY_S = HOUR_S / 2
+MEASURED_PER_H = 2
+MEASURED_EVERY_S = HOUR_S / MEASURED_PER_H
 REST_S = 600.0  # of the loop, which skips it
-GROWN_MAX = 1.25
+SETTLED_H = (4, 8)
+LATE_H = (20, 24)
+REMEMBERED = 8
+"""As many nodes are replaced in three hours."""
+
 SPARE = 24
 """Of all steady nodes together: so many more of something small mean nothing."""
 
@@ -122,6 +128,7 @@ class Day:
                 await self._replace()
             if self.loop.time() >= measured_at:
                 measured_at += MEASURED_EVERY_S
+                await self.rest()
                 self.measure()
 
     async def _visit(self, number: int) -> None:
@@ -161,15 +168,16 @@ class Day:
         self.sizes.append(sizes + Counter({"timers": self.loop.timers, "tasks": len(asyncio.all_tasks())}))
 
     def grown(self) -> list[str]:
-        """What is larger in the last quarter than it was in the second."""
-        part = len(self.sizes) // 4
-        early, late = self.sizes[part : 2 * part], self.sizes[-part:]
-        found = []
-        for name in sorted({name for sizes in late for name in sizes}):
-            before, after = (median(sizes[name] for sizes in some) for some in (early, late))
-            if after > GROWN_MAX * before + SPARE:
-                found.append(f"{name} grew from {before:.0f} to {after:.0f}")
-        return found
+        """What is larger in the last hours than it was once the network had settled."""
+        return grown(_of_hours(self.sizes, SETTLED_H), _of_hours(self.sizes, LATE_H), SPARE)
+
+    def left(self) -> list[str]:
+        """What the steady nodes kept of slots that were gone, at whatever time."""
+        return [found for sizes in self.sizes for found in left_of_slots(sizes, self.plan.steady)]
+
+    def course(self, name: str) -> str:
+        """All sizes of that name."""
+        return " ".join(str(sizes[name]) for sizes in self.sizes)
 
     def lines(self) -> list[str]:
         """The largest sizes, at the ends of the quarters."""
@@ -179,19 +187,49 @@ class Day:
         return [f"  {name:<30} " + " ".join(f"{sizes[name]:8d}" for sizes in shown) for name in names]
 
 
-def left_over(before: Counter[str], after: Counter[str]) -> dict[str, tuple[int, int]]:
-    """Of tasks, timers and all that belongs to sessions: what there is more than before."""
+def _of_hours(measured: list[Counter[str]], hours: tuple[int, int]) -> list[Counter[str]]:
+    """What was measured after the first of these hours, and no later than the second."""
+    first, last = (hour * MEASURED_PER_H for hour in hours)
+    return measured[first:last]
+
+
+def _of_sessions(sizes: Counter[str]) -> set[str]:
+    """Names of tasks, timers and all that belongs to sessions."""
     names = {"tasks", "timers", "Session", "Connection", "WebSocketLink", "Peer", "RoundTrip", "RecordLayer"}
     names |= {
         name
-        for name in after
+        for name in sizes
         if name.partition(".")[0] in ("Sessions", "Places", "Doorway", "Pump", "Session")
     }
-    names -= {"Sessions._carried"}  # two numbers for each road
+    return names - {"Sessions._carried"}  # two numbers for each road
+
+
+def left_over(before: Counter[str], after: Counter[str]) -> dict[str, tuple[int, int]]:
+    """Of tasks, timers and all that belongs to sessions: what there is more than before."""
     spare = {"timers": 12, "tasks": 1}
     return {
-        name: (before[name], after[name]) for name in names if after[name] > before[name] + spare.get(name, 0)
+        name: (before[name], after[name])
+        for name in _of_sessions(after)
+        if after[name] > before[name] + spare.get(name, 0)
     }
+
+
+def added_up(measured: list[Counter[str]]) -> list[str]:
+    """Of the same: what there is more in the last hours of a day than once the network had settled.
+
+    What fluctuates goes up and down from one measurement to the next, and is not farther from where it began after
+    sixteen hours than after one: as much as the largest step between the hours compared is no news. What leaks, little as
+    it may be, adds up over all these steps.
+    """
+    early, late = _of_hours(measured, SETTLED_H), _of_hours(measured, LATE_H)
+    between = _of_hours(measured, (SETTLED_H[1], LATE_H[0]))
+    found = []
+    for name in sorted({name for sizes in late for name in _of_sessions(sizes)}):
+        before, after = (median(sizes[name] for sizes in some) for some in (early, late))
+        step = max(abs(one[name] - other[name]) for one, other in pairwise(between))
+        if after > before + step:
+            found.append(f"{name}: {before:.0f}, then {after:.0f}; at most {step} from one time to the next")
+    return found
 
 
 async def live(plan: Plan, loop: SkippingLoop, figures: Figures) -> None:
@@ -204,10 +242,27 @@ async def live(plan: Plan, loop: SkippingLoop, figures: Figures) -> None:
         await day.rest()
         day.measure()
         figures(f"seed {SEED}: {plan.hours} h, tried in vain {dict(day.trouble)}", *day.lines())
+        figures(
+            *(f"  {name}, every half hour: {day.course(name)}" for name in ("timers", "tasks", "Session"))
+        )
         assert day.wrong == []
-        assert left_over(before, day.sizes[-1]) == {}
+        assert day.left() == []
         if plan is LONG:
+            assert added_up(day.sizes) == []
             assert day.grown() == []
+        else:
+            assert left_over(before, day.sizes[-1]) == {}
+
+
+def test_what_adds_up_is_told_from_what_goes_up_and_down() -> None:
+    rng = random.Random(SEED)
+    steady = [Counter(timers=150 + rng.randrange(-15, 16), Session=21) for _ in range(48)]
+    leaking = [sizes + Counter(timers=2 * number) for number, sizes in enumerate(steady)]
+    kept = [sizes + Counter(Session=number // 40) for number, sizes in enumerate(steady)]
+
+    assert added_up(steady) == []
+    assert [found.partition(":")[0] for found in added_up(leaking)] == ["timers"]
+    assert added_up(kept) == ["Session: 21, then 22; at most 0 from one time to the next"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +275,8 @@ async def live(plan: Plan, loop: SkippingLoop, figures: Figures) -> None:
 def test_real_nodes_hold_no_more_of_their_sessions_than_there_are(
     plan: Plan, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrink_memories(monkeypatch)
+    shrink_memories(monkeypatch, REMEMBERED)
+    shorten_lives(monkeypatch)
     loop = SkippingLoop()
     try:
         loop.run_until_complete(live(plan, loop, figures))

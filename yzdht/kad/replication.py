@@ -427,6 +427,7 @@ class Replication:
         self._lap_at = max(lap.ends_at, now.mono)
         if lap.since is not None and self._everything_since is None:
             self._lap_at += self._rng.uniform(0.0, REPUBLISH_EVERY_S)
+        self._turns.end_lap(now.mono)
         self._strays.end_lap(is_daily=lap.since is None)
 
     def _everything_changed(self, now: Now) -> None:

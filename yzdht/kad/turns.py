@@ -14,6 +14,7 @@ from yzdht.limits import (
     REPLICATION_NO_ROOM_MAX,
     REPLICATION_NO_ROOM_S,
     REPUBLISH_NOTICED_AGAIN_S,
+    REPUBLISH_NOTICES_KEPT_S,
     REPUBLISH_NOTICES_MAX,
     REPUBLISH_SKIPS_MAX,
     REPUBLISH_STRAY_LAPS,
@@ -89,6 +90,14 @@ class Turns:
                 notice.by, notice.other_at = holder, notice.at
             notice.at = mono
             self._notices.move_to_end(target)
+
+    def end_lap(self, mono: float) -> None:
+        """A lap is over: what others did several laps ago is of no account any more, and that record may be gone."""
+        while self._notices:
+            oldest = next(iter(self._notices))
+            if self._notices[oldest].at + REPUBLISH_NOTICES_KEPT_S > mono:
+                return
+            del self._notices[oldest]
 
     def skip(self, target: Target, others: Others) -> bool:
         """True if so many others have looked after a record since then, and are relied on once more.
