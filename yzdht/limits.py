@@ -247,6 +247,8 @@ REST_S = (0.05, 1.0)
 """For so long a peer that asks too much is not read, at least and at most."""
 DELEGATED_REQUESTS_PER_PATH = 24
 """What a read sends in a large network for each of its paths; 13 to 18 for one, 72 to 80 for three."""
+DELEGATED_PATHS_AROUND = 3
+"""What going around a crowd of ground ids costs beside that: three walks, and asking or storing at the end."""
 DELEGATED_REQUESTS_PER_S = 50.0 * DELEGATED_REQUESTS_PER_PATH
 DELEGATED_BURST_REQUESTS = 500.0 * DELEGATED_REQUESTS_PER_PATH
 DELEGATED_BYTES_PER_REQUEST = 8_192

@@ -15,6 +15,7 @@ from yzdht.limits import (
     DELEGATED_BURST_OF_ALL,
     DELEGATED_BURST_REQUESTS,
     DELEGATED_BYTES_PER_REQUEST,
+    DELEGATED_PATHS_AROUND,
     DELEGATED_PREFIX_ALLOWANCE,
     DELEGATED_REQUESTS_PER_PATH,
     DELEGATED_REQUESTS_PER_S,
@@ -124,6 +125,21 @@ def test_a_put_in_a_large_network_is_charged_as_a_walk_and_its_stores(crowd: Cro
     refusals = [delegation.charge_put(asking(1), put, at(0.0)) for _ in range(done + 1)]
 
     assert [r is None for r in refusals] == [True] * done + [False]
+
+
+def test_going_around_a_crowd_is_charged_too_and_may_be_owed(crowd: Crowd) -> None:
+    delegation = large(crowd)
+    for _ in range(BURST // DELEGATED_REQUESTS_PER_PATH // (1 + DELEGATED_PATHS_AROUND)):
+        assert delegation.charge_get(asking(1), GET, at(0.0)) is None
+        delegation.charge_around(asking(1), at(0.0))
+    assert delegation.charge_get(asking(1), GET, at(0.0)) is not None
+    delegation.charge_around(asking(1), at(0.0))
+
+    assert gets(delegation, number=2) == BURST // DELEGATED_REQUESTS_PER_PATH
+    owing = delegation.charge_get(asking(1), GET, at(0.0))
+    owed = DELEGATED_PATHS_AROUND * DELEGATED_REQUESTS_PER_PATH
+    assert owing is not None
+    assert owing.detail.number >= 1_000 * owed / DELEGATED_REQUESTS_PER_S
 
 
 def test_who_is_refused_is_told_when_to_try_again_and_is_then_served(crowd: Crowd) -> None:

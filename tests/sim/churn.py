@@ -58,7 +58,7 @@ def purpose_of(node: SimNode, call: Call) -> str:
         return "other"
     operation = running.operation
     if isinstance(operation, Read):
-        return "refresh" if operation._plan.is_thorough else "read"
+        return "refresh" if operation.plan.is_thorough else "read"
     if isinstance(operation, Offer):
         return "hand over"
     return "lookup" if isinstance(operation, Lookup) else "write"

@@ -14,6 +14,7 @@ from yzdht.limits import (
     DELEGATED_BURST_OF_ALL,
     DELEGATED_BURST_REQUESTS,
     DELEGATED_BYTES_PER_REQUEST,
+    DELEGATED_PATHS_AROUND,
     DELEGATED_PREFIX_ALLOWANCE,
     DELEGATED_REQUESTS_PER_PATH,
     DELEGATED_REQUESTS_PER_S,
@@ -66,6 +67,14 @@ class Delegation:
     def charge_put(self, peer: Peer, body: Put, now: Now) -> Refused | None:
         """Charge a PUT: where the target has to be approached that is one walk, with cas a read; then the n store."""
         return self._charge(peer, self._cost_of_put(body), now)
+
+    def charge_around(self, peer: Peer, now: Now) -> None:
+        """Charge what going around a crowd costs, which shows only on the way; who lacks that owes it."""
+        cost, group = DELEGATED_PATHS_AROUND * DELEGATED_REQUESTS_PER_PATH, peer.group
+        if peer.has_own_part:
+            self._peers.overdraw(peer.node_id, cost, _PEER, now.mono)
+        self._groups.overdraw(group, peer.node_id, cost, _GROUP, now.mono)
+        self._all.overdraw(None, group, cost, _ALL, now.mono)
 
     def put_back(self, peer: Peer, body: Put) -> None:
         """Undo the charge of a PUT that goes no further, before anything else is charged."""

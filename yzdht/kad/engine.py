@@ -7,6 +7,7 @@ return a number that a later notice names.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of
@@ -401,7 +402,8 @@ class KadEngine:
         if refused is not None:
             self._refuse(request, refused)
             return
-        self._when_joined(lambda at: self._searches.read(body.target, finish, at, body.paths), now)
+        on_around = partial(self._delegation.charge_around, peer)
+        self._when_joined(lambda at: self._searches.read(body.target, finish, at, body.paths, on_around), now)
 
     def _on_put(self, request: int, peer: Peer, body: Put, now: Now) -> None:
         def finish(result: WriteResult, _at: Now) -> None:
@@ -419,7 +421,8 @@ class KadEngine:
             return
         draft = Draft(body.target, body.record, body.cas, body.keep_until)
         payer = payer_of(peer, is_table_peer=is_table_peer)
-        self._when_joined(lambda at: self._searches.write(draft, payer, finish, at), now)
+        on_around = partial(self._delegation.charge_around, peer)
+        self._when_joined(lambda at: self._searches.write(draft, payer, finish, at, on_around), now)
 
     def _charge_put(self, peer: Peer, body: Put, now: Now, *, is_table_peer: bool) -> Refused | None:
         """Charge both the work and the bytes, or neither: whoever is refused repeats the whole request."""

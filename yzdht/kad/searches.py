@@ -40,6 +40,10 @@ _CANDIDATES = 3 * REPLICAS
 """How many of the table an operation looks at: the n, and those who replace the failed."""
 
 
+def _unpaid(_now: Now) -> None:
+    """For this node's own user."""
+
+
 class Searches:
     """Starts operations.
 
@@ -93,15 +97,32 @@ class Searches:
     # Reads
 
     def read(
-        self, target: Target, finish: Callable[[ReadResult, Now], None], now: Now, paths: int = 1
+        self,
+        target: Target,
+        finish: Callable[[ReadResult, Now], None],
+        now: Now,
+        paths: int = 1,
+        on_around: Callable[[Now], None] = _unpaid,
     ) -> None:
-        """Read what is stored under a target."""
+        """Read what is stored under a target.
+
+        Args:
+            target: Where.
+            finish: Told the result.
+            now: The present.
+            paths: How many disjoint paths, 1 to 3.
+            on_around: Told before a crowd is gone around, at most once: that costs DELEGATED_PATHS_AROUND paths more.
+
+        """
         plan = Plan(target, self._quorum(), self._is_far)
+
+        def end(read: Read, at: Now) -> None:
+            self._read_around(read, on_around, finish, at)
+
         if paths > 1:
-            self._read_with_witnesses(plan, min(paths, DISJOINT_PATHS_MAX), finish, now)
+            self._read_with_witnesses(plan, min(paths, DISJOINT_PATHS_MAX), end, now)
         else:
-            candidates = self._storing_near(target)
-            self._read(plan, candidates, lambda read, at: self._read_around(read, finish, at), now)
+            self._read(plan, self._storing_near(target), end, now)
 
     def look_after(
         self,
@@ -133,7 +154,7 @@ class Searches:
     # Disjoint paths
 
     def _read_with_witnesses(
-        self, plan: Plan, paths: int, finish: Callable[[ReadResult, Now], None], now: Now
+        self, plan: Plan, paths: int, finish: Callable[[Read, Now], None], now: Now
     ) -> None:
         """Walk to the target and to points beside it, no node on two paths; then read, and ask all who were found.
 
@@ -153,7 +174,7 @@ class Searches:
             witnesses = Plan(*plan[:3], witnesses=frozenset(found))
             candidates = self._storing_near(plan.target)
             candidates.add(found.values())
-            self._read(witnesses, candidates, lambda read, end: self._read_around(read, finish, end), at)
+            self._read(witnesses, candidates, finish, at)
 
         crowd = self._density.crowd_at(plan.target)
         points = [plan.target, *self._density.points_beside(plan.target, paths - 1)]
@@ -171,7 +192,13 @@ class Searches:
 
     # Around a crowd
 
-    def _read_around(self, read: Read, finish: Callable[[ReadResult, Now], None], now: Now) -> None:
+    def _read_around(
+        self,
+        read: Read,
+        on_around: Callable[[Now], None],
+        finish: Callable[[ReadResult, Now], None],
+        now: Now,
+    ) -> None:
         """Report a read; where a crowd may have hidden the record, once those around it were asked as well.
 
         A crowd alone is believed in nothing. What others of the n nearest show too, one where there is one path, or R of
@@ -183,6 +210,7 @@ class Searches:
         if crowd is None or read.is_immutable_found or read.shown_outside(crowd) >= needed:
             finish(result, now)
             return
+        on_around(now)
 
         def ask(others: Candidates, at: Now) -> None:
             if sum(1 for _ in others) < REPLICAS:  # too few to have a say
@@ -234,7 +262,12 @@ class Searches:
     # Writes
 
     def write(
-        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+        self,
+        draft: Draft,
+        stored_by: NodeId | bytes,
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+        on_around: Callable[[Now], None] = _unpaid,
     ) -> None:
         """Store a record.
 
@@ -243,6 +276,7 @@ class Searches:
             stored_by: Whose quota counts it if it is stored here; empty for this node's own user.
             finish: Told the result.
             now: The present.
+            on_around: As of a read.
 
         """
         if draft.cas is not None:
@@ -254,13 +288,18 @@ class Searches:
                 now,
             )
         elif self._is_far:
-            self._find_and_write(draft, stored_by, finish, now)
+            self._find_and_write(draft, stored_by, finish, now, on_around)
         else:
             near = self._storing_near(draft.target)
             self._write(draft, near, self._quorum(), stored_by, finish, now)
 
     def _find_and_write(
-        self, draft: Draft, stored_by: NodeId | bytes, finish: Callable[[WriteResult, Now], None], now: Now
+        self,
+        draft: Draft,
+        stored_by: NodeId | bytes,
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+        on_around: Callable[[Now], None],
     ) -> None:
         """Find the n nearest, then store.
 
@@ -274,8 +313,9 @@ class Searches:
             crowd = self._crowd_met(draft.target, lookup.candidates)
             if crowd is None:
                 self._write(draft, found, self._quorum_with(found), stored_by, finish, at)
-            else:
-                self._find_around(draft.target, crowd, lambda others, end: write_both(found, others, end), at)
+                return
+            on_around(at)
+            self._find_around(draft.target, crowd, lambda others, end: write_both(found, others, end), at)
 
         def write_both(found: Candidates, others: Candidates, at: Now) -> None:
             results: list[WriteResult] = []

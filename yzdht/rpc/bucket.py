@@ -137,16 +137,7 @@ class FairBuckets:
 
         """
         group = self._group(key, rate, mono)
-        count = self._forget_quiet(group, member, mono)
-        taken = group.members.get(member)
-        if taken is None:
-            taken = group.members[member] = _Member(0.0, mono)
-            self._members += 1
-            self._bound()
-        else:
-            group.members.move_to_end(member)
-            taken.used = max(0.0, taken.used - (mono - taken.at) * rate.per_s / count)
-            taken.at = mono
+        taken, count = self._member(group, member, mono)
         if group.tokens < tokens:
             return (tokens - group.tokens) / rate.per_s
         lacking = rate.burst / 2 + tokens - group.tokens
@@ -157,6 +148,13 @@ class FairBuckets:
         taken.used = min(taken.used + tokens, rate.burst)
         return 0.0
 
+    def overdraw(self, key: Hashable, member: Hashable, tokens: float, rate: Rate, mono: float) -> None:
+        """Take tokens for a member whether they are there or not; what a group owes is a burst at most."""
+        group = self._group(key, rate, mono)
+        taken, _ = self._member(group, member, mono)
+        group.tokens = max(-rate.burst, group.tokens - tokens)
+        taken.used = min(taken.used + tokens, rate.burst)
+
     def put_back(self, key: Hashable, member: Hashable, tokens: float) -> None:
         """Undo a take of this instant."""
         group = self._groups.get(key)
@@ -165,6 +163,20 @@ class FairBuckets:
         group.tokens += tokens
         if (taken := group.members.get(member)) is not None:
             taken.used = max(0.0, taken.used - tokens)
+
+    def _member(self, group: _Group, member: Hashable, mono: float) -> tuple[_Member, int]:
+        """What a member took lately, and how many share the group's bucket now, that member included."""
+        count = self._forget_quiet(group, member, mono)
+        taken = group.members.get(member)
+        if taken is None:
+            taken = group.members[member] = _Member(0.0, mono)
+            self._members += 1
+            self._bound()
+        else:
+            group.members.move_to_end(member)
+            taken.used = max(0.0, taken.used - (mono - taken.at) * group.rate.per_s / count)
+            taken.at = mono
+        return taken, count
 
     def _group(self, key: Hashable, rate: Rate, mono: float) -> _Group:
         group = self._groups.get(key)
