@@ -213,13 +213,20 @@ class Transport(Protocol):
         """
         ...
 
-    async def listen(self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]) -> Listener:
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        accept: Callable[[Link], LinkHandler | None],
+        admit: Callable[[Endpoint], bool] | None = None,
+    ) -> Listener:
         """Accept channels.
 
         Args:
             host: Address to bind; `0.0.0.0` and `::` for all.
             port: 0 picks a free one.
             accept: Called for every link whose opening handshake is done.
+            admit: Asked once for every connection, when nothing was done for it yet; False drops it. None admits all.
 
         Raises:
             ListenFailed: The address is taken or not this machine's.

@@ -132,6 +132,8 @@ async def _one(data: bytes) -> None:
     while not pieces.is_empty and not wire.is_closed:
         protocol = cast("asyncio.Protocol", wire.protocol)
         protocol.data_received(pieces.short())
+        if isinstance(protocol, ServerOpening) and protocol in protocol._openings.turns:
+            await asyncio.sleep(0)
     protocol = cast("asyncio.Protocol", wire.protocol)
     if not wire.is_closed:
         protocol.eof_received()

@@ -17,7 +17,10 @@ from yzdht.sessions.admission import Doorway, Refusal, SessionBounds, Turn
 
 def knocks(doorway: Doorway, host: str, tries: int, mono: float = 0.0) -> int:
     """How many of them may begin."""
-    return sum(isinstance(doorway.knock(host, 0, mono), Turn) for _ in range(tries))
+    return sum(
+        doorway.admit(host, mono) is None and isinstance(doorway.knock(host, 0, mono), Turn)
+        for _ in range(tries)
+    )
 
 
 # Links
@@ -39,6 +42,34 @@ def test_one_address_leaves_handshakes_to_its_neighbours() -> None:
 
     assert knocks(doorway, "8.8.8.8", 1_000) == HANDSHAKE_BURST_PER_PREFIX / 2
     assert knocks(doorway, "8.8.8.9", 10) == 10
+
+
+def test_what_a_prefix_may_begin_is_counted_once_when_a_connection_is_made() -> None:
+    doorway = Doorway(SessionBounds())
+    taken = int(HANDSHAKE_BURST_PER_PREFIX / 2)
+
+    for _ in range(taken):
+        assert doorway.admit("8.8.8.8", 0.0) is None
+    assert doorway.admit("8.8.8.8", 0.0) == Refusal("links_refused", "handshake_rate")
+    for _ in range(taken):
+        assert (
+            doorway.knock("8.8.8.8", 0, 0.0) is Turn.NOW
+        )  # those that were admitted are asked no second time
+
+
+def test_who_says_nothing_takes_no_handshake_from_everybody() -> None:
+    doorway = Doorway(SessionBounds())
+    for number in range(10 * int(HANDSHAKE_BURST)):
+        doorway.admit(f"8.{number % 250}.1.1", 0.0)
+
+    assert knocks(doorway, "127.0.0.1", 10_000) == HANDSHAKE_BURST / 2
+
+
+def test_connections_from_a_proxy_and_from_no_public_address_are_counted_for_no_prefix() -> None:
+    doorway = Doorway(SessionBounds(trusted_proxies=(ip_network("8.8.8.8"),)))
+
+    for host in ("8.8.8.8", "127.0.0.1", "low"):
+        assert all(doorway.admit(host, 0.0) is None for _ in range(1_000))
 
 
 def test_addresses_that_are_not_public_share_with_everybody_only() -> None:

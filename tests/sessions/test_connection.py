@@ -13,6 +13,7 @@ from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
     DEFERRED_REQUESTS_BYTES_MAX,
+    HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     HANDSHAKE_TIMEOUT_S,
     RECORD_BYTES_MAX,
     REQUESTS_OPEN_MAX,
@@ -325,3 +326,43 @@ async def test_a_stranger_s_first_message_that_is_no_hello_ends_it_without_a_wor
 
     assert heard == []
     assert low.counters.get("sessions_faulted", "handshake") == 1
+
+
+# Handshakes in turns
+
+
+def strangers(village: Village, clock: Time) -> list[Party]:
+    """More than one turn of the loop shakes hands with."""
+    comers = [
+        Party(clock, MemoryTransport(village.network, f"8.8.{number}.8"))
+        for number in range(3 * HANDSHAKE_MESSAGES_PER_LOOP_TURN)
+    ]
+    village.parties += comers
+    return comers
+
+
+async def test_many_that_come_at_once_all_get_in_and_may_ask_before_they_are_told_so(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node")
+    comers = strangers(village, clock)
+    calls = [[comer.ask(node.contact) for _ in range(3)] for comer in comers]
+
+    for comer, numbers in zip(comers, calls, strict=True):
+        for number in numbers:
+            assert isinstance(await comer.answer_to(number), Answer)
+    assert len(node.sessions) == len(comers)
+
+
+async def test_who_leaves_before_its_turn_is_forgotten(village: Village, clock: Time) -> None:
+    node = await village.party("node")
+    comers = strangers(village, clock)
+    for comer in comers:
+        comer.ask(node.contact)
+    await turns(2)
+    for comer in comers:
+        await comer.sessions.close()
+    await turns(20)
+
+    assert len(node.sessions) == 0
+    assert node.failed_tasks == []

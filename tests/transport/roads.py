@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from yzdht.ports import Link, Listener, Transport
+from yzdht.ports import Endpoint, Link, Listener, Transport
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
 from yzdht.transport.websocket import WebSocketTransport
 
@@ -104,11 +104,14 @@ class Road:
         return WebSocketTransport(bounds=bounds)
 
     async def listen(
-        self, accept: Callable[[Link], Owner | None], transport: Transport | None = None
+        self,
+        accept: Callable[[Link], Owner | None],
+        transport: Transport | None = None,
+        admit: Callable[[Endpoint], bool] | None = None,
     ) -> tuple[Listener, str]:
         """Listen somewhere free; the listener and the url to dial."""
         host = "node" if self.kind == "memory" else "127.0.0.1"
-        listener = await (transport or self.transport()).listen(host, 0, accept)
+        listener = await (transport or self.transport()).listen(host, 0, accept, admit)
         self._listeners.append(listener)
         place = listener.endpoints[0]
         return listener, f"{self.kind}://{place.host}" + (f":{place.port}" if place.port else "")

@@ -20,7 +20,7 @@ from yzdht.transport.bounds import LinkBounds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from yzdht.ports import Link
+    from yzdht.ports import Endpoint, Link
 
 
 LARGEST = bytes(WEBSOCKET_MESSAGE_BYTES_MAX)
@@ -431,6 +431,28 @@ async def test_a_link_that_nobody_accepts_fails_the_dial(road: Road) -> None:
 
     assert failure.value.hint
     assert near.count == 0
+
+
+async def test_whoever_is_not_admitted_is_asked_about_once_and_fails_to_dial(road: Road) -> None:
+    near, far = Owners(), Owners()
+    asked: list[Endpoint] = []
+
+    def admit(remote: Endpoint) -> bool:
+        asked.append(remote)
+        return len(asked) > 1
+
+    transport = road.transport()
+    _, url = await road.listen(far, transport, admit)
+
+    with pytest.raises(DialFailed, match="closed the connection"):
+        await transport.dial(url, near, PATIENCE_S)
+    assert (near.count, far.count, len(asked)) == (0, 0, 1)
+
+    await transport.dial(url, near, PATIENCE_S)
+    welcome, guest = await far.next(), await near.next()
+    assert asked[1:] == [welcome.link.remote]
+    guest.link.abort()
+    await welcome.closed()
 
 
 async def test_an_address_where_nobody_listens_refuses(road: Road) -> None:

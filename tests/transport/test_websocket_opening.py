@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -14,9 +16,16 @@ from websockets.utils import accept_key
 from tests.transport.roads import PATIENCE_S, Owners, turns
 from tests.transport.strangers import Stranger, frame, request
 from yzdht.errors import DialFailed
-from yzdht.limits import HTTP_OPENING_BYTES_MAX, OPENING_TIMEOUT_S
+from yzdht.limits import (
+    ACCEPTS_PER_LOOP_TURN,
+    HTTP_OPENING_BYTES_MAX,
+    OPENING_TIMEOUT_S,
+    OPENINGS_PER_LOOP_TURN,
+)
 from yzdht.transport import websocket_opening
+from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.websocket_opening import Openings, ServerOpening
 
 
 if TYPE_CHECKING:
@@ -36,10 +45,16 @@ class Door:
             on_refused=lambda remote, reason: self.refused.put_nowait((remote, reason)), opening_s=opening_s
         )
         self.listener: Listener
+        self.asked: list[Endpoint] = []
+        self.is_admitting = True
         self.strangers: list[Stranger] = []
 
     async def open(self) -> None:
-        self.listener = await self.transport.listen("127.0.0.1", 0, self.owners)
+        self.listener = await self.transport.listen("127.0.0.1", 0, self.owners, self.admit)
+
+    def admit(self, remote: Endpoint) -> bool:
+        self.asked.append(remote)
+        return self.is_admitting
 
     async def knock(self) -> Stranger:
         self.strangers.append(await Stranger.call(self.listener.endpoints[0].port))
@@ -312,6 +327,258 @@ async def test_a_link_that_accept_refuses_hears_nothing(make_door: Callable[[flo
 
     assert await stranger.hear_rest() == b""
     assert door.refused.empty()
+
+
+async def test_who_is_not_admitted_is_closed_before_anything_is_read_and_not_reported(door: Door) -> None:
+    door.is_admitting = False
+    stranger = await door.knock()
+    assert await stranger.hear_rest() == b""
+    assert len(door.asked) == 1
+    assert door.owners.count == 0
+
+    door.is_admitting = True
+    friend = await door.knock()
+    assert len(door.asked) <= 2
+    friend.say(request())
+    assert (await friend.hear_head()).startswith("HTTP/1.1 101 ")
+    assert len(door.asked) == 2  # once for a connection, not again for its request
+    assert door.refused.empty()
+
+
+async def test_many_that_ask_at_once_are_all_answered(door: Door) -> None:
+    strangers = [await door.knock() for _ in range(3 * OPENINGS_PER_LOOP_TURN)]
+    for stranger in strangers:
+        stranger.say(request())
+
+    for stranger in strangers:
+        assert (await stranger.hear_head()).startswith("HTTP/1.1 101 ")
+        stranger.say(frame(Opcode.BINARY, b"hello"))
+    for _ in strangers:
+        owner = await door.owners.next()
+        assert await owner.take(1) == [b"hello"]
+        owner.link.abort()
+        await owner.closed()
+
+
+async def test_a_burst_of_connections_is_accepted_in_turns(make_door: Callable[[float], Door]) -> None:
+    door = make_door(OPENING_TIMEOUT_S)
+    at: list[int] = []
+    turn = 0
+
+    def admit(_remote: Endpoint) -> bool:
+        at.append(turn)
+        return True
+
+    door.listener = await door.transport.listen("127.0.0.1", 0, door.owners, admit)
+    address = ("127.0.0.1", door.listener.endpoints[0].port)
+    callers = [socket.create_connection(address) for _ in range(3 * ACCEPTS_PER_LOOP_TURN)]
+    async with asyncio.timeout(PATIENCE_S):
+        while len(at) < len(callers):
+            turn += 1
+            await asyncio.sleep(0)
+    for caller in callers:
+        caller.close()
+
+    assert max(Counter(at).values()) <= ACCEPTS_PER_LOOP_TURN
+
+
+# In turns, without any network
+
+
+class Wire(asyncio.Transport):
+    """A transport that carries nothing: what is written to it is kept."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__({"peername": ("8.8.8.8", port)})
+        self.written = b""
+        self.is_paused = False
+        self.is_aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        """Nobody is there."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing waits."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Nothing is read."""
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+class Line:
+    """Openings that came within one turn of the loop, with or without a request."""
+
+    def __init__(self, opening_s: float = OPENING_TIMEOUT_S) -> None:
+        self.refused: list[tuple[int, str]] = []
+        self.accepted: list[int] = []
+        self.openings = Openings(self._accept, self._on_refused, opening_s, LinkBounds())
+        self.wires: list[Wire] = []
+        self.members: list[ServerOpening] = []
+
+    def _accept(self, link: Link) -> Owner:
+        self.accepted.append(link.remote.port)
+        return Owners()(link)
+
+    def _on_refused(self, remote: Endpoint, reason: str) -> None:
+        self.refused.append((remote.port, reason))
+
+    def come(self, count: int, said: bytes = b"") -> None:
+        for _ in range(count):
+            self.members.append(ServerOpening(self.openings))
+            self.wires.append(Wire(len(self.wires)))
+            self.members[-1].connection_made(self.wires[-1])
+            if said:
+                self.members[-1].data_received(said)
+
+
+async def test_so_many_requests_are_answered_in_one_turn_of_the_loop_in_order() -> None:
+    line, each = Line(), OPENINGS_PER_LOOP_TURN
+
+    line.come(3 * each, request())
+
+    assert line.accepted == list(range(each))
+    assert [wire.is_paused for wire in line.wires] == [False] * each + [True] * 2 * each
+    await asyncio.sleep(0)
+    assert line.accepted == list(range(2 * each))
+    await asyncio.sleep(0)
+    assert line.accepted == list(range(3 * each))
+    assert all(wire.written.startswith(b"HTTP/1.1 101 ") for wire in line.wires)
+    assert not any(wire.is_paused for wire in line.wires)
+    assert len(line.openings.pending) == len(line.openings.turns) == 0
+
+
+async def test_a_link_that_begins_paused_stays_so() -> None:
+    line = Line()
+    line.openings.accept = lambda link: (link.pause_reading(), Owners()(link))[1]  # type: ignore[func-returns-value] # both
+    line.come(OPENINGS_PER_LOOP_TURN + 1, request())
+
+    await turns(1)
+
+    assert line.wires[-1].written.startswith(b"HTTP/1.1 101 ")
+    assert line.wires[-1].is_paused
+
+
+async def test_who_leaves_while_in_line_is_forgotten() -> None:
+    line = Line()
+    line.come(OPENINGS_PER_LOOP_TURN + 2, request())
+
+    line.members[-2].connection_lost(None)
+    await turns(1)
+
+    assert line.accepted == [*range(OPENINGS_PER_LOOP_TURN), OPENINGS_PER_LOOP_TURN + 1]
+    assert line.refused == [(OPENINGS_PER_LOOP_TURN, "closed early")]
+    assert len(line.openings.pending) == len(line.openings.turns) == 0
+
+
+async def test_who_is_dropped_while_in_line_is_reported_once_and_not_answered() -> None:
+    line = Line()
+    line.come(OPENINGS_PER_LOOP_TURN + 1, request())
+
+    line.members[-1].drop("timed out")  # as its timer does
+    line.members[-1].connection_lost(None)
+    await turns(2)
+
+    assert line.refused == [(OPENINGS_PER_LOOP_TURN, "timed out")]
+    assert line.wires[-1].written == b""
+    assert line.wires[-1].is_aborted
+
+
+async def test_who_is_in_line_is_timed() -> None:
+    line = Line(opening_s=0.0)
+
+    line.come(2 * OPENINGS_PER_LOOP_TURN, request()[:-2])
+    async with asyncio.timeout(PATIENCE_S):
+        while line.openings.pending:
+            await turns(1)
+
+    assert line.refused == [(number, "timed out") for number in range(2 * OPENINGS_PER_LOOP_TURN)]
+    assert len(line.openings.turns) == 0
+
+
+async def test_whose_transport_closes_before_its_turn_is_not_answered() -> None:
+    line = Line()
+    line.come(OPENINGS_PER_LOOP_TURN + 1, request())
+
+    line.wires[-1].is_aborted = True
+    await turns(1)
+
+    assert line.wires[-1].written == b""
+    line.members[-1].connection_lost(None)
+    assert line.refused == [(OPENINGS_PER_LOOP_TURN, "closed early")]
+
+
+async def test_what_comes_on_while_in_line_is_kept_within_the_bound_of_a_request() -> None:
+    line, half = Line(), HTTP_OPENING_BYTES_MAX // 2
+    line.come(OPENINGS_PER_LOOP_TURN, request())
+    line.come(2)
+    whole, flood = line.members[-2:]
+    said = request(more="X: " + "y" * 6_000 + "\r\n")
+
+    whole.data_received(said[:3_000])
+    whole.data_received(said[3_000:])
+    flood.data_received(bytes(half))
+    flood.data_received(bytes(half))
+    assert sum(len(member._unread) for member in (whole, flood)) == len(said) + 2 * half
+    flood.data_received(b"x")
+    await turns(1)
+
+    assert line.accepted[-1] == OPENINGS_PER_LOOP_TURN
+    assert line.refused == [(OPENINGS_PER_LOOP_TURN + 1, "opening too large")]
+
+
+async def test_who_waits_for_a_turn_is_not_crowded_out_by_who_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket_opening, "OPENINGS_MAX", 2)
+    line, each = Line(), OPENINGS_PER_LOOP_TURN
+    line.come(each + 1, request())  # the last of them waits
+    line.come(1)
+    line.come(1)
+    assert line.refused == [(each + 1, "crowded out")]
+
+    line.members[-1].data_received(request())
+    line.come(1)  # all others wait
+    assert line.refused[1:] == [(each, "crowded out")]
+    await turns(1)
+    assert line.accepted == [*range(each), each + 2]
+
+
+async def test_the_parser_is_made_with_the_first_byte() -> None:
+    line = Line()
+    line.come(1)
+    gc.collect()
+
+    assert line.members[0]._websocket is None
+    line.members[0].data_received(b"G")
+    assert line.members[0]._websocket is not None
+
+
+async def test_closing_the_listener_empties_the_line() -> None:
+    line = Line()
+    line.come(OPENINGS_PER_LOOP_TURN + 2, request())
+
+    line.openings.drop_all()
+    await turns(1)
+
+    assert [reason for _, reason in line.refused] == ["not listening"] * 2
+    assert len(line.accepted) == OPENINGS_PER_LOOP_TURN
 
 
 # Dialling

@@ -4,7 +4,9 @@ PROTOCOL.md sections 3 and 16. There are three doors, one behind the other. The 
 
 * A link: bounds of half-open handshakes and of handshakes per second, per public prefix and in all. Addresses of one
   prefix share its bucket fairly, prefixes (and addresses that are not public) the one of everybody. Where all places
-  for handshakes are taken, who has most of them gives way to who has fewer (half_open.py).
+  for handshakes are taken, who has most of them gives way to who has fewer (half_open.py). What a prefix may begin
+  per second is counted when a connection is made, because its HTTP request costs something too; all else, when it
+  is a link: who says nothing must take no handshake from everybody.
 * A proved peer: handshakes per second of one identity.
 * A session: `sessions_max` in all.
 
@@ -147,8 +149,18 @@ class Doorway:
         """Handshakes under way."""
         return len(self._half_open)
 
+    def admit(self, host: str, mono: float) -> Refusal | None:
+        """Say whether a connection from a host may ask to become a link; it is counted for its prefix.
+
+        Behind a trusted proxy there is no telling whose it is: such a one is counted for no prefix.
+        """
+        prefix = self._bounds.prefix_of(host)
+        if prefix is None or self._prefixes.take(prefix, host, 1, _PER_PREFIX, mono) == 0:
+            return None
+        return Refusal("links_refused", "handshake_rate")
+
     def knock(self, host: str, links: int, mono: float) -> Turn | Refusal | Connection:
-        """Say whether a link from a host gets a handshake, before anything was computed for it.
+        """Say whether a link that was admitted gets a handshake, before anything was computed for it.
 
         Args:
             host: Where it comes from.
@@ -163,13 +175,10 @@ class Doorway:
         if links >= self._bounds.links_max:
             return Refusal("links_refused", "sessions")
         gives_way: Connection | None = None
-        if prefix is not None:
-            if self._half_open.is_crowded(prefix):
-                gives_way = self._half_open.neighbour(prefix, host)
-                if gives_way is None:
-                    return Refusal("links_refused", "half_open_prefix")
-            if self._prefixes.take(prefix, host, 1, _PER_PREFIX, mono) > 0:
-                return Refusal("links_refused", "handshake_rate")
+        if prefix is not None and self._half_open.is_crowded(prefix):
+            gives_way = self._half_open.neighbour(prefix, host)
+            if gives_way is None:
+                return Refusal("links_refused", "half_open_prefix")
         if self._everybody.take("", prefix or host, 1, _IN_ALL, mono) > 0:
             return Refusal("rate_limited", "handshakes")
         if gives_way is None and not self._half_open.is_full:

@@ -22,18 +22,19 @@ from yzdht.limits import (
     DIALS_BURST_S,
     DIALS_WAITING_MAX,
     GOODBYE_S_MAX,
+    HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     RETIRED_LOOK_S,
     RETIRED_S_MAX,
     STRANGER_IDLE_LOOK_S,
     STRANGER_IDLE_S_MAX,
 )
+from yzdht.loop_turns import LoopTurns
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
-from yzdht.sessions.handshake_turns import HandshakeTurns
 from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from yzdht.ids import NodeId
-    from yzdht.ports import Link, Listener
+    from yzdht.ports import Endpoint, Link, Listener
     from yzdht.sessions.world import SessionsSink, World
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method
@@ -80,7 +81,7 @@ class Sessions:
         self._no_links.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
-        self._handshake_turns = HandshakeTurns(self._loop)
+        self._handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
         self._places = Places(world.bounds, world.is_known)
         self._restraint = Restraint(world)
         self._dials: dict[NodeId, Dial] = {}
@@ -306,11 +307,20 @@ class Sessions:
 
         """
         transport = next(t for t in self._world.transports if url_scheme in t.schemes)
-        listener = await transport.listen(host, port, self._accept)
+        listener = await transport.listen(host, port, self._accept, self._admit)
         self._listeners.append(listener)
         if self._idle_look is None:
             self._idle_look = self._loop.call_later(STRANGER_IDLE_LOOK_S, self._part_from_idle)
         return listener
+
+    def _admit(self, remote: Endpoint) -> bool:
+        """Bound how many connections of a prefix are read at all."""
+        if self._is_closing:
+            return False
+        refusal = self._doorway.admit(remote.host, self._world.clock.now().mono)
+        if refusal is not None:
+            self._world.counters.add(*refusal)
+        return refusal is None
 
     def _accept(self, link: Link) -> Connection | None:
         """Bound what strangers can make this process compute before they have proved anything."""

@@ -217,17 +217,27 @@ class MemoryListener:
     """A name that is being listened under; implements `yzdht.ports.Listener`."""
 
     def __init__(
-        self, network: MemoryNetwork, name: str, accept: Callable[[Link], LinkHandler | None]
+        self,
+        network: MemoryNetwork,
+        name: str,
+        accept: Callable[[Link], LinkHandler | None],
+        admit: Callable[[Endpoint], bool] | None,
     ) -> None:
         self._network = network
         self._name = name
-        self.accept = accept
+        self._accept = accept
+        self._admit = admit
         network.listeners[name] = self
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Its one name."""
         return [Endpoint(self._name, 0, SCHEME)]
+
+    def accept(self, link: Link) -> LinkHandler | None:
+        """Who owns a link that somebody dialled; None if it is not wanted."""
+        is_admitted = self._admit is None or self._admit(link.remote)
+        return self._accept(link) if is_admitted else None
 
     async def close(self) -> None:
         """Give the name back; links already open stay open. Idempotent."""
@@ -287,7 +297,11 @@ class MemoryTransport:
         return near
 
     async def listen(
-        self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]
+        self,
+        host: str,
+        port: int,
+        accept: Callable[[Link], LinkHandler | None],
+        admit: Callable[[Endpoint], bool] | None = None,
     ) -> MemoryListener:
         """Accept channels.
 
@@ -295,6 +309,7 @@ class MemoryTransport:
             host: The name to listen under.
             port: Ignored; a name is enough.
             accept: Called for every link; None drops it, and the dialler fails.
+            admit: Asked before that; False drops it, too.
 
         Raises:
             ListenFailed: The name is taken.
@@ -303,4 +318,4 @@ class MemoryTransport:
         del port
         if host in self._network.listeners:
             raise ListenFailed(f"{SCHEME}://{host} is in use", hint="choose another name")
-        return MemoryListener(self._network, host, accept)
+        return MemoryListener(self._network, host, accept, admit)

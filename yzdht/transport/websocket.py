@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from yzdht.errors import DialFailed
-from yzdht.limits import LISTEN_BACKLOG, OPENING_TIMEOUT_S
+from yzdht.limits import ACCEPTS_PER_LOOP_TURN, LISTEN_BACKLOG, OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.sockets import bind, endpoint_of, explain_dial, resolve
 from yzdht.transport.websocket_opening import ClientOpening, Openings, ServerOpening
@@ -40,7 +40,7 @@ class WebSocketTransport:
         ssl_context: Which certificates wss dialling trusts; the system's authorities when None.
         on_refused: Told of every incoming connection that did not become a link, once: "timed out", "opening too
             large", "wrong path", "not a WebSocket request", "closed early", "reset", "crowded out" or "not listening". A link that
-            `accept` refused is not among them.
+            `accept` refused, or a connection that `admit` did, is not among them.
         opening_s: Seconds that an incoming connection has for its opening handshake.
         bounds: What each link may hold and for how long.
 
@@ -84,7 +84,11 @@ class WebSocketTransport:
             raise explain_dial(url, error) from error
 
     async def listen(
-        self, host: str, port: int, accept: Callable[[Link], LinkHandler | None]
+        self,
+        host: str,
+        port: int,
+        accept: Callable[[Link], LinkHandler | None],
+        admit: Callable[[Endpoint], bool] | None = None,
     ) -> WebSocketListener:
         """Accept channels on the paths `/` and `/ws`.
 
@@ -92,6 +96,7 @@ class WebSocketTransport:
             host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
             port: 0 picks a free one.
             accept: Called for every link whose opening handshake is done; None drops it, and the dialler fails.
+            admit: Asked for every connection when it is made, before its request is read; False drops it.
 
         Raises:
             ListenFailed: The address is taken, forbidden or not this machine's.
@@ -99,12 +104,16 @@ class WebSocketTransport:
         """
         sockets = await bind(host, port)
         endpoints = [endpoint_of(sock.getsockname(), "ws") for sock in sockets]
-        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds)
+        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds, admit)
         loop = asyncio.get_running_loop()
         servers = [
-            await loop.create_server(lambda: ServerOpening(openings), sock=sock, backlog=LISTEN_BACKLOG)
+            await loop.create_server(
+                lambda: ServerOpening(openings), sock=sock, backlog=ACCEPTS_PER_LOOP_TURN
+            )
             for sock in sockets
         ]
+        for sock in sockets:  # asyncio accepts as many at once as it was given for the backlog; uvloop, one
+            sock.listen(LISTEN_BACKLOG)
         return WebSocketListener(endpoints, servers, openings)
 
     async def _dial_any(

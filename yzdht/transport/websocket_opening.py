@@ -1,6 +1,7 @@
 """The opening handshake of a WebSocket connection, at both ends.
 
-Owns what a stranger may send before a link exists: bytes, seconds, connections at once. HTTP is the `websockets` library's.
+Owns what a stranger may send before a link exists: bytes, seconds, connections at once, and how many of them are answered
+in one turn of the loop. HTTP is the `websockets` library's.
 An opening ends in a WebSocketLink, in a refusal that is reported, or in a DialFailed. Source: RFC 6455 section 4.
 """
 
@@ -19,7 +20,8 @@ from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 
 from yzdht.errors import DialFailed
-from yzdht.limits import HTTP_OPENING_BYTES_MAX, OPENINGS_MAX
+from yzdht.limits import HTTP_OPENING_BYTES_MAX, OPENINGS_MAX, OPENINGS_PER_LOOP_TURN
+from yzdht.loop_turns import LoopTurns
 from yzdht.transport.sockets import endpoint_of
 from yzdht.transport.websocket_link import WebSocketLink, override
 
@@ -51,7 +53,9 @@ class Openings:
         on_refused: Called for every connection that did not become one, with a reason.
         opening_s: Seconds that each has.
         bounds: What each link may hold.
+        admit: Asked for every connection before anything else; False drops it, unreported. None admits all.
         pending: Oldest first.
+        turns: Who has sent something and waits for its turn to be answered.
 
     """
 
@@ -59,13 +63,27 @@ class Openings:
     on_refused: Callable[[Endpoint, str], None]
     opening_s: float
     bounds: LinkBounds
+    admit: Callable[[Endpoint], bool] | None = None
     pending: dict[ServerOpening, None] = field(default_factory=dict)
+    turns: LoopTurns[ServerOpening] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turns = LoopTurns(asyncio.get_running_loop(), OPENINGS_PER_LOOP_TURN, ServerOpening.go_on)
 
     def add(self, opening: ServerOpening) -> None:
-        """Take one in; above OPENINGS_MAX the oldest goes, because an honest one takes a round trip."""
+        """Take one in; above OPENINGS_MAX the oldest goes, because an honest one takes a round trip.
+
+        Who only waits for its turn here is spared where it can be.
+        """
         if len(self.pending) >= OPENINGS_MAX:
-            next(iter(self.pending)).drop("crowded out")
+            oldest = next(iter(self.pending))
+            next((each for each in self.pending if each not in self.turns), oldest).drop("crowded out")
         self.pending[opening] = None
+
+    def remove(self, opening: ServerOpening) -> None:
+        """It is a link, or gone; a no-op for others."""
+        self.pending.pop(opening, None)
+        self.turns.forget(opening)
 
     def drop_all(self) -> None:
         """Drop them: the listener closes."""
@@ -83,7 +101,8 @@ class ServerOpening(asyncio.Protocol):
 
     def __init__(self, openings: Openings) -> None:
         self._openings = openings
-        self._websocket = ServerProtocol(max_size=openings.bounds.message_bytes_max, logger=_silent)
+        self._websocket: ServerProtocol | None = None  # until something is said: many say nothing
+        self._unread = b""  # what came before its turn
         self._transport: asyncio.Transport
         self._remote: Endpoint
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +111,7 @@ class ServerOpening(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock."""
+        """Start the clock, if it may come in."""
         self._transport = cast("asyncio.Transport", transport)
         peername = transport.get_extra_info("peername")
         if peername is None:  # gone before it could be asked
@@ -100,24 +119,34 @@ class ServerOpening(asyncio.Protocol):
             self._transport.abort()
             return
         self._remote = endpoint_of(peername, "ws")
+        admit = self._openings.admit
+        if admit is not None and not admit(self._remote):
+            self._is_settled = True
+            self._transport.abort()
+            return
         self._timer = asyncio.get_running_loop().call_later(self._openings.opening_s, self.drop, "timed out")
         self._openings.add(self)
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Take a part of the request; answer when it is whole."""
+        """Take a part of the request when it is its turn."""
         if self._is_settled:  # turned away: read on, because closing with bytes unread would reset
             return
         self._bytes_taken += len(data)
         if self._bytes_taken > HTTP_OPENING_BYTES_MAX:
             self.drop("opening too large")
-            return
-        self._websocket.receive_data(data)
-        events = self._websocket.events_received()
-        if self._websocket.handshake_exc is not None:
-            self._turn_away("not a WebSocket request")
-        elif events:
-            self._answer(events)
+        elif self._openings.turns.is_now(self):
+            self._take(data)
+        else:
+            self._unread += data
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """It is its turn."""
+        data, self._unread = self._unread, b""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()  # before a link takes over, which may not want to be read
+            self._take(data)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,44 +160,57 @@ class ServerOpening(asyncio.Protocol):
         self._forget()
         self._transport.abort()
 
-    def _answer(self, events: Sequence[Event]) -> None:
+    def _take(self, data: bytes) -> None:
+        """Parse a part of the request; answer when it is whole."""
+        websocket = self._websocket
+        if websocket is None:
+            bytes_max = self._openings.bounds.message_bytes_max
+            websocket = self._websocket = ServerProtocol(max_size=bytes_max, logger=_silent)
+        websocket.receive_data(data)
+        events = websocket.events_received()
+        if websocket.handshake_exc is not None:
+            self._turn_away(websocket, "not a WebSocket request")
+        elif events:
+            self._answer(websocket, events)
+
+    def _answer(self, websocket: ServerProtocol, events: Sequence[Event]) -> None:
         request = events[0]
         assert isinstance(request, Request)
-        is_early = len(events) > 1 or self._websocket.eof_sent or bool(self._websocket.reader.buffer)
+        is_early = len(events) > 1 or websocket.eof_sent or bool(websocket.reader.buffer)
         if is_early:  # frames, or a part of one, before our answer: RFC 6455 section 4.1 forbids them
             self.drop("not a WebSocket request")
             return
         is_known = request.path.partition("?")[0] in PATHS
         if is_known:
-            response = self._websocket.accept(request)
+            response = websocket.accept(request)
         else:
-            response = self._websocket.reject(HTTPStatus.NOT_FOUND, "The WebSocket is at / and at /ws.\n")
-        self._websocket.send_response(response)
-        if self._websocket.state is State.OPEN:
-            self._open()
+            response = websocket.reject(HTTPStatus.NOT_FOUND, "The WebSocket is at / and at /ws.\n")
+        websocket.send_response(response)
+        if websocket.state is State.OPEN:
+            self._open(websocket.data_to_send())
         else:
-            self._turn_away("not a WebSocket request" if is_known else "wrong path")
+            self._turn_away(websocket, "not a WebSocket request" if is_known else "wrong path")
 
-    def _open(self) -> None:
+    def _open(self, answer: list[bytes]) -> None:
         self._is_settled = True
         self._forget()
-        link = WebSocketLink(self._transport, self._frames(), self._remote, self._openings.bounds)
+        link = WebSocketLink(self._transport, self._frames(answer), self._remote, self._openings.bounds)
         handler = self._openings.accept(link)
         if handler is None:
             link.refuse()
         else:
             link.start(handler, ())
 
-    def _frames(self) -> Protocol:
+    def _frames(self, answer: list[bytes]) -> Protocol:
         """What follows the handshake, its answer first: the protocol that made it would keep the request for ever."""
         frames = Protocol(Side.SERVER, max_size=self._openings.bounds.message_bytes_max, logger=_silent)
-        frames.writes += self._websocket.data_to_send()
+        frames.writes += answer
         return frames
 
-    def _turn_away(self, reason: str) -> None:
+    def _turn_away(self, websocket: ServerProtocol, reason: str) -> None:
         """Answer in HTTP and half-close; the timer that runs ends it if the other end does not."""
         self._settle(reason)
-        self._transport.write(b"".join(self._websocket.data_to_send()))
+        self._transport.write(b"".join(websocket.data_to_send()))
         self._transport.write_eof()
 
     def _settle(self, reason: str) -> None:
@@ -179,7 +221,7 @@ class ServerOpening(asyncio.Protocol):
     def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._openings.pending.pop(self, None)
+        self._openings.remove(self)
 
 
 class ClientOpening(asyncio.Protocol):
