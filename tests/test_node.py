@@ -31,7 +31,9 @@ from yzdht.ids import Target
 from yzdht.kad.engine import KadEngine
 from yzdht.limits import (
     BOOTSTRAP_PAUSE_S_MIN,
+    GOODBYE_S_MAX,
     HOUR_S,
+    HTTP_GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
     LEAVE_TOLD_AFTER_S,
@@ -800,6 +802,10 @@ async def test_what_one_node_stored_alone_is_with_the_others_once_it_has_left(cl
 
         for node in (second, third):
             assert (await node.get("note")).data == b"hello"
+
+
+def test_the_bounds_of_leaving_leave_a_second_of_ten_for_the_disk() -> None:
+    assert LEAVE_S_MAX + GOODBYE_S_MAX + 2 * HTTP_GOODBYE_S_MAX <= 9.0
 
 
 @pytest.mark.usefixtures("endless")

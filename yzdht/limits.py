@@ -215,7 +215,8 @@ OFFER_STORES_IN_FLIGHT_MAX = 4
 LEAVE_TASKS_IN_FLIGHT_MAX = 64
 LEAVE_REPLACEMENTS_MAX = 2
 LEAVE_STORE_RETRY_S = 0.5
-LEAVE_S_MAX = 8.0
+LEAVE_S_MAX = 6.0
+"""Of the ten seconds of leaving: two are for goodbyes, one for pages under way, the last for what the disk has to do."""
 LEAVE_TOLD_AFTER_S = 1.0
 STATE_SAVE_EVERY_S = 10.0
 MACHINE_LOOK_EVERY_S = 1.0

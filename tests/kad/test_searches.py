@@ -280,6 +280,13 @@ def test_paths_in_a_small_network_ask_all_of_the_nearest() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 5])
+def test_paths_end_however_few_are_known(size: int) -> None:
+    crowd = Crowd(2, size)
+
+    assert get(crowd, note(3).target, paths=3).records == []
+
+
 def test_points_that_were_reached_are_told() -> None:
     crowd = Crowd(1, SIZE)
     reached: list[object] = []

@@ -122,7 +122,10 @@ class Density:
         return self._turned(target, _DEPTHS_AROUND)
 
     def _turned(self, target: Target, depths: Iterable[int]) -> list[Target]:
-        """The same point with one bit turned over, at the depth of a subtree of the radius, so many bits deeper."""
+        """The same point with one bit turned over, at the depth of a subtree of the radius, so many bits deeper.
+
+        Fewer than there are depths where these lie beyond the first bit or the last.
+        """
         depth = round(_ID_BITS - log2(self.radius() + 1))
         point = int.from_bytes(target)
         bits = dict.fromkeys(min(max(depth + n, 0), _ID_BITS - 1) for n in depths)

@@ -164,7 +164,8 @@ class Searches:
         """
         claims: dict[NodeId, Candidates] = {}
         found: dict[NodeId, Contact] = {}
-        left = [paths]
+        points = [plan.target, *self._density.points_beside(plan.target, paths - 1)]
+        left = [len(points)]
 
         def read_when_all_ended(lookup: Lookup, at: Now) -> None:
             found.update((c.node_id, c) for c in lookup.closest())
@@ -177,7 +178,6 @@ class Searches:
             self._read(witnesses, candidates, finish, at)
 
         crowd = self._density.crowd_at(plan.target)
-        points = [plan.target, *self._density.points_beside(plan.target, paths - 1)]
         for number, point in enumerate(points):
             entries = self._table.closest(point, len(self._table), only_storing=True)
             if number:
