@@ -66,8 +66,8 @@ PER_SLOT = {
 UNDER_WAY = 4
 """Records per node that are being read or written when sizes are taken: they have a Head, and no slot."""
 
-PER_RECORD = frozenset({SLOTS, *PER_SLOT, "Turns._notices", "_Notice", "Strays._seen", "Strays._seen_before"})
-"""What is as large as the number of records; the last four remember them for some laps longer."""
+PER_RECORD = frozenset({SLOTS, *PER_SLOT})
+"""What may be as large as the records are many; a node's other memories are not."""
 
 
 def shrink_memories(monkeypatch: pytest.MonkeyPatch, nodes: int = REMEMBERED) -> None:

@@ -49,5 +49,6 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
     @property
     def timers(self) -> int:
-        """How many timers wait, cancelled ones included."""
-        return len(self._scheduled)  # type: ignore[attr-defined] # as asyncio has it since 3.4
+        """How many timers wait; those that are cancelled are dropped by the loop when it likes, and do not count."""
+        waiting: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # as asyncio has it since 3.4
+        return sum(not handle.cancelled() for handle in waiting)

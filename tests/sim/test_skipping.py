@@ -48,8 +48,11 @@ def test_what_was_sent_arrives_before_time_goes_on(loop: SkippingLoop) -> None:
     assert loop.run_until_complete(echo()) == [b"ping"] * 20
 
 
-def test_timers_are_counted(loop: SkippingLoop) -> None:
+def test_timers_that_wait_are_counted(loop: SkippingLoop) -> None:
     handles = [loop.call_later(60, print) for _ in range(3)]
     assert loop.timers == 3
+    handles[1].cancel()
+    assert loop.timers == 2
     for handle in handles:
         handle.cancel()
+    assert loop.timers == 0
