@@ -9,7 +9,7 @@ from tests.sim.world import seeds
 from yzdht.ids import Target
 from yzdht.kad.crowds import Crowd, Density
 from yzdht.kad.table import Table
-from yzdht.limits import BUCKET_SIZE, REPLICAS
+from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REPLICAS
 
 
 SPACE = 1 << 256
@@ -65,15 +65,47 @@ def test_ids_ground_around_a_node_do_not_make_its_network_look_dense(seed: int) 
     assert network.density.radius() > USUAL / 2
 
 
-def test_a_density_that_lookups_found_elsewhere_counts_where_it_is_less() -> None:
+def test_what_lookups_of_its_own_found_is_believed_rather_than_the_table() -> None:
     network = Network(1)
-    for _ in range(3):
-        network.density.reached(target(0), node_id(USUAL * 50))
-    assert network.density.radius() == USUAL * 50
+    by_table = network.density.radius()
+    for reach in (USUAL, USUAL * 9):
+        network.density.reached(target(0), node_id(reach))
+    assert network.density.radius() == by_table
 
-    for _ in range(30):
-        network.density.reached(target(0), node_id(1))
-    assert USUAL / 2 < network.density.radius() < USUAL * 4
+    network.density.reached(target(0), node_id(USUAL * 2))
+    assert network.density.radius() == USUAL * 2
+    for _ in range(REACHES_REMEMBERED_MAX):
+        network.density.reached(target(1), node_id(USUAL ^ 1))
+    assert network.density.radius() == USUAL
+
+
+def test_a_place_that_somebody_waits_for_does_not_make_a_bucket_sparse() -> None:
+    table = Table(node_id(0))
+    for number in range(BUCKET_SIZE - 1):
+        table.admit(entry(SPACE // 2 + number))
+    for number in range(BUCKET_SIZE - 5):
+        table.admit(entry(SPACE // 4 + number))
+    for number in range(1, 1 + BUCKET_SIZE):
+        table.admit(entry(number))
+    sizes = table.bucket_sizes()
+    table.bucket_sizes = lambda: [(0, BUCKET_SIZE - 1, 3), *sizes[1:]]  # type: ignore[method-assign] # dead, not yet known so
+
+    assert Density(node_id(0), table).radius() == SPACE // 4 * REPLICAS // (BUCKET_SIZE - 5)
+
+
+def test_a_crowd_is_whole_if_all_of_the_nearest_but_oneself_are_of_it() -> None:
+    density = Density(node_id(99), Table(node_id(99)))
+    crowd = Crowd(0, 8)
+
+    def is_whole(*near: int) -> bool:
+        return density.is_whole(crowd, map(node_id, near))
+
+    assert is_whole(1, 2, 3, 4, 5, 6, 7)
+    assert is_whole(1, 2, 3, 4, 5, 6, 7, 0, 50), "the ninth is none of the nearest"
+    assert is_whole(1, 2, 99)
+    assert not is_whole(1, 2, 3, 50)
+    assert not is_whole(99)
+    assert not is_whole()
 
 
 def test_a_node_that_knows_nobody_takes_half_the_space_for_usual() -> None:

@@ -7,18 +7,21 @@ import pytest
 
 from tests.kad.crowd import Crowd, named
 from tests.kad.kit import at, number_of
-from tests.sim.authors import Pen
+from tests.sim.authors import WALL, Pen
 from tests.sim.world import seeds
 from yzdht.ids import Target
+from yzdht.kad.turns import NoRoom
 from yzdht.kad.write import WriteResult
-from yzdht.limits import CONTACTS_PER_ANSWER_MAX, DELEGATED_REQUESTS_PER_PATH, REPLICAS
+from yzdht.limits import CONTACTS_PER_ANSWER_MAX, DELEGATED_REQUESTS_PER_PATH, HOUR_S, REPLICAS
 from yzdht.rpc.engine import Answer
 from yzdht.wire.rpc import Empty, FindNode, FindValue, FoundNodes, FoundValue, Refusal, Status, Store
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.sim.authors import Note
-    from yzdht.kad.read import ReadResult
+    from yzdht.kad.read import Read, ReadResult
     from yzdht.wire.rpc import Body
 
 
@@ -225,6 +228,85 @@ def test_what_is_missing_around_a_crowd_too_is_not_found() -> None:
     result = get(crowd, note(3).target)
 
     assert (result.records, result.answered >= result.needed) == ([], True)
+
+
+def refusing(crowd: Crowd, answer: Answer) -> None:
+    """Whoever lies refuses every record as well."""
+    for point, lie in crowd.liars.copy().items():
+        crowd.liars[point] = partial(_refuse, answer, lie)
+
+
+def _refuse(answer: Answer, lie: Callable[[Body], Answer], body: Body) -> Answer:
+    return answer if isinstance(body, Store) else lie(body)
+
+
+REFUSALS = [
+    Answer(Status.SEQ_TOO_LOW, Refusal(2**40, bytes(32))),
+    Answer(Status.CAS_MISMATCH, Refusal(2**40, bytes(32))),
+    Answer(Status.OVER_QUOTA, Refusal()),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_crowd_that_refuses_has_no_veto(refusal: Answer) -> None:
+    written = note(3)
+    crowd = besieged(PEN.mutable("name 3", 4, b"older"))
+    refusing(crowd, refusal)
+    result = put(crowd, written)
+
+    assert result.accepted >= result.needed
+    assert len(crowd.holders(written.target)) >= REPLICAS
+    assert get(crowd, written.target).records == [written.record]
+
+
+def test_a_crowd_that_has_something_newer_and_shows_it_refuses_with_reason() -> None:
+    newer = PEN.mutable("name 3", 6, b"newer")
+    crowd = besieged(note(3), stale=newer)
+    refusing(crowd, REFUSALS[0])
+    result = put(crowd, note(3))
+
+    assert (result.accepted, result.refusal) == (0, Status.SEQ_TOO_LOW)
+
+
+def test_a_record_beside_a_crowd_is_looked_after_around_it() -> None:
+    written = PEN.mutable("name", 5, b"value", created=WALL - HOUR_S)
+    crowd = besieged(written)
+    *lost, keeper = crowd.nearest(written.target, 48)[40:]
+    for point in lost:
+        del crowd.records[point]
+    assert crowd.holders(written.target) == {keeper}
+    reads: list[Read] = []
+    crowd.searches.look_after(written.target, {}, NoRoom(), lambda read, _at: reads.append(read), at(0.0))
+    crowd.run()
+
+    assert reads[0].plan.witnesses
+    assert reads[0].requests > 2 * REPLICAS
+    assert len(crowd.holders(written.target) - {*crowd.liars}) >= REPLICAS - 1
+
+
+def test_what_no_crowd_is_at_is_looked_after_where_it_is() -> None:
+    crowd = Crowd(2, SIZE)
+    put(crowd, note(3))
+    crowd.asked.clear()
+    reads: list[Read] = []
+    crowd.searches.look_after(note(3).target, {}, NoRoom(), lambda read, _at: reads.append(read), at(0.0))
+    crowd.run()
+
+    assert not reads[0].plan.witnesses
+    assert not any(isinstance(body, FindNode) for _, body in crowd.asked)
+
+
+def test_nodes_that_are_only_named_and_do_not_answer_are_no_crowd() -> None:
+    crowd = Crowd(4, SIZE)
+    written = note(7)
+    put(crowd, written)
+    invented = [int.from_bytes(written.target) ^ n for n in range(1, 21)]
+    for liar in crowd.nearest(written.target, 12)[8:]:
+        crowd.liars[liar] = lambda _body: Answer(Status.OK, FoundValue((), named(invented)))
+    crowd.dead.update(invented)
+
+    assert get(crowd, written.target).records == [written.record]
+    assert "crowds_met" not in crowd.counted
 
 
 @pytest.mark.parametrize("is_write", [False, True])

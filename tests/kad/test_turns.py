@@ -145,6 +145,38 @@ def test_notices_of_some_laps_ago_are_forgotten_when_a_lap_ends() -> None:
     assert len(noted) == 0
 
 
+def test_a_stray_among_a_crowd_is_due_in_each_lap_until_it_is_among_none() -> None:
+    strays = Strays()
+    assert strays.is_due(target(1), is_daily=False)
+    strays.refreshed(target(1), is_complete=True)
+    strays.crowded(target(1))
+    for _ in range(5):
+        strays.end_lap(is_daily=True)
+        assert strays.is_due(target(1), is_daily=False)
+        strays.refreshed(target(1), is_complete=True)
+        strays.crowded(target(1))
+
+    strays.refreshed(target(1), is_complete=True)
+    strays.end_lap(is_daily=False)
+    assert not strays.is_due(target(1), is_daily=False)
+
+
+def test_a_refresh_that_missed_somebody_beside_a_crowd_is_tried_again() -> None:
+    strays = Strays()
+    strays.is_due(target(1), is_daily=False)
+    strays.crowded(target(1))
+    strays.refreshed(target(1), is_complete=False)
+
+    assert strays.is_due(target(1), is_daily=False)
+
+
+def test_a_crowd_around_what_is_no_stray_is_not_remembered() -> None:
+    strays = Strays()
+    strays.crowded(target(1))
+
+    assert len(strays) == 0
+
+
 def record(number: int) -> RecordHash:
     return RecordHash(number.to_bytes(32))
 

@@ -119,23 +119,23 @@ def test_an_overdrawn_bucket_owes_what_was_taken_and_no_more_than_a_burst() -> N
     assert buckets.take("a", 1, RATE, 5.5) == 0.0
 
 
-def test_who_overdraws_a_shared_bucket_waits_longer_than_the_others_of_his_group() -> None:
-    buckets = FairBuckets(8)
-    buckets.overdraw("group", "a", SHARED.burst + 5, SHARED, 0.0)
-    assert buckets.take("group", "b", 1, SHARED, 0.0) > 0, "the group owes"
-
-    mono = 0.0
-    while buckets.take("group", "b", 1, SHARED, mono) > 0:
-        mono += 0.1
-    assert buckets.take("group", "a", 1, SHARED, mono) > 0
-
-
-def test_a_group_owes_no_more_than_a_burst() -> None:
+def test_what_a_member_is_charged_afterwards_takes_nothing_from_who_asks_seldom() -> None:
     buckets = FairBuckets(8)
     for _ in range(9):
-        buckets.overdraw("group", "a", SHARED.burst, SHARED, 0.0)
+        buckets.charge("group", "a", SHARED.burst, SHARED, 0.0)
 
-    assert buckets.take("group", "b", 1, SHARED, 0.0) == (SHARED.burst + 1) / SHARED.per_s
+    assert buckets.take("group", "a", 1, SHARED, 0.0) > 0
+    assert taken_by(buckets, "b", 99) == 10, "its share of the half that is left"
+
+
+def test_what_is_charged_afterwards_leaves_a_bucket_below_half_as_it_is() -> None:
+    buckets = FairBuckets(8)
+    taken_by(buckets, "a", 99)
+    for number in range(9):
+        buckets.take("group", f"other {number}", 2, SHARED, 0.0)
+    buckets.charge("group", "a", SHARED.burst, SHARED, 0.0)
+
+    assert buckets.take("group", "b", 30, SHARED, 0.0) == 0.0
 
 
 def test_what_was_put_back_can_be_taken_again() -> None:

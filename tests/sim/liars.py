@@ -270,15 +270,17 @@ def _in_turn(kinds: tuple[Kind, ...]) -> Iterator[Kind]:
 # Eclipse
 
 
-def colludes(denied: Target, stale: bytes | None = None) -> Kind:
+def colludes(denied: Target, stale: bytes | None = None, *, is_refusing: bool = False) -> Kind:
     """Deny one target: name only the gang near it, acknowledge what is stored there and keep nothing.
 
     Args:
         denied: The target.
         stale: A record to show there, older than what was written since; None to show nothing.
+        is_refusing: True to refuse what is stored anywhere, for something newer that nobody has, and not to acknowledge it.
 
     """
     records = () if stale is None else (stale,)
+    taken: Lie = (Status.SEQ_TOO_LOW, Refusal(_HIGH_SEQ, bytes(32))) if is_refusing else (Status.OK, Empty())
 
     def kind(gang: Gang, node: SimNode) -> Responder:
         near = gang.nearest(denied, node)
@@ -293,7 +295,7 @@ def colludes(denied: Target, stale: bytes | None = None) -> Kind:
                 case FindValue():
                     return Status.OK, FoundValue(_own(node, body), gang.nearest(body.target, node))
                 case Store():
-                    return Status.OK, Empty()
+                    return taken
                 case _:
                     return None
 

@@ -3,9 +3,9 @@
 It names only its own nodes near the target, acknowledges what is stored there and keeps nothing, or shows what is old.
 Other targets are read and written as before, those that have its ids for all of their nearest included; and of the
 target itself what was written, before or after it came, is nearly always found. Nothing forged is returned, and a reader
-that saw newer is told that what is shown is stale. One kind of attacker has few ids, spaced so that they look no denser
-than chance. The short form has one network and one kind of attacker, the long form up to 10 networks for each of four
-kinds (YZ_SEEDS).
+that saw newer is told that what is shown is stale. One kind of attacker shows an old record, one refuses every record for
+a newer one that nobody has, one has few ids, spaced so that they look no denser than chance. The short form has one
+network and one kind of attacker, the long form up to 10 networks for each of six kinds (YZ_SEEDS).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from tests.sim.node import SimRng
 from tests.sim.world import World, seeds
 from yzdht.crypto.identity import IdentityKeys
 from yzdht.errors import CryptoError, LookupFailed, StaleRecord
-from yzdht.limits import REPLICAS
+from yzdht.ids import Target
+from yzdht.limits import BUCKET_SIZE, REACHES_WANTED, REPLICAS
 from yzdht.records import Records
 from yzdht.store.marks import MemoryMarks
 
@@ -53,8 +54,12 @@ WITHIN_S = 3_000.0 if IS_SOAK else 600.0
 """Real seconds; much more than it needs, for a machine that is busy."""
 
 SEEDS_MAX = 10  # of a network each that costs half a minute of CPU
-KINDS = ["ground 1", "ground 25", "ground 500", "spaced 60"] if IS_SOAK else ["ground 25"]
-"""How the ids were ground, and over how many public prefixes the attacker is spread."""
+KINDS = (
+    ["ground 1", "ground 25", "ground 500", "ground 25 stale", "ground 25 refusing", "spaced 60"]
+    if IS_SOAK
+    else ["ground 25"]
+)
+"""How the ids were ground, over how many public prefixes the attacker is spread, and what it does beside being silent."""
 
 OTHERS = 200 if IS_SOAK else 60
 """Other targets; each is written once and read once."""
@@ -91,7 +96,16 @@ def test_the_ground_ids_are_nearer_than_any_honest_node() -> None:
 def build() -> World:
     world = World(is_connected=False)
     add_public(world, HONEST)
+    if IS_SOAK:
+        let_some_refresh(world)
     return world
+
+
+def let_some_refresh(world: World) -> None:
+    """Half of the nodes know from lookups of their own how dense the network is, the others from their tables."""
+    for _ in range(REACHES_WANTED):
+        points = [(node, Target(world.random.randbytes(32))) for node in world.nodes[::2]]
+        world.gather([(node, node.find(point, BUCKET_SIZE)) for node, point in points])
 
 
 class Siege:
@@ -127,7 +141,7 @@ class Siege:
     def readers(self, wanted: int = READERS) -> list[SimNode]:
         return self.world.random.sample(self.honest, wanted)
 
-    def run(self, ids: list[int], prefixes: int) -> dict[str, int]:
+    def run(self, ids: list[int], prefixes: int, manner: list[str]) -> dict[str, int]:
         target = Pen(AUTHOR)
         others = [Pen(200_000 + number).mutable("other", 1) for number in range(OTHERS)]
         early, late = others[: len(others) // 2], others[len(others) // 2 :]
@@ -136,7 +150,8 @@ class Siege:
         self.put("target, before", before)
         self.put_all("before", early, beside[::2])
         self.world.run_for(20)
-        besiege(self.world, ids, prefixes, before.target)
+        stale = before.raw if "stale" in manner else None
+        besiege(self.world, ids, prefixes, before.target, stale=stale, is_refusing="refusing" in manner)
         self.world.run_for(20)
         for paths in PATHS:
             self.read("target, before", before, paths, self.readers())
@@ -169,8 +184,8 @@ class Siege:
 
 
 def besieged(kind: str, world: World) -> dict[str, int]:
-    how, prefixes = kind.split()
-    return Siege(world).run(spaced() if how == "spaced" else numbers(), int(prefixes))
+    how, prefixes, *manner = kind.split()
+    return Siege(world).run(spaced() if how == "spaced" else numbers(), int(prefixes), manner)
 
 
 @pytest.mark.timeout(WITHIN_S + 100)
@@ -194,6 +209,8 @@ def check(figures: Counter[str]) -> None:
         for paths in PATHS:
             assert rate(figures, f"get target, {when} paths={paths}") >= 0.9, when
             assert rate(figures, f"get neighbours, {when} paths={paths}") >= NEIGHBOURS_FOUND, when
+        assert rate(figures, f"put target, {when}") >= 0.9, when
+        assert rate(figures, f"put neighbours, {when}") >= NEIGHBOURS_FOUND, when
     assert rate(figures, "no neighbours of the target") >= 0.95
 
 
@@ -202,9 +219,11 @@ def rate(figures: Counter[str], what: str) -> float:
 
 
 def lines_of(kind: str, networks: int, figures: Counter[str]) -> list[str]:
-    how, prefixes = kind.split()
+    how, prefixes, *manner = kind.split()
     count = len(spaced() if how == "spaced" else numbers())
-    lines = [f"{networks} networks of {HONEST}, {count} {how} ids in {prefixes} public prefixes"]
+    lines = [
+        f"{networks} networks of {HONEST}, {count} {how} ids in {prefixes} prefixes, {' '.join(manner) or 'silent'}"
+    ]
     for what in sorted(name.removesuffix("|all") for name in figures if name.endswith("|all")):
         good, total = figures[f"{what}|good"], figures[f"{what}|all"]
         lines.append(f"  {what:34} {good:5} of {total:5}  {good / total:6.1%}")

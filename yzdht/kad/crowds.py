@@ -17,7 +17,7 @@ from math import log2
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import ID_BYTES, Target
-from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REPLICAS
+from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REACHES_WANTED, REPLICAS
 
 
 if TYPE_CHECKING:
@@ -65,28 +65,29 @@ class Density:
         self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
 
     def reached(self, target: Target | NodeId, farthest: NodeId) -> None:
-        """A lookup that passed by nobody found the REPLICAS nearest to a target; that was the last of them."""
+        """A lookup found REPLICAS nodes or more near a target of this node's own choice; that was the REPLICAS-th."""
         self._reaches.append(int.from_bytes(farthest) ^ int.from_bytes(target))
 
     def radius(self) -> int:
         """The distance within which REPLICAS nodes are to be expected.
 
-        The least dense of three estimates, because who grinds ids near this node, or near a target that it looks up often,
-        must not make every crowd look usual: by the nodes nearest to this one; by the farthest bucket that has room, so
-        that all nodes of its range are there; and by what lookups found elsewhere.
+        By what lookups found at points that this node chose to refresh its table: nobody else has a hand in these. Before
+        there are REACHES_WANTED of them, by its table: by the nodes nearest to itself, or, if that is less dense, by the
+        farthest bucket that all nodes of its range have a place in; ids ground around this node are not there.
         """
+        if len(self._reaches) >= REACHES_WANTED:
+            return sorted(self._reaches)[len(self._reaches) // 2]
         own = int.from_bytes(self._own_id)
         near = self._table.closest(self._own_id, BUCKET_SIZE)
         here = (near[-1].point ^ own) * REPLICAS // len(near) if near else 1 << (_ID_BITS - 1)
-        there = sorted(self._reaches)[len(self._reaches) // 2] if self._reaches else 0
-        return max(here, self._by_bucket(), there)
+        return max(here, self._by_bucket())
 
     def _by_bucket(self) -> int:
         """What the farthest bucket with room tells; few by chance, they count for no less than the full one before does."""
         most = 0
-        for bits, size, _ in self._table.bucket_sizes():
+        for bits, size, waiting in self._table.bucket_sizes():
             radius = (REPLICAS << (_ID_BITS - 1 - bits)) // size if size else most
-            if size < BUCKET_SIZE:
+            if size < BUCKET_SIZE and not waiting:
                 return min(radius, most) if most else radius
             most = radius
         return 0
@@ -112,6 +113,11 @@ class Density:
             if sum(point ^ middle < dense for point in points) >= _MEMBERS:
                 return Crowd(middle, 2 * dense)
         return None
+
+    def is_whole(self, crowd: Crowd, nearest: Iterable[NodeId]) -> bool:
+        """True if a crowd is all of the nearest but this node."""
+        others = [node_id for node_id in islice(nearest, REPLICAS) if node_id != self._own_id]
+        return bool(others) and all(map(crowd.holds, others))
 
     def points_beside(self, target: Target, count: int) -> list[Target]:
         """Points in the subtrees beside a target that hold the farther half, quarter, … of its nearest nodes."""

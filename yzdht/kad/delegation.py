@@ -69,12 +69,12 @@ class Delegation:
         return self._charge(peer, self._cost_of_put(body), now)
 
     def charge_around(self, peer: Peer, now: Now) -> None:
-        """Charge what going around a crowd costs, which shows only on the way; who lacks that owes it."""
+        """Charge what going around a crowd costs, which shows only on the way: a peer owes it, its neighbours do not."""
         cost, group = DELEGATED_PATHS_AROUND * DELEGATED_REQUESTS_PER_PATH, peer.group
         if peer.has_own_part:
             self._peers.overdraw(peer.node_id, cost, _PEER, now.mono)
-        self._groups.overdraw(group, peer.node_id, cost, _GROUP, now.mono)
-        self._all.overdraw(None, group, cost, _ALL, now.mono)
+        self._groups.charge(group, peer.node_id, cost, _GROUP, now.mono)
+        self._all.charge(None, group, cost, _ALL, now.mono)
 
     def put_back(self, peer: Peer, body: Put) -> None:
         """Undo the charge of a PUT that goes no further, before anything else is charged."""

@@ -193,6 +193,12 @@ class Read:
     def _who_has(self, record: Record) -> set[NodeId]:
         return self._slots[record.publisher].votes.get((record.seq, record.hash), set())
 
+    def after(self, other: Read) -> Read:
+        """The same read, with what another one cost that led to it."""
+        self.requests += other.requests
+        self.bytes_sent += other.bytes_sent
+        return self
+
     @property
     def is_finished(self) -> bool:
         """True once nothing more can come of it; `result` is set earlier."""

@@ -287,6 +287,10 @@ class Replication:
             self._leaving.lost.add(task.target)
         self.handle_timer(now)
 
+    def crowded(self, target: Target) -> None:
+        """A refresh found a crowd in the place of the nearest."""
+        self._strays.crowded(target)
+
     def take_tasks(self) -> list[Task]:
         """Tasks to run; empties the list. Each is under way until `finished`."""
         tasks, self._tasks = self._tasks, []

@@ -22,7 +22,7 @@ from yzdht.wire.rpc import Refusal, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from yzdht.ids import NodeId, RecordHash, Target
     from yzdht.kad.contacts import Contacts, Own
@@ -132,10 +132,26 @@ class Searches:
         finish: Callable[[Read, Now], None],
         now: Now,
     ) -> None:
-        """Hear all holders of what this node holds too, and bring up those that lack something and have room for it."""
+        """Hear all holders of what this node holds too, and bring up those that lack something and have room for it.
+
+        Where all of them are a crowd, those around it are looked after as well, and `finish` is told of that read.
+        """
         whom = Plan(target, self._quorum(), self._is_far)
         plan = whom._replace(is_thorough=True, keep_until=keep_until, no_room=no_room)
-        self._read(plan, self._storing_near(target), finish, now)
+
+        def end(read: Read, at: Now) -> None:
+            crowd = self._crowd_met(target, read.candidates) if plan.is_far else None
+            if crowd is None or not self._density.is_whole(crowd, _heard(read.candidates)):
+                finish(read, at)
+                return
+
+            def look(others: Candidates, then: Now) -> None:
+                around = plan._replace(witnesses=frozenset(c.node_id for c in others))
+                self._read(around, others, lambda other, last: finish(other.after(read), last), then)
+
+            self._find_around(target, crowd, look, at)
+
+        self._read(plan, self._storing_near(target), end, now)
 
     def _read(
         self, plan: Plan, candidates: Candidates, finish: Callable[[Read, Now], None], now: Now
@@ -225,8 +241,7 @@ class Searches:
         """The crowd that the nearest are, who answered or still may; a node that knows few others meets none."""
         if self._storing_known() < BUCKET_SIZE:
             return None
-        asked = (c.node_id for c in met if c.standing is Standing.ANSWERED or c.is_open)
-        crowd = self._density.crowd_in(target, asked)
+        crowd = self._density.crowd_in(target, _heard(met))
         if crowd is not None:
             self._contacts.count("crowds_met")
         return crowd
@@ -257,7 +272,7 @@ class Searches:
             outside = [e for e in entries if not crowd.holds(e.node_id)][:_CANDIDATES]
             start = self._candidates(point, outside, is_own_in=False)
             start.crowd = crowd
-            self._walk(Aim(point, REPLICAS, need=self._quorum().write, is_far=True), start, take, now)
+            self._walk(Aim(point, REPLICAS, is_far=True), start, take, now)  # all that are in time: the same for all
 
     # Writes
 
@@ -323,7 +338,8 @@ class Searches:
             def end(result: WriteResult, then: Now) -> None:
                 results.append(result)
                 if len(results) == 2:  # noqa: PLR2004 - both
-                    finish(min(results, key=lambda r: r.accepted), then)
+                    worse, better = sorted(results, key=lambda r: r.accepted)
+                    self._believe(draft, worse, better, on_around, finish, then)
 
             quorum = self._quorum_with(found)
             if sum(1 for _ in others) < REPLICAS:  # too few to have a say
@@ -333,6 +349,30 @@ class Searches:
             self._write(draft, others, quorum, stored_by, end, at)
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
+
+    def _believe(
+        self,
+        draft: Draft,
+        worse: WriteResult,
+        better: WriteResult,
+        on_around: Callable[[Now], None],
+        finish: Callable[[WriteResult, Now], None],
+        now: Now,
+    ) -> None:
+        """Report what a write at a crowd and around it came to; if only one of them took it, what a read then shows.
+
+        A crowd that refuses, for a newer record that it does not have or for no room, has no veto: a record that is the
+        newest that anybody can show, and that W others accepted, is stored.
+        """
+        if worse.accepted >= worse.needed or better.accepted < better.needed:
+            finish(worse, now)
+            return
+
+        def judge(result: ReadResult, at: Now) -> None:
+            is_newest = any(record.raw == draft.raw for record in result.records)
+            finish(better if is_newest else worse, at)
+
+        self.read(draft.target, judge, now, 1, on_around)
 
     def _write_after_read(
         self,
@@ -397,8 +437,15 @@ class Searches:
         now: Now,
     ) -> None:
         """Find the nodes nearest to a target."""
+
+        def end(lookup: Lookup, at: Now) -> None:
+            found = lookup.closest()
+            if lookup.aim.is_far and len(found) >= REPLICAS:
+                self._density.reached(target, found[REPLICAS - 1].node_id)
+            finish(lookup, at)
+
         candidates = Candidates(target, self._table.closest(target, _CANDIDATES), None, self._strangers)
-        self._walk(Aim(target, count, is_far=self._is_far), candidates, finish, now)
+        self._walk(Aim(target, count, is_far=self._is_far), candidates, end, now)
 
     def _walk(
         self, aim: Aim, candidates: Candidates, finish: Callable[[Lookup, Now], None], now: Now
@@ -408,8 +455,6 @@ class Searches:
             found = operation.closest()
             if aim.is_far and found:
                 self.on_approached(aim.target, at)
-            if aim.is_far and candidates.is_open_to_all and len(found) >= REPLICAS:
-                self._density.reached(aim.target, found[REPLICAS - 1].node_id)
             finish(operation, at)
 
         lookup = Lookup(aim, candidates, self._own.node_id, self._contacts.usable)
@@ -429,6 +474,13 @@ class Searches:
 
     def _carried(self, candidates: Candidates) -> Candidates:
         return candidates.carried_over(self._own if self.is_storing else None)
+
+
+def _heard(met: Candidates) -> Iterator[NodeId]:
+    """Who answered, or was asked and is in time, or is known and late, nearest first."""
+    for c in met:
+        if c.standing in (Standing.ANSWERED, Standing.ASKED) or (c.standing is Standing.LATE and c.is_known):
+            yield c.node_id
 
 
 def _result(read: Read) -> ReadResult:

@@ -147,6 +147,9 @@ class NoRoom:
         return self._until.get(node_id[-16:] + record[-16:], mono) > mono
 
 
+_CROWDED = -1
+
+
 class Strays:
     """Which records were out of range in this lap or the one before, and how often their refresh has missed somebody.
 
@@ -173,7 +176,7 @@ class Strays:
         has_room = len(self._seen) < REPUBLISH_STRAYS_MAX
         if has_room:
             self._seen[key] = missed or 0
-        if is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0:
+        if missed == _CROWDED or (is_daily and (key + self._laps) % REPUBLISH_STRAY_LAPS == 0):
             return True
         return has_room if missed is None else 0 < missed < REPUBLISH_STRAY_TRIES
 
@@ -182,7 +185,14 @@ class Strays:
         key = _key(target)
         for seen in (self._seen, self._seen_before):
             if key in seen:
-                seen[key] = 0 if is_complete else min(seen[key] + 1, REPUBLISH_STRAY_TRIES)
+                seen[key] = 0 if is_complete else min(max(seen[key], 0) + 1, REPUBLISH_STRAY_TRIES)
+
+    def crowded(self, target: Target) -> None:
+        """The nearest are a crowd, which may hold nothing: until they are none, it is due in each lap."""
+        key = _key(target)
+        for seen in (self._seen, self._seen_before):
+            if key in seen:
+                seen[key] = _CROWDED
 
     def forget(self, target: Target) -> None:
         """Something new was stored: if it is out of range, that is seen for the first time."""

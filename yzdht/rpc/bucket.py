@@ -148,11 +148,14 @@ class FairBuckets:
         taken.used = min(taken.used + tokens, rate.burst)
         return 0.0
 
-    def overdraw(self, key: Hashable, member: Hashable, tokens: float, rate: Rate, mono: float) -> None:
-        """Take tokens for a member whether they are there or not; what a group owes is a burst at most."""
+    def charge(self, key: Hashable, member: Hashable, tokens: float, rate: Rate, mono: float) -> None:
+        """Note what a member's request cost more than was taken: of the bucket's upper half, and of what its share is.
+
+        The lower half is for those who ask seldom: whoever asked for too much, and learned so too late, takes nothing of it.
+        """
         group = self._group(key, rate, mono)
         taken, _ = self._member(group, member, mono)
-        group.tokens = max(-rate.burst, group.tokens - tokens)
+        group.tokens = max(min(group.tokens, rate.burst / 2), group.tokens - tokens)
         taken.used = min(taken.used + tokens, rate.burst)
 
     def put_back(self, key: Hashable, member: Hashable, tokens: float) -> None:
