@@ -166,11 +166,25 @@ def test_a_minority_is_no_crowd() -> None:
     network = Network(1)
     dense = network.density.radius() >> 3
     point = network.own ^ (SPACE >> 3)
-    near = [point ^ (dense // 2 + n) for n in range(REPLICAS // 2)]
+    near = [point ^ (n * dense // 4) for n in range(1, 4)]
     far = [point ^ (n << 252) for n in range(1, 9)]
 
     assert network.density.crowd_in(target(point), map(node_id, near + far)) is None
-    assert network.density.crowd_in(target(point), map(node_id, [*near, point, *far])) == (point, 2 * dense)
+    assert network.density.crowd_in(target(point), map(node_id, [*near, point, point ^ 1, *far])) == (
+        point,
+        2 * dense,
+    )
+
+
+def test_as_many_as_can_refuse_a_write_are_one_if_they_are_denser_still() -> None:
+    network = Network(1)
+    radius = network.density.radius()
+    point = network.own ^ (SPACE >> 3)
+    far = [point ^ (n << 252) for n in range(1, 9)]
+    near = [point ^ (radius // 8) ^ n for n in range(4)]
+
+    assert network.density.crowd_in(target(point), map(node_id, near + far)) == (near[0], 2 * (radius >> 3))
+    assert network.density.crowd_in(target(point), map(node_id, near[:3] + far)) is None
 
 
 def test_only_as_many_as_hold_a_record_are_looked_at() -> None:

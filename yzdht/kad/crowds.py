@@ -35,6 +35,12 @@ _MEMBERS = REPLICAS // 2 + 1
 _DENSE_BITS = 3
 """Nodes so many bits nearer to a point than holders should be are few, unless somebody ground their ids."""
 
+_BLOCKERS = REPLICAS - _MEMBERS + 1
+"""So many of the n nearest can refuse what all others accept."""
+
+_DENSER_BITS = 6
+"""The same for these: they are fewer, so chance brings them together more often."""
+
 _DEPTHS_AROUND = (-1, 0, 1)
 """Subtrees to look at around a crowd, by depth: twice, once and half as wide as the holders' distance."""
 
@@ -97,7 +103,9 @@ class Density:
         return Crowd(int.from_bytes(target), self.radius() >> _DENSE_BITS)
 
     def crowd_in(self, target: Target, nearest: Iterable[NodeId]) -> Crowd | None:
-        """The crowd that a majority of the nearest to a target belong to; None if they look like chance.
+        """The crowd that decides what the nearest to a target do; None if they look like chance.
+
+        A majority that is dense, or as many as can refuse a write that are denser still.
 
         Its middle is the target itself, or one of them where ids were ground for another target nearby. Its edge is
         drawn twice as wide as they were found to be.
@@ -108,10 +116,11 @@ class Density:
 
         """
         points = [int.from_bytes(node_id) for node_id in islice(nearest, REPLICAS)]
-        dense = self.radius() >> _DENSE_BITS
-        for middle in (int.from_bytes(target), *points):
-            if sum(point ^ middle < dense for point in points) >= _MEMBERS:
-                return Crowd(middle, 2 * dense)
+        radius = self.radius()
+        for count, bits in ((_MEMBERS, _DENSE_BITS), (_BLOCKERS, _DENSER_BITS)):
+            for middle in (int.from_bytes(target), *points):
+                if sum(point ^ middle < radius >> bits for point in points) >= count:
+                    return Crowd(middle, 2 * (radius >> _DENSE_BITS))
         return None
 
     def is_whole(self, crowd: Crowd, nearest: Iterable[NodeId]) -> bool:

@@ -272,7 +272,9 @@ class Searches:
             outside = [e for e in entries if not crowd.holds(e.node_id)][:_CANDIDATES]
             start = self._candidates(point, outside, is_own_in=False)
             start.crowd = crowd
-            self._walk(Aim(point, REPLICAS, is_far=True), start, take, now)  # all that are in time: the same for all
+            self._walk(
+                Aim(point, REPLICAS, is_far=True), start, take, now
+            )  # all that are in time: the same for all
 
     # Writes
 
