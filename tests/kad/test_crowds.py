@@ -9,7 +9,7 @@ from tests.sim.world import seeds
 from yzdht.ids import Target
 from yzdht.kad.crowds import Crowd, Density
 from yzdht.kad.table import Table
-from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REPLICAS
+from yzdht.limits import BUCKET_SIZE, REACHES_REMEMBERED_MAX, REACHES_WANTED, REPLICAS
 
 
 SPACE = 1 << 256
@@ -67,16 +67,28 @@ def test_ids_ground_around_a_node_do_not_make_its_network_look_dense(seed: int) 
 
 def test_what_lookups_of_its_own_found_is_believed_rather_than_the_table() -> None:
     network = Network(1)
+    far = network.own ^ (SPACE // 2)
     by_table = network.density.radius()
     for reach in (USUAL, USUAL * 9):
-        network.density.reached(target(0), node_id(reach))
+        network.density.reached(target(far), node_id(far ^ reach))
     assert network.density.radius() == by_table
 
-    network.density.reached(target(0), node_id(USUAL * 2))
+    network.density.reached(target(far), node_id(far ^ (USUAL * 2)))
     assert network.density.radius() == USUAL * 2
     for _ in range(REACHES_REMEMBERED_MAX):
-        network.density.reached(target(1), node_id(USUAL ^ 1))
+        network.density.reached(target(far), node_id(far ^ USUAL))
     assert network.density.radius() == USUAL
+
+
+@pytest.mark.parametrize(("bits", "counts"), [(0, True), (2, True), (3, False), (20, False)])
+def test_lookups_near_itself_tell_nothing(bits: int, *, counts: bool) -> None:
+    network = Network(1)
+    by_table = network.density.radius()
+    point = network.own ^ (SPACE >> (1 + bits))
+    for _ in range(REACHES_WANTED):
+        network.density.reached(target(point), node_id(point ^ 1))
+
+    assert network.density.radius() == (1 if counts else by_table)
 
 
 def test_a_place_that_somebody_waits_for_does_not_make_a_bucket_sparse() -> None:
@@ -93,19 +105,20 @@ def test_a_place_that_somebody_waits_for_does_not_make_a_bucket_sparse() -> None
     assert Density(node_id(0), table).radius() == SPACE // 4 * REPLICAS // (BUCKET_SIZE - 5)
 
 
-def test_a_crowd_is_whole_if_all_of_the_nearest_but_oneself_are_of_it() -> None:
+def test_a_crowd_is_nearly_whole_if_at_most_one_of_the_nearest_but_oneself_is_not_of_it() -> None:
     density = Density(node_id(99), Table(node_id(99)))
     crowd = Crowd(0, 8)
 
-    def is_whole(*near: int) -> bool:
-        return density.is_whole(crowd, map(node_id, near))
+    def is_nearly_whole(*near: int) -> bool:
+        return density.is_nearly_whole(crowd, map(node_id, near))
 
-    assert is_whole(1, 2, 3, 4, 5, 6, 7)
-    assert is_whole(1, 2, 3, 4, 5, 6, 7, 0, 50), "the ninth is none of the nearest"
-    assert is_whole(1, 2, 99)
-    assert not is_whole(1, 2, 3, 50)
-    assert not is_whole(99)
-    assert not is_whole()
+    assert is_nearly_whole(1, 2, 3, 4, 5, 6, 7)
+    assert is_nearly_whole(1, 2, 3, 4, 5, 6, 7, 50)
+    assert is_nearly_whole(1, 2, 3, 4, 5, 6, 7, 0, 50, 51), "the ninth is none of the nearest"
+    assert is_nearly_whole(1, 2, 99, 50)
+    assert not is_nearly_whole(1, 2, 3, 4, 50, 51)
+    assert not is_nearly_whole(99, 1)
+    assert not is_nearly_whole()
 
 
 def test_a_node_that_knows_nobody_takes_half_the_space_for_usual() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kad.crowd import Crowd, named
-from tests.kad.kit import at, number_of
+from tests.kad.kit import at, node_id, number_of
 from tests.sim.authors import WALL, Pen
 from tests.sim.world import seeds
 from yzdht.ids import Target
@@ -240,6 +240,10 @@ def _refuse(answer: Answer, lie: Callable[[Body], Answer], body: Body) -> Answer
     return answer if isinstance(body, Store) else lie(body)
 
 
+def _show(answer: Answer, lie: Callable[[Body], Answer], body: Body) -> Answer:
+    return answer if isinstance(body, FindValue) else lie(body)
+
+
 REFUSALS = [
     Answer(Status.SEQ_TOO_LOW, Refusal(2**40, bytes(32))),
     Answer(Status.CAS_MISMATCH, Refusal(2**40, bytes(32))),
@@ -257,6 +261,21 @@ def test_a_crowd_that_refuses_has_no_veto(refusal: Answer) -> None:
     assert result.accepted >= result.needed
     assert len(crowd.holders(written.target)) >= REPLICAS
     assert get(crowd, written.target).records == [written.record]
+
+
+def test_what_a_crowd_alone_takes_is_not_stored() -> None:
+    crowd = besieged(note(3))
+    shown = Answer(Status.OK, FoundValue((note(3).raw,)))
+    others = [point for point in crowd.points if point not in crowd.liars]
+    for point in others:
+        honest = partial(crowd._answer, point)
+        crowd.liars[point] = partial(_refuse, Answer(Status.BUSY, Refusal()), honest)
+    for point in crowd.points[len(others) :]:
+        crowd.liars[point] = partial(_show, shown, crowd.liars[point])
+    crowd.searches.is_storing = False
+    result = put(crowd, note(3))
+
+    assert result.accepted < result.needed
 
 
 def test_a_crowd_that_has_something_newer_and_shows_it_refuses_with_reason() -> None:
@@ -279,9 +298,22 @@ def test_a_record_beside_a_crowd_is_looked_after_around_it() -> None:
     crowd.searches.look_after(written.target, {}, NoRoom(), lambda read, _at: reads.append(read), at(0.0))
     crowd.run()
 
-    assert reads[0].plan.witnesses
-    assert reads[0].requests > 2 * REPLICAS
+    assert reads[0].plan.is_around
+    assert reads[0].requests == len(crowd.asked)
     assert len(crowd.holders(written.target) - {*crowd.liars}) >= REPLICAS - 1
+
+
+def test_a_holder_in_the_midst_of_a_crowd_looks_after_what_only_it_has() -> None:
+    crowd = Crowd(2, SIZE)
+    target_here = Target((crowd.own ^ 1).to_bytes(32))
+    silent_about(crowd, crowd.add_nearest(target_here, 40))
+    crowd.asked.clear()
+    reads: list[Read] = []
+    crowd.searches.look_after(target_here, {}, NoRoom(), lambda read, _at: reads.append(read), at(0.0))
+    crowd.run()
+
+    assert reads[0].plan.is_around
+    assert node_id(crowd.own) in reads[0].plan.witnesses
 
 
 def test_what_no_crowd_is_at_is_looked_after_where_it_is() -> None:
@@ -292,7 +324,7 @@ def test_what_no_crowd_is_at_is_looked_after_where_it_is() -> None:
     crowd.searches.look_after(note(3).target, {}, NoRoom(), lambda read, _at: reads.append(read), at(0.0))
     crowd.run()
 
-    assert not reads[0].plan.witnesses
+    assert not reads[0].plan.is_around
     assert not any(isinstance(body, FindNode) for _, body in crowd.asked)
 
 

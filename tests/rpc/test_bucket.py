@@ -124,18 +124,28 @@ def test_what_a_member_is_charged_afterwards_takes_nothing_from_who_asks_seldom(
     for _ in range(9):
         buckets.charge("group", "a", SHARED.burst, SHARED, 0.0)
 
-    assert buckets.take("group", "a", 1, SHARED, 0.0) > 0
+    assert buckets.take("group", "a", 1, SHARED, 0.0) == SHARED.burst / SHARED.per_s
     assert taken_by(buckets, "b", 99) == 10, "its share of the half that is left"
 
 
-def test_what_is_charged_afterwards_leaves_a_bucket_below_half_as_it_is() -> None:
+def test_a_member_that_costs_more_than_it_said_gets_no_more_than_twice_the_rate_in_the_end() -> None:
     buckets = FairBuckets(8)
-    taken_by(buckets, "a", 99)
-    for number in range(9):
-        buckets.take("group", f"other {number}", 2, SHARED, 0.0)
-    buckets.charge("group", "a", SHARED.burst, SHARED, 0.0)
+    cost = 0
+    for tick in range(10_000):
+        if buckets.take("group", "a", 1, SHARED, tick / 100) == 0.0:
+            buckets.charge("group", "a", 3, SHARED, tick / 100)
+            cost += 4
 
-    assert buckets.take("group", "b", 30, SHARED, 0.0) == 0.0
+    assert 100 * SHARED.per_s <= cost <= 2 * 100 * SHARED.per_s + SHARED.burst
+
+
+def test_who_owes_is_served_again_when_it_has_flowed_in() -> None:
+    buckets = FairBuckets(8)
+    buckets.charge("group", "a", SHARED.burst, SHARED, 0.0)
+    wait_s = buckets.take("group", "a", 1, SHARED, 0.0)
+    assert wait_s == SHARED.burst / 2 / SHARED.per_s
+
+    assert buckets.take("group", "a", 1, SHARED, wait_s) == 0.0
 
 
 def test_what_was_put_back_can_be_taken_again() -> None:

@@ -104,8 +104,12 @@ def build() -> World:
 def let_some_refresh(world: World) -> None:
     """Half of the nodes know from lookups of their own how dense the network is, the others from their tables."""
     for _ in range(REACHES_WANTED):
-        points = [(node, Target(world.random.randbytes(32))) for node in world.nodes[::2]]
-        world.gather([(node, node.find(point, BUCKET_SIZE)) for node, point in points])
+        for node in world.nodes[::2]:
+            far = Target((node.point ^ (1 << 255) ^ world.random.getrandbits(255)).to_bytes(32))
+            node.engine._searches.find(far, BUCKET_SIZE, lambda *_: None, node.now(), is_own_choice=True)
+            node.pump()
+        world.run_for(10)
+    assert all(len(node.engine._searches._density._reaches) >= REACHES_WANTED for node in world.nodes[::2])
 
 
 class Siege:

@@ -180,11 +180,6 @@ class Candidates:
         self._by_id[candidate.node_id] = candidate
         self._order.append(candidate)
 
-    @property
-    def is_open_to_all(self) -> bool:
-        """True if nobody is passed by, for a crowd or for another path."""
-        return self._claims is None and not self.crowd.edge
-
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._order)
 

@@ -138,7 +138,7 @@ class Caretaker:
         def finish(read: Read, at: Now) -> None:
             is_failed = not _has_heard_all(read)
             self._replication.finished(task, read.requests, read.bytes_sent, at, is_failed=is_failed)
-            if read.plan.witnesses:  # it went around one
+            if read.plan.is_around:
                 self._replication.crowded(task.target)
             self._run(at)
 

@@ -41,6 +41,8 @@ _BLOCKERS = REPLICAS - _MEMBERS + 1
 _DENSER_BITS = 6
 """The same for these: they are fewer, so chance brings them together more often."""
 
+_FAR_BITS = 3
+
 _DEPTHS_AROUND = (-1, 0, 1)
 """Subtrees to look at around a crowd, by depth: twice, once and half as wide as the holders' distance."""
 
@@ -71,13 +73,19 @@ class Density:
         self._reaches: deque[int] = deque(maxlen=REACHES_REMEMBERED_MAX)
 
     def reached(self, target: Target | NodeId, farthest: NodeId) -> None:
-        """A lookup found REPLICAS nodes or more near a target of this node's own choice; that was the REPLICAS-th."""
-        self._reaches.append(int.from_bytes(farthest) ^ int.from_bytes(target))
+        """A lookup at a point of this node's own choice found REPLICAS nodes or more; that was the REPLICAS-th.
+
+        Only what lies in the farthest _FAR_BITS buckets counts: ids ground around this node are not there, and have it look
+        up many points among them.
+        """
+        point = int.from_bytes(target)
+        if (point ^ int.from_bytes(self._own_id)) >> (_ID_BITS - _FAR_BITS):
+            self._reaches.append(int.from_bytes(farthest) ^ point)
 
     def radius(self) -> int:
         """The distance within which REPLICAS nodes are to be expected.
 
-        By what lookups found at points that this node chose to refresh its table: nobody else has a hand in these. Before
+        By what lookups found at far points that this node chose to refresh its table: others have no hand in these. Before
         there are REACHES_WANTED of them, by its table: by the nodes nearest to itself, or, if that is less dense, by the
         farthest bucket that all nodes of its range have a place in; ids ground around this node are not there.
         """
@@ -123,10 +131,10 @@ class Density:
                     return Crowd(middle, 2 * (radius >> _DENSE_BITS))
         return None
 
-    def is_whole(self, crowd: Crowd, nearest: Iterable[NodeId]) -> bool:
-        """True if a crowd is all of the nearest but this node."""
+    def is_nearly_whole(self, crowd: Crowd, nearest: Iterable[NodeId]) -> bool:
+        """True if a crowd is all of the nearest but this node, or all but one more, who may be one of it elsewhere."""
         others = [node_id for node_id in islice(nearest, REPLICAS) if node_id != self._own_id]
-        return bool(others) and all(map(crowd.holds, others))
+        return len(others) - sum(map(crowd.holds, others)) <= 1 < len(others)
 
     def points_beside(self, target: Target, count: int) -> list[Target]:
         """Points in the subtrees beside a target that hold the farther half, quarter, … of its nearest nodes."""

@@ -70,11 +70,13 @@ class Delegation:
 
     def charge_around(self, peer: Peer, now: Now) -> None:
         """Charge what going around a crowd costs, which shows only on the way: a peer owes it, its neighbours do not."""
-        cost, group = DELEGATED_PATHS_AROUND * DELEGATED_REQUESTS_PER_PATH, peer.group
+        cost = DELEGATED_PATHS_AROUND * DELEGATED_REQUESTS_PER_PATH
         if peer.has_own_part:
             self._peers.overdraw(peer.node_id, cost, _PEER, now.mono)
-        self._groups.charge(group, peer.node_id, cost, _GROUP, now.mono)
-        self._all.charge(None, group, cost, _ALL, now.mono)
+        self._groups.charge(peer.group, peer.node_id, cost, _GROUP, now.mono)
+        self._all.charge(
+            None, None, cost, _ALL, now.mono
+        )  # what is not there the peer owes, not its whole group
 
     def put_back(self, peer: Peer, body: Put) -> None:
         """Undo the charge of a PUT that goes no further, before anything else is charged."""

@@ -550,7 +550,10 @@ class KadEngine:
         target = self._discovery.next_target(now)
         if target is not None:
             self._heard_before = self._hearsay.heard
-            self._searches.find(target, self._discovery.wanted, self._discovered, now)
+            is_own_choice = self._discovery.is_own_choice
+            self._searches.find(
+                target, self._discovery.wanted, self._discovered, now, is_own_choice=is_own_choice
+            )
         for contact in self._hearsay.take():
             self._run_errand(contact, _HEARSAY, Method.PING, Empty())
         if not self._is_joined and self._has_met_enough(now):

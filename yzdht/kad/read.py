@@ -113,6 +113,7 @@ class Plan(NamedTuple):
             that is not here has no end that this read could know, and is not repaired.
         no_room: Who is not to be sent what; learns of who has none.
         witnesses: Nodes that are asked too, however far they are, and waited for as long as they are in time.
+        is_around: True if these are around a crowd that is in the place of the nearest.
 
     """
 
@@ -123,6 +124,7 @@ class Plan(NamedTuple):
     keep_until: Mapping[RecordHash, int] = MappingProxyType({})
     witnesses: frozenset[NodeId] = frozenset()
     no_room: NoRoom | None = None
+    is_around: bool = False
 
 
 class Read:

@@ -7,6 +7,7 @@ n nearest, witnesses that were reached without any node of another path. Where t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from yzdht.kad.candidates import Candidates, Standing
@@ -111,7 +112,7 @@ class Searches:
             finish: Told the result.
             now: The present.
             paths: How many disjoint paths, 1 to 3.
-            on_around: Told before a crowd is gone around, at most once: that costs DELEGATED_PATHS_AROUND paths more.
+            on_around: Told before a crowd is gone around: that costs DELEGATED_PATHS_AROUND paths more.
 
         """
         plan = Plan(target, self._quorum(), self._is_far)
@@ -134,19 +135,21 @@ class Searches:
     ) -> None:
         """Hear all holders of what this node holds too, and bring up those that lack something and have room for it.
 
-        Where all of them are a crowd, those around it are looked after as well, and `finish` is told of that read.
+        Where nearly all of them are a crowd, those around it are looked after as well, and `finish` is told of that read.
         """
         whom = Plan(target, self._quorum(), self._is_far)
         plan = whom._replace(is_thorough=True, keep_until=keep_until, no_room=no_room)
 
         def end(read: Read, at: Now) -> None:
             crowd = self._crowd_met(target, read.candidates) if plan.is_far else None
-            if crowd is None or not self._density.is_whole(crowd, _heard(read.candidates)):
+            if crowd is None or not self._density.is_nearly_whole(crowd, _heard(read.candidates)):
                 finish(read, at)
                 return
 
-            def look(others: Candidates, then: Now) -> None:
-                around = plan._replace(witnesses=frozenset(c.node_id for c in others))
+            def look(others: Candidates, walked: int, then: Now) -> None:
+                others.add([self._own])  # it may be within the edge, and the only one that has the record
+                around = plan._replace(witnesses=frozenset(c.node_id for c in others), is_around=True)
+                read.requests += walked
                 self._read(around, others, lambda other, last: finish(other.after(read), last), then)
 
             self._find_around(target, crowd, look, at)
@@ -228,7 +231,7 @@ class Searches:
             return
         on_around(now)
 
-        def ask(others: Candidates, at: Now) -> None:
+        def ask(others: Candidates, _walked: int, at: Now) -> None:
             if sum(1 for _ in others) < REPLICAS:  # too few to have a say
                 finish(result, at)
                 return
@@ -247,9 +250,9 @@ class Searches:
         return crowd
 
     def _find_around(
-        self, target: Target, crowd: Crowd, then: Callable[[Candidates, Now], None], now: Now
+        self, target: Target, crowd: Crowd, then: Callable[[Candidates, int, Now], None], now: Now
     ) -> None:
-        """Find the nearest storage nodes outside a crowd, this node among them.
+        """Find the nearest storage nodes outside a crowd, this node among them; `then` is told the requests, too.
 
         Whoever is asked for the target names the crowd, and nobody beside it: so the way leads to points in the subtrees
         beside the target. In each of these the order is that of the distance to the target.
@@ -259,22 +262,21 @@ class Searches:
         found.is_for_storage = True
         found.crowd = crowd
         points = self._density.points_around(target)
-        left = [len(points)]
+        walks: list[Lookup] = []
 
         def take(lookup: Lookup, at: Now) -> None:
             found.add(lookup.closest())
-            left[0] -= 1
-            if not left[0]:
-                then(found, at)
+            walks.append(lookup)
+            if len(walks) == len(points):
+                then(found, sum(c.asks for walk in walks for c in walk.candidates), at)
 
         for point in points:
             entries = self._table.closest(point, len(self._table), only_storing=True)
             outside = [e for e in entries if not crowd.holds(e.node_id)][:_CANDIDATES]
             start = self._candidates(point, outside, is_own_in=False)
             start.crowd = crowd
-            self._walk(
-                Aim(point, REPLICAS, is_far=True), start, take, now
-            )  # all that are in time: the same for all
+            aim = Aim(point, REPLICAS, is_far=True)  # with all that are in time: everybody finds the same
+            self._walk(aim, start, take, now)
 
     # Writes
 
@@ -293,7 +295,7 @@ class Searches:
             stored_by: Whose quota counts it if it is stored here; empty for this node's own user.
             finish: Told the result.
             now: The present.
-            on_around: As of a read.
+            on_around: As of a read; told again if a crowd refused, and a read decides.
 
         """
         if draft.cas is not None:
@@ -332,47 +334,46 @@ class Searches:
                 self._write(draft, found, self._quorum_with(found), stored_by, finish, at)
                 return
             on_around(at)
-            self._find_around(draft.target, crowd, lambda others, end: write_both(found, others, end), at)
+            self._find_around(draft.target, crowd, lambda others, _, end: write_both(found, others, end), at)
 
         def write_both(found: Candidates, others: Candidates, at: Now) -> None:
-            results: list[WriteResult] = []
+            results: dict[bool, WriteResult] = {}
 
-            def end(result: WriteResult, then: Now) -> None:
-                results.append(result)
+            def end(result: WriteResult, then: Now, *, is_around: bool) -> None:
+                results[is_around] = result
                 if len(results) == 2:  # noqa: PLR2004 - both
-                    worse, better = sorted(results, key=lambda r: r.accepted)
-                    self._believe(draft, worse, better, on_around, finish, then)
+                    self._believe(draft, results[False], results[True], on_around, finish, then)
 
             quorum = self._quorum_with(found)
             if sum(1 for _ in others) < REPLICAS:  # too few to have a say
                 self._write(draft, found, quorum, stored_by, finish, at)
                 return
-            self._write(draft, found, quorum, stored_by, end, at)
-            self._write(draft, others, quorum, stored_by, end, at)
+            self._write(draft, found, quorum, stored_by, partial(end, is_around=False), at)
+            self._write(draft, others, quorum, stored_by, partial(end, is_around=True), at)
 
         self._walk(aim, self._storing_near(draft.target, is_own_in=False), write, now)
 
     def _believe(
         self,
         draft: Draft,
-        worse: WriteResult,
-        better: WriteResult,
+        at_crowd: WriteResult,
+        around: WriteResult,
         on_around: Callable[[Now], None],
         finish: Callable[[WriteResult, Now], None],
         now: Now,
     ) -> None:
-        """Report what a write at a crowd and around it came to; if only one of them took it, what a read then shows.
+        """Report what a write at a crowd and around it came to; if only those around took it, what a read then shows.
 
         A crowd that refuses, for a newer record that it does not have or for no room, has no veto: a record that is the
         newest that anybody can show, and that W others accepted, is stored.
         """
-        if worse.accepted >= worse.needed or better.accepted < better.needed:
-            finish(worse, now)
+        if not around.accepted >= around.needed > at_crowd.accepted:
+            finish(min(at_crowd, around, key=lambda r: r.accepted), now)
             return
 
         def judge(result: ReadResult, at: Now) -> None:
             is_newest = any(record.raw == draft.raw for record in result.records)
-            finish(better if is_newest else worse, at)
+            finish(around if is_newest else at_crowd, at)
 
         self.read(draft.target, judge, now, 1, on_around)
 
@@ -437,12 +438,23 @@ class Searches:
         count: int,
         finish: Callable[[Lookup, Now], None],
         now: Now,
+        *,
+        is_own_choice: bool = False,
     ) -> None:
-        """Find the nodes nearest to a target."""
+        """Find the nodes nearest to a target.
+
+        Args:
+            target: The point, or the node.
+            count: How many are wanted.
+            finish: Told the lookup.
+            now: The present.
+            is_own_choice: True if nobody else had a hand in the choice of the target: it tells how dense the network is.
+
+        """
 
         def end(lookup: Lookup, at: Now) -> None:
             found = lookup.closest()
-            if lookup.aim.is_far and len(found) >= REPLICAS:
+            if is_own_choice and lookup.aim.is_far and len(found) >= REPLICAS:
                 self._density.reached(target, found[REPLICAS - 1].node_id)
             finish(lookup, at)
 

@@ -76,6 +76,7 @@ class _Round:
 
     Attributes:
         aims: Points to look up first.
+        is_of_newcomers: True if these are the ids of newcomers.
         walked: Distance from oneself below which everything was looked at; _SPACE if no walk is wanted.
         quiet_wanted: How many lookups in a row must name nobody new, at random points once the rest is done, in a
             small network.
@@ -85,6 +86,7 @@ class _Round:
     """
 
     aims: deque[int] = field(default_factory=deque)
+    is_of_newcomers: bool = False
     walked: int = _SPACE
     quiet_wanted: int = DISCOVERY_QUIET_LOOKUPS
     quiet: int = 0
@@ -191,6 +193,11 @@ class Discovery:
         self.wanted = BUCKET_SIZE if aim == self._own else ALPHA
         return Target(aim.to_bytes(ID_BYTES))
 
+    @property
+    def is_own_choice(self) -> bool:
+        """True if the last target is a point that this node chose itself."""
+        return self._round is not None and not self._round.is_of_newcomers
+
     def finished(self, new_contacts: int, now: Now, *, is_answered: bool = True) -> bool:
         """A lookup ended.
 
@@ -232,7 +239,7 @@ class Discovery:
             aims = deque(int.from_bytes(newcomer) for newcomer in self._newcomers)
             self._soon_at, self._is_crowd = None, False
             self._newcomers.clear()
-            return _Round(walked=0) if is_walk else _Round(aims)
+            return _Round(walked=0) if is_walk else _Round(aims, is_of_newcomers=True)
         if not self._due:
             return _Round(deque([self._own]), quiet_wanted=0)
         index = min(range(len(self._due)), key=self._due.__getitem__)

@@ -100,6 +100,7 @@ class Buckets:
 class _Member:
     used: float
     at: float
+    owes: float = 0.0  # what it was charged and nobody had
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ class FairBuckets:
         """
         group = self._group(key, rate, mono)
         taken, count = self._member(group, member, mono)
+        if taken.owes > 0:
+            return taken.owes * count / rate.per_s
         if group.tokens < tokens:
             return (tokens - group.tokens) / rate.per_s
         lacking = rate.burst / 2 + tokens - group.tokens
@@ -149,14 +152,17 @@ class FairBuckets:
         return 0.0
 
     def charge(self, key: Hashable, member: Hashable, tokens: float, rate: Rate, mono: float) -> None:
-        """Note what a member's request cost more than was taken: of the bucket's upper half, and of what its share is.
+        """Charge what a member's request turned out to cost beside what was taken for it.
 
-        The lower half is for those who ask seldom: whoever asked for too much, and learned so too late, takes nothing of it.
+        It is taken from the upper half of the bucket: the lower half is for those who ask seldom. What is not there the
+        member owes, a burst at most, and is served again once it has flowed in at its share.
         """
         group = self._group(key, rate, mono)
         taken, _ = self._member(group, member, mono)
-        group.tokens = max(min(group.tokens, rate.burst / 2), group.tokens - tokens)
-        taken.used = min(taken.used + tokens, rate.burst)
+        paid = min(tokens, max(0.0, group.tokens - rate.burst / 2))
+        group.tokens -= paid
+        taken.used = min(taken.used + paid, rate.burst)
+        taken.owes = min(taken.owes + tokens - paid, rate.burst)
 
     def put_back(self, key: Hashable, member: Hashable, tokens: float) -> None:
         """Undo a take of this instant."""
@@ -177,7 +183,9 @@ class FairBuckets:
             self._bound()
         else:
             group.members.move_to_end(member)
-            taken.used = max(0.0, taken.used - (mono - taken.at) * group.rate.per_s / count)
+            flown = (mono - taken.at) * group.rate.per_s / count
+            taken.used = max(0.0, taken.used + min(0.0, taken.owes - flown))
+            taken.owes = max(0.0, taken.owes - flown)
             taken.at = mono
         return taken, count
 
