@@ -161,8 +161,8 @@ class Visitors:
             self.silent += 1
             return
         status, body = answers[0]
-        is_whole = (isinstance(body, Got) and body.answered >= body.needed) or (
-            isinstance(body, PutDone) and body.accepted >= body.needed
+        is_whole = (isinstance(body, PutDone) and body.accepted >= body.needed) or (
+            isinstance(body, Got) and (bool(body.records) or body.answered >= body.needed)  # an immutable needs no quorum
         )
         self.answered[f"{method.name} {status.name}{'' if is_whole else ', no quorum'}"] += 1
 
@@ -360,7 +360,7 @@ def check_use(estate: Estate, visitors: Visitors) -> None:
     assert (tally.lost, tally.given_up, tally.behind, tally.missing) == (0, 0, 0, 0)
     assert visitors.silent == 0, "a client was not answered within a minute"
     whole = visitors.answered["GET OK"] + visitors.answered["PUT OK"]
-    assert whole >= 0.95 * visitors.answered.total(), dict(visitors.answered)
+    assert whole >= 0.98 * visitors.answered.total(), dict(visitors.answered)
 
 
 @pytest.fixture(autouse=True)
