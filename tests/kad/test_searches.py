@@ -213,6 +213,29 @@ def test_a_crowd_neither_hides_a_record_nor_makes_an_older_one_pass(paths: int, 
     assert get(crowd, written.target, paths).records == [written.record]
 
 
+def test_a_crowd_that_is_wider_than_it_seems_is_gone_around_all_the_same() -> None:
+    crowd = Crowd(3, SIZE)
+    written = note(3)
+    usual = 2**256 * REPLICAS // SIZE
+    middle = int.from_bytes(written.target)
+    spread = [middle ^ crowd.random.randrange(usual) for _ in range(200)]
+    ground = crowd.add_nearest(written.target, 40)
+    for point in crowd.nearest(written.target, 64):
+        if point not in ground:
+            crowd._tables[point] = crowd._table_of(point) + spread
+    for point in spread:
+        crowd._tables[point] = spread
+    crowd.points += spread
+    silent_about(crowd, [*ground, *spread])
+
+    result = put(crowd, written)
+
+    honest = crowd.holders(written.target) - {*crowd.liars}
+    assert result.accepted >= result.needed
+    assert len(honest) >= REPLICAS - 2
+    assert get(crowd, written.target).records == [written.record]
+
+
 def test_a_crowd_costs_a_read_three_walks_more() -> None:
     written = note(3)
     crowd = besieged(written)

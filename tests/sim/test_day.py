@@ -162,7 +162,8 @@ class Visitors:
             return
         status, body = answers[0]
         is_whole = (isinstance(body, PutDone) and body.accepted >= body.needed) or (
-            isinstance(body, Got) and (bool(body.records) or body.answered >= body.needed)  # an immutable needs no quorum
+            isinstance(body, Got)
+            and (bool(body.records) or body.answered >= body.needed)  # an immutable needs no quorum
         )
         self.answered[f"{method.name} {status.name}{'' if is_whole else ', no quorum'}"] += 1
 

@@ -53,6 +53,10 @@ class Crowd(NamedTuple):
     middle: int
     edge: int
 
+    def wider(self) -> Crowd:
+        """The same with an edge twice as far away."""
+        return Crowd(self.middle, 2 * self.edge)
+
     def holds(self, node_id: NodeId) -> bool:
         """True if a node is of it."""
         return int.from_bytes(node_id) ^ self.middle < self.edge

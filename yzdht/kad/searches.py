@@ -16,7 +16,7 @@ from yzdht.kad.lookup import Aim, Lookup
 from yzdht.kad.quorum import quorum_of
 from yzdht.kad.read import Plan, Read, ReadResult, merged
 from yzdht.kad.write import Draft, Write, WriteResult
-from yzdht.limits import BUCKET_SIZE, DISJOINT_PATHS_MAX, REPLICAS
+from yzdht.limits import BUCKET_SIZE, CROWD_WIDENED_MAX, DISJOINT_PATHS_MAX, REPLICAS
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Refusal, Status
@@ -250,12 +250,18 @@ class Searches:
         return crowd
 
     def _find_around(
-        self, target: Target, crowd: Crowd, then: Callable[[Candidates, int, Now], None], now: Now
+        self,
+        target: Target,
+        crowd: Crowd,
+        then: Callable[[Candidates, int, Now], None],
+        now: Now,
+        widened: int = 0,
     ) -> None:
         """Find the nearest storage nodes outside a crowd, this node among them; `then` is told the requests, too.
 
         Whoever is asked for the target names the crowd, and nobody beside it: so the way leads to points in the subtrees
-        beside the target. In each of these the order is that of the distance to the target.
+        beside the target. In each of these the order is that of the distance to the target. What is found beside a crowd
+        that is wider than it was taken to be is a crowd again: then its edge is drawn wider, CROWD_WIDENED_MAX times.
         """
         own = self._own if self.is_storing and not crowd.holds(self._own.node_id) else None
         found = Candidates(target, (), own, self._strangers)
@@ -267,8 +273,20 @@ class Searches:
         def take(lookup: Lookup, at: Now) -> None:
             found.add(lookup.closest())
             walks.append(lookup)
-            if len(walks) == len(points):
-                then(found, sum(c.asks for walk in walks for c in walk.candidates), at)
+            if len(walks) < len(points):
+                return
+            asked = sum(c.asks for walk in walks for c in walk.candidates)
+            is_crowd = self._density.crowd_in(target, (c.node_id for c in found)) is not None
+            if not is_crowd or widened == CROWD_WIDENED_MAX:
+                then(found, asked, at)
+                return
+            self._find_around(
+                target,
+                crowd.wider(),
+                lambda others, more, end: then(others, asked + more, end),
+                at,
+                widened + 1,
+            )
 
         for point in points:
             entries = self._table.closest(point, len(self._table), only_storing=True)
