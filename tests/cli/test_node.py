@@ -16,6 +16,7 @@ from yzdht.cli.announcement import Place, announcement, local_url
 from yzdht.cli.node import main
 from yzdht.cli.screen import Screen
 from yzdht.cli.serving import Teller, _ended_by_signal
+from yzdht.limits import LEAVE_S_MAX, LEAVE_TOLD_AFTER_S
 
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def test_events_before_ready_are_held_back(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_people_and_programs_are_told_that_leaving_takes_its_time(capsys: pytest.CaptureFixture[str]) -> None:
-    leaving: dict[str, object] = {"event": "leaving", "endsInS": 7.0}
+    leaving: dict[str, object] = {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}
     for is_json in (True, False):
         teller = Teller(Screen("yz-node", is_json=is_json))
         teller.ready({"event": "ready", **VIEW}, PLACE)
@@ -213,7 +214,7 @@ def test_a_second_signal_ends_a_node_that_hands_over_to_somebody_silent(tmp_path
             put = Person(tmp_path / "home").at(leaving.url).yz("--json", "put", "name", stdin=b"value")
             assert put.error["exitCode"] == 6
             leaving.process.send_signal(signal.SIGTERM)
-            assert leaving.event() == {"event": "leaving", "endsInS": 7.0}
+            assert leaving.event() == {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}
             assert leaving.end() == (-signal.SIGTERM, [])
         finally:
             silent.process.send_signal(signal.SIGCONT)

@@ -210,8 +210,8 @@ def check(figures: Counter[str]) -> None:
     for what in ("get others, before paths=3", "get others, after paths=3"):
         assert rate(figures, what) >= 0.97, what
     for when in WHEN:
+        assert rate(figures, f"get target, {when} paths=3") >= 0.9, when
         for paths in PATHS:
-            assert rate(figures, f"get target, {when} paths={paths}") >= 0.9, when
             assert rate(figures, f"get neighbours, {when} paths={paths}") >= NEIGHBOURS_FOUND, when
         assert rate(figures, f"put target, {when}") >= 0.9, when
         assert rate(figures, f"put neighbours, {when}") >= NEIGHBOURS_FOUND, when
