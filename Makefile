@@ -49,7 +49,7 @@ soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under 
 	export YZ_SOAK=1 YZ_SEEDS=$(YZ_SEEDS)
 	mkdir -p docs/results
 	log=docs/results/$$(date -u +%Y-%m-%d)-$(WHAT).log
-	{ echo "commit:  $$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo ', with changes')"
+	{ echo "commit:  $$(git rev-parse HEAD)$$(git diff --quiet HEAD -- . ':!docs/results' || echo ', with changes')"
 	  echo "command: make soak YZ_SEEDS=$(YZ_SEEDS) TESTS='$(TESTS)'"
 	  echo "machine: $$($(BIN)/python --version), $$(nproc) cores, $$(uname -sr)"
 	} | tee "$$log"
