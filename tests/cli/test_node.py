@@ -188,7 +188,7 @@ def test_people_and_programs_are_told_that_leaving_takes_its_time(capsys: pytest
             assert (json.loads(said.out), said.err) == (leaving, "")
         else:
             assert said.out == ""
-            assert "handing records over to other nodes, 7 s at most; a second signal" in said.err
+            assert "handing records over to other nodes, 5 s at most; a second signal" in said.err
 
 
 async def test_a_second_signal_is_left_to_the_system() -> None:
