@@ -129,10 +129,11 @@ class Density:
         """
         points = [int.from_bytes(node_id) for node_id in islice(nearest, REPLICAS)]
         radius = self.radius()
-        for count, bits in ((_MEMBERS, _DENSE_BITS), (_BLOCKERS, _DENSER_BITS)):
+        dense = radius >> _DENSE_BITS
+        for count, edge in ((_MEMBERS, dense), (_BLOCKERS, radius >> _DENSER_BITS)):
             for middle in (int.from_bytes(target), *points):
-                if sum(point ^ middle < radius >> bits for point in points) >= count:
-                    return Crowd(middle, 2 * (radius >> _DENSE_BITS))
+                if sum(point ^ middle < edge for point in points) >= count:
+                    return Crowd(middle, 2 * dense)
         return None
 
     def is_nearly_whole(self, crowd: Crowd, nearest: Iterable[NodeId]) -> bool:

@@ -74,9 +74,8 @@ class Delegation:
         if peer.has_own_part:
             self._peers.overdraw(peer.node_id, cost, _PEER, now.mono)
         self._groups.charge(peer.group, peer.node_id, cost, _GROUP, now.mono)
-        self._all.charge(
-            None, None, cost, _ALL, now.mono
-        )  # what is not there the peer owes, not its whole group
+        # Of all peers together nobody owes what is not there: it would be a whole prefix.
+        self._all.charge(None, None, cost, _ALL, now.mono)
 
     def put_back(self, peer: Peer, body: Put) -> None:
         """Undo the charge of a PUT that goes no further, before anything else is charged."""
