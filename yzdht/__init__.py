@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from yzdht.version import VERSION
+
 
 if TYPE_CHECKING:
     from yzdht.client import Client
@@ -67,7 +69,10 @@ __all__ = [
     "WireError",
     "WriteQuorumFailed",
     "YzError",
+    "__version__",
 ]
+
+__version__ = VERSION
 
 _ELSEWHERE = {
     "Client": "yzdht.client",

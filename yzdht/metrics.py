@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -22,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from yzdht.errors import StoreError
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class NodeMetrics(Collector):
 
     def __init__(self, node: NodeView) -> None:
         self._node = node
-        self._build = {"version": version("yzdht")}
+        self._build = {"version": VERSION}
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)

@@ -12,8 +12,9 @@ from tests.sessions.kit import until
 from yzdht import Client, Identity
 from yzdht.errors import StoreError
 from yzdht.http.readiness import Readiness
-from yzdht.http.views import TrafficRate, Views, package_version, state_of, url_of as address
+from yzdht.http.views import TrafficRate, Views, state_of, url_of as address
 from yzdht.limits import TRAFFIC_RATE_S
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
         records = Views(node, "").status(READY)["records"]
 
     assert status["nodeId"] == node.node_id.hex()
-    assert (status["version"], status["pid"]) == (package_version(), os.getpid())
+    assert (status["version"], status["pid"]) == (VERSION, os.getpid())
     assert (status["network"], status["type"], status["state"]) == ("main", "community", "ready")
     assert status["listen"] == [f"ws://127.0.0.1:{node.port}"]
     assert status["addresses"] == [{"url": f"ws://127.0.0.1:{node.port}", "reachable": "unknown"}]

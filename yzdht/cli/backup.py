@@ -15,6 +15,7 @@ from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.settings import KEY_NAME as HOME_KEY_NAME, Settings, json_option
 from yzdht.errors import ExitCode, StoreError, UsageError
 from yzdht.http.units import show_bytes
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -97,8 +98,6 @@ def _save(
     has_records: bool,
     is_forced: bool,
 ) -> None:
-    from importlib.metadata import version  # noqa: PLC0415 - not needed by --help
-
     from yzdht.cli.archive import FORMAT, Manifest, scratch_folder, write_archive  # noqa: PLC0415 - loads the library
     from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - loads asyncio
 
@@ -113,7 +112,7 @@ def _save(
         )
     about = Manifest(
         FORMAT,
-        version("yzdht"),
+        VERSION,
         int(time.time()),  # noqa: TID251 - when it was made
         (),
         None if folder is None else str(folder),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from importlib.metadata import version
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from yzdht.limits import (
     SESSIONS_MAX_COMMUNITY,
     STATUS_BYTES_MAX,
 )
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def talk_to(url: str, run: RunView | None = None) -> Talk:
 
 def check_version(talk: Talk) -> Iterator[Finding]:
     """Whether the node is of the version that is installed."""
-    own = version("yzdht")
+    own = VERSION
     if talk.status is not None and talk.status.version != own:
         yield warning(
             "version",

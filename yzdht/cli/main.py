@@ -14,6 +14,7 @@ from yzdht.cli.manual import READING, manual
 from yzdht.cli.passphrase import given_passphrase
 from yzdht.cli.running import run
 from yzdht.cli.settings import DEFAULT_NODE, Settings, json_option
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _Commands(click.Group):
     show_default=True,
     help="Logs on stderr.",
 )
-@click.version_option(package_name="yzdht", message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(  # noqa: PLR0913 - click gives each option its argument
     context: click.Context,

@@ -19,6 +19,7 @@ from yzdht.cli.node_settings import SETTINGS, Kind
 from yzdht.cli.passphrase import given_passphrase, opened
 from yzdht.cli.running import run
 from yzdht.errors import ConfigError, ExitCode
+from yzdht.version import VERSION
 
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--json", "is_json", is_flag=True, expose_value=False, help="Print one event a line, for programs."
 )
-@click.version_option(package_name="yzdht", message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 @click.pass_obj
 def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: Value) -> None:
     """Run a node: it stores sealed records for others and answers `yz`.
@@ -169,7 +170,7 @@ def _run(screen: Screen, chosen: Configuration) -> None:
         place = Place(config.host, config.port, config.network, key_path, str(config.data))
         http = None if chosen.is_on("no-http") else HttpPlace(port=chosen.number_or_none("http-port"))
         with new_runner() as runner:
-            runner.run(serve(node, teller, place, {"version": _version()}, http))
+            runner.run(serve(node, teller, place, {"version": VERSION}, http))
 
     opened(run_node, passphrase, "passphrase of the node's key: ")
 
@@ -219,12 +220,6 @@ def new_runner() -> asyncio.Runner:
     else:
         new_loop = uvloop.new_event_loop
     return asyncio.Runner(loop_factory=new_loop)
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - not needed by --help
-
-    return version("yzdht")
 
 
 def main(words: Sequence[str] | None = None) -> int:

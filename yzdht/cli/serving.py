@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import signal
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ from yzdht.cli.descriptors import can_open
 from yzdht.cli.systemd import ServiceManager
 from yzdht.errors import StoreError
 from yzdht.ids import shorten
+from yzdht.version import VERSION
 from yzdht.wire.text import encode_node_id
 
 
@@ -237,7 +237,7 @@ def tell_where(node: Node, host: str, http: str | None) -> None:
         "host": host,
         "http": http,
         "nodeId": encode_node_id(node.node_id),
-        "version": version("yzdht"),
+        "version": VERSION,
         "startedAt": int((node.started or node.now()).wall),
     }
     try:

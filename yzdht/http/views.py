@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from yzdht.errors import StoreError
 from yzdht.limits import HTTP_PEERS_MAX, TRAFFIC_RATE_S
 from yzdht.metrics import rate_limited, rejected_input
+from yzdht.version import VERSION
 from yzdht.wire.frame import Caps
 from yzdht.wire.text import encode_node_id
 
@@ -25,12 +24,6 @@ Json = dict[str, object]
 
 _MS = 1_000
 _SAMPLE_EVERY_S = 1.0
-
-
-@cache
-def package_version() -> str:
-    """Which yzdht this is."""
-    return version("yzdht")
 
 
 def url_of(scheme: str, host: str, port: int) -> str:
@@ -94,7 +87,7 @@ class Views:
         started = node.started or now
         return {
             "nodeId": encode_node_id(node.node_id),
-            "version": package_version(),
+            "version": VERSION,
             "network": node.config.network,
             "type": node.json_view()["nodeType"],
             "state": state_of(node, ready),
