@@ -140,6 +140,17 @@ async def test_a_name_with_an_address_that_is_not_public_is_refused(
         await resolve(f"{scheme}://node.example:8083", is_private_allowed=False)
 
 
+async def test_a_name_that_resolves_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        return await asyncio.Future()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("yzdht.sessions.dialling.DIAL_TIMEOUT_S", 0.01)
+
+    with pytest.raises(DialFailed, match="does not resolve"):
+        await resolve("wss://node.example", is_private_allowed=False)
+
+
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
 async def test_an_address_in_disguise_is_a_name_and_judged_by_where_it_leads(
     monkeypatch: pytest.MonkeyPatch, host: str
