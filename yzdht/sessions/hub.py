@@ -435,8 +435,11 @@ class Sessions:
         """Find a place for a session whose peer is proved; somebody else may have to go for it."""
         is_client = bool(peer.caps & Caps.CLIENT)
         verdict: Refusal | Connection | None
-        if not is_client and peer.node_id in self._by_id:
-            verdict = self._places.greet(connection, mono)  # it has a place already
+        current = None if is_client else self._by_id.get(peer.node_id)
+        if (
+            current is not None and current in self._places
+        ):  # not if it was displaced in this turn of the loop
+            verdict = self._places.greet(connection, mono)  # its node has a place already
         else:
             verdict = self._places.enter(connection, is_client=is_client, mono=mono)
         if isinstance(verdict, Refusal):

@@ -72,6 +72,10 @@ class Places:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, connection: Connection) -> bool:
+        """True for a session that has a place."""
+        return connection in self._open
+
     @property
     def clients(self) -> int:
         """Sessions of clients."""
