@@ -353,6 +353,8 @@ LISTEN_BACKLOG = 512
 ACCEPTS_PER_LOOP_TURN = 8
 DIAL_TIMEOUT_S = 4.0
 DIALS_IN_FLIGHT_MAX = 64
+NAMES_LOOKED_UP_MAX = 64
+"""A name that is slow keeps its thread when its dial was given up; then others are refused, addresses are dialled."""
 DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0

@@ -109,12 +109,10 @@ async def test_a_name_is_tried_at_each_of_its_addresses() -> None:
 def name_has(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     """Give every name these addresses, as the system's resolver would."""
 
-    async def getaddrinfo(
-        _host: str, port: int, **_: object
-    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    def getaddrinfo(_host: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 async def test_an_address_that_refuses_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import ssl
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
+from yzdht.transport.names import look_up
 
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ async def resolve(host: str, port: int) -> list[str]:
     try:
         return [str(ip_address(host))]
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        return list(dict.fromkeys(await look_up(host, port)))
 
 
 def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:
