@@ -832,9 +832,15 @@ async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Villag
     is_open = asyncio.Event()
 
     class Slow(MemoryTransport):
-        async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> MemoryLink:
+        async def dial(
+            self,
+            url: str,
+            accept: Callable[[Link], LinkHandler],
+            timeout_s: float,
+            may_reach: Callable[[str], bool] | None = None,
+        ) -> MemoryLink:
             await is_open.wait()
-            return await super().dial(url, accept, timeout_s)
+            return await super().dial(url, accept, timeout_s, may_reach)
 
     low.transports[:] = [Slow(village.network)]
     typed = asyncio.ensure_future(low.sessions.dial(high.url))
