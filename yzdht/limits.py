@@ -337,8 +337,10 @@ LINK_STALLED_S_MAX = 20.0
 LINK_CLOSE_S_MAX = 10.0
 WEBSOCKET_MESSAGE_BYTES_MAX = RELAY_DATA_BYTES_MAX + RECORD_OVERHEAD_BYTES
 WEBSOCKET_FRAGMENTS_MAX = 64
-WEBSOCKET_PARSE_BYTES = 16_384
+WEBSOCKET_PARSE_BYTES = 4_096
 """So much of a read is parsed at a time: one of small frames takes long, and the first of them may end the link."""
+LINK_UNHEARD_MESSAGES_MAX = 1_024
+"""Frames that are read while nobody hears them, being paused or closing; who keeps CALLS_IN_FLIGHT_MAX sends fewer."""
 WEBSOCKET_PING_EVERY_S = 1.0
 WEBSOCKET_PINGS_AT_ONCE = 10
 WEBSOCKET_PONG_BYTES_MAX = 2 + 125
@@ -351,6 +353,8 @@ LISTEN_BACKLOG = 512
 ACCEPTS_PER_LOOP_TURN = 8
 DIAL_TIMEOUT_S = 4.0
 DIALS_IN_FLIGHT_MAX = 64
+NAMES_LOOKED_UP_MAX = 64
+"""A name that is slow keeps its thread when its dial was given up; then others are refused, addresses are dialled."""
 DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0

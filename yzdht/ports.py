@@ -199,13 +199,20 @@ class Transport(Protocol):
         """URL schemes that it dials."""
         ...
 
-    async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> Link:
+    async def dial(
+        self,
+        url: str,
+        accept: Callable[[Link], LinkHandler],
+        timeout_s: float,
+        may_reach: Callable[[str], bool] | None = None,
+    ) -> Link:
         """Open a channel.
 
         Args:
             url: An address whose scheme is one of `schemes`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening.
+            may_reach: Asked of each IP address of a name; where one may not be reached, none is. None: all may.
 
         Raises:
             DialFailed: Refused, unreachable, timed out, or not a node.

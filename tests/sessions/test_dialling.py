@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,14 +32,14 @@ def answer(monkeypatch: pytest.MonkeyPatch, hosts: Iterable[str]) -> list[str]:
     """Let the system's resolver say this; what it is asked."""
     asked: list[str] = []
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
         asked.append(host)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (h, port)) for h in hosts]
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return list(found)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -138,6 +138,21 @@ async def test_a_name_with_an_address_that_is_not_public_is_refused(
 
     with pytest.raises(DialFailed):
         await resolve(f"{scheme}://node.example:8083", is_private_allowed=False)
+
+
+async def test_a_name_that_resolves_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        answered.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("yzdht.sessions.dialling.DIAL_TIMEOUT_S", 0.01)
+
+    with pytest.raises(DialFailed, match="does not resolve"):
+        await resolve("wss://node.example", is_private_allowed=False)
+    answered.set()
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])

@@ -690,6 +690,25 @@ async def test_a_stranger_that_is_served_may_begin_anew_where_all_places_are_tak
     await until(lambda: len(node.sessions) == 3)
 
 
+async def test_who_was_displaced_and_begins_anew_before_it_is_gone_takes_a_place_like_others(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=4))
+    [stranger] = await crowd_of(village, node, 1)
+    displaced = session_with(node.sessions, stranger.node_id)
+    assert displaced is not None
+    node.sessions._places.leave(displaced, is_client=False)  # it is told at the next turn of the loop
+    again = Party(clock, MemoryTransport(village.network, "8.8.8.8"), identity=stranger.identity)
+    village.parties.append(again)
+
+    assert isinstance(await again.answer_to(again.ask(node.contact)), Answer)
+
+    session = session_with(node.sessions, stranger.node_id)
+    assert session is not None
+    assert session is not displaced
+    assert list(node.sessions._places._open) == [session]
+
+
 async def test_one_identity_that_begins_session_after_session_is_refused_and_others_are_served(
     village: Village, clock: Time
 ) -> None:
@@ -813,9 +832,15 @@ async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Villag
     is_open = asyncio.Event()
 
     class Slow(MemoryTransport):
-        async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> MemoryLink:
+        async def dial(
+            self,
+            url: str,
+            accept: Callable[[Link], LinkHandler],
+            timeout_s: float,
+            may_reach: Callable[[str], bool] | None = None,
+        ) -> MemoryLink:
             await is_open.wait()
-            return await super().dial(url, accept, timeout_s)
+            return await super().dial(url, accept, timeout_s, may_reach)
 
     low.transports[:] = [Slow(village.network)]
     typed = asyncio.ensure_future(low.sessions.dial(high.url))

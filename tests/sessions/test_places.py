@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given, strategies as st
 
 from tests.sessions.proved import connection
@@ -11,6 +13,10 @@ from yzdht.sessions.admission import Refusal, SessionBounds
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.places import Places
 from yzdht.wire.frame import Caps
+
+
+if TYPE_CHECKING:
+    import pytest
 
 
 # A full house
@@ -83,6 +89,30 @@ async def test_a_stranger_takes_the_place_of_the_one_that_nobody_used_for_longes
 
     assert isinstance(places.enter(comer, is_client=False, mono=15.0 + SESSION_SPARE_AFTER_S - 1), Refusal)
     assert places.enter(comer, is_client=False, mono=15.0 + SESSION_SPARE_AFTER_S + 1) is inside[5]
+
+
+async def test_a_crowd_that_finds_nobody_spare_has_not_everybody_looked_at_for_each_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = connection("8.8.0.8", 0, used_at=20.0)
+    places = places_with(busy, *(connection(f"8.8.{number}.8", number) for number in range(1, 6)))
+    looked_at: list[Connection] = []
+    group_of = places._group_of
+
+    def look(at: Connection) -> str:
+        looked_at.append(at)
+        return group_of(at)
+
+    assert isinstance(places.enter(connection("8.8.0.9", 9), is_client=False, mono=20.0), Refusal)
+    monkeypatch.setattr(places, "_group_of", look)
+    crowd = [connection("8.8.0.9", number) for number in range(10, 20)]  # its prefix has one, as all others
+    for each in crowd:
+        assert isinstance(places.enter(each, is_client=False, mono=20.0), Refusal)
+    assert looked_at == crowd
+
+    places.leave(busy, is_client=False)
+    assert places.enter(connection("8.8.0.9", 20), is_client=False, mono=20.0) is None
+    assert places.enter(connection("9.9.9.9", 21), is_client=False, mono=20.0) is not None
 
 
 async def test_what_was_used_since_is_not_spare_any_more() -> None:

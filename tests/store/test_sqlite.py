@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 30.0  # only a failing test waits so long
 CHILD = """
 import asyncio, sys
 from pathlib import Path
@@ -88,6 +90,24 @@ async def test_verdict_is_handed_out_only_after_the_commit(tmp_path: Path) -> No
     await store.close()
 
     assert told == [1]
+
+
+async def test_closing_does_not_wait_for_the_threads_that_look_up_names(open_sqlite: OpenShelf) -> None:
+    loop, answered = asyncio.get_running_loop(), threading.Event()
+    pool = ThreadPoolExecutor(1)
+    loop.set_default_executor(pool)
+    slow_name = loop.run_in_executor(None, answered.wait)
+    shelf = open_sqlite()
+    shelf.submit(mutable(1))
+
+    async with asyncio.timeout(PATIENCE_S):
+        await shelf.store.close()
+
+    assert not slow_name.done()
+    assert shelf.verdicts
+    answered.set()
+    await slow_name
+    pool.shutdown()
 
 
 async def test_reader_sees_what_the_writer_has_not_committed(open_sqlite: OpenShelf) -> None:

@@ -109,12 +109,10 @@ async def test_a_name_is_tried_at_each_of_its_addresses() -> None:
 def name_has(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     """Give every name these addresses, as the system's resolver would."""
 
-    async def getaddrinfo(
-        _host: str, port: int, **_: object
-    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    def getaddrinfo(_host: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 async def test_an_address_that_refuses_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +125,23 @@ async def test_an_address_that_refuses_is_followed_by_the_next(monkeypatch: pyte
 
     assert link.remote == listener.endpoints[0]
     assert near.count == 1
+    await end(listener, await near.next(), await far.next())
+
+
+async def test_a_name_that_leads_where_it_may_not_by_now_is_not_dialled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far, near = Owners(), Owners()
+    transport = WebSocketTransport()
+    listener = await transport.listen("127.0.0.1", 0, far)
+    name_has(monkeypatch, "8.8.8.8", "127.0.0.1")
+
+    with pytest.raises(DialFailed, match="hearsay"):
+        await transport.dial(url_of(listener, "node.example"), near, PATIENCE_S, lambda ip: ip == "8.8.8.8")
+    link = await transport.dial(url_of(listener), near, PATIENCE_S, lambda _: False)  # an address is no name
+
+    assert near.count == 1
+    assert link.remote == listener.endpoints[0]
     await end(listener, await near.next(), await far.next())
 
 

@@ -13,6 +13,7 @@ from websockets.frames import Frame, Opcode
 from tests.transport.roads import Owner, Owners, turns
 from tests.transport.strangers import Stranger, frame, request as opening
 from yzdht.limits import (
+    LINK_UNHEARD_MESSAGES_MAX,
     WEBSOCKET_FRAGMENTS_MAX,
     WEBSOCKET_MESSAGE_BYTES_MAX,
     WEBSOCKET_PARSE_BYTES,
@@ -280,6 +281,50 @@ async def test_messages_after_our_close_frame_are_dropped(call: tuple[Stranger, 
     await stranger.hang_up()
     assert await owner.closed() == "closed"
     assert owner.messages == []
+
+
+async def test_who_goes_on_talking_after_our_close_frame_is_cut_off(call: tuple[Stranger, Owner]) -> None:
+    stranger, owner = call
+    owner.link.close()
+    await close_code(stranger)
+    stranger.say(frame(Opcode.BINARY) * (LINK_UNHEARD_MESSAGES_MAX + 1))
+
+    assert await owner.closed() == "closed"
+    assert owner.messages == []
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    assert link._is_aborted
+
+
+async def test_as_many_messages_as_an_honest_peer_had_sent_before_it_saw_our_close_frame_do_no_harm(
+    call: tuple[Stranger, Owner],
+) -> None:
+    stranger, owner = call
+    owner.link.close()
+    stranger.say(frame(Opcode.BINARY, bytes(1_000)) * (LINK_UNHEARD_MESSAGES_MAX - 1))
+    stranger.say(frame(Opcode.CLOSE, b"\x03\xe8"))
+
+    assert await close_code(stranger) == 1000
+    assert await stranger.hear_rest() == b""
+    await stranger.hang_up()
+    assert await owner.closed() == "closed"
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    assert not link._is_aborted
+
+
+async def test_of_a_large_read_no_more_small_messages_are_kept_than_an_honest_peer_sends(
+    call: tuple[Stranger, Owner],
+) -> None:
+    _, owner = call
+    link = owner.link
+    assert isinstance(link, WebSocketLink)
+    link.pause_reading()
+    link.data_received(frame(Opcode.BINARY, b"of two") * (10 * LINK_UNHEARD_MESSAGES_MAX))
+
+    assert await owner.closed() == "too many messages"
+    assert owner.messages == []
+    assert link.held_bytes == 0
 
 
 async def test_messages_sent_in_one_turn_leave_in_one_write(call: tuple[Stranger, Owner]) -> None:

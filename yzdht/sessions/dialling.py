@@ -17,6 +17,7 @@ from yzdht.limits import (
     DIAL_PAUSE_S_MAX,
     DIAL_PAUSE_S_MIN,
     DIAL_PAUSE_S_TYPED,
+    DIAL_TIMEOUT_S,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_ADDRESS_PER_S,
     DIALS_PER_HOST_BURST,
@@ -24,6 +25,7 @@ from yzdht.limits import (
     PREFIXES_TRACKED_MAX,
 )
 from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.transport.names import look_up
 from yzdht.wire.address import is_public, parse_url
 
 
@@ -129,10 +131,10 @@ async def resolve(url: str, *, is_private_allowed: bool) -> str:
     if parsed.ip is not None:
         return url
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(parsed.host, parsed.port)
-    except OSError as error:
+        async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
+            hosts = await look_up(parsed.host, parsed.port)
+    except OSError as error:  # TimeoutError is one
         raise DialFailed(f"the name {parsed.host} does not resolve") from error
-    hosts = [str(address[4][0]) for address in found]
     if not hosts or not all(is_public(host) for host in hosts):
         raise DialFailed(f"the name {parsed.host} leads to a private address")
     if parsed.protocol == "wss":

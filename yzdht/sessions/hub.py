@@ -37,7 +37,7 @@ from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
 from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
-from yzdht.wire.address import public_prefix
+from yzdht.wire.address import is_public, public_prefix
 from yzdht.wire.frame import Caps
 
 
@@ -279,7 +279,7 @@ class Sessions:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S)
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._may_reach(shown_url or url))
             return await outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
@@ -287,6 +287,10 @@ class Sessions:
             raise DialFailed(str(error)) from error
         finally:
             self._forget_dial(made, outcome)
+
+    def _may_reach(self, url: str) -> Callable[[str], bool] | None:
+        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ."""
+        return None if self._world.is_private_allowed or url in self._typed else is_public
 
     def _forget_dial(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
         """A dial ended; if it was given up, so is its half-open session."""
@@ -435,8 +439,11 @@ class Sessions:
         """Find a place for a session whose peer is proved; somebody else may have to go for it."""
         is_client = bool(peer.caps & Caps.CLIENT)
         verdict: Refusal | Connection | None
-        if not is_client and peer.node_id in self._by_id:
-            verdict = self._places.greet(connection, mono)  # it has a place already
+        current = None if is_client else self._by_id.get(peer.node_id)
+        if (
+            current is not None and current in self._places
+        ):  # not if it was displaced in this turn of the loop
+            verdict = self._places.greet(connection, mono)  # its node has a place already
         else:
             verdict = self._places.enter(connection, is_client=is_client, mono=mono)
         if isinstance(verdict, Refusal):

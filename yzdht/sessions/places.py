@@ -38,7 +38,7 @@ from yzdht.sessions.admission import Refusal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from yzdht.ids import NodeId
     from yzdht.sessions.admission import SessionBounds
@@ -68,9 +68,14 @@ class Places:
         self._handshakes = Buckets(PREFIXES_TRACKED_MAX)
         self._spares: dict[Connection, None] = {}  # the one to go first in front
         self._spare_counted_at = float("-inf")
+        self._fruitless_from = float("inf")  # groups of so many found no spare stranger since the last count
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __contains__(self, connection: Connection) -> bool:
+        """True for a session that has a place."""
+        return connection in self._open
 
     @property
     def clients(self) -> int:
@@ -225,21 +230,27 @@ class Places:
     def _spare_stranger(self, newcomer: str, mono: float) -> Connection | None:
         """A spare session of a stranger that takes nothing from a smaller group than the newcomer's."""
         groups = self._groups
-        size = len(groups.get(newcomer, ()))
-        for connection in self._all_spare(mono):
+        own = groups.get(newcomer, {})
+        size = len(own)
+        spares = self._all_spare(mono)
+        if size >= self._fruitless_from and spares.keys().isdisjoint(own):
+            return None
+        for connection in spares:
             group = self._group_of(connection)
             members = groups.get(group, {})
             is_fair = connection in members and (group == newcomer or len(members) > size)
             if is_fair and self._is_spare(connection, mono):
                 return connection
+        self._fruitless_from = min(self._fruitless_from, size)
         return None
 
-    def _all_spare(self, mono: float) -> Iterable[Connection]:
+    def _all_spare(self, mono: float) -> dict[Connection, None]:
         """What was spare when that was last counted: a flood of newcomers must not have it counted each time."""
         if mono >= self._spare_counted_at + SPARE_COUNTED_EVERY_S:
             self._spare_counted_at = mono
             spare = (c for c in self._open if self._is_spare(c, mono))
             self._spares = dict.fromkeys(sorted(spare, key=self._order_of_spare))
+            self._fruitless_from = float("inf")
         return self._spares
 
     def _order_of_spare(self, connection: Connection) -> tuple[bool, float]:

@@ -297,7 +297,7 @@ class SqliteStore:
             return
         self._is_closing = True
         self._queue.put(_Close())
-        await asyncio.to_thread(self._thread.join)
+        await _ended(self._thread)
         self._reading.close()
         self._writing.close()
 
@@ -366,3 +366,16 @@ class SqliteStore:
 
     def _end_sweep(self) -> None:
         self._is_sweeping = False
+
+
+async def _ended(thread: threading.Thread) -> None:
+    """Wait for a thread on one more: those of the loop's pool may all wait for names that resolve slowly."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def join() -> None:
+        thread.join()
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=join, name="yzdht-store-end", daemon=True).start()
+    await ended.wait()

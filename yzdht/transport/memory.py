@@ -267,13 +267,20 @@ class MemoryTransport:
         """URL schemes that it dials."""
         return frozenset({SCHEME})
 
-    async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> MemoryLink:
+    async def dial(
+        self,
+        url: str,
+        accept: Callable[[Link], LinkHandler],
+        timeout_s: float,
+        may_reach: Callable[[str], bool] | None = None,
+    ) -> MemoryLink:
         """Open a channel.
 
         Args:
             url: `memory://name`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the opening, which takes one turn of the loop.
+            may_reach: Not asked.
 
         Raises:
             DialFailed: The url is none, nobody listens under the name, or who does refused.

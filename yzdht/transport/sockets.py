@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import ssl
@@ -11,25 +10,35 @@ from typing import TYPE_CHECKING
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
+from yzdht.transport.names import look_up
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     type_sockaddr = tuple[str, int] | tuple[str, int, int, int]
 
 
-async def resolve(host: str, port: int) -> list[str]:
+async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None = None) -> list[str]:
     """Return the IP addresses of a host, in the system's order of preference; at least one.
 
+    Args:
+        host: A name, or an address, which is returned as it is.
+        port: Where it will be reached.
+        may_reach: Asked of each address of a name. None: all may.
+
     Raises:
-        OSError: The name has none.
+        OSError: The name has none, or one that may not be reached.
         UnicodeError: It cannot be a name.
 
     """
     try:
         return [str(ip_address(host))]
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        found = list(dict.fromkeys(await look_up(host, port)))
+    if may_reach is not None and not all(may_reach(address) for address in found):
+        raise OSError("its name leads to an address that is not dialled on hearsay") from None
+    return found
 
 
 def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:

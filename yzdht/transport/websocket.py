@@ -64,13 +64,20 @@ class WebSocketTransport:
         """URL schemes that it dials."""
         return frozenset({"ws", "wss"})
 
-    async def dial(self, url: str, accept: Callable[[Link], LinkHandler], timeout_s: float) -> WebSocketLink:
+    async def dial(
+        self,
+        url: str,
+        accept: Callable[[Link], LinkHandler],
+        timeout_s: float,
+        may_reach: Callable[[str], bool] | None = None,
+    ) -> WebSocketLink:
         """Open a channel; every address of the host is tried in turn, each with its share of the time.
 
         Args:
             url: ws:// or wss:// with a host, and optionally a port, a path (default `/`) and a query.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening, name resolution included.
+            may_reach: Asked of each address of a name; where one may not be reached, none is. None: all may.
 
         Raises:
             DialFailed: The url is none, or the host refused, is unreachable, timed out or is no WebSocket server.
@@ -79,7 +86,9 @@ class WebSocketTransport:
         uri = parse_address(url)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dial_any(url, uri, accept, timeout_s)
+                deadline = asyncio.get_running_loop().time() + timeout_s
+                addresses = await resolve(uri.host, uri.port, may_reach)
+                return await self._dial_any(url, uri, accept, addresses, deadline)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise explain_dial(url, error) from error
 
@@ -117,11 +126,14 @@ class WebSocketTransport:
         return WebSocketListener(endpoints, servers, openings)
 
     async def _dial_any(
-        self, url: str, uri: WebSocketURI, accept: Callable[[Link], LinkHandler], timeout_s: float
+        self,
+        url: str,
+        uri: WebSocketURI,
+        accept: Callable[[Link], LinkHandler],
+        addresses: list[str],
+        deadline: float,
     ) -> WebSocketLink:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        addresses = await resolve(uri.host, uri.port)
         while len(addresses) > 1:
             try:
                 async with asyncio.timeout((deadline - loop.time()) / len(addresses)):

@@ -6,7 +6,8 @@ coroutine, no await per message. Bytes written within one callback leave in one 
 
 Refused: text messages (1003), messages above the bound, whole or in fragments (1009), and whatever the library refuses
 (1002). Cut off: who sends many pings, which the library answers by itself, or a message in very many fragments; these are
-work, and what answers them is held here, before the owner of the link hears of anything. Source: RFC 6455; PROTOCOL.md
+work, and what answers them is held here, before the owner of the link hears of anything. So is who sends very many
+messages while nobody hears them: while reading is paused, of one read, or after this end has closed. Source: RFC 6455; PROTOCOL.md
 section 4.
 """
 
@@ -22,6 +23,7 @@ from websockets.protocol import State
 
 from yzdht.limits import (
     LINK_FLUSH_BYTES,
+    LINK_UNHEARD_MESSAGES_MAX,
     WEBSOCKET_FRAGMENTS_MAX,
     WEBSOCKET_PARSE_BYTES,
     WEBSOCKET_PING_EVERY_S,
@@ -59,7 +61,8 @@ class WebSocketLink(asyncio.Protocol):
     """One end of an open WebSocket connection; implements `yzdht.ports.Link`.
 
     `on_closed` is told one of: "closed" (close() here), "closed by peer", "aborted" (abort() here), "reset",
-    "stalled", "overrun", "protocol error", "text message", "message too large", "too many pings", "too many fragments".
+    "stalled", "overrun", "protocol error", "text message", "message too large", "too many pings", "too many fragments",
+    "too many messages".
     A link whose peer left while
     reading was paused still delivers what had arrived, and is closed after that; but not if it left without reading what
     it was sent: an owner that waits until it may write would wait for ever. After close() or abort() nothing more is
@@ -101,6 +104,7 @@ class WebSocketLink(asyncio.Protocol):
         "_reason",
         "_remote",
         "_transport",
+        "_unheard",
         "_websocket",
         "bytes_in",
         "bytes_out",
@@ -121,6 +125,7 @@ class WebSocketLink(asyncio.Protocol):
         self._fragments = 0
         self._pings_paid_at = 0.0  # when all pings so far have had their time
         self._pending_bytes = 0
+        self._unheard = 0  # frames that came after this end had closed
         self._reason = ""
         self._is_open = True
         self._is_deaf = False
@@ -289,6 +294,8 @@ class WebSocketLink(asyncio.Protocol):
         self._flush()
 
     def _take(self, frames: Sequence[Frame]) -> None:
+        if self._is_deaf:
+            self._count_unheard(len(frames))
         for frame in frames:
             opcode = frame.opcode
             if opcode is BINARY and frame.fin:
@@ -307,6 +314,12 @@ class WebSocketLink(asyncio.Protocol):
         self._pings_paid_at = max(self._pings_paid_at, now) + WEBSOCKET_PING_EVERY_S
         if self._pings_paid_at > now + WEBSOCKET_PINGS_AT_ONCE * WEBSOCKET_PING_EVERY_S:
             self._abort("too many pings")
+
+    def _count_unheard(self, frames: int) -> None:
+        """Cut off who goes on talking: nothing paces what nobody hears, and small frames cost a multiple of their bytes."""
+        self._unheard += frames
+        if self._unheard > LINK_UNHEARD_MESSAGES_MAX:
+            self._abort(self._reason)
 
     def _join(self, frame: Frame) -> None:
         """Add one fragment. The library bounds their sum; one bytearray bounds what many empty ones cost."""
@@ -331,6 +344,8 @@ class WebSocketLink(asyncio.Protocol):
                 self._inbox = deque()
             self._inbox.append(message)
             self._inbox_bytes += len(message)
+            if len(self._inbox) > LINK_UNHEARD_MESSAGES_MAX:
+                self._abort("too many messages")
         else:
             self._handler.on_message(message)
 
