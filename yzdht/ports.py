@@ -261,6 +261,13 @@ class StoredRecord:
     body: bytes
 
 
+class StoredHead(NamedTuple):
+    """One record as a store holds it, without its body: `head` and `publisher` as those of StoredRecord."""
+
+    head: Head
+    publisher: Publisher
+
+
 class StoreTotals(Protocol):
     """What a store holds."""
 
@@ -278,7 +285,7 @@ class StoreTotals(Protocol):
 class RecordStore(Protocol):
     """Records on this node's disk or in its memory.
 
-    `head` and `get` are synchronous, bounded and see writes that are submitted but not yet committed. What
+    What reads is synchronous, bounded and sees writes that are submitted but not yet committed. What
     may replace what is `yzdht.wire.slot.judge`, decided inside the writer's transaction.
     """
 
@@ -287,7 +294,15 @@ class RecordStore(Protocol):
         ...
 
     def get(self, target: Target, wall_now: float) -> list[StoredRecord]:
-        """Records under a target that have not expired; at most MULTI_ENTRIES_MAX."""
+        """Records under a target that have not expired, newest first; at most MULTI_ENTRIES_MAX."""
+        ...
+
+    def heads(self, target: Target, wall_now: float) -> list[StoredHead]:
+        """What `get` returns, without reading a body."""
+        ...
+
+    def body(self, target: Target, publisher: Publisher, record_hash: RecordHash) -> bytes | None:
+        """The record of a slot, if it is still that one; for what `heads` returned in the same turn of the loop."""
         ...
 
     def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:

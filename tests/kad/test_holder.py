@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from tests.kad.kit import at, node_id, peer
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from yzdht.crypto.signing import RecordChecks
-from yzdht.ids import NodeId, RecordHash, Target
+from yzdht.ids import NodeId, Publisher, RecordHash, Target
 from yzdht.kad.holder import Holder, Refused, payer_of, shorten, status_of, sure_range
 from yzdht.limits import (
     CLOCK_SKEW_S,
@@ -492,6 +492,26 @@ def test_an_answer_carries_512_kib_and_32_entries_at_most() -> None:
     for number in range(40):
         node.keep(Pen(number).multi(NAME, 1, life_s=1_000 + number))
     assert len(node.holder.show(FindValue(notes[0].target), notes[0].target, NOW.wall)) == MULTI_ENTRIES_MAX
+
+
+def test_bodies_that_will_not_be_shown_are_not_read() -> None:
+    node = Node()
+    notes = [Pen(n).multi(NAME, n, bytes(3_000)) for n in range(1, 5)]
+    for note in notes:
+        node.keep(note)
+    read: list[RecordHash] = []
+    body_of = node.store.body
+
+    def body(target: Target, publisher: Publisher, record_hash: RecordHash) -> bytes | None:
+        read.append(record_hash)
+        return body_of(target, publisher, record_hash)
+
+    node.store.body = body  # type: ignore[method-assign] # the store is the real one, looked over the shoulder
+    target = notes[0].target
+
+    assert len(node.holder.show(FindValue(target, (), 0), target, NOW.wall)) == len(notes)
+    assert len(node.holder.show(FindValue(target, (notes[3].record.hash,)), target, NOW.wall)) == len(notes)
+    assert read == [note.record.hash for note in (notes[2], notes[1])]
 
 
 def test_an_expired_record_is_not_shown() -> None:

@@ -645,6 +645,11 @@ class StoresAgree(RuleBasedStateMachine):
                 assert {each.publisher: (each.head, each.body) for each in records} == {
                     by: (head, write.body) for by, (head, write) in wanted.items()
                 }
+                held = shelf.store.heads(under, self.now)  # type: ignore[arg-type]  # as above
+                assert held == [(each.head, each.publisher) for each in records]
+                for each in records:
+                    assert shelf.store.body(under, each.publisher, each.head.hash) == each.body  # type: ignore[arg-type]  # as above
+                    assert shelf.store.body(under, each.publisher, each.head.hash[::-1]) is None  # type: ignore[arg-type]  # as above
 
     @invariant()
     def sums_agree_with_the_rows(self) -> None:

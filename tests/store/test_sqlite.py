@@ -119,6 +119,9 @@ async def test_reader_sees_what_the_writer_has_not_committed(open_sqlite: OpenSh
         ops = shelf.submit(mutable(seq=2), mutable(2))
 
         assert [each.head.seq for each in store.get(target(1), NOW)] == [2]
+        assert [head.seq for head, _ in store.heads(target(1), NOW)] == [2]
+        assert store.body(target(1), publisher(1), mutable(seq=2).hash) == mutable(seq=2).body
+        assert store.body(target(1), publisher(1), mutable(seq=1).hash) is None
         assert store.head(target(2), publisher(2)) is not None
         assert shelf.verdicts.keys().isdisjoint(ops)
         blocker.execute("ROLLBACK")
@@ -258,6 +261,9 @@ async def test_body_that_the_disk_changed_is_not_shown_and_can_be_stored_again(
     shelf = open_sqlite()
     store_of(shelf)._on_unreadable = told.append
 
+    (held,) = shelf.store.heads(target(1), NOW)
+
+    assert shelf.store.body(target(1), publisher(1), held.head.hash) is None
     assert shelf.store.get(target(1), NOW) == shelf.store.get(target(1), NOW) == []
 
     assert [str(failure) for failure in told] == [f"{shelf.path} holds a record that the disk changed"]

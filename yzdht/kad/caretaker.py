@@ -99,7 +99,7 @@ class Caretaker:
         """A peer asked with hashes: if it holds what is held here, it is looking after it."""
         if not body.known or not self._searches.is_storing:
             return
-        held = self._store.get(body.target, now.wall)
+        held = self._store.heads(body.target, now.wall)
         if held and all(record.head.hash in body.known for record in held):
             self._replication.noticed(body.target, asker, now)
 

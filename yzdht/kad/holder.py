@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from yzdht.errors import CryptoError, LifetimeRefused, RecordTooLarge, WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
-    MULTI_ENTRIES_MAX,
     PREFIXES_TRACKED_MAX,
     RECORD_BYTES_MAX,
     RECORD_LIFE_S_MAX,
@@ -129,8 +128,17 @@ class Holder:
 
     def show(self, body: FindValue | Get, target: Target, wall: float) -> tuple[bytes | Row, ...]:
         """Records under a target: whole, or as a row where the asker knows them or the bytes would be too many."""
-        stored = self._store.get(target, wall)[:MULTI_ENTRIES_MAX]
-        return shorten([(s.body, s.publisher, s.head.seq, s.head.hash) for s in stored], body)
+        room = min(body.body_max, ANSWER_BODIES_BYTES_MAX)
+        answer: list[bytes | Row] = []
+        for head, publisher in self._store.heads(target, wall):
+            if head.hash in body.known or head.size > room:
+                answer.append(Row(publisher, head.seq, head.hash))
+            elif (
+                raw := self._store.body(target, publisher, head.hash)
+            ) is not None:  # None: changed by the disk
+                room -= len(raw)
+                answer.append(raw)
+        return tuple(answer)
 
     # Taking in
 

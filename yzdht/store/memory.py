@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from yzdht.limits import STORE_BATCH_WRITES_MAX, STORE_QUEUE_WRITES_MAX, SWEEP_ROWS_MAX
-from yzdht.ports import StoredRecord
+from yzdht.ports import StoredHead, StoredRecord
 from yzdht.store.eviction import Eviction
 from yzdht.store.policy import (
     EVERYBODY,
@@ -31,7 +31,7 @@ from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, ju
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from yzdht.ids import Publisher, Target
+    from yzdht.ids import Publisher, RecordHash, Target
     from yzdht.wire.slot import Head, Verdict, Write
 
     Schedule = Callable[[Callable[[], None]], object]
@@ -85,6 +85,15 @@ class MemoryStore:
         """Records under a target that have not expired, newest first; at most MULTI_ENTRIES_MAX."""
         records = self._records.get(target)
         return shown(list(records.values()), wall_now) if records else []
+
+    def heads(self, target: Target, wall_now: float) -> list[StoredHead]:
+        """What `get` returns, without bodies."""
+        return [StoredHead(record.head, record.publisher) for record in self.get(target, wall_now)]
+
+    def body(self, target: Target, publisher: Publisher, record_hash: RecordHash) -> bytes | None:
+        """The record of a slot, if it is still that one."""
+        record = self._records.get(target, {}).get(publisher)
+        return record.body if record is not None and record.head.hash == record_hash else None
 
     def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:
         """One page of the slots that have a body, by target, as SqliteStore.targets."""

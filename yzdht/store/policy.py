@@ -14,7 +14,7 @@ slots, what this node's own user stored, are charged to nobody.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from yzdht.limits import (
     DISPLACING_PART,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.ids import NodeId, Publisher
-    from yzdht.ports import StoredRecord
     from yzdht.wire.slot import Head, Write
 
 
@@ -267,7 +266,17 @@ def due_of(head: Head) -> int:
     return head.kept_until if head.has_body else head.expires_max
 
 
-def shown(records: list[StoredRecord], wall_now: float) -> list[StoredRecord]:
+class _Held(Protocol):
+    @property
+    def head(self) -> Head: ...
+    @property
+    def publisher(self) -> Publisher: ...
+
+
+_HeldT = TypeVar("_HeldT", bound=_Held)
+
+
+def shown(records: list[_HeldT], wall_now: float) -> list[_HeldT]:
     """What a reader sees of the records under one target: live ones, newest first, at most MULTI_ENTRIES_MAX."""
     live = [record for record in records if record.head.is_live(wall_now)]
     if len(live) > 1:
@@ -277,9 +286,9 @@ def shown(records: list[StoredRecord], wall_now: float) -> list[StoredRecord]:
     return live
 
 
-def _stay_order(record: StoredRecord) -> Entry:
+def _stay_order(record: _Held) -> Entry:
     return Entry(record.head.expires, record.head.seq, record.publisher)
 
 
-def _age_order(record: StoredRecord) -> tuple[int, int, bytes]:
+def _age_order(record: _Held) -> tuple[int, int, bytes]:
     return record.head.seq, record.head.expires, record.head.hash

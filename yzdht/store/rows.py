@@ -131,6 +131,8 @@ HEAD_COLUMNS = 9
 
 SELECT_HEAD = f"SELECT {_HEAD} FROM records WHERE target = ? AND publisher = ?"  # noqa: S608 - constant columns
 SELECT_UNDER_TARGET = f"SELECT {_HEAD}, publisher, body, sum FROM records WHERE target = ? AND size > 0"  # noqa: S608 - constant columns
+SELECT_HEADS_UNDER_TARGET = f"SELECT {_HEAD}, publisher FROM records WHERE target = ? AND size > 0"  # noqa: S608 - constant columns
+SELECT_RECORD = f"SELECT {_HEAD}, publisher, body, sum FROM records WHERE target = ? AND publisher = ? AND hash = ? AND size > 0"  # noqa: S608 - constant columns
 SELECT_PAGE = f"""
     SELECT {_HEAD}, target, publisher FROM records INDEXED BY records_body
     WHERE target > ? AND size > 0 ORDER BY target LIMIT ?

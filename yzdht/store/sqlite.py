@@ -24,7 +24,7 @@ from yzdht.limits import (
     STORE_QUEUE_BYTES_MAX,
     STORE_QUEUE_WRITES_MAX,
 )
-from yzdht.ports import StoredRecord
+from yzdht.ports import StoredHead, StoredRecord
 from yzdht.store.log import check_log
 from yzdht.store.overlay import Overlay
 from yzdht.store.policy import Quotas, Totals, shown
@@ -32,7 +32,9 @@ from yzdht.store.rows import (
     HEAD_COLUMNS,
     RECORDS_SCHEMA,
     SELECT_HEAD,
+    SELECT_HEADS_UNDER_TARGET,
     SELECT_PAGE,
+    SELECT_RECORD,
     SELECT_REST_OF_PAGE,
     SELECT_TOTALS,
     SELECT_UNDER_TARGET,
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from yzdht.ids import Publisher, Target
+    from yzdht.ids import Publisher, RecordHash, Target
     from yzdht.store.overlay import PendingSlot
     from yzdht.wire.slot import Head, Verdict, Write
 
@@ -184,6 +186,41 @@ class SqliteStore:
         if pending:
             records = self._overlaid(target, records, pending)
         return shown(records, wall_now)
+
+    def heads(self, target: Target, wall_now: float) -> list[StoredHead]:
+        """What `get` returns, without reading a body; one that the disk changed is not noticed.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        rows = self._read(SELECT_HEADS_UNDER_TARGET, (target,))
+        heads = [StoredHead(head_of(row), row[HEAD_COLUMNS]) for row in rows]
+        pending = self._overlay.under(target)
+        if pending:
+            by_publisher = {held.publisher: held for held in heads}
+            for publisher, slot in pending.items():
+                head, body = slot.predict(partial(self._committed_head, target, publisher))
+                if head is not None and body is not None:
+                    by_publisher[publisher] = StoredHead(head, publisher)
+            heads = list(by_publisher.values())
+        return shown(heads, wall_now)
+
+    def body(self, target: Target, publisher: Publisher, record_hash: RecordHash) -> bytes | None:
+        """The record of a slot, if it is still that one, and what was written.
+
+        Raises:
+            StoreError: The disk cannot be read.
+
+        """
+        slot = self._overlay.find(target, publisher)
+        if slot is not None:
+            head, body = slot.predict(partial(self._committed_head, target, publisher))
+            if body is not None:
+                return body if head is not None and head.hash == record_hash else None
+        rows = self._read(SELECT_RECORD, (target, publisher, record_hash))
+        record = self._record_of(target, rows[0]) if rows else None
+        return None if record is None else record.body
 
     def targets(self, after: Target | None, limit: int) -> list[tuple[Target, Publisher, Head]]:
         """One page of the committed slots that have a body, by target; expired ones may be among them.
