@@ -796,6 +796,22 @@ async def test_closing_twice_and_calling_afterwards_is_harmless(village: Village
         await high.sessions.dial(low.url)
 
 
+async def test_a_link_that_does_not_end_keeps_nobody_from_closing(
+    village: Village, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    low, high = await village.pair()
+    await low.answer_to(low.ask(high.contact))
+    monkeypatch.setattr("yzdht.sessions.hub.GOODBYE_S_MAX", 0.01)
+    with monkeypatch.context() as faulty:
+        for end in ("abort", "close"):
+            faulty.setattr(MemoryLink, end, lambda _link: None)
+
+        await low.sessions.close()
+
+    assert "links do not end count=1" in caplog.text
+    await high.sessions.close()
+
+
 async def test_closing_ends_the_dials_under_way(village: Village) -> None:
     low, high = await village.pair()
     silent = Silent()
