@@ -13,11 +13,15 @@ from tests.store.writes import LATER, NOW, immutable, mutable, peer, publisher
 from yzdht.ids import RecordHash
 from yzdht.store.policy import Quotas, payers_of
 from yzdht.store.rows import (
+    DROP_BODIES,
     HEAD_COLUMNS,
     RECORDS_SCHEMA,
     SELECT_ENTRIES,
     SELECT_HEAD,
+    SELECT_HEADS_UNDER_TARGET,
+    SELECT_LEAVING_BODIES,
     SELECT_PAGE,
+    SELECT_RECORD,
     SELECT_SLOT,
     SELECT_UNDER_TARGET,
     SWEEP_BODIES,
@@ -72,10 +76,23 @@ def test_head_survives_its_row(head: Head) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    [SELECT_HEAD, SELECT_PAGE, SELECT_SLOT, SELECT_UNDER_TARGET, SELECT_ENTRIES, SWEEP_BODIES, SWEEP_SLOTS],
+    [
+        SELECT_HEAD,
+        SELECT_HEADS_UNDER_TARGET,
+        SELECT_PAGE,
+        SELECT_RECORD,
+        SELECT_SLOT,
+        SELECT_UNDER_TARGET,
+        SELECT_ENTRIES,
+        SELECT_LEAVING_BODIES,
+        DROP_BODIES,
+        SWEEP_BODIES,
+        SWEEP_SLOTS,
+    ],
 )
 def test_no_statement_scans_the_table(connection: sqlite3.Connection, statement: str) -> None:
-    parameters = [b""] * (3 if "?3" in statement else 2 if statement.count("?") > 1 else 1)
+    numbered = max((number for number in (1, 2, 3) if f"?{number}" in statement), default=0)
+    parameters = [b""] * (numbered or statement.count("?"))
 
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
 

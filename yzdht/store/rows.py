@@ -184,7 +184,8 @@ SELECT_FIRST_BODY_OF, SELECT_FIRST_SLOT_OF, SELECT_LAST_BODY_OF, SELECT_LAST_SLO
 )
 _OF = "target = ?1 AND NOT pinned AND (?2 IS NULL OR stored_by = ?2)"
 SELECT_LEAVING = f"SELECT count(*), total(size) FROM records WHERE {_OF}"  # noqa: S608 - constant columns
-DROP_BODIES = f"UPDATE records SET body = NULL, size = 0, due = expires_max WHERE size > 0 AND {_OF}"  # noqa: S608 - constant columns
+SELECT_LEAVING_BODIES = f"SELECT 0, total(size) FROM records INDEXED BY records_body WHERE size > 0 AND {_OF}"  # noqa: S608 - as above
+DROP_BODIES = f"UPDATE records INDEXED BY records_body SET body = NULL, size = 0, due = expires_max WHERE size > 0 AND {_OF}"  # noqa: S608 - constant columns
 DROP_SLOTS = f"DELETE FROM records WHERE {_OF}"  # noqa: S608 - constant columns
 
 _GREEDIEST = """

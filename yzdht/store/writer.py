@@ -44,6 +44,7 @@ from yzdht.store.rows import (
     SELECT_LAST_SLOT,
     SELECT_LAST_SLOT_OF,
     SELECT_LEAVING,
+    SELECT_LEAVING_BODIES,
     SELECT_SLOT,
     SEQ_BIAS,
     SWEEP_BODIES,
@@ -227,10 +228,11 @@ class Writer:
     def drop(self, target: Target, *, is_whole: bool, bringer: bytes | None = None) -> Usage:
         """Give up the bodies under a target, or its whole slots."""
         self._begin()
-        slots, size = self._connection.execute(SELECT_LEAVING, (target, bringer)).fetchone()
+        leaving = SELECT_LEAVING if is_whole else SELECT_LEAVING_BODIES
+        slots, size = self._connection.execute(leaving, (target, bringer)).fetchone()
         self._connection.execute(DROP_SLOTS if is_whole else DROP_BODIES, (target, bringer))
         self.evicted += 1
-        return Usage(slots if is_whole else 0, int(size))
+        return Usage(slots, int(size))
 
     def _make_room(self, write: Write) -> bool:
         rows = self._connection.execute(SELECT_ENTRIES, (write.target, write.publisher)).fetchall()
