@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from yzdht.config import NodeConfig
     from yzdht.node import Node
 
+    _Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +58,17 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Path(readable=False) if setting.kind is Kind.PATH else str,
                 multiple=is_list,
                 help=text,
+                shell_complete=_completer(setting.words),
             )
         command = option(command)
     return command
+
+
+def _completer(words: tuple[str, ...]) -> _Completer | None:
+    """What a shell is told of a flag's values; None leaves it to the type, which knows of paths."""
+    if not words:
+        return None
+    return lambda _context, _param, begun: [word for word in words if word.startswith(begun)]
 
 
 @click.command(
