@@ -113,9 +113,13 @@ def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: 
 def _print_config(screen: Screen, chosen: Configuration) -> None:
     from yzdht.cli.config_shown import as_object, as_toml  # noqa: PLC0415 - rarely needed
 
-    for option, block, why in node_config(chosen).too_wide():  # it refuses what cannot work together
+    config = node_config(chosen)  # it refuses what cannot work together
+    for option, block, why in config.too_wide():
         screen.say(f"{screen.program}: warning: {option} {block}: {why}")
         screen.say(f"{screen.program}: hint: name only what is yours")
+    for option, bytes_max, why in config.too_little():
+        screen.say(f"{screen.program}: warning: {option} {bytes_max:,} B: {why}")
+        screen.say(f"{screen.program}: hint: a number without a unit counts bytes")
     if screen.is_json:
         screen.object(as_object(chosen))
     else:
