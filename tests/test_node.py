@@ -240,14 +240,6 @@ async def test_the_engine_is_told_which_prefixes_the_operator_trusts(clock: Time
         assert not is_exempt("8.9.8.0/24")
 
 
-async def test_whoever_forgets_the_unit_of_a_bound_is_warned(caplog: pytest.LogCaptureFixture) -> None:
-    async with Node(0, host=HOST, max_storage=16, max_bandwidth=10):
-        pass
-    warned = [r.getMessage() for r in caplog.records if "bound too low" in r.getMessage()]
-
-    assert ["--max-storage bytes=16 " in warned[0], "--max-bandwidth bytes=10 " in warned[1]] == [True, True]
-
-
 async def test_whoever_trusts_everybody_is_warned(caplog: pytest.LogCaptureFixture) -> None:
     async with Node(0, host=HOST, trusted_prefixes=["8.8.0.0/16", "0.0.0.0/0", "::/0"]):
         pass

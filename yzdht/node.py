@@ -213,7 +213,7 @@ class Node(DhtCalls):
             undo.push_async_callback(self.stop)
             self._is_running = True
             self.started = self._clock.now()
-            self._warn_of_settings()
+            self._warn_of_trust()
             self._open_data()
             await self._listen()
             assert self._own_identity is not None
@@ -286,13 +286,10 @@ class Node(DhtCalls):
             self._folder.close()
             self._folder = None
 
-    def _warn_of_settings(self) -> None:
+    def _warn_of_trust(self) -> None:
         for option, block, why in self.config.too_wide():
             hint = "name only what is yours"
             log.warning("trusted block too wide option=%s prefix=%s why=%s hint=%s", option, block, why, hint)
-        for option, bytes_max, why in self.config.too_little():
-            hint = "a number without a unit counts bytes"
-            log.warning("bound too low option=%s bytes=%d why=%s hint=%s", option, bytes_max, why, hint)
 
     def _open_data(self) -> None:
         loop = asyncio.get_running_loop()
@@ -456,10 +453,8 @@ class Node(DhtCalls):
 
     async def _keep_trying(self, joining: Joining) -> None:
         self._is_rejoining = True
-        self._remember(
-            "no bootstrap address answers",
-            "check --bootstrap, that this machine reaches it, and that the network name and key are the same there",
-        )
+        hint = "check --bootstrap, that this machine reaches it, and the network name and key"
+        self._remember("no bootstrap address answers", hint)
         await joining.keep_trying(lambda: len(self.engine.table) > 0)
         self._is_rejoining = False
 

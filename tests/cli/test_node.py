@@ -86,6 +86,16 @@ def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
     assert " WARNING yzdht.node trusted block too wide option=--trusted-proxy prefix=::/0 " in node.stderr
 
 
+def test_whoever_forgets_the_unit_of_a_bound_is_warned_on_stderr(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "data", "--max-storage", "16", "--max-bandwidth", "10") as node:
+        node.ready()
+        node.end()
+
+    assert "bound too low option=--max-storage bytes=16 " in node.stderr
+    assert "bound too low option=--max-bandwidth bytes=10 " in node.stderr
+    assert "a number without a unit counts bytes" in node.stderr
+
+
 def test_an_interrupted_node_has_ended_cleanly(tmp_path: Path) -> None:
     with NodeProcess(tmp_path / "data") as node:
         first = node.ready().node_id

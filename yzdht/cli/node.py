@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_UNIT_HINT = "a number without a unit counts bytes"
+
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command a flag for each setting."""
@@ -119,7 +121,7 @@ def _print_config(screen: Screen, chosen: Configuration) -> None:
         screen.say(f"{screen.program}: hint: name only what is yours")
     for option, bytes_max, why in config.too_little():
         screen.say(f"{screen.program}: warning: {option} {bytes_max:,} B: {why}")
-        screen.say(f"{screen.program}: hint: a number without a unit counts bytes")
+        screen.say(f"{screen.program}: hint: {_UNIT_HINT}")
     if screen.is_json:
         screen.object(as_object(chosen))
     else:
@@ -179,6 +181,8 @@ def _run(screen: Screen, chosen: Configuration) -> None:
     def run_node(phrase: str | None) -> None:
         teller = Teller(screen)
         config = node_config(chosen, key, phrase)
+        for option, bytes_max, why in config.too_little():
+            log.warning("bound too low option=%s bytes=%d why=%s hint=%s", option, bytes_max, why, _UNIT_HINT)
         _allow_connections(config)
         node = _node(config, teller.hear)
         place = Place(config.host, config.port, config.network, key_path, str(config.data))
