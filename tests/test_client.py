@@ -149,9 +149,10 @@ async def test_a_client_that_is_told_to_wait_for_long_asks_no_more(clock: Time) 
     node = busy(clock, wait_ms=int(1000 * CLIENT_PATIENCE_S) + 1, times=1)
     await node.listen()
     async with Client([node.url], clock=clock) as dht:
-        with pytest.raises(NoNode, match="rate_limited"):
+        with pytest.raises(NoNode, match="rate_limited") as caught:
             await dht.get("note")
 
+    assert "try again in some seconds" in caught.value.hint
     assert len(node.requests) == 1
     await node.sessions.close()
 
@@ -305,6 +306,17 @@ async def test_without_any_node_a_client_says_whom_it_tried_and_why(clock: Time)
             pass
 
     assert "ws://127.0.0.1:2: " in str(caught.value)
+
+
+async def test_a_client_that_is_turned_away_at_the_door_is_not_told_to_start_a_node(clock: Time) -> None:
+    crowded = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{crowded.sockets[0].getsockname()[1]}"
+    async with crowded:
+        with pytest.raises(NoNode, match="closed the connection") as caught:
+            async with Client([url], clock=clock):
+                pass
+
+    assert "try again in some seconds" in caught.value.hint
 
 
 async def test_a_node_that_comes_back_is_used_again(clock: Time, tmp_path: Path) -> None:

@@ -339,3 +339,20 @@ def test_a_config_shows_no_secret() -> None:
 )
 def test_care_of_records_takes_half_of_a_bounded_line(line: int | None, care: float) -> None:
     assert NodeConfig(bandwidth_bytes_per_s=line).care_bytes_per_s() == care
+
+
+@pytest.mark.parametrize(
+    ("storage", "line", "options"),
+    [
+        (16, 10, ["--max-storage", "--max-bandwidth"]),
+        ((1 << 20) - 1, (1 << 16) - 1, ["--max-storage", "--max-bandwidth"]),
+        (1 << 20, 1 << 16, []),
+        (None, None, []),
+    ],
+)
+def test_a_bound_that_leaves_no_room_for_the_largest_value_is_too_little(
+    storage: int | None, line: int | None, options: list[str]
+) -> None:
+    config = NodeConfig(storage_bytes_max=storage, bandwidth_bytes_per_s=line)
+
+    assert [option for option, _, _ in config.too_little()] == options

@@ -14,6 +14,7 @@ import pytest
 
 import yzdht
 from yzdht.errors import ExitCode
+from yzdht.metrics import LIMITS
 from yzdht.node import Node
 from yzdht.wire.frame import Caps, RecordType
 from yzdht.wire.rpc import REQUESTS, Method, Status
@@ -247,6 +248,21 @@ def test_every_public_error_stands_under_its_parent() -> None:
     assert table.keys() == errors.keys() - {"YzError"}
     for name, parent in table.items():
         assert issubclass(errors[name], errors[parent]), name
+
+
+def test_every_bound_that_a_node_counts_is_documented() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "yzdht").rglob("*.py"))
+    kinds = set(re.findall(r'(?:add|Refusal)\("rate_limited", "(\w+)"', source)) | {
+        kind.replace(" ", "_") for kinds in LIMITS.values() for kind in kinds
+    }
+    table = (
+        (ROOT / "docs" / "operating.md").read_text().partition("which bound was met:")[2].partition("## ")[0]
+    )
+
+    assert len(kinds) > len(LIMITS)
+    assert {
+        kind for row in table.splitlines() if row.startswith("| `") for kind in re.findall(r"`(\w+)`", row)
+    } == kinds
 
 
 def test_statuses_are_those_of_the_protocol_page() -> None:

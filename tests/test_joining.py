@@ -43,6 +43,15 @@ async def test_every_address_is_dialled_and_counted() -> None:
     assert (joining.tried, joining.joined) == (2, 1)
 
 
+async def test_what_kept_an_address_from_answering_is_known_until_it_answers() -> None:
+    joining, _, _ = joining_at(3, "ws://192.0.2.1:1", "ws://192.0.2.2:2")
+    await joining.try_once()
+
+    assert joining.trouble == "ws://192.0.2.1:1: nobody is there"
+    assert await joining.try_once() == 2
+    assert joining.trouble == ""
+
+
 async def test_it_goes_on_until_an_address_answers_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yzdht.joining.BOOTSTRAP_PAUSE_S_MIN", 0.001)
     joining, doors, told = joining_at(4, "ws://192.0.2.1:1")

@@ -56,6 +56,9 @@ log = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 2
 
+_OVERLOADED = ("closed the connection", "rate_limited", "busy")
+"""How failures begin of nodes that are there, in a crowd."""
+
 _SENT_AWAY = Answer(Status.RATE_LIMITED, Refusal(int(1_000 * CLIENT_PATIENCE_S)))
 """What a call is told that the node had no time for."""
 
@@ -151,6 +154,10 @@ class _Nodes:
         error = NoNode(f"no node could be reached ({tried})")
         if self._failures and all(why.startswith("no session") for why in self._failures.values()):
             error.hint = "something answers there: check the network name, the network key and the node id"
+        elif any(why.startswith(_OVERLOADED) for why in self._failures.values()):
+            error.hint = (
+                "a node is there and takes no more at the moment: try again in some seconds, or another node"
+            )
         return error
 
     async def _contact(self, url: str) -> Contact | None:

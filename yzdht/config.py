@@ -15,7 +15,9 @@ from yzdht.limits import (
     DIALS_IN_FLIGHT_MAX_COMMUNITY,
     DIALS_PER_S_COMMUNITY,
     MEMORY_STORE_BYTES_MAX,
+    QUOTA_PUBLISHER_PART,
     QUOTA_TOTAL_BYTES,
+    RECORD_BYTES_MAX,
     REPLICATION_BYTES_PER_S,
     SESSIONS_MAX,
     SESSIONS_MAX_COMMUNITY,
@@ -312,3 +314,15 @@ class NodeConfig:
         named = [TooWide("--trusted-prefix", block, crowd) for block in self.trusted().blocks]
         named += [TooWide("--trusted-proxy", block, flood) for block in self.capacity.trusted_proxies]
         return [one for one in named if _is_too_wide(one.block)]
+
+    def too_little(self) -> list[tuple[str, int, str]]:
+        """Bounds that leave no room for the largest record, as of a number without its unit: option, bound, why."""
+        storage, line = self.storage_bytes_max, self.bandwidth_bytes_per_s
+        found: list[tuple[str, int, str]] = []
+        if storage is not None and storage < QUOTA_PUBLISHER_PART * RECORD_BYTES_MAX:
+            found.append(
+                ("--max-storage", storage, "a publisher's part of it does not hold the largest value")
+            )
+        if line is not None and line < RECORD_BYTES_MAX:
+            found.append(("--max-bandwidth", line, "the largest value takes longer than a second"))
+        return found

@@ -37,6 +37,7 @@ class Joining:
 
     Attributes:
         joined: How many addresses answered at the last try.
+        trouble: Why the first that did not answer then did not, for people; empty for none.
 
     """
 
@@ -48,6 +49,7 @@ class Joining:
         on_event: Callable[[dict[str, object]], None],
     ) -> None:
         self.joined = 0
+        self.trouble = ""
         self._bootstraps = bootstraps
         self._sessions = sessions
         self._rng = rng
@@ -60,7 +62,9 @@ class Joining:
 
     async def try_once(self) -> int:
         """Dial every address at once; how many answered."""
-        self.joined = sum(await asyncio.gather(*(self._dial(b) for b in self._bootstraps)))
+        troubles = await asyncio.gather(*(self._dial(b) for b in self._bootstraps))
+        self.joined = troubles.count("")
+        self.trouble = next(filter(None, troubles), "")
         return self.joined
 
     async def keep_trying(self, is_joined: Callable[[], bool]) -> None:
@@ -79,11 +83,14 @@ class Joining:
     def _tell(self, **more: object) -> None:
         self._on_event({"event": "bootstrap", "tried": self.tried, "joined": self.joined, **more})
 
-    async def _dial(self, bootstrap: Bootstrap) -> bool:
+    async def _dial(self, bootstrap: Bootstrap) -> str:
+        """What went wrong, with the address; empty if it answered."""
+        url = bootstrap.url
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S + HANDSHAKE_TIMEOUT_S):
-                await self._sessions.dial(bootstrap.url, bootstrap.node_id)
+                await self._sessions.dial(url, bootstrap.node_id)
         except (DialFailed, TimeoutError) as error:
-            log.warning("bootstrap failed url=%s reason=%s", bootstrap.url, str(error) or "timed out")
-            return False
-        return True
+            reason = str(error) or "timed out"
+            log.warning("bootstrap failed url=%s reason=%s", url, reason)
+            return reason if url in reason else f"{url}: {reason}"
+        return ""

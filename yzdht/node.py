@@ -365,6 +365,11 @@ class Node(DhtCalls):
         return self._joining.joined if self._joining is not None else 0
 
     @property
+    def bootstrap_trouble(self) -> str:
+        """Why the first of the others did not, for people; empty for none."""
+        return self._joining.trouble if self._joining is not None else ""
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         """What it advertises."""
         return () if self._own_identity is None else self._own_identity.payload.addresses
@@ -448,7 +453,8 @@ class Node(DhtCalls):
 
     async def _keep_trying(self, joining: Joining) -> None:
         self._is_rejoining = True
-        self._remember("no bootstrap address answers", "check --bootstrap and that this machine reaches it")
+        hint = "check --bootstrap, that this machine reaches it, and the network name and key"
+        self._remember("no bootstrap address answers", hint)
         await joining.keep_trying(lambda: len(self.engine.table) > 0)
         self._is_rejoining = False
 

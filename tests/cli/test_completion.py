@@ -61,6 +61,10 @@ def test_bash_is_here() -> None:
         (YZ, "yz completion ", "plain,fish"),
         (YZ, "yz backup --re", "plain,--restore"),
         (YZ_NODE, "yz-node --boot", "plain,--bootstrap"),
+        (YZ_NODE, "yz-node --type inf", "plain,infrastructure"),
+        (YZ_NODE, "yz-node --log-level ", "plain,debug"),
+        (YZ_NODE, "yz-node --log-format ", "plain,json"),
+        (YZ_NODE, "yz-node --data ", "file,"),
     ],
 )
 def test_words_are_completed(program: str, words: str, expected: str, tmp_path: Path) -> None:

@@ -352,6 +352,12 @@ def test_what_the_node_found_of_its_clock_counts_where_nobody_told_it() -> None:
     assert (found.outcome, found.hint) == (Outcome.PROBLEM, "set this machine's clock")
 
 
+def test_an_address_that_holds_the_word_clock_says_nothing_of_the_clock() -> None:
+    found = finding_of_clock([], "no bootstrap address answers: ws://clock.example:8083: connection refused")
+
+    assert found.outcome is Outcome.UNKNOWN
+
+
 def test_of_addresses_that_others_named_those_that_parse_are_dialled_and_none_on_loopback() -> None:
     urls = [
         "ws://192.0.2.1:1",

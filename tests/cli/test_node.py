@@ -86,6 +86,16 @@ def test_whoever_trusts_everybody_is_warned_on_stderr(tmp_path: Path) -> None:
     assert " WARNING yzdht.node trusted block too wide option=--trusted-proxy prefix=::/0 " in node.stderr
 
 
+def test_whoever_forgets_the_unit_of_a_bound_is_warned_on_stderr(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "data", "--max-storage", "16", "--max-bandwidth", "10") as node:
+        node.ready()
+        node.end()
+
+    assert "bound too low option=--max-storage bytes=16 " in node.stderr
+    assert "bound too low option=--max-bandwidth bytes=10 " in node.stderr
+    assert "a number without a unit counts bytes" in node.stderr
+
+
 def test_an_interrupted_node_has_ended_cleanly(tmp_path: Path) -> None:
     with NodeProcess(tmp_path / "data") as node:
         first = node.ready().node_id
@@ -191,13 +201,32 @@ def test_people_and_programs_are_told_that_leaving_takes_its_time(capsys: pytest
             assert "handing records over to other nodes, 5 s at most; a second signal" in said.err
 
 
+def test_a_node_whose_terminal_is_closed_leaves_in_peace_however_often_it_is_told(tmp_path: Path) -> None:
+    with (
+        NodeProcess(tmp_path / "silent") as silent,
+        NodeProcess(tmp_path / "leaving", "--bootstrap", silent.ready().url) as leaving,
+    ):
+        assert leaving.ready().event()["event"] == "joined"
+        silent.process.send_signal(signal.SIGSTOP)
+        try:
+            Person(tmp_path / "home").at(leaving.url).yz("--json", "put", "name", stdin=b"value")
+            leaving.process.send_signal(signal.SIGHUP)
+            assert leaving.event()["event"] == "leaving"
+            code, [stopped] = leaving.end(signal.SIGHUP)
+            assert (code, stopped["event"]) == (0, "stopped")
+        finally:
+            silent.process.send_signal(signal.SIGCONT)
+
+
 async def test_a_second_signal_is_left_to_the_system() -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         with _ended_by_signal() as ended:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(ended.wait(), 60)
-            assert {signal.getsignal(number) for number in handlers} == {signal.SIG_DFL}
+            assert [signal.getsignal(number) for number in handlers] == [
+                signal.SIG_DFL, signal.SIG_DFL, signal.SIG_IGN,
+            ]  # fmt: skip
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

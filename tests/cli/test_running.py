@@ -100,6 +100,15 @@ def test_errors_of_the_command_line_are_objects_for_programs(in_process: InProce
     )  # fmt: skip
 
 
+def test_an_error_of_the_command_line_stays_on_its_line(in_process: InProcess) -> None:
+    said = in_process(yz.main, "completion")
+
+    assert said.stderr == (
+        "yz: error: missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"
+        "yz: hint: try: yz completion --help\n"
+    )
+
+
 def test_a_name_like_an_option_is_still_a_name(in_process: InProcess, tmp_path: Path) -> None:
     said = in_process(yz.main, "--home", str(tmp_path), "--network", "\0", "get", "--", "--json")
 

@@ -84,6 +84,12 @@ def test_an_error_is_one_fact_and_one_hint_on_stderr(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "yz: error: nothing is stored\nyz: hint: check the name\n")
 
 
+def test_an_error_that_repeats_a_line_end_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen("yz").fail(YzError("no folder a\nyz: hint: b\tc", hint="chmod a\nb"))
+
+    assert capsys.readouterr().err == "yz: error: no folder a\\nyz: hint: b\\tc\nyz: hint: chmod a\\nb\n"
+
+
 def test_an_error_for_programs_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Screen("yz", is_json=True).fail(NotFound("two\nlines \x1b[31m"))
 

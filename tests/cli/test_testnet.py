@@ -187,7 +187,9 @@ def test_a_taken_port_is_named_before_anything_starts(in_process: InProcess) -> 
         (("0",), "0 is not in the range 1<=x<=200"),
         (("201",), "201 is not in the range 1<=x<=200"),
         (("9", "--base-port", "65530"), "18 ports from 65530 on end above 65535"),
-        (("9", "--kill-after", "0"), "0.0 is not in the range x>0"),
+        (("9", "--kill-after", "0"), "0.0 is not in the range 0<x<=2000000"),
+        (("9", "--kill-after", "inf"), "inf is not in the range 0<x<=2000000"),
+        (("9", "--kill-after", "nan"), "nan is no number of seconds"),
     ],
 )
 def test_what_cannot_be_is_refused(in_process: InProcess, words: tuple[str, ...], fact: str) -> None:

@@ -299,6 +299,16 @@ async def test_who_had_company_and_lost_it_is_not_alone(clock: Time) -> None:
     assert result.reason == "everybody it knew is gone"
 
 
+async def test_who_may_not_join_is_told_by_whom_and_why(node: Node, clock: Time) -> None:
+    async with a_node(url_of(node), clock=clock, network_key=bytes(32)) as stranger:
+        result = await ReadyCheck(stranger).result()
+
+    assert not result.is_ready
+    assert url_of(node) in result.reason
+    assert "did not prove who it is" in result.reason
+    assert "the network key" in result.hint
+
+
 async def test_who_knew_others_before_a_restart_is_not_alone_however_often_it_restarts(
     clock: Time, tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ def finding_of_clock(visits: Sequence[Visit], reason: str) -> Finding:
     """
     told = [visit.ahead_s for visit in visits if visit.ahead_s is not None]
     if not told:
-        if "clock" in reason:
+        if "this machine's clock" in reason:  # an address in it may hold the word as well
             return problem("clock", reason, "set this machine's clock")
         return unknown(
             "clock",

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from yzdht.config import NodeConfig
     from yzdht.node import Node
 
+    _Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+
 
 log = logging.getLogger(__name__)
+
+_UNIT_HINT = "a number without a unit counts bytes"
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,9 +60,17 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Path(readable=False) if setting.kind is Kind.PATH else str,
                 multiple=is_list,
                 help=text,
+                shell_complete=_completer(setting.words),
             )
         command = option(command)
     return command
+
+
+def _completer(words: tuple[str, ...]) -> _Completer | None:
+    """What a shell is told of a flag's values; None leaves it to the type, which knows of paths."""
+    if not words:
+        return None
+    return lambda _context, _param, begun: [word for word in words if word.startswith(begun)]
 
 
 @click.command(
@@ -103,9 +115,13 @@ def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: 
 def _print_config(screen: Screen, chosen: Configuration) -> None:
     from yzdht.cli.config_shown import as_object, as_toml  # noqa: PLC0415 - rarely needed
 
-    for option, block, why in node_config(chosen).too_wide():  # it refuses what cannot work together
+    config = node_config(chosen)  # it refuses what cannot work together
+    for option, block, why in config.too_wide():
         screen.say(f"{screen.program}: warning: {option} {block}: {why}")
         screen.say(f"{screen.program}: hint: name only what is yours")
+    for option, bytes_max, why in config.too_little():
+        screen.say(f"{screen.program}: warning: {option} {bytes_max:,} B: {why}")
+        screen.say(f"{screen.program}: hint: {_UNIT_HINT}")
     if screen.is_json:
         screen.object(as_object(chosen))
     else:
@@ -165,6 +181,8 @@ def _run(screen: Screen, chosen: Configuration) -> None:
     def run_node(phrase: str | None) -> None:
         teller = Teller(screen)
         config = node_config(chosen, key, phrase)
+        for option, bytes_max, why in config.too_little():
+            log.warning("bound too low option=%s bytes=%d why=%s hint=%s", option, bytes_max, why, _UNIT_HINT)
         _allow_connections(config)
         node = _node(config, teller.hear)
         place = Place(config.host, config.port, config.network, key_path, str(config.data))

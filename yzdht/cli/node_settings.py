@@ -91,6 +91,11 @@ class Setting:
         return show_size(int(self.default)) if self.kind is Kind.SIZE else str(self.default)  # type: ignore[arg-type] # of a size it is a number
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The only values that it takes; none for one that takes any."""
+        return tuple(self.metavar.split("|")) if "|" in self.metavar else ()
+
+    @property
     def key(self) -> str:
         """As Python names it."""
         return self.name.replace("-", "_")

@@ -65,7 +65,7 @@ def _wants_json(words: Sequence[str]) -> bool:
 
 
 def _as_usage_error(error: click.ClickException) -> UsageError:
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     hint = f"try: {context.command_path} --help" if context is not None else ""
     return UsageError(message[:1].lower() + message[1:], hint=hint)

@@ -73,13 +73,13 @@ class Screen:
             _talk(text)
 
     def fail(self, error: YzError) -> None:
-        """Show an error."""
+        """Show an error, each part of it on one line, so that nothing in it passes for a hint."""
         if self.is_json:
             _talk(json.dumps(error_view(error)))
             return
-        _talk(f"{self.program}: error: {error}")
+        _talk(f"{self.program}: error: {on_one_line(str(error))}")
         if error.hint:
-            _talk(f"{self.program}: hint: {error.hint}")
+            _talk(f"{self.program}: hint: {on_one_line(error.hint)}")
 
 
 def error_view(error: YzError) -> dict[str, object]:
@@ -104,6 +104,11 @@ def unwritable(error: OSError) -> StoreError:
 def printable(text: str) -> str:
     """The text with everything escaped that a terminal could take for an order; line ends and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def on_one_line(text: str) -> str:
+    """The text as `printable` has it, with line ends and tabs escaped too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _talk(text: str) -> None:

@@ -121,7 +121,7 @@ class HttpPlace(NamedTuple):
 async def serve(
     node: Node, teller: Teller, place: Place, more: dict[str, object], http: HttpPlace | None = None
 ) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Run a node until SIGTERM, SIGINT or the end of its terminal; a second signal ends the process at once.
 
     Args:
         node: Not started yet; its events go to `teller`.
@@ -312,7 +312,8 @@ def _ended_by_signal() -> Iterator[asyncio.Event]:
         _leave_signals_to_the_system(loop)
         ended.set()
 
-    for number in _ENDING:
+    is_terminal_heard = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup has it ignored
+    for number in (*_ENDING, signal.SIGHUP) if is_terminal_heard else _ENDING:
         loop.add_signal_handler(number, end, number)
     try:
         yield ended
@@ -322,7 +323,10 @@ def _ended_by_signal() -> Iterator[asyncio.Event]:
 
 
 def _leave_signals_to_the_system(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on a signal ends the process at once, whatever the loop is busy with."""
-    for number in _ENDING:
+    """From now on a signal ends the process at once, whatever the loop is busy with.
+
+    The end of a terminal does not: the shell and the system both tell of it.
+    """
+    for number in (*_ENDING, signal.SIGHUP):
         loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number is signal.SIGHUP else signal.SIG_DFL)

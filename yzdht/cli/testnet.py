@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shlex
 import socket
@@ -34,8 +35,17 @@ _PORT_MAX = 65_535
 _ENDING_S_MAX = 10.0
 _STARTING_MAX = 4
 """More at once than cores are kept busy: those that join at the same time have to find each other afterwards."""
+_KILL_AFTER_S_MAX = 2_000_000
+"""23 days; poll(2) counts milliseconds in an int and waits for no longer."""
 _SHOWN_AFTER_S = 1.0
 _SHOWN_EVERY_S = 0.2
+
+
+def _no_nan(_context: click.Context, _param: click.Parameter, seconds: float | None) -> float | None:
+    """A range lets nan through, which is neither below nor above anything."""
+    if seconds is not None and math.isnan(seconds):
+        raise click.BadParameter("nan is no number of seconds")
+    return seconds
 
 
 @click.command(
@@ -55,7 +65,8 @@ _SHOWN_EVERY_S = 0.2
 @click.option(
     "--kill-after",
     metavar="S",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, _KILL_AFTER_S_MAX, min_open=True),
+    callback=_no_nan,
     help="End all of it after S seconds.",
 )
 @click.option(

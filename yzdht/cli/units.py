@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yzdht.cli.screen import printable
+from yzdht.cli.screen import on_one_line
 from yzdht.http.units import show_span
 
 
@@ -13,7 +13,7 @@ def show_ago(seconds: float) -> str:
 
 def plain(text: str) -> str:
     """A stranger's text on one line, with everything escaped that could steer a terminal or forge a line."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+    return on_one_line(text)
 
 
 def show_count(number: int, noun: str) -> str:

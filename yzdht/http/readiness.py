@@ -231,9 +231,10 @@ class ReadyCheck:
                 "check the network of this machine and the other nodes, and start it with --bootstrap URL of one",
             )
         if is_known_to_nobody:
+            why = f": {node.bootstrap_trouble}" if node.bootstrap_trouble else ""
             return self._no(
-                "no bootstrap address answers; it goes on trying",
-                "check the addresses after --bootstrap, and that those nodes are up",
+                f"no bootstrap address leads into the network, it goes on trying{why}",
+                "check the addresses after --bootstrap, that those nodes are up, the network name and the network key",
             )
         if not node.is_joined:
             return self._no("joining: it is still getting to know the network", "wait some seconds")
