@@ -109,6 +109,17 @@ def test_an_error_of_the_command_line_stays_on_its_line(in_process: InProcess) -
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"), [("statu", "did you mean status?"), ("wheelbarrow", "try: yz --help")]
+)
+def test_of_a_command_that_there_is_not_the_nearest_is_named(
+    in_process: InProcess, word: str, hint: str
+) -> None:
+    said = in_process(yz.main, word)
+
+    assert said == (2, "", f"yz: error: no such command '{word}'\nyz: hint: {hint}\n")
+
+
 def test_a_name_like_an_option_is_still_a_name(in_process: InProcess, tmp_path: Path) -> None:
     said = in_process(yz.main, "--home", str(tmp_path), "--network", "\0", "get", "--", "--json")
 

@@ -14,6 +14,7 @@ from yzdht.cli.manual import READING, manual
 from yzdht.cli.passphrase import given_passphrase
 from yzdht.cli.running import run
 from yzdht.cli.settings import DEFAULT_NODE, Settings, json_option
+from yzdht.errors import UsageError
 from yzdht.version import VERSION
 
 
@@ -48,6 +49,17 @@ class _Commands(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            import difflib  # noqa: PLC0415 - rarely needed
+
+            near = difflib.get_close_matches(args[0][:80], _COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"try: {ctx.command_path} --help"
+            raise UsageError(f"no such command {args[0][:80]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

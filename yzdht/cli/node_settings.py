@@ -119,7 +119,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         if not _NUMBER.fullmatch(text) or not text.isascii() or not least <= int(text) <= most:
             raise ConfigError(
                 f"{text[:40]!r} is no number from {least} to {most}",
-                hint=f"write a number such as {max(1, least)}",
+                hint="write a whole number of that range in digits",
             )
         return int(text)
 
