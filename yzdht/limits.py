@@ -359,6 +359,8 @@ DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0
 DIALS_BURST_S = 10.0
+DIAL_TURN_S_MAX = 2.5
+"""Less than a call has, so that no turn is kept for a call that has given up."""
 """A home router keeps an entry for each dial, for minutes where nobody answers."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0
@@ -367,6 +369,10 @@ DIALS_PER_HOST_BURST = 128.0
 DIAL_PAUSE_S_MIN = 0.5
 DIAL_PAUSE_S_MAX = 60.0
 DIAL_PAUSE_S_TYPED = 1.0
+TURNED_AWAY_S_MIN = 0.25
+TURNED_AWAY_S_MAX = 8.0
+TURNED_AWAY_MAX = 12
+"""So often in a row a node may have no place, within a minute or more, until it counts as gone."""
 DEFERRED_REQUESTS_BYTES_MAX = 1 << 20
 DEFERRED_REQUESTS_MAX = 128
 SESSIONS_MAX = 5_000

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 LONG = (pytest.mark.soak, pytest.mark.timeout(900))
 CROWDED = (
     pytest.param(14, 10, 30, id="14 of 10"),
-    pytest.param(60, 24, 300, id="60 of 24", marks=LONG),
+    pytest.param(60, 48, 300, id="60 of 48", marks=LONG),
 )
 PATIENCE_S = 180.0
 

@@ -15,10 +15,13 @@ from yzdht.limits import (
     DIAL_PAUSE_S_MAX,
     DIAL_PAUSE_S_MIN,
     DIAL_PAUSE_S_TYPED,
+    DIAL_TURN_S_MAX,
+    DIALS_BURST_S,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_HOST_BURST,
 )
-from yzdht.sessions.dialling import AddressPace, Pauses, resolve
+from yzdht.rpc.engine import FailReason
+from yzdht.sessions.dialling import AddressPace, DialPace, Pauses, resolve
 
 
 if TYPE_CHECKING:
@@ -51,14 +54,14 @@ def test_a_pause_doubles_up_to_its_bound_and_ends() -> None:
     mono = 100.0
     for expected_s in (DIAL_PAUSE_S_MIN, 2 * DIAL_PAUSE_S_MIN, 4 * DIAL_PAUSE_S_MIN):
         pauses.failed(A, mono)
-        assert pauses.is_paused(A, mono + expected_s - 0.01)
-        assert not pauses.is_paused(A, mono + expected_s)
+        assert pauses.why(A, mono + expected_s - 0.01) is FailReason.UNREACHABLE
+        assert pauses.why(A, mono + expected_s) is None
     for _ in range(20):
         pauses.failed(A, mono)
 
-    assert pauses.is_paused(A, mono + DIAL_PAUSE_S_MAX - 0.01)
-    assert not pauses.is_paused(A, mono + DIAL_PAUSE_S_MAX)
-    assert not pauses.is_paused(B, mono)
+    assert pauses.why(A, mono + DIAL_PAUSE_S_MAX - 0.01) is FailReason.UNREACHABLE
+    assert pauses.why(A, mono + DIAL_PAUSE_S_MAX) is None
+    assert pauses.why(B, mono) is None
 
 
 def test_success_ends_a_pause_and_the_next_one_is_short_again() -> None:
@@ -68,10 +71,10 @@ def test_success_ends_a_pause_and_the_next_one_is_short_again() -> None:
 
     pauses.succeeded(A)
     pauses.succeeded(B)
-    assert not pauses.is_paused(A, 0.0)
+    assert pauses.why(A, 0.0) is None
 
     pauses.failed(A, 0.0)
-    assert not pauses.is_paused(A, DIAL_PAUSE_S_MIN)
+    assert pauses.why(A, DIAL_PAUSE_S_MIN) is None
 
 
 def test_pauses_are_bounded_and_the_oldest_is_forgotten() -> None:
@@ -79,8 +82,8 @@ def test_pauses_are_bounded_and_the_oldest_is_forgotten() -> None:
     for number in range(CONTACTS_HEARD_MAX + 1):
         pauses.failed(NodeId(number.to_bytes(32)), 0.0)
 
-    assert not pauses.is_paused(NodeId(bytes(32)), 0.0)
-    assert pauses.is_paused(NodeId((1).to_bytes(32)), 0.0)
+    assert pauses.why(NodeId(bytes(32)), 0.0) is None
+    assert pauses.why(NodeId((1).to_bytes(32)), 0.0) is FailReason.UNREACHABLE
     assert len(pauses._until) == CONTACTS_HEARD_MAX
 
 
@@ -188,11 +191,23 @@ def test_pauses_of_a_typed_address_stay_short() -> None:
     for _ in range(20):
         pauses.failed(A, 100.0, is_typed=True)
 
-    assert pauses.is_paused(A, 100.0 + DIAL_PAUSE_S_TYPED - 0.01)
-    assert not pauses.is_paused(A, 100.0 + DIAL_PAUSE_S_TYPED)
+    assert pauses.why(A, 100.0 + DIAL_PAUSE_S_TYPED - 0.01) is FailReason.UNREACHABLE
+    assert pauses.why(A, 100.0 + DIAL_PAUSE_S_TYPED) is None
 
 
 # Pace
+
+
+def test_dials_beyond_the_burst_have_a_turn_each_and_none_is_kept_for_long() -> None:
+    pace = DialPace(2.0)
+    burst = [pace.turn(100.0) for _ in range(int(2 * DIALS_BURST_S))]
+    turns = list(iter(lambda: pace.turn(100.0), None))
+
+    assert burst == [0.0] * len(burst)
+    assert turns == pytest.approx([0.5 * (n + 1) for n in range(int(2 * DIAL_TURN_S_MAX))])
+    assert pace.turn(101.0) == pytest.approx(DIAL_TURN_S_MAX - 0.5)
+    assert pace.turn(1_000.0) == 0.0
+    assert DialPace(None).turn(0.0) == 0.0
 
 
 def test_an_address_that_others_name_is_dialled_a_few_times_then_seldom() -> None:

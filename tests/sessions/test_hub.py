@@ -35,8 +35,11 @@ from yzdht.limits import (
     SESSION_S_MAX,
     STRANGER_IDLE_LOOK_S,
     STRANGER_IDLE_S_MAX,
+    TURNED_AWAY_MAX,
+    TURNED_AWAY_S_MAX,
+    TURNED_AWAY_S_MIN,
 )
-from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Up
+from yzdht.rpc.engine import PARTED, Answer, Down, Failed, FailReason, Up
 from yzdht.sessions.admission import SessionBounds
 from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
@@ -231,6 +234,8 @@ async def test_sessions_of_one_client_identity_are_never_merged_and_the_17th_is_
 
     await clients[0].sessions.close()
     await until(lambda: len(node.sessions) == CLIENT_SESSIONS_PER_NODE_ID_MAX - 1)
+    assert await last.answer_to(last.ask(node.contact)) == Failed(FailReason.BUSY)
+    await clock.advance(TURNED_AWAY_S_MIN)
     assert isinstance(await last.answer_to(last.ask(node.contact)), Answer)
 
 
@@ -634,6 +639,30 @@ async def test_a_crowd_behind_one_address_holds_all_places_only_until_others_com
     assert node.counters.get("rate_limited", "sessions_displaced") == 3
     assert here(await crowd_of(village, node, 1, "9.9.9.9")) == [False]
     assert len(node.sessions) == 6
+
+
+async def test_who_finds_no_place_knows_nothing_against_the_node_until_it_was_so_for_long(
+    village: Village, clock: Time
+) -> None:
+    node = await village.party("node", bounds=SessionBounds(sessions_max=8))
+    clients = [Party(clock, MemoryTransport(village.network, f"c{i}"), caps=CLIENT) for i in range(6)]
+    village.parties += clients
+    for client in clients:
+        await client.sessions.dial(node.url)
+    late = await village.party("late")
+    outcomes = []
+    for _ in range(TURNED_AWAY_MAX):
+        outcomes.append(await late.answer_to(late.ask(node.contact)))
+        await clock.advance(TURNED_AWAY_S_MAX)
+
+    assert all(isinstance(outcome, Failed) for outcome in outcomes)
+    assert {outcome.reason for outcome in outcomes if isinstance(outcome, Failed)} <= {
+        FailReason.BUSY,
+        FailReason.CLOSED,
+    }
+    assert {change.reason for _, change in late.links if isinstance(change, Down)} <= {PARTED}
+    last = [await late.answer_to(late.ask(node.contact)) for _ in range(2)]
+    assert last[-1] == Failed(FailReason.UNREACHABLE)
 
 
 async def test_nodes_of_the_table_and_own_dials_get_in_where_strangers_hold_all_places(

@@ -271,7 +271,7 @@ class SecureWorld(World):
             node.send(node.ends[node_id][0], call)
         elif node_id in node.dials:
             node.dials[node_id].waiting.append(call)
-        elif not call.contact.urls or node.pauses.is_paused(node_id, self.now.mono):
+        elif not call.contact.urls or node.pauses.why(node_id, self.now.mono):
             self._fail_later(node, call, FailReason.UNREACHABLE)
         else:
             self.dial(node, call.contact, call)

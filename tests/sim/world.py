@@ -417,7 +417,7 @@ class World:
             self._send(node, session, call)
         elif node_id in node.dials:
             node.dials[node_id].waiting.append(call)
-        elif not call.contact.urls or node.pauses.is_paused(node_id, self._mono):
+        elif not call.contact.urls or node.pauses.why(node_id, self._mono):
             self._fail_later(node, call, FailReason.UNREACHABLE)
         else:
             self.dial(node, call.contact, call)

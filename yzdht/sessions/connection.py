@@ -83,6 +83,7 @@ class Connection:
         is_metered: True if what its link carries is counted as it goes.
         session: What runs on the link; None until its handshake begins.
         opened_at: Monotonic seconds at which the peer was proved; None until then.
+        has_parted: True if this end gave its place to another.
         used_at: Monotonic seconds at which either end last asked something.
 
     """
@@ -96,6 +97,7 @@ class Connection:
         self._carried = (0, 0)
         self.session: Session | None = None
         self.opened_at: float | None = None
+        self.has_parted = False
         self.used_at = clock.now().mono
         self._clock = clock
         self._loop = loop
@@ -286,6 +288,7 @@ class Connection:
 
     def part(self) -> None:
         """Give the place of this session to another; neither end leaves."""
+        self.has_parted = True
         if self.session is not None:
             self.session.part(self._clock.now())
             self._pump()

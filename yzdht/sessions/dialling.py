@@ -18,23 +18,33 @@ from yzdht.limits import (
     DIAL_PAUSE_S_MIN,
     DIAL_PAUSE_S_TYPED,
     DIAL_TIMEOUT_S,
+    DIAL_TURN_S_MAX,
+    DIALS_BURST_S,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_ADDRESS_PER_S,
     DIALS_PER_HOST_BURST,
     DIALS_PER_HOST_PER_S,
     PREFIXES_TRACKED_MAX,
+    SESSION_SPARE_AFTER_S,
+    TURNED_AWAY_MAX,
+    TURNED_AWAY_S_MAX,
+    TURNED_AWAY_S_MIN,
 )
 from yzdht.rpc.bucket import Buckets, Rate
+from yzdht.rpc.engine import PARTED, FailReason
 from yzdht.transport.names import look_up
 from yzdht.wire.address import is_public, parse_url
 
 
 if TYPE_CHECKING:
     from yzdht.ids import NodeId
+    from yzdht.rpc.session import Ended
+    from yzdht.sessions.connection import Connection
     from yzdht.wire.rpc import Body, Method
 
 
 _PER_HOST = Rate(DIALS_PER_HOST_PER_S, DIALS_PER_HOST_BURST)
+_NEVER = (float("-inf"), 0)
 _PER_ADDRESS = Rate(DIALS_PER_ADDRESS_PER_S, DIALS_PER_ADDRESS_BURST)
 
 
@@ -49,9 +59,10 @@ class WaitingCall(NamedTuple):
 
 @dataclass(slots=True)
 class Dial:
-    """A contact that is being dialled, and the calls that wait for it."""
+    """A contact that is being dialled, or will be in its turn, and the calls that wait for it."""
 
     waiting: dict[int, WaitingCall] = field(default_factory=dict)
+    has_begun: bool = False
 
     def take_all(self) -> list[tuple[int, WaitingCall]]:
         """Everything that waits, in order; empties it and stops its timers."""
@@ -63,15 +74,41 @@ class Dial:
 
 
 class Pauses:
-    """How long a node that could not be reached is left alone; doubles with each failure."""
+    """How long a node that could not be reached, or had no place, is left alone; doubles with each failure.
+
+    One that has no place is as live as others, and nothing is known against it, until it has had none for
+    TURNED_AWAY_MAX times in a row: whoever serves nobody is as good as gone.
+    """
 
     def __init__(self) -> None:
         self._until: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
+        self._turned_away: OrderedDict[NodeId, tuple[float, int]] = OrderedDict()
 
-    def is_paused(self, node_id: NodeId, mono: float) -> bool:
-        """True while it must not be dialled."""
-        pause = self._until.get(node_id)
-        return pause is not None and mono < pause[0]
+    def why(self, node_id: NodeId, mono: float) -> FailReason | None:
+        """Why it must not be dialled now: BUSY where it is not to blame; None if it may be."""
+        until, _ = self._until.get(node_id, _NEVER)
+        away_until, times = self._turned_away.get(node_id, _NEVER)
+        if mono < until or (mono < away_until and times >= TURNED_AWAY_MAX):
+            return FailReason.UNREACHABLE
+        return FailReason.BUSY if mono < away_until else None
+
+    def ended(self, connection: Connection, event: Ended, mono: float, *, is_typed: bool = False) -> None:
+        """A session ended: who was dialled had a place for it, or none, or not for long; `is_typed` as in `failed`."""
+        node_id = connection.node_id
+        if node_id is None or not connection.is_initiator or connection.opened_at is None:
+            return
+        if mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
+            self._turned_away.pop(node_id, None)
+        elif event.reason == PARTED and not connection.has_parted:
+            self._turn_away(node_id, mono, is_typed=is_typed)
+
+    def _turn_away(self, node_id: NodeId, mono: float, *, is_typed: bool) -> None:
+        longest_s = DIAL_PAUSE_S_TYPED if is_typed else TURNED_AWAY_S_MAX
+        _, times = self._turned_away.pop(node_id, _NEVER)
+        pause_s = min(TURNED_AWAY_S_MIN * 2 ** min(times, TURNED_AWAY_MAX), longest_s)
+        self._turned_away[node_id] = (mono + pause_s, times + 1)
+        if len(self._turned_away) > CONTACTS_HEARD_MAX:
+            self._turned_away.popitem(last=False)
 
     def failed(self, node_id: NodeId, mono: float, *, is_typed: bool = False) -> None:
         """A dial failed; somebody waits for a node whose address was typed, so its pauses stay short."""
@@ -86,6 +123,30 @@ class Pauses:
     def succeeded(self, node_id: NodeId) -> None:
         """It was reached."""
         self._until.pop(node_id, None)
+
+
+class DialPace:
+    """Spreads dials, so that a home router keeps up: a burst at once, then so many a second, each in its turn.
+
+    Args:
+        per_s: On average; None for no bound.
+
+    """
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._next_at = float("-inf")  # when the next would begin if there were no burst
+
+    def turn(self, mono: float) -> float | None:
+        """Reserve a turn; the seconds until it comes, or None if it is too far off and none was reserved."""
+        if self._per_s is None:
+            return 0.0
+        next_at = max(self._next_at, mono - DIALS_BURST_S + 1 / self._per_s)
+        wait_s = max(0.0, next_at - mono)
+        if wait_s > DIAL_TURN_S_MAX:
+            return None
+        self._next_at = next_at + 1 / self._per_s
+        return wait_s
 
 
 class AddressPace:

@@ -19,7 +19,6 @@ from yzdht.limits import (
     BOTH_DIALLED_S,
     CALLS_WAITING_MAX,
     DIAL_TIMEOUT_S,
-    DIALS_BURST_S,
     DIALS_WAITING_MAX,
     GOODBYE_S_MAX,
     HANDSHAKE_MESSAGES_PER_LOOP_TURN,
@@ -29,12 +28,11 @@ from yzdht.limits import (
     STRANGER_IDLE_S_MAX,
 )
 from yzdht.loop_turns import LoopTurns
-from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
-from yzdht.sessions.dialling import AddressPace, Dial, Pauses, WaitingCall, resolve
+from yzdht.sessions.dialling import AddressPace, Dial, DialPace, Pauses, WaitingCall, resolve
 from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import is_public, public_prefix
@@ -90,9 +88,7 @@ class Sessions:
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
         self._address_pace = AddressPace()
-        per_s = world.bounds.dials_per_s
-        self._dial_rate = None if per_s is None else Rate(per_s, DIALS_BURST_S * per_s)
-        self._dials_begun = Buckets(1)
+        self._dial_pace = DialPace(world.bounds.dials_per_s)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._idle_look: asyncio.TimerHandle | None = None
@@ -163,7 +159,7 @@ class Sessions:
     def _expire(self, dial: Dial, call: int) -> None:
         """A call's deadline runs while its peer is being dialled, too."""
         del dial.waiting[call]
-        self._sink.on_answer(call, Failed(FailReason.TIMEOUT))
+        self._sink.on_answer(call, Failed(FailReason.TIMEOUT if dial.has_begun else FailReason.BUSY))
 
     def cancel(self, call: int) -> None:
         """Forget a call; nothing follows."""
@@ -196,13 +192,16 @@ class Sessions:
         if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max + DIALS_WAITING_MAX:
             return FailReason.BUSY
         mono = self._world.clock.now().mono
-        if not contact.urls or self._pauses.is_paused(contact.node_id, mono):
+        if not contact.urls:
             return FailReason.UNREACHABLE
-        if self._dial_rate is not None and self._dials_begun.take("", 1, self._dial_rate, mono):
+        if (reason := self._pauses.why(contact.node_id, mono)) is not None:
+            return reason
+        wait_s = self._dial_pace.turn(mono)
+        if wait_s is None:
             self._world.counters.add("rate_limited", "dials")
             return FailReason.BUSY
-        self._spawn(self._dial_contact(contact))
         dial = self._dials[contact.node_id] = Dial()
+        self._spawn(self._dial_contact(contact, dial, wait_s))
         return dial
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -212,18 +211,22 @@ class Sessions:
         if self._on_fault is not None:
             task.add_done_callback(self._on_fault)
 
-    async def _dial_contact(self, contact: Contact) -> None:
+    async def _dial_contact(self, contact: Contact, dial: Dial, wait_s: float) -> None:
         """Try the addresses of a contact when it is its turn; then send, or fail, the calls that waited."""
         reason = FailReason.UNREACHABLE
         try:
+            await asyncio.sleep(wait_s)
             async with self._dial_turns:
-                reason = await self._try_addresses(contact)
+                dial.has_begun = True
+                reason = await self._try_addresses(contact) if dial.waiting else FailReason.BUSY
         finally:
-            dial = self._dials.pop(contact.node_id)
+            del self._dials[contact.node_id]
             connection = self._by_id.get(contact.node_id)
-            if connection is None and reason is not FailReason.BUSY:
-                is_typed = not self._typed.isdisjoint(contact.urls)
-                self._pauses.failed(contact.node_id, self._world.clock.now().mono, is_typed=is_typed)
+            if connection is None:  # there may have been one
+                mono, is_typed = self._world.clock.now().mono, not self._typed.isdisjoint(contact.urls)
+                reason = self._pauses.why(contact.node_id, mono) or reason
+                if reason is not FailReason.BUSY:
+                    self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
             for call, (method, body, timeout_s, _) in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
@@ -425,7 +428,7 @@ class Sessions:
         connection.opened_at = connection.used_at = now.mono
         self._pauses.succeeded(peer.node_id)
         if not self._has_place(connection, peer, now.mono):
-            self._loop.call_soon(connection.close)
+            self._loop.call_soon(connection.part)
         else:
             self._world.counters.add("sessions_opened")
             log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
@@ -536,6 +539,8 @@ class Sessions:
         peer = connection.peer
         if peer is not None:
             self._places.leave(connection, is_client=connection.is_client)
+            is_typed = connection.url in self._typed
+            self._pauses.ended(connection, event, self._world.clock.now().mono, is_typed=is_typed)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 self._sink.on_link(peer, Down(event.reason))
