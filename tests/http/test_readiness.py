@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from yzdht.limits import (
     READY_RECORD_LIFE_S,
     REPLICAS,
 )
+from yzdht.rpc.engine import Failed, FailReason
 from yzdht.wire.record import Readers, decode_record
 from yzdht.wire.rpc import Empty, FindValue, FoundNodes, FoundValue, Method, Refusal, Status, Store
 from yzdht.wire.slot import Kind
@@ -297,6 +299,16 @@ async def test_who_had_company_and_lost_it_is_not_alone(clock: Time) -> None:
 
     assert (result.is_ready, result.is_alone) == (False, False)
     assert result.reason == "everybody it knew is gone"
+
+
+async def test_who_cannot_be_dialled_now_is_silent_not_overloaded(node: Node) -> None:
+    check = ReadyCheck(node)
+    why = check._why(Failed(FailReason.BUSY))
+
+    result = check._refused("stored", 0, 1, Counter({why: 1, "timeout": 1}))
+
+    assert result.reason.startswith("no other node answers: 2 asked, 1 must")
+    assert "check the network of this machine" in result.hint
 
 
 async def test_who_may_not_join_is_told_by_whom_and_why(node: Node, clock: Time) -> None:

@@ -32,7 +32,7 @@ from yzdht.limits import (
     READY_RECORD_LIFE_S,
     REPLICAS,
 )
-from yzdht.rpc.engine import Answer
+from yzdht.rpc.engine import Answer, FailReason
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.rpc import FindValue, FoundValue, Method, Refusal, Status, Store
 from yzdht.wire.slot import Kind
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Body
 
 
-_SILENCE = frozenset({"unreachable", "timeout", "closed"})
+_NO_SESSION = "no session at the moment"
+_SILENCE = frozenset({"unreachable", "timeout", "closed", _NO_SESSION})
 """What comes of calls to nodes that are gone, or that this one is cut off from."""
 _MS = 1_000
 _TAG_BYTES = 32
@@ -324,6 +325,10 @@ class ReadyCheck:
     def _why(self, outcome: Answer | Failed) -> str:
         """A reason that many nodes share, in words."""
         if not isinstance(outcome, Answer):
+            if (
+                outcome.reason is FailReason.BUSY
+            ):  # here, or it turned this node away; `busy` is what one answers
+                return _NO_SESSION
             return outcome.reason.value.replace("_", " ")
         if outcome.status is Status.BAD_LIFETIME and isinstance(outcome.body, Refusal):
             off_s = int(self._node.now().wall) - outcome.body.number
