@@ -329,7 +329,7 @@ class ReadyCheck:
                 outcome.reason is FailReason.BUSY
             ):  # here, or it turned this node away; `busy` is what one answers
                 return _NO_SESSION
-            return outcome.reason.value.replace("_", " ")
+            return outcome.reason.name.lower().replace("_", " ")
         if outcome.status is Status.BAD_LIFETIME and isinstance(outcome.body, Refusal):
             off_s = int(self._node.now().wall) - outcome.body.number
             return f"this machine's clock is {_span(abs(off_s))} {'fast' if off_s > 0 else 'slow'}"
