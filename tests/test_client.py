@@ -36,6 +36,7 @@ from yzdht.limits import (
     DELEGATED_TRIES_MAX,
     DIAL_PAUSE_S_MAX,
     GOODBYE_S_MAX,
+    TURNED_AWAY_S_MIN,
     VALUE_BYTES_MAX,
 )
 from yzdht.ports import Now
@@ -317,6 +318,29 @@ async def test_a_client_that_is_turned_away_at_the_door_is_not_told_to_start_a_n
                 pass
 
     assert "try again in some seconds" in caught.value.hint
+
+
+async def test_a_client_that_found_no_place_asks_again_before_it_gives_up(clock: Time) -> None:
+    node = Party(clock)
+
+    def serve(connection: Connection, number: int, _method: Method, _body: Body) -> None:
+        if len(node.requests) == 1:
+            connection.part()
+        else:
+            connection.reply(number, Status.OK, Got((), 1, 1))
+
+    node.on_asked = serve
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        with pytest.raises(NoNode, match="closed") as caught:
+            await dht.get("note")
+        assert "try again in some seconds" in caught.value.hint
+        again = asyncio.ensure_future(dht.get("note", default=None))
+        await until(lambda: bool(dht.counters.get("calls_failed", "busy")))
+        await clock.advance(TURNED_AWAY_S_MIN)
+
+        assert await again is None
+    await node.sessions.close()
 
 
 async def test_a_node_that_comes_back_is_used_again(clock: Time, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from yzdht.limits import (
     DELEGATED_TRIES_MAX,
     GOODBYE_S_MAX,
     PUT_PATIENCE_S,
+    TURNED_AWAY_S_MIN,
+    TURNED_AWAY_TRIES_MAX,
 )
 from yzdht.records import Records
 from yzdht.rpc.engine import Answer, Failed, FailReason
@@ -56,7 +58,7 @@ log = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 2
 
-_OVERLOADED = ("closed the connection", "rate_limited", "busy")
+_OVERLOADED = ("closed", "rate_limited", "busy")
 """How failures begin of nodes that are there, in a crowd."""
 
 _SENT_AWAY = Answer(Status.RATE_LIMITED, Refusal(int(1_000 * CLIENT_PATIENCE_S)))
@@ -183,12 +185,17 @@ class _Nodes:
         gate = self._gates[url]
         self._last_turn = turn = self._last_turn + 1
         outcome: Answer | Failed = _SENT_AWAY
+        turned_away = 0
         for _ in range(DELEGATED_TRIES_MAX):
             entered = await gate.enter(turn)
             if entered is None:
                 break
             outcome = await self._call_once(url, method, body)
             if isinstance(outcome, Failed):
+                turned_away += outcome.reason is FailReason.BUSY  # the node has no place at the moment
+                may_wait = outcome.reason is FailReason.BUSY and turned_away <= TURNED_AWAY_TRIES_MAX
+                if may_wait and gate.refused(entered, TURNED_AWAY_S_MIN):
+                    continue
                 break
             if outcome.status is not Status.RATE_LIMITED:
                 gate.served(entered)

@@ -354,14 +354,17 @@ ACCEPTS_PER_LOOP_TURN = 8
 DIAL_TIMEOUT_S = 4.0
 DIALS_IN_FLIGHT_MAX = 64
 NAMES_LOOKED_UP_MAX = 64
+NAMES_OF_HEARSAY_MAX = 48
 """A name that is slow keeps its thread when its dial was given up; then others are refused, addresses are dialled."""
 DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0
 DIALS_BURST_S = 10.0
-DIAL_TURN_S_MAX = 2.5
-"""Less than a call has, so that no turn is kept for a call that has given up."""
 """A home router keeps an entry for each dial, for minutes where nobody answers."""
+DIAL_TURN_S_MAX = 1.0
+"""A dial that would have to wait longer for its turn is not made: of a call's time, two thirds are for the peer."""
+DIAL_FAIR_S = 1.5
+"""A call that had less than that since its peer was dialled says nothing against the peer."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0
 DIALS_PER_HOST_PER_S = 5.0
@@ -371,8 +374,10 @@ DIAL_PAUSE_S_MAX = 60.0
 DIAL_PAUSE_S_TYPED = 1.0
 TURNED_AWAY_S_MIN = 0.25
 TURNED_AWAY_S_MAX = 8.0
+TURNED_AWAY_TRIES_MAX = 2
+"""So often a client asks again at a node that has no place for it, before it asks another."""
 TURNED_AWAY_MAX = 12
-"""So often in a row a node may have no place, within a minute or more, until it counts as gone."""
+"""So often in a row a node may have no place, which takes a minute, until it counts as gone for DIAL_PAUSE_S_MAX."""
 DEFERRED_REQUESTS_BYTES_MAX = 1 << 20
 DEFERRED_REQUESTS_MAX = 128
 SESSIONS_MAX = 5_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -19,8 +19,14 @@ from yzdht.limits import (
     DIALS_BURST_S,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_HOST_BURST,
+    MISSED_PROBES_MAX,
+    PROBE_AGAIN_S,
+    SESSION_SPARE_AFTER_S,
+    TURNED_AWAY_MAX,
+    TURNED_AWAY_S_MAX,
 )
-from yzdht.rpc.engine import FailReason
+from yzdht.rpc.engine import PARTED, FailReason
+from yzdht.rpc.session import Ended
 from yzdht.sessions.dialling import AddressPace, DialPace, Pauses, resolve
 
 
@@ -208,6 +214,54 @@ def test_dials_beyond_the_burst_have_a_turn_each_and_none_is_kept_for_long() -> 
     assert pace.turn(101.0) == pytest.approx(DIAL_TURN_S_MAX - 0.5)
     assert pace.turn(1_000.0) == 0.0
     assert DialPace(None).turn(0.0) == 0.0
+
+
+def test_a_turn_that_nobody_wants_any_more_is_given_back() -> None:
+    pace = DialPace(0.07)
+
+    assert pace.turn(100.0) == 0.0
+    assert pace.turn(100.0) is None
+    pace.give_back()
+    assert pace.turn(100.0) == 0.0
+
+
+class Ending(NamedTuple):
+    """What `Pauses.ended` looks at of a connection that this end began."""
+
+    opened_at: float
+    is_answered: bool = False
+    node_id: NodeId = A
+    is_initiator: bool = True
+    has_parted: bool = False
+
+
+def turn_away(pauses: Pauses, mono: float, *, is_answered: bool = False, lasted_s: float = 0.1) -> None:
+    ending: Any = Ending(mono - lasted_s, is_answered)
+    pauses.ended(ending, Ended(PARTED, is_fault=False), mono)
+
+
+def test_who_has_no_place_for_long_is_missed_by_every_probe_of_the_table() -> None:
+    pauses, mono = Pauses(), 0.0
+    for _ in range(TURNED_AWAY_MAX - 1):
+        turn_away(pauses, mono)
+        assert pauses.why(A, mono) is FailReason.BUSY
+        mono += TURNED_AWAY_S_MAX
+
+    turn_away(pauses, mono)
+
+    probes = [mono := mono + PROBE_AGAIN_S * max(missed, 1) for missed in range(MISSED_PROBES_MAX)]
+    assert [pauses.why(A, at) for at in probes] == [FailReason.UNREACHABLE] * MISSED_PROBES_MAX
+    assert pauses.why(A, probes[0] + DIAL_PAUSE_S_MAX) is None
+
+
+@pytest.mark.parametrize(("is_answered", "lasted_s"), [(True, 0.1), (False, SESSION_SPARE_AFTER_S)])
+def test_who_served_for_a_while_was_not_turning_away(*, is_answered: bool, lasted_s: float) -> None:
+    pauses = Pauses()
+    for number in range(2 * TURNED_AWAY_MAX):
+        turn_away(pauses, float(number))
+        turn_away(pauses, float(number), is_answered=is_answered, lasted_s=lasted_s)
+
+        assert pauses.why(A, float(number)) is None
 
 
 def test_an_address_that_others_name_is_dialled_a_few_times_then_seldom() -> None:

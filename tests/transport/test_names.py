@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.transport.roads import PATIENCE_S
-from yzdht.limits import NAMES_LOOKED_UP_MAX
+from yzdht.limits import NAMES_LOOKED_UP_MAX, NAMES_OF_HEARSAY_MAX
 from yzdht.transport.names import look_up
 
 
@@ -57,6 +57,37 @@ async def test_of_too_many_names_those_that_come_last_are_refused(resolver: Reso
     with pytest.raises(OSError, match="too many names"):
         await look_up("quick.example", 1)
     await end(resolver, slow)
+
+
+async def test_slow_names_of_strangers_leave_room_for_others(resolver: Resolver) -> None:
+    slow = [
+        asyncio.ensure_future(look_up(f"slow{number}.example", 1, is_hearsay=True))
+        for number in range(NAMES_LOOKED_UP_MAX)
+    ]
+    await asyncio.sleep(0)
+
+    assert sum(each.done() for each in slow) == NAMES_LOOKED_UP_MAX - NAMES_OF_HEARSAY_MAX
+    async with asyncio.timeout(PATIENCE_S):
+        assert await look_up("quick.example", 1) == ["192.0.2.1"]
+    await end(resolver, slow)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await look_up("quick.example", 1, is_hearsay=True) == ["192.0.2.1"]
+
+
+@pytest.mark.usefixtures("resolver")
+async def test_where_there_are_no_more_threads_a_name_is_refused_and_its_place_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", start)
+        for _ in range(NAMES_LOOKED_UP_MAX + 1):
+            with pytest.raises(OSError, match="no thread"):
+                await look_up("quick.example", 1, is_hearsay=True)
+
+    assert await look_up("quick.example", 1, is_hearsay=True) == ["192.0.2.1"]
 
 
 def test_a_loop_ends_while_a_name_that_was_given_up_is_looked_up(resolver: Resolver) -> None:

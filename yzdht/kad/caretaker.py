@@ -100,7 +100,10 @@ class Caretaker:
         if not body.known or not self._searches.is_storing:
             return
         held = self._store.heads(body.target, now.wall)
-        if held and all(record.head.hash in body.known for record in held):
+        if not held or any(record.head.hash not in body.known for record in held):
+            return
+        (head, publisher), *_ = held
+        if self._store.body(body.target, publisher, head.hash) is not None:  # else the disk changed it
             self._replication.noticed(body.target, asker, now)
 
     def stored(self, target: Target, bringer: NodeId, now: Now) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from yzdht.limits import (
+    BOTH_DIALLED_S,
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
     DEFERRED_REQUESTS_BYTES_MAX,
@@ -84,6 +85,7 @@ class Connection:
         session: What runs on the link; None until its handshake begins.
         opened_at: Monotonic seconds at which the peer was proved; None until then.
         has_parted: True if this end gave its place to another.
+        is_answered: True if the peer answered a call.
         used_at: Monotonic seconds at which either end last asked something.
 
     """
@@ -98,6 +100,7 @@ class Connection:
         self.session: Session | None = None
         self.opened_at: float | None = None
         self.has_parted = False
+        self.is_answered = False
         self.used_at = clock.now().mono
         self._clock = clock
         self._loop = loop
@@ -145,6 +148,15 @@ class Connection:
     def node_id(self) -> NodeId | None:
         """Who is at the other end, once that is proved."""
         return self.peer.node_id if self.peer is not None else None
+
+    def goes_before(self, new: Connection, *, own_id: NodeId) -> bool:
+        """Whether it stays where a new session with the same node opens: if both dialled at once, one of the two does."""
+        assert self.opened_at is not None
+        assert self.node_id is not None
+        age_s = self._clock.now().mono - self.opened_at
+        if self.is_initiator == new.is_initiator or age_s > BOTH_DIALLED_S:
+            return False  # the same end began anew: it knows why
+        return self.is_initiator == (own_id < self.node_id)
 
     @property
     def is_client(self) -> bool:

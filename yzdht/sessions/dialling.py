@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.errors import DialFailed, DialledTooOften, UsageError
 from yzdht.limits import (
     CONTACTS_HEARD_MAX,
+    DIAL_FAIR_S,
     DIAL_PAUSE_S_MAX,
     DIAL_PAUSE_S_MIN,
     DIAL_PAUSE_S_TYPED,
@@ -62,7 +63,12 @@ class Dial:
     """A contact that is being dialled, or will be in its turn, and the calls that wait for it."""
 
     waiting: dict[int, WaitingCall] = field(default_factory=dict)
-    has_begun: bool = False
+    begun_at: float | None = None
+
+    def why_late(self, mono: float) -> FailReason:
+        """Why a call has no answer whose time is up: the peer is to blame if it had some of that time."""
+        has_had_time = self.begun_at is not None and mono - self.begun_at >= DIAL_FAIR_S
+        return FailReason.TIMEOUT if has_had_time else FailReason.BUSY
 
     def take_all(self) -> list[tuple[int, WaitingCall]]:
         """Everything that waits, in order; empties it and stops its timers."""
@@ -77,7 +83,8 @@ class Pauses:
     """How long a node that could not be reached, or had no place, is left alone; doubles with each failure.
 
     One that has no place is as live as others, and nothing is known against it, until it has had none for
-    TURNED_AWAY_MAX times in a row: whoever serves nobody is as good as gone.
+    TURNED_AWAY_MAX times in a row: whoever serves nobody is as good as gone. It is left alone for so long then that all
+    probes of the table miss it.
     """
 
     def __init__(self) -> None:
@@ -95,18 +102,21 @@ class Pauses:
     def ended(self, connection: Connection, event: Ended, mono: float, *, is_typed: bool = False) -> None:
         """A session ended: who was dialled had a place for it, or none, or not for long; `is_typed` as in `failed`."""
         node_id = connection.node_id
-        if node_id is None or not connection.is_initiator or connection.opened_at is None:
+        if node_id is None or connection.opened_at is None:
             return
-        if mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
+        if connection.is_answered or mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
             self._turned_away.pop(node_id, None)
-        elif event.reason == PARTED and not connection.has_parted:
+        elif connection.is_initiator and event.reason == PARTED and not connection.has_parted:
             self._turn_away(node_id, mono, is_typed=is_typed)
 
     def _turn_away(self, node_id: NodeId, mono: float, *, is_typed: bool) -> None:
+        until, times = self._turned_away.pop(node_id, _NEVER)
+        times = 1 if mono > until + DIAL_PAUSE_S_MAX else times + 1
         longest_s = DIAL_PAUSE_S_TYPED if is_typed else TURNED_AWAY_S_MAX
-        _, times = self._turned_away.pop(node_id, _NEVER)
-        pause_s = min(TURNED_AWAY_S_MIN * 2 ** min(times, TURNED_AWAY_MAX), longest_s)
-        self._turned_away[node_id] = (mono + pause_s, times + 1)
+        pause_s = min(TURNED_AWAY_S_MIN * 2 ** (times - 1), longest_s)
+        if times >= TURNED_AWAY_MAX and not is_typed:
+            times, pause_s = TURNED_AWAY_MAX, DIAL_PAUSE_S_MAX
+        self._turned_away[node_id] = (mono + pause_s, times)
         if len(self._turned_away) > CONTACTS_HEARD_MAX:
             self._turned_away.popitem(last=False)
 
@@ -141,12 +151,17 @@ class DialPace:
         """Reserve a turn; the seconds until it comes, or None if it is too far off and none was reserved."""
         if self._per_s is None:
             return 0.0
-        next_at = max(self._next_at, mono - DIALS_BURST_S + 1 / self._per_s)
+        next_at = max(self._next_at, mono - max(0.0, DIALS_BURST_S - 1 / self._per_s))
         wait_s = max(0.0, next_at - mono)
         if wait_s > DIAL_TURN_S_MAX:
             return None
         self._next_at = next_at + 1 / self._per_s
         return wait_s
+
+    def give_back(self) -> None:
+        """Nobody wants a turn any more that was reserved."""
+        if self._per_s is not None:
+            self._next_at -= 1 / self._per_s
 
 
 class AddressPace:
@@ -193,7 +208,7 @@ async def resolve(url: str, *, is_private_allowed: bool) -> str:
         return url
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
-            hosts = await look_up(parsed.host, parsed.port)
+            hosts = await look_up(parsed.host, parsed.port, is_hearsay=True)
     except OSError as error:  # TimeoutError is one
         raise DialFailed(f"the name {parsed.host} does not resolve") from error
     if not hosts or not all(is_public(host) for host in hosts):

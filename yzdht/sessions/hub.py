@@ -16,7 +16,6 @@ from yzdht.crypto.naming import node_id_of
 from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
 from yzdht.limits import (
-    BOTH_DIALLED_S,
     CALLS_WAITING_MAX,
     DIAL_TIMEOUT_S,
     DIALS_WAITING_MAX,
@@ -28,7 +27,7 @@ from yzdht.limits import (
     STRANGER_IDLE_S_MAX,
 )
 from yzdht.loop_turns import LoopTurns
-from yzdht.rpc.engine import Down, Failed, FailReason, Peer, Up
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
@@ -159,7 +158,7 @@ class Sessions:
     def _expire(self, dial: Dial, call: int) -> None:
         """A call's deadline runs while its peer is being dialled, too."""
         del dial.waiting[call]
-        self._sink.on_answer(call, Failed(FailReason.TIMEOUT if dial.has_begun else FailReason.BUSY))
+        self._sink.on_answer(call, Failed(dial.why_late(self._world.clock.now().mono)))
 
     def cancel(self, call: int) -> None:
         """Forget a call; nothing follows."""
@@ -217,16 +216,21 @@ class Sessions:
         try:
             await asyncio.sleep(wait_s)
             async with self._dial_turns:
-                dial.has_begun = True
-                reason = await self._try_addresses(contact) if dial.waiting else FailReason.BUSY
+                if dial.waiting:
+                    dial.begun_at = self._world.clock.now().mono
+                    reason = await self._try_addresses(contact)
+                else:
+                    self._dial_pace.give_back()
+                    reason = FailReason.BUSY
         finally:
             del self._dials[contact.node_id]
             connection = self._by_id.get(contact.node_id)
             if connection is None:  # there may have been one
                 mono, is_typed = self._world.clock.now().mono, not self._typed.isdisjoint(contact.urls)
-                reason = self._pauses.why(contact.node_id, mono) or reason
-                if reason is not FailReason.BUSY:
+                turned_away = self._pauses.why(contact.node_id, mono)
+                if turned_away is None and reason is not FailReason.BUSY:
                     self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
+                reason = turned_away or reason
             for call, (method, body, timeout_s, _) in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
@@ -393,6 +397,7 @@ class Sessions:
         """Something happened on a connection."""
         match event:
             case Answered(call, outcome):
+                connection.is_answered = connection.is_answered or isinstance(outcome, Answer)
                 if self._calls.pop(call, None) is not None:
                     self._sink.on_answer(call, outcome)
             case Requested(number, method, body):
@@ -460,6 +465,7 @@ class Sessions:
         """Later, since this may be within an event of that very session."""
         self._world.counters.add("rate_limited", "sessions_displaced")
         self._places.leave(connection, is_client=connection.is_client)
+        connection.has_parted = True
         self._loop.call_soon(connection.part)
 
     def _part_from_idle(self) -> None:
@@ -475,21 +481,13 @@ class Sessions:
             self._by_id[peer.node_id] = connection
             self._sink.on_link(peer, Up(connection.url))
             return
-        if self._keeps_current(current, connection, peer):
+        if current in self._places and current.goes_before(connection, own_id=self._own_id):
             self._retire(connection)
             return
         self._by_id[peer.node_id] = connection
         self._places.replace(current, connection)
         self._retire(current)
         self._sink.on_link(peer, Up(connection.url))
-
-    def _keeps_current(self, current: Connection, new: Connection, peer: Peer) -> bool:
-        assert current.opened_at is not None
-        age_s = self._world.clock.now().mono - current.opened_at
-        if current.is_initiator == new.is_initiator or age_s > BOTH_DIALLED_S:
-            return False  # the same end began anew: it knows why
-        own_is_lower = self._own_id < peer.node_id
-        return current.is_initiator == own_is_lower
 
     def _retire(self, connection: Connection) -> None:
         """Use a session no more; close it when neither end waits for an answer on it."""
@@ -572,7 +570,7 @@ class Sessions:
     # The end
 
     async def close(self) -> None:
-        """Stop listening, say goodbye to everybody, and end; GOODBYE_S_MAX at most."""
+        """Stop listening, say goodbye to everybody, and end; GOODBYE_S_MAX for it, and once more where links do not end."""
         self._is_closing = True
         if self._idle_look is not None:
             self._idle_look.cancel()

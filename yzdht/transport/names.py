@@ -11,15 +11,26 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from yzdht.limits import NAMES_LOOKED_UP_MAX
+from yzdht.limits import NAMES_LOOKED_UP_MAX, NAMES_OF_HEARSAY_MAX
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 _places = threading.BoundedSemaphore(NAMES_LOOKED_UP_MAX)
+_places_of_hearsay = threading.BoundedSemaphore(NAMES_OF_HEARSAY_MAX)
 
 
-async def look_up(host: str, port: int) -> list[str]:
+async def look_up(host: str, port: int, *, is_hearsay: bool = False) -> list[str]:
     """Return the IP addresses of a name, in the system's order of preference, some perhaps twice.
+
+    Args:
+        host: The name.
+        port: Where it will be reached.
+        is_hearsay: True for a name that strangers gave: slow ones of these leave room for the operator's own.
 
     Raises:
         OSError: The name has none, or too many are being looked up.
@@ -45,11 +56,30 @@ async def look_up(host: str, port: int) -> list[str]:
         except (OSError, UnicodeError) as error:
             outcome = error
         finally:
-            _places.release()
+            release()
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(tell, outcome)
 
-    if not _places.acquire(blocking=False):
-        raise OSError("too many names are being looked up")
-    threading.Thread(target=ask, name="yzdht-name", daemon=True).start()
+    release = _take_place(is_hearsay=is_hearsay)
+    try:
+        threading.Thread(target=ask, name="yzdht-name", daemon=True).start()
+    except RuntimeError as error:  # the system has no more threads
+        release()
+        raise OSError("there is no thread to look up a name") from error
     return await found
+
+
+def _take_place(*, is_hearsay: bool) -> Callable[[], None]:
+    if is_hearsay and not _places_of_hearsay.acquire(blocking=False):
+        raise OSError("too many names are being looked up")
+    if not _places.acquire(blocking=False):
+        if is_hearsay:
+            _places_of_hearsay.release()
+        raise OSError("too many names are being looked up")
+
+    def release() -> None:
+        _places.release()
+        if is_hearsay:
+            _places_of_hearsay.release()
+
+    return release
