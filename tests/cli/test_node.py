@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -201,8 +202,19 @@ def test_people_and_programs_are_told_that_leaving_takes_its_time(capsys: pytest
             assert "handing records over to other nodes, 5 s at most; a second signal" in said.err
 
 
+@contextmanager
+def terminal_heard() -> Iterator[None]:
+    """Children hear of the end of their terminal, also where these tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_node_whose_terminal_is_closed_leaves_in_peace_however_often_it_is_told(tmp_path: Path) -> None:
     with (
+        terminal_heard(),
         NodeProcess(tmp_path / "silent") as silent,
         NodeProcess(tmp_path / "leaving", "--bootstrap", silent.ready().url) as leaving,
     ):
