@@ -272,7 +272,12 @@ class Siege:
     def _judge(self, case: Case, scale: Scale, watched: tuple[Watched, Watched, Watched]) -> None:
         before, flooded, after = watched
         for each in watched:
-            if errors := each.errors():
+            errors = each.errors()
+            if each is flooded:  # identities are free: nothing tells a newcomer from the attackers beside it
+                away = [error for error in errors if error.startswith(f"{self.honest[0].name} visit NoNode")]
+                turned_away = sum(errors.pop(error) for error in away)
+                self.note(f"  newcomers from the attackers' own prefix that gave up: {turned_away}")
+            if errors:
                 self.problems.append(f"{case.name}: {dict(errors)}")
         grown = flooded.rss[0] - before.rss[1]
         if grown > case.memory_bytes_max:
