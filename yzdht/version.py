@@ -1,7 +1,4 @@
-"""Which yzdht this is.
-
-A constant, since asking the installed package loads two megabytes of the standard library into every node.
-"""
+"""Which yzdht this is: a constant, so that it is known without the metadata of an installed package."""
 
 from __future__ import annotations
 
