@@ -39,7 +39,7 @@ from yzdht.limits import (
     TURNED_AWAY_S_MAX,
     TURNED_AWAY_S_MIN,
 )
-from yzdht.rpc.engine import PARTED, Answer, Down, Failed, FailReason, Up
+from yzdht.rpc.engine import TURNED_AWAY, Answer, Down, Failed, FailReason, Up
 from yzdht.sessions.admission import SessionBounds
 from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
@@ -660,7 +660,7 @@ async def test_who_finds_no_place_knows_nothing_against_the_node_until_it_was_so
         FailReason.BUSY,
         FailReason.CLOSED,
     }
-    assert {change.reason for _, change in late.links if isinstance(change, Down)} <= {PARTED}
+    assert {change.reason for _, change in late.links if isinstance(change, Down)} == {TURNED_AWAY}
     last = [await late.answer_to(late.ask(node.contact)) for _ in range(2)]
     assert last[-1] == Failed(FailReason.UNREACHABLE)
 

@@ -174,6 +174,10 @@ PARTED = "parted"
 """Why a session ended that one end needed the place of: both go on, and may dial each other again."""
 
 
+TURNED_AWAY = "turned away"
+"""Why a session ended that the dialled end had no place for: it does not know who dialled, and is to be tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Down:
     """The last session with a peer ended."""

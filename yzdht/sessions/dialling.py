@@ -99,15 +99,17 @@ class Pauses:
             return FailReason.UNREACHABLE
         return FailReason.BUSY if mono < away_until else None
 
-    def ended(self, connection: Connection, event: Ended, mono: float, *, is_typed: bool = False) -> None:
-        """A session ended: who was dialled had a place for it, or none, or not for long; `is_typed` as in `failed`."""
+    def ended(self, connection: Connection, event: Ended, mono: float, *, is_typed: bool = False) -> bool:
+        """A session ended; True if who was dialled had no place for it, or not for long. `is_typed` as in `failed`."""
         node_id = connection.node_id
         if node_id is None or connection.opened_at is None:
-            return
+            return False
         if connection.is_answered or mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
             self._turned_away.pop(node_id, None)
         elif connection.is_initiator and event.reason == PARTED and not connection.has_parted:
             self._turn_away(node_id, mono, is_typed=is_typed)
+            return True
+        return False
 
     def _turn_away(self, node_id: NodeId, mono: float, *, is_typed: bool) -> None:
         until, times = self._turned_away.pop(node_id, _NEVER)

@@ -27,7 +27,7 @@ from yzdht.limits import (
     STRANGER_IDLE_S_MAX,
 )
 from yzdht.loop_turns import LoopTurns
-from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer, Up
+from yzdht.rpc.engine import TURNED_AWAY, Answer, Down, Failed, FailReason, Peer, Up
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
@@ -538,10 +538,11 @@ class Sessions:
         if peer is not None:
             self._places.leave(connection, is_client=connection.is_client)
             is_typed = connection.url in self._typed
-            self._pauses.ended(connection, event, self._world.clock.now().mono, is_typed=is_typed)
+            mono = self._world.clock.now().mono
+            is_turned_away = self._pauses.ended(connection, event, mono, is_typed=is_typed)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
-                self._sink.on_link(peer, Down(event.reason))
+                self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else event.reason))
 
     def on_weight(self, connection: Connection, held: int) -> None:
         """A connection holds more or less for its peer than before."""
