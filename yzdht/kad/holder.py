@@ -133,9 +133,9 @@ class Holder:
         for head, publisher in self._store.heads(target, wall):
             if head.hash in body.known or head.size > room:
                 answer.append(Row(publisher, head.seq, head.hash))
-            elif (
-                raw := self._store.body(target, publisher, head.hash)
-            ) is not None:  # None: changed by the disk
+                continue
+            raw = self._store.body(target, publisher, head.hash)
+            if raw is not None:  # else the disk changed it, or it was given up between the two reads
                 room -= len(raw)
                 answer.append(raw)
         return tuple(answer)

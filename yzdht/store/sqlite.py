@@ -47,7 +47,7 @@ from yzdht.wire.slot import StoreBroken
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from yzdht.ids import Publisher, RecordHash, Target
@@ -199,10 +199,8 @@ class SqliteStore:
         pending = self._overlay.under(target)
         if pending:
             by_publisher = {held.publisher: held for held in heads}
-            for publisher, slot in pending.items():
-                head, body = slot.predict(partial(self._committed_head, target, publisher))
-                if head is not None and body is not None:
-                    by_publisher[publisher] = StoredHead(head, publisher)
+            for record in self._supplied(target, pending):
+                by_publisher[record.publisher] = StoredHead(record.head, record.publisher)
             heads = list(by_publisher.values())
         return shown(heads, wall_now)
 
@@ -289,11 +287,15 @@ class SqliteStore:
         self, target: Target, records: list[StoredRecord], pending: Mapping[Publisher, PendingSlot]
     ) -> list[StoredRecord]:
         by_publisher = {record.publisher: record for record in records}
+        by_publisher |= {record.publisher: record for record in self._supplied(target, pending)}
+        return list(by_publisher.values())
+
+    def _supplied(self, target: Target, pending: Mapping[Publisher, PendingSlot]) -> Iterator[StoredRecord]:
+        """What waiting writes will put in place of what is committed."""
         for publisher, slot in pending.items():
             head, body = slot.predict(partial(self._committed_head, target, publisher))
             if head is not None and body is not None:
-                by_publisher[publisher] = StoredRecord(head, publisher, body)
-        return list(by_publisher.values())
+                yield StoredRecord(head, publisher, body)
 
     # Writes, handed to the thread
 
