@@ -29,7 +29,7 @@ settings.register_profile(
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=2_000)
 settings.load_profile("soak" if IS_SOAK else "quick")
 
-LINES_MAX = 60
+LINES_MAX = 150
 """Of figures of one test, whatever its parameters."""
 LINE_CHARS_MAX = 400
 
