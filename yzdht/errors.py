@@ -124,6 +124,12 @@ class NotAReader(CryptoError):
     default_hint = "ask its publisher to store it again with you among its readers"
 
 
+class PassphraseNeeded(NotAReader):
+    """The record is sealed under a passphrase, and none was given."""
+
+    default_hint = "give its passphrase: yz get NAME --passphrase-fd N, or get(name, passphrase=…)"
+
+
 class HandshakeFailed(CryptoError):
     """The session handshake did not complete (PROTOCOL.md section 3)."""
 

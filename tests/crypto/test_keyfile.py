@@ -10,17 +10,18 @@ from hypothesis import given, settings, strategies as st
 from tests.vectors import make_session
 from yzdht.crypto.identity import IdentityKeys, KemKey
 from yzdht.crypto.keyfile import (
+    decode_identity,
+    encode_identity,
+    needs_passphrase,
+    open_keyfile,
+    seal_keyfile,
+)
+from yzdht.crypto.passphrase import (
     ARGON2_DEFAULT,
     NO_KDF,
     PBKDF2_DEFAULT,
     Kdf,
     KdfParameters,
-    decode_identity,
-    encode_identity,
-    generate_phrase,
-    needs_passphrase,
-    open_keyfile,
-    seal_keyfile,
 )
 from yzdht.crypto.primitives import P256_ORDER, PrivateKey
 from yzdht.errors import DecryptionFailed, InvalidKey, UsageError, WireError, WrongPassphrase
@@ -348,41 +349,3 @@ def test_mutated_identities_decode_or_raise_what_is_documented(data: st.DataObje
 def test_arbitrary_bytes_are_no_identity(tlv: bytes) -> None:
     with pytest.raises((WireError, InvalidKey)):
         decode_identity(tlv)
-
-
-# Phrases
-
-
-class Fixed:
-    def __init__(self, token: bytes) -> None:
-        self._token = token
-
-    def token(self, size: int) -> bytes:
-        assert size == len(self._token)
-        return self._token
-
-    def uniform(self, low: float, high: float) -> float:
-        raise AssertionError((low, high))
-
-
-@pytest.mark.parametrize(
-    ("token", "phrase"),
-    [
-        (bytes(10), "0000-0000-0000-0000"),
-        (b"\xff" * 10, "zzzz-zzzz-zzzz-zzzz"),
-        (bytes(9) + b"\x01", "0000-0000-0000-0001"),
-        (b"\x08" + bytes(9), "1000-0000-0000-0000"),
-    ],
-)
-def test_phrase_is_80_bits_of_crockford(token: bytes, phrase: str) -> None:
-    assert generate_phrase(Fixed(token)) == phrase
-
-
-@given(st.binary(min_size=10, max_size=10))
-def test_phrase_loses_no_bit(token: bytes) -> None:
-    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
-    number = 0
-    for symbol in generate_phrase(Fixed(token)).replace("-", ""):
-        number = number * 32 + alphabet.index(symbol)
-
-    assert number.to_bytes(10) == token

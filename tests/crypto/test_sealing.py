@@ -230,11 +230,6 @@ def test_hostile_stanzas_raise_only_crypto_errors(body: bytes) -> None:
         open_record(parsed, OpeningKeys(None, (KEM_1,)))
 
 
-def test_a_record_under_a_passphrase_says_so() -> None:
-    with pytest.raises(NotAReader, match="passphrase"):
-        open_record(sealed_to(b"\x04\x00\x47" + bytes(71)), OWN)
-
-
 # The box
 
 

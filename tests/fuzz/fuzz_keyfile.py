@@ -9,13 +9,13 @@ from tests.fuzz.engine import run
 from tests.vectors.golden import KEM_1, KEY_A, PROTOCOL
 from yzdht.crypto.identity import IdentityKeys, KemKey
 from yzdht.crypto.keyfile import (
-    NO_KDF,
     decode_identity,
     encode_identity,
     needs_passphrase,
     open_keyfile,
     seal_keyfile,
 )
+from yzdht.crypto.passphrase import NO_KDF
 from yzdht.errors import CryptoError, WireError
 
 

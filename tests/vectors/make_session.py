@@ -12,8 +12,9 @@ from pathlib import Path
 
 from yzdht.crypto.handshake import Credentials, Initiator, Responder
 from yzdht.crypto.identity import IdentityKeys, KemKey
-from yzdht.crypto.keyfile import NO_KDF, PBKDF2_DEFAULT, encode_identity, seal_keyfile
+from yzdht.crypto.keyfile import encode_identity, seal_keyfile
 from yzdht.crypto.naming import network_id
+from yzdht.crypto.passphrase import NO_KDF, PBKDF2_DEFAULT
 from yzdht.crypto.primitives import PrivateKey
 from yzdht.crypto.signing import KeySigner
 

@@ -68,7 +68,7 @@ def new(settings: Settings, *, force: bool) -> None:
 @click.pass_obj
 def export(settings: Settings, *, output: Path | None) -> None:
     """Write a copy of the identity under a generated phrase; `yz id import` and browsers read it."""
-    from yzdht.crypto.keyfile import generate_phrase  # noqa: PLC0415 - loads the cryptography
+    from yzdht.crypto.passphrase import generate_phrase  # noqa: PLC0415 - loads the cryptography
     from yzdht.store.entropy import SystemRng  # noqa: PLC0415 - as above
 
     screen, identity = settings.screen, settings.identity

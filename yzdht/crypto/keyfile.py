@@ -1,49 +1,31 @@
 """The bytes of a keyfile: an identity's secrets under a passphrase, or under none (PROTOCOL.md section 13).
 
-Owns the container, its passphrase kdfs and the TLV inside. Refuses parameters out of bounds before any work is done
-for them. The file itself, its mode and its folder are store/keyfile.py's.
+Owns the container and the TLV inside; what a passphrase becomes is crypto/passphrase.py's. Refuses parameters out of
+bounds before any work is done for them. The file itself, its mode and its folder are store/keyfile.py's.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from yzdht.crypto.identity import STORAGE_SECRET_BYTES, IdentityKeys, KemKey
 from yzdht.crypto.naming import kdf
+from yzdht.crypto.passphrase import SALT_BYTES, Kdf, KdfParameters, passphrase_key
 from yzdht.crypto.primitives import (
     IV_BYTES,
     KEY_BYTES,
     TAG_BYTES,
     Aead,
     PrivateKey,
-    argon2id,
     is_equal,
-    pbkdf2,
     sha256,
 )
 from yzdht.errors import DecryptionFailed, InvalidKey, UsageError, WireError, WrongPassphrase
-from yzdht.limits import (
-    ARGON2_M_KIB_MAX,
-    ARGON2_M_KIB_MIN,
-    ARGON2_P_MAX,
-    ARGON2_T_MAX,
-    KEM_KEYS_KEPT_MAX,
-    KEYFILE_BYTES_MAX,
-    PASSPHRASE_BYTES_MAX,
-    PBKDF2_ITERATIONS_MAX,
-    PBKDF2_ITERATIONS_MIN,
-)
+from yzdht.limits import KEM_KEYS_KEPT_MAX, KEYFILE_BYTES_MAX
 from yzdht.wire.codec import Reader
 
-
-if TYPE_CHECKING:
-    from yzdht.ports import Rng
-
-
-SALT_BYTES = 16
 
 _MAGIC = b"YZK1"
 _COMMIT_BYTES = 32
@@ -51,16 +33,6 @@ _COMMIT_BYTES = 32
 _PKCS8_START = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
 _PKCS8_MIDDLE = bytes.fromhex("a14403420004")
 _PKCS8_BYTES = len(_PKCS8_START) + KEY_BYTES + len(_PKCS8_MIDDLE) + 2 * KEY_BYTES
-_PHRASE_BYTES = 10
-_PHRASE_SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case
-
-
-class Kdf(IntEnum):
-    """How a passphrase becomes a key."""
-
-    NONE = 0
-    ARGON2ID = 1
-    PBKDF2 = 2
 
 
 class _Field(IntEnum):
@@ -69,43 +41,6 @@ class _Field(IntEnum):
     SIGNING = 1
     KEM = 2
     STORAGE_SECRET = 3
-
-
-@dataclass(frozen=True, slots=True)
-class KdfParameters:
-    """Cost of a passphrase kdf.
-
-    Attributes:
-        kdf: Which one.
-        m_kib: Argon2id: KiB of memory; PBKDF2: iterations; none: 0.
-        t: Argon2id: passes; else 0.
-        p: Argon2id: lanes; else 0.
-
-    """
-
-    kdf: Kdf
-    m_kib: int
-    t: int
-    p: int
-
-    def is_allowed(self) -> bool:
-        """True within the bounds of section 13."""
-        match self.kdf:
-            case Kdf.NONE:
-                return self.m_kib == self.t == self.p == 0
-            case Kdf.ARGON2ID:
-                return (
-                    ARGON2_M_KIB_MIN <= self.m_kib <= ARGON2_M_KIB_MAX
-                    and 1 <= self.t <= ARGON2_T_MAX
-                    and 1 <= self.p <= ARGON2_P_MAX
-                )
-            case Kdf.PBKDF2:
-                return PBKDF2_ITERATIONS_MIN <= self.m_kib <= PBKDF2_ITERATIONS_MAX and self.t == self.p == 0
-
-
-NO_KDF = KdfParameters(Kdf.NONE, 0, 0, 0)
-ARGON2_DEFAULT = KdfParameters(Kdf.ARGON2ID, 64 * 1_024, 3, 4)
-PBKDF2_DEFAULT = KdfParameters(Kdf.PBKDF2, 600_000, 0, 0)
 
 
 class _Parsed(NamedTuple):
@@ -155,7 +90,7 @@ def seal_keyfile(content: bytes, passphrase: str, parameters: KdfParameters, sal
     )
     if len(header) + _COMMIT_BYTES + len(content) + TAG_BYTES > KEYFILE_BYTES_MAX:
         raise UsageError("the content is too long for a keyfile")
-    box = _box_key(_passphrase_key(passphrase, parameters, salt), salt, header)
+    box = _box_key(passphrase_key(passphrase, parameters, salt), salt, header)
     return header + box.commit + box.aead.seal(box.iv, content, header)
 
 
@@ -174,7 +109,7 @@ def open_keyfile(data: bytes, passphrase: str) -> bytes:
 
     """
     parsed = _parse(data)
-    key = _passphrase_key(passphrase, parsed.parameters, parsed.salt)
+    key = passphrase_key(passphrase, parsed.parameters, parsed.salt)
     box = _box_key(key, parsed.salt, parsed.header)
     if is_equal(box.commit, parsed.commit):
         try:
@@ -215,32 +150,6 @@ def _parse(data: bytes) -> _Parsed:
     if reader.remaining < TAG_BYTES:
         raise WireError("a keyfile ends too early")
     return _Parsed(header, parameters, salt, commit, reader.rest())
-
-
-def _passphrase_key(passphrase: str, parameters: KdfParameters, salt: bytes) -> bytes:
-    match parameters.kdf:
-        case Kdf.NONE:
-            return bytes(KEY_BYTES)
-        case Kdf.ARGON2ID:
-            raw = _passphrase_bytes(passphrase)
-            return argon2id(raw, salt, parameters.m_kib, parameters.t, parameters.p)
-        case Kdf.PBKDF2:
-            return pbkdf2(_passphrase_bytes(passphrase), salt, parameters.m_kib)
-
-
-def _passphrase_bytes(passphrase: str) -> bytes:
-    """UTF-8 of the NFC form: keyboards differ in how they compose an accent, people do not."""
-    if not passphrase:
-        raise UsageError("the passphrase is empty")
-    if len(passphrase) > PASSPHRASE_BYTES_MAX:
-        raise UsageError(f"a passphrase has at most {PASSPHRASE_BYTES_MAX:,} bytes of UTF-8")
-    try:
-        raw = unicodedata.normalize("NFC", passphrase).encode()
-    except UnicodeEncodeError:
-        raise UsageError("a passphrase must be valid Unicode") from None
-    if len(raw) > PASSPHRASE_BYTES_MAX:
-        raise UsageError(f"a passphrase has at most {PASSPHRASE_BYTES_MAX:,} bytes of UTF-8")
-    return raw
 
 
 def _box_key(key: bytes, salt: bytes, header: bytes) -> _BoxKey:
@@ -306,13 +215,3 @@ def _decode_private_key(der: bytes) -> PrivateKey:
     ):
         raise InvalidKey("a private key is not a P-256 key in PKCS8 form")
     return PrivateKey.from_pkcs8(der)
-
-
-def generate_phrase(rng: Rng) -> str:
-    """Make a passphrase of 80 random bits: `xxxx-xxxx-xxxx-xxxx`, lower-case Crockford base32.
-
-    It is used as it is typed, hyphens included: nothing but NFC is applied to a passphrase.
-    """
-    number = int.from_bytes(rng.token(_PHRASE_BYTES))
-    symbols = "".join(_PHRASE_SYMBOLS[number >> shift & 31] for shift in range(75, -1, -5))
-    return "-".join(symbols[at : at + 4] for at in range(0, len(symbols), 4))

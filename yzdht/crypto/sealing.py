@@ -2,26 +2,32 @@
 
 Owns the box, which binds key and ciphertext to the record's header and commits to the key, and who can open what.
 Refuses a commitment that does not match before it decrypts, padding that is not exact, and chunks out of place.
-Salts come from the caller, fresh for every sealing. Writers of stanzas and groups are not here.
+Salts and content keys come from the caller, fresh for every sealing. Writers of groups are not here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import kdf
 from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, is_equal, sha256
 from yzdht.crypto.signing import RECORD_LABEL
+from yzdht.crypto.stanzas import (
+    Locked,
+    Named,
+    WrapContext,
+    encode_locked,
+    encode_named,
+    find_content_key,
+    passphrase_stanza,
+    unlock,
+)
 from yzdht.errors import DecryptionFailed, NotAReader, NotFound, UsageError, ValueTooLarge, WireError
 from yzdht.limits import VALUE_BYTES_MAX
-from yzdht.wire.codec import lp
 from yzdht.wire.record import (
     COMMITMENT_BYTES,
     SALT_BYTES,
-    STANZA_HPKE,
-    STANZA_PASSPHRASE,
-    STANZA_SELF,
     Readers,
     Record,
     RecordDraft,
@@ -29,7 +35,6 @@ from yzdht.wire.record import (
     encode_immutable_fixed,
     encode_unsigned,
     pad,
-    split_stanzas,
     unpad,
 )
 from yzdht.wire.slot import Kind
@@ -42,9 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Author",
+    "Locked",
+    "Named",
     "OpeningKeys",
     "Public",
     "RecordDraft",
+    "SealedFor",
     "Self",
     "open_box",
     "open_chunk",
@@ -56,8 +64,6 @@ __all__ = [
     "tombstone",
 ]
 
-_IV_ZERO: Final = bytes(IV_BYTES)  # for keys that are used once
-
 
 @dataclass(frozen=True, slots=True)
 class Public:
@@ -67,6 +73,10 @@ class Public:
 @dataclass(frozen=True, slots=True)
 class Self:
     """Only its publisher's devices read it."""
+
+
+SealedFor = Public | Self | Named | Locked
+"""Who can open a record, as far as the keys to seal with are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +103,14 @@ class OpeningKeys:
         self_key: K_self of section 2, 32 bytes; None without a storage secret.
         kem: KEM keys, newest first.
         publisher: Whose K_self it is; None when not known, then a foreign self record fails as damaged.
+        passphrase_key: What the passphrase became that the reader gave for this record; None without one.
 
     """
 
     self_key: bytes | None = field(repr=False)
     kem: tuple[PrivateKey, ...] = field(default=(), repr=False)
     publisher: PublicKey | None = None
+    passphrase_key: bytes | None = field(default=None, repr=False)
 
 
 # The box
@@ -163,9 +175,7 @@ def _check_value(value: bytes) -> None:
 # Writing
 
 
-def seal_record(
-    draft: RecordDraft, value: bytes, readers: Public | Self, author: Author, salt: bytes
-) -> bytes:
+def seal_record(draft: RecordDraft, value: bytes, readers: SealedFor, author: Author, salt: bytes) -> bytes:
     """Build a signed record.
 
     Args:
@@ -177,7 +187,8 @@ def seal_record(
 
     Raises:
         ValueTooLarge: The value does not fit a record.
-        UsageError: The draft is out of range, a tombstone, or does not go with the readers.
+        UsageError: The draft is out of range, a tombstone, or does not go with the readers, or these are too many.
+        InvalidKey: A reader's KEM key is not a compressed P-256 point.
 
     """
     if draft.is_tombstone:
@@ -190,19 +201,35 @@ def seal_record(
         case Self():
             fixed = encode_fixed(draft, Readers.SELF, publisher)
             return _sign(seal_box(author.self_key, salt, fixed, b"", value), author)
+        case Named() | Locked():
+            fixed = encode_fixed(draft, Readers.STANZAS, publisher)
+            return _sign(_seal_under_stanzas(value, readers, fixed, author, salt), author)
 
 
-def seal_immutable(value: bytes, readers: Public | Self, author: Author, salt: bytes) -> bytes:
+def _seal_under_stanzas(
+    value: bytes, readers: Named | Locked, fixed: bytes, author: Author, salt: bytes
+) -> bytes:
+    context = WrapContext(fixed, salt)
+    if isinstance(readers, Named):
+        prefix = encode_named(readers, context, author.self_key)
+    else:
+        prefix = encode_locked(readers, context)
+    return seal_box(readers.cek, salt, fixed, prefix, value)
+
+
+def seal_immutable(value: bytes, readers: SealedFor, author: Author, salt: bytes) -> bytes:
     """Build an immutable record: no publisher, no signature, its address is its proof.
 
     Args:
         value: At most 61,436 bytes.
         readers: Who can open it.
-        author: Whose K_self seals it when the readers are `Self`.
+        author: Whose K_self seals it when the readers are `Self`, and is among the named ones.
         salt: 24 random bytes, fresh for every sealing; unused when public.
 
     Raises:
         ValueTooLarge: The value does not fit a record.
+        UsageError: The readers are too many.
+        InvalidKey: A reader's KEM key is not a compressed P-256 point.
 
     """
     match readers:
@@ -211,6 +238,9 @@ def seal_immutable(value: bytes, readers: Public | Self, author: Author, salt: b
             return encode_unsigned(encode_immutable_fixed(Readers.PUBLIC), b"", value)
         case Self():
             return seal_box(author.self_key, salt, encode_immutable_fixed(Readers.SELF), b"", value)
+        case Named() | Locked():
+            fixed = encode_immutable_fixed(Readers.STANZAS)
+            return _seal_under_stanzas(value, readers, fixed, author, salt)
 
 
 def tombstone(draft: RecordDraft, author: Author) -> bytes:
@@ -284,7 +314,7 @@ def open_record(record: Record, keys: OpeningKeys) -> bytes:
         case Readers.SELF:
             return open_box(record, _own_key(record, keys))
         case Readers.STANZAS:
-            return open_box(record, _unwrap(record, keys))
+            return open_box(record, _content_key(record, keys))
         case Readers.GROUP:
             raise NotAReader("the record is sealed for a group")
 
@@ -296,36 +326,8 @@ def _own_key(record: Record, keys: OpeningKeys) -> bytes:
     return keys.self_key
 
 
-def _unwrap(record: Record, keys: OpeningKeys) -> bytes:
-    """Return the CEK of the first stanza that opens: nothing on the wire says whose it is."""
-    context = sha256(record.fixed)
-    info = lp("yz1 wrap hpke") + context + record.salt
-    for kind, body in split_stanzas(record.header):
-        if kind == STANZA_SELF and keys.self_key is not None:
-            wrap_key = kdf(keys.self_key, record.salt, "yz1 wrap self", context, KEY_BYTES)
-            cek = _try_aead(wrap_key, body)
-        elif kind == STANZA_HPKE:
-            cek = _try_kem(keys.kem, body, info)
-        elif kind == STANZA_PASSPHRASE:
-            raise NotAReader("the record is sealed under a passphrase")
-        else:
-            cek = None
-        if cek is not None:
-            return cek
-    raise NotAReader("the record is sealed for others")
-
-
-def _try_aead(key: bytes, body: bytes) -> bytes | None:
-    try:
-        return Aead(key).open(_IV_ZERO, body)
-    except DecryptionFailed:
-        return None
-
-
-def _try_kem(kem: tuple[PrivateKey, ...], body: bytes, info: bytes) -> bytes | None:
-    for key in kem:
-        try:
-            return key.hpke_open(body, info)
-        except DecryptionFailed:
-            continue
-    return None
+def _content_key(record: Record, keys: OpeningKeys) -> bytes:
+    stanza = passphrase_stanza(record)
+    if stanza is not None:
+        return unlock(record, stanza, keys.passphrase_key)
+    return find_content_key(record, keys.self_key, keys.kem)

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from yzdht.crypto.identity import IdentityKeys
 from yzdht.crypto.keyfile import (
-    ARGON2_DEFAULT,
-    NO_KDF,
-    PBKDF2_DEFAULT,
-    SALT_BYTES,
     decode_identity,
     encode_identity,
     needs_passphrase,
     open_keyfile,
     seal_keyfile,
 )
+from yzdht.crypto.passphrase import ARGON2_DEFAULT, NO_KDF, PBKDF2_DEFAULT, SALT_BYTES
 from yzdht.errors import StoreError, UnsafeFile, WireError, WrongPassphrase
 from yzdht.limits import KEYFILE_BYTES_MAX
 from yzdht.store.entropy import SystemRng
