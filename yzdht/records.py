@@ -34,12 +34,11 @@ from yzdht.errors import (
     Conflict,
     CryptoError,
     LookupFailed,
+    NoNode,
     NotFound,
     ReadQuorumFailed,
-    StaleRecord,
     UsageError,
     WireError,
-    WrongTarget,
     YzError,
 )
 from yzdht.identity_record import About, sign_identity_record
@@ -51,17 +50,17 @@ from yzdht.limits import (
     RECORD_LIFE_S_MAX,
     SEQ_MAX,
 )
-from yzdht.ports import Mark
+from yzdht.slots import Seen, Slot, SlotReader
 from yzdht.wire.address import NodeType
 from yzdht.wire.frame import Caps
-from yzdht.wire.record import Record, decode_record, order_key
+from yzdht.wire.record import Record, decode_record
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import encode_slot_link
 
 
 if TYPE_CHECKING:
-    from yzdht.access import Access, Reading, Writing
+    from yzdht.access import Access, Writing
     from yzdht.crypto.identity import IdentityKeys
     from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, Target
     from yzdht.ports import Marks, Now, Rng
@@ -128,27 +127,10 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
-    """One (publisher, tag) pair."""
-
-    publisher: PublicKey
-    tag: Tag
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The newest valid record of a slot that the nodes showed."""
-
-    record: Record
-    is_conflict: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Intent:
     """One write as its caller wants it."""
 
-    slot: _Slot
+    slot: Slot
     value: bytes | None
     readers: Public | Self
     life_s: int
@@ -184,6 +166,7 @@ class Records:
         self._rng = rng
         self._is_publishing = False
         self._checks = checks or RecordChecks(network)
+        self._slots = SlotReader(access, marks, self._checks)
         self._author = Author(identity.signer, identity.self_key, network)
         kem = tuple(k.key for k in identity.kem)
         self._keys = OpeningKeys(identity.self_key, kem, identity.public_key)
@@ -217,20 +200,19 @@ class Records:
         """Read the slot that a `yz:` link names; arguments and errors as of `get`."""
         return await self._get_first([self._slot(publisher, tag)], "nothing is stored in this slot", paths)
 
-    async def _get_first(self, slots: list[_Slot], missing: str, paths: int) -> Value:
+    async def _get_first(self, slots: list[Slot], missing: str, paths: int) -> Value:
         """The first slot that has a value, asked one after the other.
 
         A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
         """
         self._keep_published(even_first=False)
         for slot in slots:
-            [readings] = await self._access.read([slot.target], paths)
-            seen = self._newest(slot, readings)
+            seen = await self._slots.read(slot, paths)
             if seen is not None and not seen.record.is_tombstone:
                 return self._value(seen)
         raise NotFound(missing)
 
-    def _value(self, seen: _Seen) -> Value:
+    def _value(self, seen: Seen) -> Value:
         record = seen.record
         return Value(
             data=open_record(record, self._keys),
@@ -241,61 +223,6 @@ class Records:
             expires=record.expires,
             is_conflict=seen.is_conflict,
         )
-
-    def _newest(self, slot: _Slot, readings: list[Reading]) -> _Seen | None:
-        """The newest valid record of a slot, checked against what this home has seen; None for not found."""
-        records: list[Record] = []
-        fault: WireError | CryptoError | None = None
-        honest: list[Reading] = []
-        for reading in readings:
-            try:
-                records.extend(self._verified(slot, reading))
-                honest.append(reading)
-            except (WireError, CryptoError) as error:
-                self._access.count("rejected_records")
-                fault = error
-        if records:
-            return self._against_mark(slot, records)
-        if any(reading.is_quorum for reading in honest):
-            self._check_hidden(slot)
-            return None
-        if honest:
-            best = max(honest, key=lambda reading: reading.answered)
-            raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
-        assert fault is not None
-        raise fault
-
-    def _check_hidden(self, slot: _Slot) -> None:
-        """Nothing is shown of what this home knows to be there: that must not pass for not found.
-
-        Of a private slot least of all: the older public value of the same name would be returned in its place.
-        """
-        mark = self._marks.get(slot.target)
-        if mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall:
-            raise StaleRecord(0, mark.seq)
-
-    def _verified(self, slot: _Slot, reading: Reading) -> list[Record]:
-        verified = []
-        for raw in reading.records:
-            record = decode_record(raw)
-            self._checks.verify_record(record, slot.target)
-            if record.publisher != slot.publisher or record.tag != slot.tag:
-                raise WrongTarget("a node showed somebody else's record")
-            if record.expires + CLOCK_SKEW_S >= self._access.now().wall:
-                verified.append(record)
-        return verified
-
-    def _against_mark(self, slot: _Slot, records: list[Record]) -> _Seen:
-        best = max(records, key=order_key)
-        is_conflict = any(r.seq == best.seq and r.hash != best.hash for r in records)
-        mark = self._marks.get(slot.target)
-        if mark is not None:
-            if best.seq < mark.seq:
-                raise StaleRecord(best.seq, mark.seq)
-            is_conflict = is_conflict or (best.seq == mark.seq and best.hash != mark.hash)
-        self._marks.raise_to(slot.target, _mark(best))
-        self._marks.met(slot.publisher)
-        return _Seen(best, is_conflict)
 
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
         """The public key behind a node id, from its identity record.
@@ -373,22 +300,12 @@ class Records:
         """
         slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
         readings = await self._access.read([slot.target for slot in slots])
-        doomed = [s for s, r in zip(slots, readings, strict=True) if self._has_something(s, r)]
+        doomed = [s for s, r in zip(slots, readings, strict=True) if self._slots.has_something(s, r)]
         if not doomed:
             raise NotFound(f"nothing is stored under {name!r}")
         self._keep_published(even_first=True)
         # A tombstone outlives every copy of what it deletes, as long as any may live.
         return [await self._put(_Intent(s, None, Public(), RECORD_LIFE_S_MAX, None)) for s in doomed]
-
-    def _has_something(self, slot: _Slot, readings: list[Reading]) -> bool:
-        try:
-            seen = self._newest(slot, readings)
-        except StaleRecord:
-            seen = None  # this home knows better what is there
-        if seen is not None:
-            return not seen.record.is_tombstone
-        mark = self._marks.get(slot.target)
-        return mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall
 
     def _keep_published(self, *, even_first: bool) -> None:
         """Have the identity record published beside the present call, if it is due; nobody waits for it.
@@ -466,9 +383,10 @@ class Records:
             return 0
         if done.number <= (now.wall + CLOCK_SKEW_S) * _MS:
             return done.number
-        [readings] = await self._access.read([intent.slot.target])
         try:
-            seen = self._newest(intent.slot, readings)
+            seen = await self._slots.read(intent.slot)
+        except NoNode:
+            raise
         except (WireError, CryptoError, LookupFailed):
             seen = None
         return seen.record.seq if seen is not None and seen.record.seq > record.seq else 0
@@ -490,8 +408,8 @@ class Records:
         salt = self._rng.token(24)
         return decode_record(seal_record(draft, intent.value, intent.readers, self._author, salt))
 
-    def _receipt(self, slot: _Slot, record: Record, done: Writing) -> Receipt:
-        self._marks.raise_to(slot.target, _mark(record))
+    def _receipt(self, slot: Slot, record: Record, done: Writing) -> Receipt:
+        self._slots.remember(slot, record)
         return Receipt(
             publisher=slot.publisher,
             seq=record.seq,
@@ -509,20 +427,16 @@ class Records:
         name = normalise_name(name)
         return own_tag(self.identity.name_key, self._network, name), public_tag(self._network, name)
 
-    def _own_slot(self, name: str) -> _Slot:
+    def _own_slot(self, name: str) -> Slot:
         tag = own_tag(self.identity.name_key, self._network, normalise_name(name))
         return self._slot(self.identity.public_key, tag)
 
-    def _public_slot(self, publisher: PublicKey, name: str) -> _Slot:
+    def _public_slot(self, publisher: PublicKey, name: str) -> Slot:
         return self._slot(publisher, public_tag(self._network, normalise_name(name)))
 
-    def _slot(self, publisher: PublicKey, tag: Tag) -> _Slot:
-        return _Slot(publisher, tag, mutable_target(self._network, publisher, tag))
+    def _slot(self, publisher: PublicKey, tag: Tag) -> Slot:
+        return Slot(publisher, tag, mutable_target(self._network, publisher, tag))
 
 
 def _publisher(record: Record) -> PublicKey:
     return record.publisher  # type: ignore[return-value] # only immutables have none
-
-
-def _mark(record: Record) -> Mark:
-    return Mark(record.seq, record.hash, record.expires, record.is_tombstone)

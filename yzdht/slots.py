@@ -1,0 +1,163 @@
+"""Slots read through nodes that are not trusted: which of the records shown is the slot's (PROTOCOL.md section 8, Reader).
+
+Every record is verified, its publisher and tag compared with what was asked for, and nothing older than this home has
+seen is returned. Reaches the network through `Access`, the disk through `Marks`; reads no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yzdht.errors import CryptoError, ReadQuorumFailed, StaleRecord, WireError, WrongTarget
+from yzdht.limits import CLOCK_SKEW_S
+from yzdht.ports import Mark
+from yzdht.wire.record import decode_record, order_key
+
+
+if TYPE_CHECKING:
+    from yzdht.access import Access, Reading
+    from yzdht.ids import PublicKey, Tag, Target
+    from yzdht.ports import Marks, RecordVerifier
+    from yzdht.wire.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one publisher keeps one record.
+
+    Attributes:
+        publisher: Whose.
+        tag: Its blinded name; 0³² for an identity record.
+        target: Where it lies.
+
+    """
+
+    publisher: PublicKey
+    tag: Tag
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The newest valid record of a slot that the nodes showed.
+
+    Attributes:
+        record: Verified, and no older than what was seen before.
+        is_conflict: True when another body with the same seq was shown too, or seen before.
+
+    """
+
+    record: Record
+    is_conflict: bool
+
+
+class SlotReader:
+    """Reads slots for one home in one network.
+
+    Args:
+        access: The way to the replicas.
+        marks: What this home has seen.
+        checks: Verifies records.
+
+    """
+
+    def __init__(self, access: Access, marks: Marks, checks: RecordVerifier) -> None:
+        self._access = access
+        self._marks = marks
+        self._checks = checks
+
+    async def read(self, slot: Slot, paths: int = 1) -> Seen | None:
+        """The newest record of a slot, a tombstone too; None for not found.
+
+        Args:
+            slot: Which.
+            paths: Disjoint paths of the read, 1 to READ_PATHS_MAX.
+
+        Raises:
+            StaleRecord: The nodes showed an older record than this home has seen.
+            ReadQuorumFailed: Too few replicas answered.
+            CryptoError: Every node asked showed forged or foreign records.
+            WireError: Or what is no record.
+            NoNode: No node could be reached.
+
+        """
+        [readings] = await self._access.read([slot.target], paths)
+        return self.newest(slot, readings)
+
+    def newest(self, slot: Slot, readings: list[Reading]) -> Seen | None:
+        """The same of what was read already; arguments and errors as of `read`."""
+        records: list[Record] = []
+        fault: WireError | CryptoError | None = None
+        honest: list[Reading] = []
+        for reading in readings:
+            try:
+                records.extend(self._verified(slot, reading))
+                honest.append(reading)
+            except (WireError, CryptoError) as error:
+                self._access.count("rejected_records")
+                fault = error
+        if records:
+            return self._against_mark(slot, records)
+        if any(reading.is_quorum for reading in honest):
+            self._check_hidden(slot)
+            return None
+        if honest:
+            best = max(honest, key=lambda reading: reading.answered)
+            raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
+        assert fault is not None
+        raise fault
+
+    def has_something(self, slot: Slot, readings: list[Reading]) -> bool:
+        """True if there is something to delete, as far as the nodes show it or this home knows.
+
+        Raises:
+            As `read`, StaleRecord apart.
+
+        """
+        try:
+            seen = self.newest(slot, readings)
+        except StaleRecord:
+            seen = None  # this home knows better what is there
+        if seen is not None:
+            return not seen.record.is_tombstone
+        return self._is_known(self._marks.get(slot.target))
+
+    def remember(self, slot: Slot, record: Record) -> None:
+        """Never take an older one than this for the slot's."""
+        self._marks.raise_to(slot.target, Mark(record.seq, record.hash, record.expires, record.is_tombstone))
+
+    def _check_hidden(self, slot: Slot) -> None:
+        """Nothing is shown of what this home knows to be there: that must not pass for not found.
+
+        Of a private slot least of all: the older public value of the same name would be returned in its place.
+        """
+        mark = self._marks.get(slot.target)
+        if mark is not None and self._is_known(mark):
+            raise StaleRecord(0, mark.seq)
+
+    def _is_known(self, mark: Mark | None) -> bool:
+        return mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall
+
+    def _verified(self, slot: Slot, reading: Reading) -> list[Record]:
+        verified = []
+        for raw in reading.records:
+            record = decode_record(raw)
+            self._checks.verify_record(record, slot.target)
+            if record.publisher != slot.publisher or record.tag != slot.tag:
+                raise WrongTarget("a node showed somebody else's record")
+            if record.expires + CLOCK_SKEW_S >= self._access.now().wall:
+                verified.append(record)
+        return verified
+
+    def _against_mark(self, slot: Slot, records: list[Record]) -> Seen:
+        best = max(records, key=order_key)
+        is_conflict = any(r.seq == best.seq and r.hash != best.hash for r in records)
+        mark = self._marks.get(slot.target)
+        if mark is not None:
+            if best.seq < mark.seq:
+                raise StaleRecord(best.seq, mark.seq)
+            is_conflict = is_conflict or (best.seq == mark.seq and best.hash != mark.hash)
+        self.remember(slot, best)
+        self._marks.met(slot.publisher)
+        return Seen(best, is_conflict)
