@@ -483,6 +483,7 @@ async def test_a_client_that_has_ended_says_so(urls: list[str]) -> None:
 async def test_a_client_leaves_nothing_behind(urls: list[str], tmp_path: Path) -> None:
     tasks, fds = asyncio.all_tasks(), psutil.Process(os.getpid()).num_fds()
     async with Client.connect(*urls, home=tmp_path / "home") as dht:
+        await dht.records.people.publish()  # which the end of a client would wait for
         await dht.store("note", b"1")
         reading = asyncio.ensure_future(dht.get("note"))
     with pytest.raises(NoNode):

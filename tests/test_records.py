@@ -6,7 +6,7 @@ import asyncio
 import math
 import unicodedata
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import given, strategies as st
@@ -46,9 +46,10 @@ from yzdht.wire.text import decode_slot_link
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 
+T = TypeVar("T")
 NET = network_id("main")
 WALL = 1_800_000_000.0
 MS = 1_000
@@ -106,6 +107,9 @@ class Replicas:
     async def settle(self) -> None:
         """Until nothing is under way in the background."""
         await asyncio.gather(*self.begun)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        return work()
 
     def now(self) -> Now:
         return Now(self.wall - WALL, self.wall)
@@ -363,7 +367,7 @@ async def test_a_put_that_was_outrun_tries_again_above_what_is_stored(
 
 
 async def test_a_put_is_sealed_anew_at_every_try(replicas: Replicas, anna: Person) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int(WALL * MS)))
 
     await anna.records.store("note", b"mine", Self())
@@ -392,7 +396,7 @@ async def test_a_put_that_succeeds_at_once_is_sealed_once(replicas: Replicas, an
 async def test_a_put_tries_again_twice_then_says_that_another_writer_was_faster(
     replicas: Replicas, anna: Person
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     seq = int(WALL * MS)
     replicas.verdicts.extend(refused(Status.SEQ_TOO_LOW, seq + 10 * n) for n in range(1, 5))
 
@@ -406,7 +410,7 @@ async def test_a_put_tries_again_twice_then_says_that_another_writer_was_faster(
 async def test_a_quorum_beside_a_holder_of_something_newer_is_no_success_yet(
     replicas: Replicas, anna: Person
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     seq = int(WALL * MS)
     replicas.verdicts.append(Writing(5, 8, 5, Status.SEQ_TOO_LOW, seq + 100))
 
@@ -419,7 +423,7 @@ async def test_a_quorum_beside_a_holder_of_something_newer_is_no_success_yet(
 async def test_a_quorum_beside_holders_of_something_older_is_success(
     replicas: Replicas, anna: Person
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(Writing(5, 8, 5, Status.OVER_QUOTA, 0))
 
     await anna.records.store("note", b"mine", Self())
@@ -431,7 +435,7 @@ async def test_a_seq_from_the_future_counts_only_if_a_record_carries_it(
     replicas: Replicas, anna: Person
 ) -> None:
     """Otherwise one liar could use up all numbers of a slot."""
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, LYING_FUTURE))
 
     await refusal_of(anna.records.store("note", b"mine", Self()), Conflict)
@@ -445,7 +449,7 @@ async def test_one_holder_that_claims_the_future_does_not_undo_a_quorum(
     replicas: Replicas, anna: Person
 ) -> None:
     for status in (Status.SEQ_TOO_LOW, Status.EQUIVOCATION):
-        await anna.records.publish_identity()
+        await anna.records.people.publish()
         replicas.verdicts.append(Writing(5, 8, 5, status, LYING_FUTURE))
 
         receipt = await anna.records.store("note", b"mine", Self())
@@ -458,7 +462,7 @@ async def test_one_holder_that_claims_the_future_does_not_undo_a_quorum(
 async def test_one_holder_that_shows_a_record_from_the_future_is_outdone(
     replicas: Replicas, anna: Person
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(Writing(5, 8, 5, Status.SEQ_TOO_LOW, LYING_FUTURE + 7))
     replicas.held[anna.target("note")] = anna.sealed("note", b"fast clock", LYING_FUTURE)
 
@@ -469,12 +473,12 @@ async def test_one_holder_that_shows_a_record_from_the_future_is_outdone(
 
 
 async def test_a_seq_just_past_the_tolerated_future_is_looked_at(replicas: Replicas, anna: Person) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int((WALL + CLOCK_SKEW_S) * MS) + 1))
 
     await refusal_of(anna.records.store("note", b"mine", Self()), Conflict)
 
-    assert replicas.reads == [anna.target("note")]
+    assert replicas.reads == [anna.identity.node_id, anna.target("note")]
 
 
 async def test_a_slot_whose_numbers_are_used_up_is_written_no_more(replicas: Replicas, anna: Person) -> None:
@@ -525,7 +529,7 @@ async def test_replacing_what_is_not_there_says_that_nothing_is_stored(anna: Per
 async def test_a_conditional_put_that_is_outrun_does_not_try_again(
     replicas: Replicas, anna: Person, status: Status
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(refused(status, 99))
 
     error = await refusal_of(anna.records.store("note", b"2", Self(), if_seq=7), CasMismatch)
@@ -835,8 +839,8 @@ async def test_an_answer_of_no_replicas_is_no_quorum(replicas: Replicas, anna: P
 
 async def test_a_write_that_no_replica_was_asked_for_has_failed(replicas: Replicas, anna: Person) -> None:
     replicas.verdicts.append(Writing(0, 0, 0, Status.OK, 0))
-    await refusal_of(anna.records.publish_identity(), WriteQuorumFailed)
-    await anna.records.publish_identity()
+    await refusal_of(anna.records.people.publish(), WriteQuorumFailed)
+    await anna.records.people.publish()
     replicas.verdicts.append(Writing(0, 0, 0, Status.OK, 0))
 
     await refusal_of(anna.records.store("note", b"", Self()), WriteQuorumFailed)
@@ -894,7 +898,7 @@ async def test_an_absurd_time_of_a_holder_is_no_more_than_words(
 async def test_a_refused_write_says_what_to_do(
     replicas: Replicas, anna: Person, status: Status, number: int, hint: str
 ) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     replicas.verdicts.append(Writing(2, 8, 5, status, number))
 
     error = await refusal_of(anna.records.store("note", b"", Self()), WriteQuorumFailed)
@@ -1002,7 +1006,7 @@ async def test_a_newer_identity_record_of_another_device_serves_as_well(
 
 
 async def test_a_node_id_leads_to_the_key_of_its_identity_record(replicas: Replicas, anna: Person) -> None:
-    await anna.records.publish_identity()
+    await anna.records.people.publish()
     ben = Person(replicas)
 
     assert await ben.records.resolve_node_id(anna.identity.node_id) == anna.identity.public_key
@@ -1016,8 +1020,8 @@ async def test_a_node_id_without_a_true_identity_record_leads_nowhere(
     node_id = anna.identity.node_id
     target = Target(node_id)
     await refusal_of(ben.records.resolve_node_id(node_id), NotFound)
-    await anna.records.publish_identity()
-    await ben.records.publish_identity()
+    await anna.records.people.publish()
+    await ben.records.people.publish()
     true = replicas.held[target]
 
     for lie in (damaged(true), replicas.held[Target(ben.identity.node_id)], b"", b"\xf9\x03"):

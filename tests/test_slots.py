@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -20,11 +20,12 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.ids import Target
 
 
+T = TypeVar("T")
 WALL = 1_800_000_000.0
 TAG = public_tag(NETWORK, "note")
 PUBLISHER = KEY_A.public_key
@@ -49,6 +50,9 @@ class Shown:
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         raise AssertionError("reading begins nothing")
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        raise AssertionError("reading computes nothing long")
 
     def now(self) -> Now:
         return Now(0, self.wall)

@@ -6,17 +6,20 @@ A node implements `Access` by its own quorum operations, a client by asking node
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from yzdht.errors import WriteQuorumFailed
 from yzdht.wire.rpc import Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.ids import Target
     from yzdht.ports import Now
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ class Access(Protocol):
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside the call that asks for it, which does not wait for it."""
+        ...
+
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        """Do something that takes long beside the loop: an expensive kdf, a keyfile written."""
         ...
 
     def now(self) -> Now:

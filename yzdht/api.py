@@ -6,9 +6,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from yzdht.crypto.primitives import check_public_key
-from yzdht.crypto.sealing import Public, Self
 from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.limits import READ_PATHS_MAX
+from yzdht.readers import AnyReaders, Self
 from yzdht.records import DEFAULT_TTL_S, Receipt, Records, Value
 
 
@@ -27,8 +27,8 @@ def _check_store(value: object, readers: object, ttl: object, if_seq: object) ->
     """Refuse what types alone would have refused; a value of None would be a deletion further down."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise UsageError(f"a value is bytes, not {type(value).__name__}", hint="encode text: text.encode()")
-    if not isinstance(readers, Self | Public):
-        raise UsageError("readers is Self() or Public()")
+    if not isinstance(readers, AnyReaders):
+        raise UsageError("readers is Self(), Public(), To([…]) or Passphrase(…)")
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
         raise UsageError("a ttl is a number of seconds", hint="for a week: ttl=7 * 86400")
     if if_seq is not None and (isinstance(if_seq, bool) or not isinstance(if_seq, int)):
@@ -68,7 +68,7 @@ class DhtCalls:
         name: str,
         value: bytes,
         *,
-        readers: Public | Self | None = None,
+        readers: AnyReaders | None = None,
         ttl: float = DEFAULT_TTL_S,
         if_seq: int | None = None,
     ) -> Receipt:
@@ -87,11 +87,24 @@ class DhtCalls:
         return await self._records().store(name, bytes(value), readers, ttl, if_seq)
 
     @overload
-    async def get(self, name: str, *, publisher: PublicKey | None = None, disjoint: int = 1) -> Value: ...
+    async def get(
+        self,
+        name: str,
+        *,
+        publisher: PublicKey | None = None,
+        disjoint: int = 1,
+        passphrase: str | None = None,
+    ) -> Value: ...
 
     @overload
     async def get(
-        self, name: str, *, publisher: PublicKey | None = None, default: _T, disjoint: int = 1
+        self,
+        name: str,
+        *,
+        publisher: PublicKey | None = None,
+        default: _T,
+        disjoint: int = 1,
+        passphrase: str | None = None,
     ) -> Value | _T: ...
 
     async def get(
@@ -101,22 +114,24 @@ class DhtCalls:
         publisher: PublicKey | None = None,
         default: object = _Missing.RAISE,
         disjoint: int = 1,
+        passphrase: str | None = None,
     ) -> object:
         """Read the newest value under a name; see `Records.get` for errors.
 
         Args:
             name: 1 to 1,024 bytes of UTF-8.
-            publisher: Whose public value; None for one's own.
+            publisher: Whose, public or for named people; None for one's own.
             default: Returned instead of raising NotFound.
             disjoint: Paths through the network that share no node, 1 to 3. Nodes that hide a value or show an old one
                 must then lie on every path; it costs as many times the messages.
+            passphrase: Of a value that is under one.
 
         """
         if publisher is not None:
             _check_publisher(publisher)
         _check_disjoint(disjoint)
         try:
-            return await self._records().get(name, publisher, disjoint)
+            return await self._records().get(name, publisher, disjoint, passphrase)
         except NotFound:
             if default is _Missing.RAISE:
                 raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
 from yzdht.api import DhtCalls
@@ -42,7 +42,7 @@ from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Statu
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from yzdht.ids import NodeId, Target
@@ -66,6 +66,9 @@ _SENT_AWAY = Answer(Status.RATE_LIMITED, Refusal(int(1_000 * CLIENT_PATIENCE_S))
 
 _DECIDED = (Status.CAS_MISMATCH, Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 """Refusals that say something of the record: another node would say the same."""
+
+
+_T = TypeVar("_T")
 
 
 class Pinged(NamedTuple):
@@ -262,6 +265,10 @@ class _Nodes:
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Do something that no caller waits for."""
         self._background.start(work)
+
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        """Do something that takes long in a thread."""
+        return await asyncio.to_thread(work)
 
     def now(self) -> Now:
         """The present."""

@@ -130,6 +130,18 @@ class PassphraseNeeded(NotAReader):
     default_hint = "give its passphrase: yz get NAME --passphrase-fd N, or get(name, passphrase=…)"
 
 
+class KeyTooOld(CryptoError):
+    """The newest key that somebody has published ended too long ago to seal to it (PROTOCOL.md section 8)."""
+
+    default_hint = "ask them to use yz once: that publishes a new key"
+
+
+class KemKeyMissing(CryptoError):
+    """Another device of this identity published a KEM key that this one has not (PROTOCOL.md section 2)."""
+
+    default_hint = "import again: `yz id export` on the other device, `yz id import` on this one"
+
+
 class HandshakeFailed(CryptoError):
     """The session handshake did not complete (PROTOCOL.md section 3)."""
 
@@ -160,6 +172,12 @@ class NotFound(LookupFailed):
 
     exit_code = ExitCode.NOT_FOUND
     default_hint = "check the name and, for another publisher, --from"
+
+
+class KeysUnknown(NotFound):
+    """Nobody has published the keys of this identity, so that nothing can be sealed for it."""
+
+    default_hint = "check who it is; they must have stored something once, with `yz put` for instance"
 
 
 class StaleRecord(LookupFailed):

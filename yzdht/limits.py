@@ -87,7 +87,17 @@ NODE_IDENTITY_RENEW_S = 12 * HOUR_S
 PERSON_IDENTITY_LIFE_S = 30 * DAY_S
 PERSON_IDENTITY_RENEW_S = 7 * DAY_S
 KEM_KEY_LIFE_S = 30 * DAY_S
+KEM_KEY_RENEW_S = 15 * DAY_S
+"""A new key is made when the newest lives no longer than this: whoever seals finds one with half of its life left."""
+KEM_KEY_USED_AFTER_S = 30 * DAY_S
+"""For so long after its end a sender still takes a key, with a warning, and refuses it then."""
+KEM_KEY_KEPT_S = 90 * DAY_S
+"""After its end: what was sealed to it at the last moment has expired long before."""
 KEM_KEYS_KEPT_MAX = 16
+PEOPLE_KEPT_MAX = 10_000
+"""Identity records of others that a home keeps."""
+PERSON_LOOKED_UP_S = 1 * DAY_S
+"""For so long what is known of a person's keys is taken as it is."""
 
 # Section 7: names
 

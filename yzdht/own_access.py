@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from yzdht.access import Reading, Writing
 from yzdht.kad.write import Draft
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.background import Background
     from yzdht.ids import Target
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from yzdht.pump import Pump
     from yzdht.sessions.clock import Clock
     from yzdht.telemetry import Counters
+
+
+_T = TypeVar("_T")
 
 
 class OwnAccess:
@@ -53,6 +56,10 @@ class OwnAccess:
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Do something that no caller waits for."""
         self._background.start(work)
+
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        """Do something that takes long in a thread."""
+        return await asyncio.to_thread(work)
 
     def now(self) -> Now:
         """The present."""

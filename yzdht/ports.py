@@ -351,6 +351,19 @@ class Mark(NamedTuple):
     is_tombstone: bool
 
 
+class KeptIdentity(NamedTuple):
+    """The identity record of somebody, as this home saw it last.
+
+    Attributes:
+        record: The whole record; it was verified.
+        seen_at: Unix seconds at which nodes showed it last.
+
+    """
+
+    record: bytes
+    seen_at: float
+
+
 class Marks(Protocol):
     """High-water marks and what else a home remembers; durable before it returns."""
 
@@ -376,4 +389,12 @@ class Marks(Protocol):
 
     def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
         """Remember when the identity record was published."""
+        ...
+
+    def identity_record(self, node_id: NodeId, network: NetworkId) -> KeptIdentity | None:
+        """The identity record of somebody as it was seen last; None if it never was, or was forgotten."""
+        ...
+
+    def keep_identity_record(self, node_id: NodeId, network: NetworkId, kept: KeptIdentity) -> None:
+        """Keep it in place of the one before; of too many the one that was seen longest ago is forgotten."""
         ...

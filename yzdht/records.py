@@ -7,28 +7,40 @@ the network through `Access`, the disk through `Marks`; reads no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from yzdht.access import refused
 from yzdht.crypto.naming import (
+    fingerprint,
     mutable_target,
+    node_id_of,
     normalise_name,
     own_tag,
     public_tag,
 )
+from yzdht.crypto.passphrase import (
+    PBKDF2_DEFAULT,
+    SALT_BYTES as PASSPHRASE_SALT_BYTES,
+    passphrase_key,
+)
 from yzdht.crypto.sealing import (
     Author,
+    Locked,
+    Named,
     OpeningKeys,
     Public,
     RecordDraft,
+    SealedFor,
     Self,
+    check_value,
     open_record,
     seal_record,
     tombstone,
 )
 from yzdht.crypto.signing import RecordChecks
+from yzdht.crypto.stanzas import CEK_BYTES, passphrase_stanza
 from yzdht.errors import (
     CasMismatch,
     Conflict,
@@ -36,24 +48,14 @@ from yzdht.errors import (
     LookupFailed,
     NoNode,
     NotFound,
-    ReadQuorumFailed,
     UsageError,
     WireError,
-    YzError,
 )
-from yzdht.identity_record import About, sign_identity_record
-from yzdht.limits import (
-    CLOCK_SKEW_S,
-    PERSON_IDENTITY_LIFE_S,
-    PERSON_IDENTITY_RENEW_S,
-    PUT_RETRIES_MAX,
-    RECORD_LIFE_S_MAX,
-    SEQ_MAX,
-)
+from yzdht.limits import CLOCK_SKEW_S, DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX
+from yzdht.people import People
+from yzdht.readers import AnyReaders, Passphrase, To
 from yzdht.slots import Seen, Slot, SlotReader
-from yzdht.wire.address import NodeType
-from yzdht.wire.frame import Caps
-from yzdht.wire.record import Record, decode_record
+from yzdht.wire.record import SALT_BYTES, Readers, Record, decode_record
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import encode_slot_link
@@ -62,7 +64,8 @@ from yzdht.wire.text import encode_slot_link
 if TYPE_CHECKING:
     from yzdht.access import Access, Writing
     from yzdht.crypto.identity import IdentityKeys
-    from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, Target
+    from yzdht.ids import NetworkId, NodeId, PublicKey, Tag
+    from yzdht.people import SealTo
     from yzdht.ports import Marks, Now, Rng
 
 
@@ -114,6 +117,7 @@ class Receipt:
         accepted: Replicas that had stored it when the write returned.
         asked: Replicas that were asked.
         needed: Replicas that had to.
+        warnings: What its publisher should know, a sentence each: of readers whose key is past its time.
 
     """
 
@@ -124,17 +128,19 @@ class Receipt:
     accepted: int
     asked: int
     needed: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Intent:
-    """One write as its caller wants it."""
+    """One write as its caller wants it; content keys are made at every sealing."""
 
     slot: Slot
     value: bytes | None
-    readers: Public | Self
+    readers: SealedFor
     life_s: int
     if_seq: int | None
+    warnings: tuple[str, ...] = ()
 
 
 class Records:
@@ -145,8 +151,11 @@ class Records:
         network: NET.
         access: The way to the replicas.
         marks: What this home has seen.
-        rng: For salts.
+        rng: For salts and content keys.
         checks: Whoever else in this process verifies records of that network, so that each is verified once.
+
+    Attributes:
+        people: The identity record published, and those of others.
 
     """
 
@@ -159,33 +168,41 @@ class Records:
         rng: Rng,
         checks: RecordChecks | None = None,
     ) -> None:
-        self.identity = identity
         self._network = network
         self._access = access
         self._marks = marks
         self._rng = rng
-        self._is_publishing = False
         self._checks = checks or RecordChecks(network)
         self._slots = SlotReader(access, marks, self._checks)
         self._author = Author(identity.signer, identity.self_key, network)
-        kem = tuple(k.key for k in identity.kem)
-        self._keys = OpeningKeys(identity.self_key, kem, identity.public_key)
+        self.people = People(identity, network, access, self._slots, marks)
+
+    @property
+    def identity(self) -> IdentityKeys:
+        """Who reads and writes, with the keys of the present."""
+        return self.people.identity
 
     # Reading
 
-    async def get(self, name: str, publisher: PublicKey | None = None, paths: int = 1) -> Value:
+    async def get(
+        self, name: str, publisher: PublicKey | None = None, paths: int = 1, passphrase: str | None = None
+    ) -> Value:
         """Read the newest value under a name.
 
         Args:
             name: 1 to 1,024 bytes of UTF-8.
-            publisher: Whose public value; None for one's own, private before public.
+            publisher: Whose, public or for named people; None for one's own, private before public.
             paths: Disjoint paths of each read, 1 to READ_PATHS_MAX.
+            passphrase: Of a value that is under one; else not looked at.
 
         Raises:
             NotFound: Nothing is stored, or it was deleted.
             StaleRecord: The nodes showed an older record than this home has seen.
             ReadQuorumFailed: Too few replicas answered.
             NotAReader: It is sealed for others.
+            PassphraseNeeded: It is under a passphrase and none was given.
+            WrongPassphrase: Or another one.
+            DecryptionFailed: It is damaged, or was sealed under another key.
             CryptoError: Every node asked showed forged or foreign records.
             NoNode: No node could be reached.
 
@@ -194,28 +211,32 @@ class Records:
             slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
         else:
             slots = [self._public_slot(publisher, name)]
-        return await self._get_first(slots, f"nothing is stored under {name!r}", paths)
+        seen = await self._first(slots, f"nothing is stored under {name!r}", paths)
+        return await self._value(seen, passphrase)
 
-    async def get_slot(self, publisher: PublicKey, tag: Tag, paths: int = 1) -> Value:
+    async def get_slot(
+        self, publisher: PublicKey, tag: Tag, paths: int = 1, passphrase: str | None = None
+    ) -> Value:
         """Read the slot that a `yz:` link names; arguments and errors as of `get`."""
-        return await self._get_first([self._slot(publisher, tag)], "nothing is stored in this slot", paths)
+        seen = await self._first([self._slot(publisher, tag)], "nothing is stored in this slot", paths)
+        return await self._value(seen, passphrase)
 
-    async def _get_first(self, slots: list[Slot], missing: str, paths: int) -> Value:
+    async def _first(self, slots: list[Slot], missing: str, paths: int) -> Seen:
         """The first slot that has a value, asked one after the other.
 
         A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
         """
-        self._keep_published(even_first=False)
+        self.people.keep_published(even_first=False)
         for slot in slots:
             seen = await self._slots.read(slot, paths)
             if seen is not None and not seen.record.is_tombstone:
-                return self._value(seen)
+                return seen
         raise NotFound(missing)
 
-    def _value(self, seen: Seen) -> Value:
+    async def _value(self, seen: Seen, passphrase: str | None) -> Value:
         record = seen.record
         return Value(
-            data=open_record(record, self._keys),
+            data=open_record(record, await self._keys(record, passphrase)),
             origin=Origin.SIGNED if record.readers == 0 else Origin.SEALED,
             publisher=_publisher(record),
             seq=record.seq,
@@ -224,31 +245,23 @@ class Records:
             is_conflict=seen.is_conflict,
         )
 
+    async def _keys(self, record: Record, passphrase: str | None) -> OpeningKeys:
+        """What this home can try a record with."""
+        identity = self.identity
+        kem = tuple(k.key for k in identity.kem)
+        keys = OpeningKeys(identity.self_key, kem, identity.public_key)
+        if passphrase is None or record.readers is not Readers.STANZAS:
+            return keys
+        stanza = passphrase_stanza(record)
+        if stanza is None:
+            return keys
+        parameters, salt = stanza.parameters, stanza.salt
+        key = await self._access.compute(lambda: passphrase_key(passphrase, parameters, salt))
+        return replace(keys, passphrase_key=key)
+
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
-        """The public key behind a node id, from its identity record.
-
-        Raises:
-            NotFound: No identity record is stored.
-            ReadQuorumFailed: Too few replicas answered.
-
-        """
-        target: Target = node_id  # type: ignore[assignment] # an identity record lies at its node id
-        [readings] = await self._access.read([target])
-        for reading in readings:
-            for raw in reading.records:
-                try:
-                    record = decode_record(raw)
-                    self._checks.verify_record(record, target)
-                except (WireError, CryptoError):
-                    self._access.count("rejected_records")
-                    continue
-                if record.kind is Kind.IDENTITY:
-                    self._marks.met(_publisher(record))
-                    return _publisher(record)
-        if not any(reading.is_quorum for reading in readings):
-            best = max(readings, key=lambda reading: reading.answered)
-            raise ReadQuorumFailed(best.answered, best.needed, best.needed)
-        raise NotFound("no identity record is stored for this node id")
+        """The public key behind a node id; errors as of `SlotReader.resolve_node_id`."""
+        return await self._slots.resolve_node_id(node_id)
 
     # Writing
 
@@ -256,7 +269,7 @@ class Records:
         self,
         name: str,
         value: bytes,
-        readers: Public | Self,
+        readers: AnyReaders,
         ttl: float = DEFAULT_TTL_S,
         if_seq: int | None = None,
     ) -> Receipt:
@@ -274,6 +287,8 @@ class Records:
             UsageError: Another argument is out of range.
             CasMismatch: Not `if_seq` is stored.
             Conflict: Another device of this identity won each of several attempts.
+            KeysUnknown: A named reader has published no keys.
+            KeyTooOld: Or the newest ended too long ago.
             WriteQuorumFailed: Too few replicas stored it.
             NoNode: No node could be reached.
 
@@ -282,13 +297,27 @@ class Records:
             raise UsageError("a value lives between 1 second and 30 days", hint="choose a ttl in that range")
         if if_seq is not None and not 0 <= if_seq < SEQ_MAX:
             raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
-        public_key = self.identity.public_key
-        slot = self._own_slot(name) if isinstance(readers, Self) else self._public_slot(public_key, name)
-        intent = _Intent(slot, value, readers, int(ttl), if_seq)
-        # First of all: a value that does not fit is refused before anything is sent.
-        sealed = self._seal(intent, 1 + (if_seq or 0), self._access.now())
-        self._keep_published(even_first=True)
-        return await self._put(intent, sealed)
+        check_value(value)  # first of all: what does not fit is refused before anything is sent
+        is_own = isinstance(readers, Self | Passphrase)
+        slot = self._own_slot(name) if is_own else self._public_slot(self.identity.public_key, name)
+        sealed_for, warnings = await self._sealed_for(readers)
+        intent = _Intent(slot, value, sealed_for, int(ttl), if_seq, warnings)
+        self.people.keep_published(even_first=True)
+        return await self._put(intent)
+
+    async def _sealed_for(self, readers: AnyReaders) -> tuple[SealedFor, tuple[str, ...]]:
+        """The keys to seal with, content keys apart, and what the publisher should know of them."""
+        match readers:
+            case To():
+                others = [person for person in readers.people if person != self.identity.public_key]
+                found = await self.people.seal_to(others)
+                return Named(tuple(each.kem for each in found), b""), _warnings(found)
+            case Passphrase():
+                salt = self._rng.token(PASSPHRASE_SALT_BYTES)
+                key = await self._access.compute(lambda: passphrase_key(readers.text, PBKDF2_DEFAULT, salt))
+                return Locked(key, PBKDF2_DEFAULT, salt, b""), ()
+            case Public() | Self():
+                return readers, ()
 
     async def delete(self, name: str) -> list[Receipt]:
         """Delete what is stored under a name, private and public.
@@ -303,65 +332,21 @@ class Records:
         doomed = [s for s, r in zip(slots, readings, strict=True) if self._slots.has_something(s, r)]
         if not doomed:
             raise NotFound(f"nothing is stored under {name!r}")
-        self._keep_published(even_first=True)
+        self.people.keep_published(even_first=True)
         # A tombstone outlives every copy of what it deletes, as long as any may live.
         return [await self._put(_Intent(s, None, Public(), RECORD_LIFE_S_MAX, None)) for s in doomed]
 
-    def _keep_published(self, *, even_first: bool) -> None:
-        """Have the identity record published beside the present call, if it is due; nobody waits for it.
-
-        The first one goes out with the first write: whoever only reads need not be known to anybody. One that was
-        refused is tried again at the next call.
-        """
-        if not self._is_publishing and self._is_due(even_first=even_first):
-            self._is_publishing = True
-            self._access.start(self._publish_in_background())
-
-    async def _publish_in_background(self) -> None:
-        try:
-            await self.publish_identity()
-        except YzError:
-            self._access.count("identity_unpublished")
-        finally:
-            self._is_publishing = False
-
-    def _is_due(self, *, even_first: bool) -> bool:
-        last = self._marks.published_at(self.identity.node_id, self._network)
-        if last is None:
-            return even_first
-        return self._access.now().wall - last >= PERSON_IDENTITY_RENEW_S
-
-    async def publish_identity(self) -> None:
-        """Publish this person's identity record if that was not done lately (PROTOCOL.md section 6).
-
-        Raises:
-            WriteQuorumFailed: Too few replicas stored it.
-            NoNode: No node could be reached.
-
-        """
-        if not self._is_due(even_first=True):
-            return
-        now = self._access.now()
-        identity = self.identity
-        about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
-        record = sign_identity_record(identity, self._network, about, now.wall).record
-        target: Target = identity.node_id  # type: ignore[assignment] # an identity record lies at its node id
-        done = await self._access.write(target, record.raw, None, 0)
-        if not done.is_quorum and done.refusal not in _OUTRUN:
-            raise refused(done, now)
-        self._marks.set_published_at(identity.node_id, self._network, now.wall)
-
-    async def _put(self, intent: _Intent, sealed: Record | None = None) -> Receipt:
-        """Write until a quorum holds it; `sealed` is what to try first, if that is made already."""
+    async def _put(self, intent: _Intent) -> Receipt:
+        """Write until a quorum holds it."""
         least_seq = 1 + (intent.if_seq or 0)
         for retries_left in reversed(range(1 + PUT_RETRIES_MAX)):
             now = self._access.now()
-            record, sealed = sealed or self._seal(intent, least_seq, now), None
+            record = self._seal(intent, least_seq, now)
             done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
             # A quorum beside a holder of something newer is no success yet: that record would win every read.
             newer_seq = await self._newer_seq(intent, record, done, now)
             if done.is_quorum and not (newer_seq and retries_left):
-                return self._receipt(intent.slot, record, done)
+                return self._receipt(intent, record, done)
             if done.refusal is Status.CAS_MISMATCH:
                 raise CasMismatch(done.number)
             if done.refusal not in _OUTRUN:
@@ -405,10 +390,14 @@ class Records:
         draft = RecordDraft(Kind.MUTABLE, created, expires, seq, intent.slot.tag, is_tombstone)
         if intent.value is None:
             return decode_record(tombstone(draft, self._author))
-        salt = self._rng.token(24)
-        return decode_record(seal_record(draft, intent.value, intent.readers, self._author, salt))
+        readers = intent.readers
+        if isinstance(readers, Named | Locked):
+            readers = replace(readers, cek=self._rng.token(CEK_BYTES))
+        salt = self._rng.token(SALT_BYTES)
+        return decode_record(seal_record(draft, intent.value, readers, self._author, salt))
 
-    def _receipt(self, slot: Slot, record: Record, done: Writing) -> Receipt:
+    def _receipt(self, intent: _Intent, record: Record, done: Writing) -> Receipt:
+        slot = intent.slot
         self._slots.remember(slot, record)
         return Receipt(
             publisher=slot.publisher,
@@ -418,6 +407,7 @@ class Records:
             accepted=done.accepted,
             asked=done.asked,
             needed=done.needed,
+            warnings=intent.warnings,
         )
 
     # Slots
@@ -436,6 +426,14 @@ class Records:
 
     def _slot(self, publisher: PublicKey, tag: Tag) -> Slot:
         return Slot(publisher, tag, mutable_target(self._network, publisher, tag))
+
+
+def _warnings(found: list[SealTo]) -> tuple[str, ...]:
+    return tuple(
+        f"the key of {fingerprint(node_id_of(each.person))} ended {int(each.ended_s / DAY_S)} days ago: it may be lost"
+        for each in found
+        if each.ended_s > 0
+    )
 
 
 def _publisher(record: Record) -> PublicKey:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yzdht.errors import CryptoError, ReadQuorumFailed, StaleRecord, WireError, WrongTarget
+from yzdht.errors import CryptoError, NotFound, ReadQuorumFailed, StaleRecord, WireError, WrongTarget
 from yzdht.limits import CLOCK_SKEW_S
 from yzdht.ports import Mark
 from yzdht.wire.record import decode_record, order_key
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
     from yzdht.access import Access, Reading
-    from yzdht.ids import PublicKey, Tag, Target
+    from yzdht.ids import NodeId, PublicKey, Tag, Target
     from yzdht.ports import Marks, RecordVerifier
     from yzdht.wire.record import Record
 
@@ -107,6 +108,33 @@ class SlotReader:
             raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
         assert fault is not None
         raise fault
+
+    async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
+        """The public key behind a node id, from its identity record.
+
+        Raises:
+            NotFound: No identity record is stored.
+            ReadQuorumFailed: Too few replicas answered.
+            NoNode: No node could be reached.
+
+        """
+        target: Target = node_id  # type: ignore[assignment] # an identity record lies at its node id
+        [readings] = await self._access.read([target])
+        for raw in (raw for reading in readings for raw in reading.records):
+            try:
+                record = decode_record(raw)
+                self._checks.verify_record(record, target)
+            except (WireError, CryptoError):
+                self._access.count("rejected_records")
+                continue
+            if record.kind is Kind.IDENTITY:
+                publisher: PublicKey = record.publisher  # type: ignore[assignment] # only immutables have none
+                self._marks.met(publisher)
+                return publisher
+        if not any(reading.is_quorum for reading in readings):
+            best = max(readings, key=lambda reading: reading.answered)
+            raise ReadQuorumFailed(best.answered, best.needed, best.needed)
+        raise NotFound("no identity record is stored for this node id")
 
     def has_something(self, slot: Slot, readings: list[Reading]) -> bool:
         """True if there is something to delete, as far as the nodes show it or this home knows.

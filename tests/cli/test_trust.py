@@ -55,6 +55,7 @@ class _SameInstant:
         self.write = client._nodes.write
         self.start = client._nodes.start
         self.count = client._nodes.count
+        self.compute = client._nodes.compute
         self.now = lambda: now
 
 

@@ -361,7 +361,7 @@ async def test_a_write_passes_over_a_silent_node_with_the_same_bytes(
 async def publish(dht: Client, liar: Liar) -> None:
     """Have the identity record out of the way."""
     liar.on_put = acknowledge()
-    await dht.records.publish_identity()
+    await dht.records.people.publish()
     liar.on_put, liar.on_get = silence, show()
 
 
@@ -444,7 +444,7 @@ async def test_a_refusal_of_a_lying_node_raises_what_is_documented(
 
     async with client_of(liar.url, identity=anna, clock=clock) as dht:
         liar.on_put = acknowledge()
-        await dht.records.publish_identity()
+        await dht.records.people.publish()
         liar.on_put = script
         caught = await refusal_of(dht.store("note", b"1"), error)
 

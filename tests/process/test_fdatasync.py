@@ -35,7 +35,7 @@ def traced_spec(name: str, trace: Path, port: int = 0) -> Spec:
 
 async def put_one_after_the_other(node: NodeProcess, label: str, count: int) -> None:
     async with through(node, Identity.generate()) as dht:
-        await dht.records.publish_identity()  # it would go out beside the first value: one request at a time
+        await dht.records.people.publish()  # it would go out beside the first value: one request at a time
         for number in range(count):
             await dht.store(f"{label}/{number}", VALUE)
 

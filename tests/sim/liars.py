@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.sim.authors import key
 from tests.sim.converged import converge
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     Kind = Callable[["Gang", SimNode], Responder]
 
 
+_T = TypeVar("_T")
 _DEAD_FIRST = 20_000_000
 _DEAD = 400
 _CAPS = int(Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING)
@@ -418,6 +419,9 @@ class SimAccess:
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         drive(work)
+
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        return work()
 
     def now(self) -> Now:
         return self._world.now

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from yzdht.errors import StoreError, UnsafeFile
 from yzdht.store.files import (
     as_store_error,
     create_file,
+    held_lock,
     is_leftover,
     make_folder,
     read_file,
@@ -241,3 +243,30 @@ def test_file_of_somebody_is_read_whatever_its_mode(tmp_path: Path) -> None:
     (tmp_path / "file").chmod(0o666)
 
     assert read_file(tmp_path / "file", 5) == b"bytes"
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    held: list[str] = []
+
+    def hold() -> None:
+        with held_lock(path):
+            held.append("second")
+
+    second = threading.Thread(target=hold)
+    with held_lock(path):
+        second.start()
+        second.join(0.05)
+        held.append("first")
+    second.join()
+
+    assert held == ["first", "second"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreError), held_lock(tmp_path / "lock"):
+        raise AssertionError("it was locked")
+    assert not (tmp_path / "elsewhere").exists()

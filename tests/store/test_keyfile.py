@@ -216,3 +216,48 @@ def test_processes_that_create_at_once_end_with_one_identity(path: Path) -> None
 
     assert printed == {f"{Identity.load(path).fingerprint}\n".encode()}
     assert list(path.parent.iterdir()) == [path]
+
+
+# KEM keys in the course of time
+
+
+@pytest.mark.parametrize("passphrase", [None, "correct horse"])
+def test_a_renewed_key_is_on_disk_and_the_file_keeps_its_passphrase(
+    tmp_path: Path, passphrase: str | None
+) -> None:
+    path = tmp_path / "key"
+    identity = Identity.load_or_create(path, passphrase=passphrase)
+    wall = identity.kem[0].not_after
+
+    newer = identity.renewed(wall)
+
+    assert len(newer.kem) == 2
+    assert [k.not_after for k in Identity.load(path, passphrase).kem] == [k.not_after for k in newer.kem]
+    assert newer.renewed(wall).kem[0].key.public_key == newer.kem[0].key.public_key
+    assert identity.renewed(wall).kem[0].key.public_key == newer.kem[0].key.public_key
+
+
+def test_a_file_that_was_replaced_by_another_identity_is_not_renewed(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    identity = Identity.create(path)
+    path.unlink()
+    other = Identity.create(path)
+
+    with pytest.raises(StoreError, match="another identity"):
+        identity.renewed(identity.kem[0].not_after)
+
+    assert Identity.load(path).public_key == other.public_key
+
+
+def test_an_identity_that_was_never_in_a_file_is_not_renewed() -> None:
+    identity = Identity.generate()
+
+    assert identity.renewed(identity.kem[0].not_after) is identity
+
+
+def test_one_that_was_saved_is_renewed_there(tmp_path: Path) -> None:
+    identity = Identity.generate()
+    identity.save(tmp_path / "key")
+
+    assert len(identity.renewed(identity.kem[0].not_after).kem) == 2
+    assert len(Identity.load(tmp_path / "key").kem) == 2

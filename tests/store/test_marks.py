@@ -16,8 +16,9 @@ from yzdht.crypto.naming import fingerprint, node_id_of
 from yzdht.crypto.primitives import PrivateKey
 from yzdht.errors import InvalidKey, NewerFormat, StoreError, UsageError
 from yzdht.ids import NetworkId, NodeId, PublicKey
-from yzdht.ports import Mark
+from yzdht.ports import KeptIdentity, Mark
 from yzdht.store.marks import MARKS_SCHEMA, MemoryMarks, SqliteMarks
+from yzdht.store.schema import Schema, open_database
 
 
 if TYPE_CHECKING:
@@ -139,6 +140,39 @@ def test_both_kinds_end_with_the_largest(history: list[Mark]) -> None:
     known = memory.get(target(1))
     assert (known is None) == (not order)
     assert known is None or (known.seq, known.expires, known.hash) == max(order)
+
+
+def test_the_identity_record_seen_last_is_kept_per_node_and_network(marks: AnyMarks) -> None:
+    other = NetworkId(b"another!")
+    marks.keep_identity_record(NODE, NETWORK, KeptIdentity(b"old", 5.0))
+    marks.keep_identity_record(NODE, NETWORK, KeptIdentity(b"new", 6.5))
+
+    assert marks.identity_record(NODE, NETWORK) == KeptIdentity(b"new", 6.5)
+    assert marks.identity_record(NODE, other) is None
+    assert marks.identity_record(NodeId(b"n" * 32), NETWORK) is None
+
+
+def test_of_too_many_people_the_one_seen_longest_ago_is_forgotten(
+    marks: AnyMarks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yzdht.store.marks.PEOPLE_KEPT_MAX", 3)
+    people = [NodeId(bytes((number,)) * 32) for number in range(4)]
+    for seen_at, number in enumerate((0, 1, 2, 0, 3)):
+        marks.keep_identity_record(people[number], NETWORK, KeptIdentity(b"r", float(seen_at)))
+
+    kept = [marks.identity_record(person, NETWORK) is not None for person in people]
+    assert kept == [True, False, True, True]
+
+
+def test_a_file_of_the_version_before_is_brought_forward(tmp_path: Path) -> None:
+    path = tmp_path / "marks.sqlite"
+    first = Schema(MARKS_SCHEMA.application_id, MARKS_SCHEMA.steps[:1])
+    with closing(open_database(path, first)) as old:
+        old.execute("INSERT INTO published VALUES (?, ?, ?)", (NODE, NETWORK, 7.0))
+
+    with closing(SqliteMarks(path)) as marks:
+        assert marks.published_at(NODE, NETWORK) == 7.0
+        assert marks.identity_record(NODE, NETWORK) is None
 
 
 def test_marks_survive_closing(tmp_path: Path) -> None:

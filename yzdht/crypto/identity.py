@@ -14,10 +14,11 @@ from yzdht.crypto.naming import fingerprint, name_key, node_id_of, self_key
 from yzdht.crypto.primitives import KEY_BYTES, PrivateKey
 from yzdht.crypto.signing import KeySigner
 from yzdht.errors import UsageError
-from yzdht.limits import KEM_KEY_LIFE_S, KEM_KEYS_KEPT_MAX
+from yzdht.limits import DAY_S, KEM_KEY_KEPT_S, KEM_KEY_LIFE_S, KEM_KEY_RENEW_S, KEM_KEYS_KEPT_MAX
 
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Self
 
     from yzdht.ids import NodeId, PublicKey
@@ -114,6 +115,78 @@ class IdentityKeys:
     def signer(self) -> Signer:
         """Signs as this identity."""
         return KeySigner(self.signing)
+
+    # KEM keys in the course of time
+
+    def needs_kem_key(self, wall_now: float) -> bool:
+        """True if it is time for a new KEM key.
+
+        Args:
+            wall_now: Unix seconds. A key that ends later than one made now would was made under a wrong clock.
+
+        """
+        if not self.kem:
+            return True
+        left_s = self.kem[0].not_after - wall_now
+        return left_s <= KEM_KEY_RENEW_S or left_s > KEM_KEY_LIFE_S + DAY_S
+
+    def with_kem_key(self, key: PrivateKey, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
+        """The same identity with one more KEM key, without those that nobody can need any more.
+
+        A key is kept for KEM_KEY_KEPT_S after its end, and as long as a group lists it. Of too many the oldest leave that
+        no group lists.
+
+        Args:
+            key: A fresh one.
+            wall_now: Unix seconds.
+            listed: Public KEM keys in the newest states of this identity's groups.
+
+        """
+        newest = KemKey(key, int(wall_now) + KEM_KEY_LIFE_S)
+        # Under a clock that was ahead a key was made that would stand before the new one.
+        older = [
+            k if k.not_after < newest.not_after else KemKey(k.key, newest.not_after - 1) for k in self.kem
+        ]
+        return self._with_kem([newest, *older], wall_now, listed)
+
+    def merged(self, other: IdentityKeys, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
+        """The same identity with the KEM keys of both, as another device brings them.
+
+        Raises:
+            UsageError: It is another identity, or another storage secret.
+
+        """
+        if (other.public_key, other.storage_secret) != (self.public_key, self.storage_secret):
+            raise UsageError("these are keys of another identity")
+        known = {kem.key.public_key for kem in self.kem}
+        return self._with_kem(
+            [*self.kem, *(k for k in other.kem if k.key.public_key not in known)], wall_now, listed
+        )
+
+    def _with_kem(self, kem: list[KemKey], wall_now: float, listed: Collection[PublicKey]) -> Self:
+        def is_needed(kem: KemKey) -> bool:
+            return kem.key.public_key in listed or wall_now <= kem.not_after + KEM_KEY_KEPT_S
+
+        def rank(kem: KemKey) -> tuple[bool, int]:
+            return kem.key.public_key in listed, kem.not_after
+
+        newest, *older = sorted(kem, key=lambda k: k.not_after, reverse=True)
+        kept = sorted((k for k in older if is_needed(k)), key=rank, reverse=True)[: KEM_KEYS_KEPT_MAX - 1]
+        kept.sort(key=lambda k: k.not_after, reverse=True)
+        return type(self)(self.signing, (newest, *kept), self.storage_secret)
+
+    def renewed(self, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
+        """These keys, or newer ones that are kept already: here always these, since nothing keeps them.
+
+        A KEM key that is published and then lost makes what was sealed to it unreadable. So keys that live in memory
+        are renewed by whoever keeps them (`with_kem_key`).
+
+        Args:
+            wall_now: Unix seconds.
+            listed: Public KEM keys in the newest states of this identity's groups.
+
+        """
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint}>"

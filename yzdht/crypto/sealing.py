@@ -54,6 +54,7 @@ __all__ = [
     "RecordDraft",
     "SealedFor",
     "Self",
+    "check_value",
     "open_box",
     "open_chunk",
     "open_record",
@@ -135,7 +136,7 @@ def seal_box(
 
     """
     assert len(salt) == SALT_BYTES
-    _check_value(value)
+    check_value(value)
     hdr0 = fixed + prefix
     cipher, iv, commitment = _derive_box(key, salt, hdr0 + position)
     return encode_unsigned(fixed, prefix + salt + commitment, cipher.seal(iv, pad(value), hdr0))
@@ -167,7 +168,13 @@ def _derive_box(key: bytes, salt: bytes, context: bytes) -> tuple[Aead, bytes, b
     return Aead(okm[:KEY_BYTES]), okm[KEY_BYTES:-COMMITMENT_BYTES], okm[-COMMITMENT_BYTES:]
 
 
-def _check_value(value: bytes) -> None:
+def check_value(value: bytes) -> None:
+    """Check that a value fits a record.
+
+    Raises:
+        ValueTooLarge: It has over 61,436 bytes.
+
+    """
     if len(value) > VALUE_BYTES_MAX:
         raise ValueTooLarge(f"a value is at most {VALUE_BYTES_MAX:,} bytes, this one has {len(value):,}")
 
@@ -196,7 +203,7 @@ def seal_record(draft: RecordDraft, value: bytes, readers: SealedFor, author: Au
     publisher = author.signer.public_key
     match readers:
         case Public():
-            _check_value(value)
+            check_value(value)
             return _sign(encode_unsigned(encode_fixed(draft, Readers.PUBLIC, publisher), b"", value), author)
         case Self():
             fixed = encode_fixed(draft, Readers.SELF, publisher)
@@ -234,7 +241,7 @@ def seal_immutable(value: bytes, readers: SealedFor, author: Author, salt: bytes
     """
     match readers:
         case Public():
-            _check_value(value)
+            check_value(value)
             return encode_unsigned(encode_immutable_fixed(Readers.PUBLIC), b"", value)
         case Self():
             return seal_box(author.self_key, salt, encode_immutable_fixed(Readers.SELF), b"", value)

@@ -10,17 +10,19 @@ this user see old values as new ones.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from yzdht.errors import StoreError, UnsafeFile
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -111,6 +113,28 @@ def replace_file(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise as_store_error(error, path) from error
+
+
+@contextmanager
+def held_lock(path: Path) -> Iterator[None]:
+    """Hold the lock that a file stands for, waiting for whoever has it; the file stays, empty, mode 0600.
+
+    Raises:
+        StoreError: The file cannot be made or locked.
+
+    """
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise as_store_error(error, path) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise as_store_error(error, path) from error
+        yield
+    finally:
+        os.close(lock)
 
 
 def read_file(path: Path, bytes_max: int) -> bytes | None:

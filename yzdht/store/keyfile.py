@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,25 @@ from yzdht.crypto.keyfile import (
     seal_keyfile,
 )
 from yzdht.crypto.passphrase import ARGON2_DEFAULT, NO_KDF, PBKDF2_DEFAULT, SALT_BYTES
+from yzdht.crypto.primitives import PrivateKey
 from yzdht.errors import StoreError, UnsafeFile, WireError, WrongPassphrase
 from yzdht.limits import KEYFILE_BYTES_MAX
 from yzdht.store.entropy import SystemRng
-from yzdht.store.files import as_store_error, create_file, make_folder, refuse_foreign_file, replace_file
+from yzdht.store.files import (
+    as_store_error,
+    create_file,
+    held_lock,
+    make_folder,
+    refuse_foreign_file,
+    replace_file,
+)
 
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Self
 
+    from yzdht.ids import PublicKey
     from yzdht.ports import Rng
 
 
@@ -37,8 +48,21 @@ AnyPath = Path | str
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Where an identity is kept."""
+
+    path: Path
+    passphrase: str | None = field(repr=False)
+
+
 class Identity(IdentityKeys):
-    """An identity that can be kept in a file; see IdentityKeys for what it holds."""
+    """An identity that can be kept in a file; see IdentityKeys for what it holds.
+
+    One that was read from a file, or written to one, renews its KEM keys there.
+    """
+
+    _kept: _Kept | None = None
 
     @classmethod
     def generate(cls, rng: Rng | None = None, wall_now: float | None = None) -> Self:
@@ -69,9 +93,11 @@ class Identity(IdentityKeys):
 
         """
         try:
-            return cls.import_bytes(_read_private(Path(path)), passphrase)
+            identity = cls.import_bytes(_read_private(Path(path)), passphrase)
         except WireError as error:
             raise StoreError(f"{path} is damaged or not a keyfile: {error}", hint=_COPY_HINT) from error
+        identity._keep(Path(path), passphrase)
+        return identity
 
     @classmethod
     def create(cls, path: AnyPath, *, passphrase: str | None = None) -> Self:
@@ -101,6 +127,7 @@ class Identity(IdentityKeys):
         if not os.path.lexists(path):
             identity = cls.generate()
             if identity._create_file(path, passphrase):
+                identity._keep(path, passphrase)
                 return identity
         return cls.load(path, passphrase)
 
@@ -142,6 +169,36 @@ class Identity(IdentityKeys):
             replace_file(path, self._sealed(passphrase))
         elif not self._create_file(path, passphrase):
             raise StoreError(f"{path} exists already", hint="choose another file; keys are never overwritten")
+        self._keep(path, passphrase)
+
+    def renewed(self, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
+        """These keys, or newer ones that are on disk when this returns.
+
+        Another process of the same home may have made them: the file is looked at first. Takes a good part of a second
+        where the file is under a passphrase.
+
+        Args:
+            wall_now: Unix seconds.
+            listed: Public KEM keys in the newest states of this identity's groups.
+
+        Raises:
+            StoreError: The file cannot be read or written, or holds another identity by now.
+
+        """
+        if self._kept is None:
+            return self
+        path, passphrase = self._kept.path, self._kept.passphrase
+        with held_lock(path.with_name(f"{path.name}.lock")):
+            stored = self.load(path, passphrase)
+            if stored.public_key != self.public_key:
+                raise StoreError(
+                    f"{path} holds another identity than when this program began", hint="start it again"
+                )
+            if not stored.needs_kem_key(wall_now):
+                return stored
+            newer = stored.with_kem_key(PrivateKey.generate(), wall_now, listed)
+            newer.save(path, passphrase, replace=True)
+            return newer
 
     def export_bytes(self, phrase: str) -> bytes:
         """Build the portable form of the keyfile, which browsers read too (PBKDF2).
@@ -156,6 +213,11 @@ class Identity(IdentityKeys):
         sealed = self._sealed(passphrase)
         make_folder(path.parent)
         return create_file(path, sealed)
+
+    def _keep(self, path: Path, passphrase: str | None) -> None:
+        object.__setattr__(
+            self, "_kept", _Kept(path, passphrase)
+        )  # what it holds is frozen, where it lies is not
 
     def _sealed(self, passphrase: str | None) -> bytes:
         parameters = NO_KDF if passphrase is None else ARGON2_DEFAULT

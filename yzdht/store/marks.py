@@ -8,11 +8,13 @@ record pass.
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import fingerprint, node_id_of, parse_fingerprint
 from yzdht.ids import PublicKey, RecordHash
-from yzdht.ports import Mark
+from yzdht.limits import PEOPLE_KEPT_MAX
+from yzdht.ports import KeptIdentity, Mark
 from yzdht.store.rows import SEQ_BIAS
 from yzdht.store.schema import Schema, as_store_error, open_database
 
@@ -46,7 +48,20 @@ _TABLES = (
     """,
 )
 
-MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES,))  # "YZDM"
+_PEOPLE = (
+    """
+    CREATE TABLE people (
+        node_id BLOB NOT NULL,
+        network BLOB NOT NULL,
+        record BLOB NOT NULL,
+        seen_at REAL NOT NULL,
+        PRIMARY KEY (node_id, network)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX people_by_age ON people (seen_at)",
+)
+
+MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES, _PEOPLE))  # "YZDM"
 
 _SELECT_MARK = "SELECT seq, hash, expires, is_tombstone FROM marks WHERE target = ?"
 _REPLACE_MARK = (
@@ -56,6 +71,13 @@ _SELECT_MET = "SELECT public_key FROM met WHERE fingerprint = ?"
 _INSERT_MET = "INSERT OR IGNORE INTO met (fingerprint, public_key) VALUES (?, ?)"
 _SELECT_PUBLISHED = "SELECT wall FROM published WHERE node_id = ? AND network = ?"
 _REPLACE_PUBLISHED = "INSERT OR REPLACE INTO published (node_id, network, wall) VALUES (?, ?, ?)"
+
+_SELECT_PERSON = "SELECT record, seen_at FROM people WHERE node_id = ? AND network = ?"
+_REPLACE_PERSON = "INSERT OR REPLACE INTO people (node_id, network, record, seen_at) VALUES (?, ?, ?, ?)"
+_FORGET_PEOPLE = (
+    "DELETE FROM people WHERE (node_id, network) IN "
+    "(SELECT node_id, network FROM people ORDER BY seen_at DESC LIMIT -1 OFFSET ?)"
+)
 
 
 def _is_newer(mark: Mark, known: Mark | None) -> bool:
@@ -69,6 +91,7 @@ class MemoryMarks:
         self._marks: dict[Target, Mark] = {}
         self._met: dict[str, PublicKey] = {}
         self._published: dict[tuple[NodeId, NetworkId], float] = {}
+        self._people: OrderedDict[tuple[NodeId, NetworkId], KeptIdentity] = OrderedDict()  # oldest first
 
     def get(self, target: Target) -> Mark | None:
         """The mark of a slot, None if it was never read or written."""
@@ -104,6 +127,17 @@ class MemoryMarks:
     def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
         """Remember when the identity record was published."""
         self._published[node_id, network] = wall
+
+    def identity_record(self, node_id: NodeId, network: NetworkId) -> KeptIdentity | None:
+        """The identity record of somebody as it was seen last; None if it never was, or was forgotten."""
+        return self._people.get((node_id, network))
+
+    def keep_identity_record(self, node_id: NodeId, network: NetworkId, kept: KeptIdentity) -> None:
+        """Keep it in place of the one before; of too many the one that was seen longest ago is forgotten."""
+        self._people[node_id, network] = kept
+        self._people.move_to_end((node_id, network))
+        if len(self._people) > PEOPLE_KEPT_MAX:
+            self._people.popitem(last=False)
 
 
 class SqliteMarks:
@@ -171,6 +205,20 @@ class SqliteMarks:
     def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
         """Remember when the identity record was published."""
         self._transact(lambda: self._connection.execute(_REPLACE_PUBLISHED, (node_id, network, wall)))
+
+    def identity_record(self, node_id: NodeId, network: NetworkId) -> KeptIdentity | None:
+        """The identity record of somebody as it was seen last; None if it never was, or was forgotten."""
+        row = self._first(_SELECT_PERSON, (node_id, network))
+        return None if row is None else KeptIdentity(row[0], float(row[1]))
+
+    def keep_identity_record(self, node_id: NodeId, network: NetworkId, kept: KeptIdentity) -> None:
+        """Keep it in place of the one before; of too many the one that was seen longest ago is forgotten."""
+
+        def keep() -> None:
+            self._connection.execute(_REPLACE_PERSON, (node_id, network, kept.record, kept.seen_at))
+            self._connection.execute(_FORGET_PEOPLE, (PEOPLE_KEPT_MAX,))
+
+        self._transact(keep)
 
     def close(self) -> None:
         """Close the file. Idempotent."""
