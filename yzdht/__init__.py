@@ -14,18 +14,22 @@ from yzdht.version import VERSION
 
 if TYPE_CHECKING:
     from yzdht.client import Client
-    from yzdht.crypto.sealing import Public, Self
     from yzdht.errors import (
         CasMismatch,
         ConfigError,
         Conflict,
         CryptoError,
         DataLocked,
+        DecryptionFailed,
         InvalidSignature,
+        KemKeyMissing,
+        KeysUnknown,
+        KeyTooOld,
         LookupFailed,
         NoNode,
         NotAReader,
         NotFound,
+        PassphraseNeeded,
         ReadQuorumFailed,
         StaleRecord,
         StoreError,
@@ -34,9 +38,11 @@ if TYPE_CHECKING:
         ValueTooLarge,
         WireError,
         WriteQuorumFailed,
+        WrongPassphrase,
         YzError,
     )
     from yzdht.node import Node
+    from yzdht.readers import Passphrase, Public, Self, To
     from yzdht.records import Origin, Receipt, Value
     from yzdht.store.keyfile import Identity
 
@@ -48,26 +54,34 @@ __all__ = [
     "Conflict",
     "CryptoError",
     "DataLocked",
+    "DecryptionFailed",
     "Identity",
     "InvalidSignature",
+    "KemKeyMissing",
+    "KeyTooOld",
+    "KeysUnknown",
     "LookupFailed",
     "NoNode",
     "Node",
     "NotAReader",
     "NotFound",
     "Origin",
+    "Passphrase",
+    "PassphraseNeeded",
     "Public",
     "ReadQuorumFailed",
     "Receipt",
     "Self",
     "StaleRecord",
     "StoreError",
+    "To",
     "TransportError",
     "UsageError",
     "Value",
     "ValueTooLarge",
     "WireError",
     "WriteQuorumFailed",
+    "WrongPassphrase",
     "YzError",
     "__version__",
 ]
@@ -79,9 +93,11 @@ _ELSEWHERE = {
     "Identity": "yzdht.store.keyfile",
     "Node": "yzdht.node",
     "Origin": "yzdht.records",
-    "Public": "yzdht.crypto.sealing",
+    "Passphrase": "yzdht.readers",
+    "Public": "yzdht.readers",
     "Receipt": "yzdht.records",
-    "Self": "yzdht.crypto.sealing",
+    "Self": "yzdht.readers",
+    "To": "yzdht.readers",
     "Value": "yzdht.records",
 }
 

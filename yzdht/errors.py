@@ -130,6 +130,12 @@ class PassphraseNeeded(NotAReader):
     default_hint = "give its passphrase: yz get NAME --passphrase-fd N, or get(name, passphrase=…)"
 
 
+class ContactChanged(CryptoError):
+    """A name or a fingerprint belongs to another identity than the one at hand."""
+
+    default_hint = "ask them, by voice or face to face, what `yz id show` says; then use --force"
+
+
 class KeyTooOld(CryptoError):
     """The newest key that somebody has published ended too long ago to seal to it (PROTOCOL.md section 8)."""
 

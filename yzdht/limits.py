@@ -96,6 +96,9 @@ KEM_KEY_KEPT_S = 90 * DAY_S
 KEM_KEYS_KEPT_MAX = 16
 PEOPLE_KEPT_MAX = 10_000
 """Identity records of others that a home keeps."""
+CONTACTS_MAX = 10_000
+"""People to whom a home has given names."""
+CONTACT_NAME_BYTES_MAX = 64
 PERSON_LOOKED_UP_S = 1 * DAY_S
 """For so long what is known of a person's keys is taken as it is."""
 

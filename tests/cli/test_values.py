@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.programs import Person, Terminal
+from tests.cli.programs import Person, Ran, Terminal
 from yzdht.cli.main import main
 
 
@@ -351,3 +351,73 @@ def test_a_deleted_name_is_gone_private_and_public(person: Person) -> None:
     assert (again.code, "nothing is stored" in again.stderr) == (3, True)
     assert person.yz("put", "name", stdin=b"new").code == 0
     assert "deleted by 1 of 1 node" in person.yz("rm", "name").stderr
+
+
+# For named people, and under a passphrase
+
+
+def key_of(person: Person) -> str:
+    key: str = person.yz("--json", "id", "show").object["publicKey"]
+    return key
+
+
+def test_a_value_for_somebody_is_read_by_them_under_the_name_of_its_publisher(
+    person: Person, other: Person, tmp_path: Path
+) -> None:
+    (tmp_path / "third").mkdir()
+    third = Person(tmp_path / "third" / "home", person.options)
+    other.yz("put", "any", stdin=b"")  # publishes their keys
+    person.yz("id", "add", "anna", key_of(other))
+    other.yz("id", "add", "ben", key_of(person))
+
+    stored = person.yz("--json", "put", "plan", "--to", "Anna", stdin=b"for anna")
+
+    assert (stored.code, stored.object["public"]) == (0, False)
+    assert other.yz("get", "plan", "--from", "ben").stdout == b"for anna"
+    assert person.yz("get", "plan").stdout == b"for anna"
+    foreign = third.yz("get", "plan", "--from", key_of(person))
+    assert (foreign.code, foreign.stdout) == (9, b"")
+    assert "sealed for others" in foreign.stderr
+
+
+def test_people_are_named_by_whatever_says_who_they_are(person: Person, other: Person) -> None:
+    link = other.yz("--json", "put", "any", "--public", stdin=b"x").object["link"]
+    me = other.yz("--json", "id", "show").object
+    person.yz("get", "any", "--from", link)
+    for who in (me["publicKey"], me["nodeId"], me["fingerprint"].lower(), link):
+        stored = person.yz("put", "note", "--to", who, stdin=who.encode())
+        assert stored.code == 0, stored.stderr
+        assert other.yz("get", "note", "--from", key_of(person)).stdout == who.encode()
+
+
+def test_nothing_is_sealed_for_somebody_without_keys(person: Person, other: Person) -> None:
+    refused = person.yz("put", "note", "--to", key_of(other), stdin=b"")
+
+    assert refused.code == 3
+    assert "no keys of" in refused.stderr
+    assert "they must have stored something once" in refused.stderr
+
+
+def test_a_value_under_a_passphrase_is_read_with_it_and_its_link(person: Person, other: Person) -> None:
+    stored = person.yz(
+        "--json", "put", "wifi", "--passphrase-fd", "{fd0}", stdin=b"secret", passphrases=["correct horse"]
+    )
+    link = stored.object["link"]
+
+    def read(who: Person, name: str, passphrase: str) -> Ran:
+        return who.yz("get", name, "--passphrase-fd", "{fd0}", passphrases=[passphrase])
+
+    assert read(person, "wifi", "correct horse").stdout == b"secret"
+    assert read(other, link, "correct horse").stdout == b"secret"
+    wrong, none = read(other, link, "battery staple"), other.yz("get", link)
+    assert (wrong.code, wrong.stdout) == (5, b"")
+    assert "the passphrase does not open this value" in wrong.stderr
+    assert (none.code, none.stdout) == (9, b"")
+    assert "use --passphrase-fd" in none.stderr
+
+
+def test_one_kind_of_readers_is_chosen(offline: Person) -> None:
+    refused = offline.yz("put", "note", "--public", "--to", "anna", stdin=b"")
+
+    assert refused.code == 2
+    assert "exclude each other" in refused.stderr

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli.manual import READING, manual
+from yzdht.cli.passphrase import opened, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
 from yzdht.limits import READ_PATHS_MAX
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option(
     "--from", "source", metavar="WHO",
-    help="Whose: a public key, a node id, the fingerprint of an identity met, or a yz: link.",
+    help="Whose: a contact's name, a public key, a node id, the fingerprint of an identity met, or a yz: link.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
@@ -41,15 +42,32 @@ if TYPE_CHECKING:
     "--disjoint", metavar="N", type=click.IntRange(1, READ_PATHS_MAX), default=1, show_default=True,
     help="Read along N paths that share no node.",
 )  # fmt: skip
+@click.option(
+    "--passphrase-fd", "phrase_fd", metavar="N", type=click.IntRange(0),
+    help="Read the passphrase of the value from descriptor N; asked for if it needs one.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
-def get(settings: Settings, *, name: str, source: str | None, output: Path | None, disjoint: int) -> None:
+def get(
+    settings: Settings,
+    *,
+    name: str,
+    source: str | None,
+    output: Path | None,
+    disjoint: int,
+    phrase_fd: int | None,
+) -> None:
     """Read the value under NAME, or of a yz: link."""
     from yzdht.cli.sources import parse_source, read_value  # noqa: PLC0415 - loads the library
 
     whose = parse_source(settings, name, source)
-    value = settings.through_client(
-        f"reading {name}", lambda client: read_value(client, name, whose, disjoint)
+    given = None if phrase_fd is None else read_passphrase_fd(phrase_fd)
+    value = opened(
+        lambda passphrase: settings.through_client(
+            f"reading {name}", lambda client: read_value(client, name, whose, disjoint, passphrase)
+        ),
+        given,
+        f"passphrase of {name}: ",
     )
     screen = settings.screen
     if value.is_conflict:

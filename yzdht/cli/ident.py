@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.contacts import add, list_, remove
 from yzdht.cli.manual import manual
 from yzdht.cli.passphrase import ask_twice, credential, opened, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
@@ -29,7 +30,11 @@ _FORCE_HELP = "Put the identity that is there aside first; it is kept beside as 
     "id", epilog=manual("yz id show", "yz id export -o backup.key", "yz --home DIR id import backup.key")
 )
 def ident() -> None:
-    """Show, make, back up and protect your identity."""
+    """Show, make, back up and protect your identity; give names to people."""
+
+
+for _command in (add, list_, remove):
+    ident.add_command(_command)
 
 
 # Show and make
@@ -108,11 +113,33 @@ def _create(path: Path, data: bytes) -> None:
 def import_(settings: Settings, *, file: Path, force: bool) -> None:
     """Make the identity in FILE, an export or a keyfile, the identity of this home.
 
-    --passphrase-fd carries the phrase of FILE; it is kept under the systemd credential yz-passphrase, or under none.
+    --passphrase-fd carries the phrase of FILE; it is kept under the systemd credential yz-passphrase, or under none. If
+    it is the identity of this home already, the keys of both devices are kept: what is sealed to either opens here.
     """
-    _refuse_overwrite(settings, is_forced=force)
+    if os.path.lexists(settings.key_path) and not force:
+        _merge(settings, file)
+        return
     identity = opened(lambda phrase: _read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
     _install(settings, identity, credential())
+
+
+def _merge(settings: Settings, file: Path) -> None:
+    """Take over the keys of another device, if FILE holds the identity that is here."""
+    identity = opened(lambda phrase: _read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
+    protection = credential()
+    own = opened(lambda phrase: _own(settings, phrase), protection, f"passphrase of {settings.key_path}: ")
+    if own.public_key != identity.public_key:
+        _refuse_overwrite(settings, is_forced=False)
+    merged = own.merge_in(identity)
+    count = len(merged.kem) - len(own.kem)
+    settings.screen.say(f"{count} key{'' if count == 1 else 's'} of the other device taken over")
+    _show(settings, merged, {"kept": None})
+
+
+def _own(settings: Settings, phrase: str | None) -> Identity:
+    from yzdht.store.keyfile import Identity  # noqa: PLC0415 - loads the cryptography
+
+    return Identity.load(settings.key_path, phrase)
 
 
 def _read_export(path: Path, phrase: str | None) -> Identity:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from yzdht.client import Client
+    from yzdht.people import People
     from yzdht.store.keyfile import Identity
 
 
@@ -109,9 +110,13 @@ class Settings:
             *nodes, identity=self.identity, home=self.home, network=self.network, network_key=network_key
         )
 
-        async def connect_and_work() -> _T:
+        async def connect_and_work() -> tuple[_T, People]:
             with progress(doing):
                 async with client:
-                    return await work(client)
+                    return await work(client), client.records.people
 
-        return asyncio.run(connect_and_work())
+        done, people = asyncio.run(connect_and_work())
+        if people.fault is not None:  # the present call is none the worse for it
+            self.screen.say(f"{self.screen.program}: warning: {people.fault}")
+            self.screen.say(f"{self.screen.program}: hint: {people.fault.hint}")
+        return done

@@ -1,4 +1,4 @@
-"""Whose value to read: what people write after --from, and links in place of a name."""
+"""Whom people mean by what they write after --from and --to, and links in place of a name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ LINK_START = "yz:"
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _PUBLIC_KEY_CHARACTERS = 44
-_SOURCE_HINT = "give a public key, a node id, the fingerprint of an identity met before, or a yz: link"
+_SOURCE_HINT = (
+    "give a public key, a node id, the fingerprint of an identity met before, a yz: link, "
+    "or a name that you gave with `yz id add`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +86,60 @@ def parse_source(settings: Settings, name: str, text: str | None) -> Source:
 
 
 def _from(settings: Settings, text: str) -> Source:
+    return _link(text) if text.startswith(LINK_START) else parse_person(settings, text, "--from")
+
+
+def parse_person(settings: Settings, text: str, where: str) -> Keyholder | Holder:
+    """Whom a public key, a node id, a fingerprint, a `yz:` link or a contact's name means.
+
+    Args:
+        settings: The home knows fingerprints and names.
+        text: What was written.
+        where: After which option, or as which argument; for errors.
+
+    Raises:
+        UsageError: It is none of these.
+        InvalidKey: It looks like a public key and is none.
+        NotFound: No identity of this fingerprint was met.
+
+    """
     if text.startswith(LINK_START):
-        return _link(text)
+        return Keyholder(_link(text).publisher)
     try:
         if _HEX.fullmatch(text):
             return Holder(decode_node_id(text.lower()))
-        if len(text) == _PUBLIC_KEY_CHARACTERS:
+        if len(text) == _PUBLIC_KEY_CHARACTERS and text.isascii():
             public_key = decode_public_key(text)
             node_id_of(public_key)  # refuses what is no point before any node is asked
             return Keyholder(public_key)
     except WireError as error:
-        raise UsageError(f"--from {text}: {error}", hint=_SOURCE_HINT) from None
+        raise UsageError(f"{where} {text}: {error}", hint=_SOURCE_HINT) from None
+    return Keyholder(_known(settings, text, where))
+
+
+def looks_like_a_key(text: str) -> bool:
+    """True for what `parse_person` does not look up among the contacts, and what could be taken for it."""
     try:
-        fingerprint = parse_fingerprint(text)
+        parse_fingerprint(text)
     except UsageError:
-        raise UsageError(f"--from {text[:80]!r} names nobody", hint=_SOURCE_HINT) from None
-    return Keyholder(_met(settings, fingerprint))
+        return (
+            text.startswith(LINK_START)
+            or _HEX.fullmatch(text) is not None
+            or len(text) == _PUBLIC_KEY_CHARACTERS
+        )
+    return True
+
+
+async def resolve_person(client: Client, person: Keyholder | Holder) -> PublicKey:
+    """The public key of somebody; a node id is looked up.
+
+    Raises:
+        YzError: As `Records.resolve_node_id`.
+
+    """
+    if isinstance(person, Keyholder):
+        return person.public_key
+    return await client.records.resolve_node_id(person.node_id)
 
 
 def _link(text: str) -> SlotLink:
@@ -110,25 +151,37 @@ def _link(text: str) -> SlotLink:
     return link
 
 
-def _met(settings: Settings, fingerprint: str) -> PublicKey:
+def _known(settings: Settings, text: str, where: str) -> PublicKey:
+    """Somebody by the name that this home gave them, or by the fingerprint of an identity that it has met."""
     identity = settings.identity
+    try:
+        fingerprint = parse_fingerprint(text)
+    except UsageError:
+        fingerprint = None
     if fingerprint == identity.fingerprint:
         return identity.public_key
     home = Home.open(settings.home, identity=identity)
     try:
-        public_key = home.marks.resolve_fingerprint(fingerprint)
+        contact = home.marks.contact(text)
+        public_key = None if fingerprint is None else home.marks.resolve_fingerprint(fingerprint)
     finally:
         home.close()
-    if public_key is None:
-        raise NotFound(
-            f"no identity with the fingerprint {fingerprint} was met",
-            hint="read from it once by its public key or node id",
-        )
-    return public_key
+    if public_key is not None:
+        return public_key
+    if contact is not None:
+        return contact.public_key
+    if fingerprint is None:
+        raise UsageError(f"{where} {text[:80]!r} names nobody", hint=_SOURCE_HINT)
+    raise NotFound(
+        f"no identity with the fingerprint {fingerprint} was met",
+        hint="read from it once by its public key or node id",
+    )
 
 
-async def read_value(client: Client, name: str, source: Source, disjoint: int = 1) -> Value:
-    """Read what NAME and --from mean, along so many disjoint paths.
+async def read_value(
+    client: Client, name: str, source: Source, disjoint: int = 1, passphrase: str | None = None
+) -> Value:
+    """Read what NAME and --from mean, along so many disjoint paths, under a passphrase if there is one.
 
     Raises:
         UsageError: A link and a name that it cannot belong to.
@@ -137,16 +190,14 @@ async def read_value(client: Client, name: str, source: Source, disjoint: int = 
     """
     match source:
         case Oneself():
-            return await client.get(name, disjoint=disjoint)
-        case Keyholder():
-            return await client.get(name, publisher=source.public_key, disjoint=disjoint)
-        case Holder():
-            public_key = await client.records.resolve_node_id(source.node_id)
-            return await client.get(name, publisher=public_key, disjoint=disjoint)
+            return await client.get(name, disjoint=disjoint, passphrase=passphrase)
+        case Keyholder() | Holder():
+            publisher = await resolve_person(client, source)
+            return await client.get(name, publisher=publisher, disjoint=disjoint, passphrase=passphrase)
         case SlotLink():
             if not name.startswith(LINK_START) and source.tag not in client.records.tags_of(name):
                 raise UsageError(
                     f"the link does not belong to the name {name!r}",
                     hint="check the name, or leave it out: yz get yz:…",
                 )
-            return await client.records.get_slot(source.publisher, source.tag, disjoint)
+            return await client.records.get_slot(source.publisher, source.tag, disjoint, passphrase)

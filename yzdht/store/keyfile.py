@@ -23,7 +23,7 @@ from yzdht.crypto.keyfile import (
 )
 from yzdht.crypto.passphrase import ARGON2_DEFAULT, NO_KDF, PBKDF2_DEFAULT, SALT_BYTES
 from yzdht.crypto.primitives import PrivateKey
-from yzdht.errors import StoreError, UnsafeFile, WireError, WrongPassphrase
+from yzdht.errors import StoreError, UnsafeFile, UsageError, WireError, WrongPassphrase
 from yzdht.limits import KEYFILE_BYTES_MAX
 from yzdht.store.entropy import SystemRng
 from yzdht.store.files import (
@@ -73,9 +73,7 @@ class Identity(IdentityKeys):
             wall_now: Unix seconds; the system's clock when None.
 
         """
-        if wall_now is None:
-            wall_now = time.time()  # noqa: TID251 - store/ is shell; whoever makes keys by hand has no clock to pass
-        return super().generate(rng or SystemRng(), wall_now)
+        return super().generate(rng or SystemRng(), _wall_now() if wall_now is None else wall_now)
 
     @classmethod
     def load(cls, path: AnyPath, passphrase: str | None = None) -> Self:
@@ -209,6 +207,26 @@ class Identity(IdentityKeys):
         """
         return seal_keyfile(encode_identity(self), phrase, PBKDF2_DEFAULT, SystemRng().token(SALT_BYTES))
 
+    def merge_in(self, other: IdentityKeys, wall_now: float | None = None) -> Self:
+        """Keep the KEM keys of another device of this identity too, in the file that this one was read from.
+
+        Args:
+            other: The same identity, as the other device exported it.
+            wall_now: Unix seconds; the system's clock when None.
+
+        Raises:
+            UsageError: It is another identity, or this one is in no file.
+            StoreError: The file cannot be written.
+
+        """
+        if self._kept is None:
+            raise UsageError("this identity is kept in no file")
+        path, passphrase = self._kept.path, self._kept.passphrase
+        with held_lock(path.with_name(f"{path.name}.lock")):
+            merged = self.load(path, passphrase).merged(other, _wall_now() if wall_now is None else wall_now)
+            merged.save(path, passphrase, replace=True)
+            return merged
+
     def _create_file(self, path: Path, passphrase: str | None) -> bool:
         sealed = self._sealed(passphrase)
         make_folder(path.parent)
@@ -224,6 +242,10 @@ class Identity(IdentityKeys):
         return seal_keyfile(
             encode_identity(self), passphrase or "", parameters, SystemRng().token(SALT_BYTES)
         )
+
+
+def _wall_now() -> float:
+    return time.time()  # noqa: TID251 - store/ is shell; whoever makes keys by hand has no clock to pass
 
 
 _PHRASE_HINT = "give its passphrase: at the prompt, through a file descriptor or as a systemd credential"

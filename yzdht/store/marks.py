@@ -1,4 +1,4 @@
-"""What a home remembers between runs: the newest record seen of each slot, identities met, what was published when.
+"""What a home remembers between runs: the newest record seen of each slot, identities met and named, what was published when.
 
 Durable before a call returns, so that a crash never makes a reader forget what it has seen (PROTOCOL.md section 8,
 Reader). Several processes may share the file. A mark is small and kept for ever: dropping one would let a stale
@@ -8,12 +8,14 @@ record pass.
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import fingerprint, node_id_of, parse_fingerprint
+from yzdht.errors import UsageError
 from yzdht.ids import PublicKey, RecordHash
-from yzdht.limits import PEOPLE_KEPT_MAX
+from yzdht.limits import CONTACT_NAME_BYTES_MAX, CONTACTS_MAX, PEOPLE_KEPT_MAX
 from yzdht.ports import KeptIdentity, Mark
 from yzdht.store.rows import SEQ_BIAS
 from yzdht.store.schema import Schema, as_store_error, open_database
@@ -59,6 +61,7 @@ _PEOPLE = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX people_by_age ON people (seen_at)",
+    "CREATE TABLE contacts (key TEXT PRIMARY KEY, name TEXT NOT NULL, public_key BLOB NOT NULL) WITHOUT ROWID",
 )
 
 MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES, _PEOPLE))  # "YZDM"
@@ -74,6 +77,11 @@ _REPLACE_PUBLISHED = "INSERT OR REPLACE INTO published (node_id, network, wall) 
 
 _SELECT_PERSON = "SELECT record, seen_at FROM people WHERE node_id = ? AND network = ?"
 _REPLACE_PERSON = "INSERT OR REPLACE INTO people (node_id, network, record, seen_at) VALUES (?, ?, ?, ?)"
+_SELECT_CONTACT = "SELECT name, public_key FROM contacts WHERE key = ?"
+_SELECT_CONTACTS = "SELECT name, public_key FROM contacts ORDER BY key"
+_COUNT_CONTACTS = "SELECT count(*) FROM contacts"
+_REPLACE_CONTACT = "INSERT OR REPLACE INTO contacts (key, name, public_key) VALUES (?, ?, ?)"
+_DELETE_CONTACT = "DELETE FROM contacts WHERE key = ?"
 _FORGET_PEOPLE = (
     "DELETE FROM people WHERE (node_id, network) IN "
     "(SELECT node_id, network FROM people ORDER BY seen_at DESC LIMIT -1 OFFSET ?)"
@@ -84,6 +92,48 @@ def _is_newer(mark: Mark, known: Mark | None) -> bool:
     return known is None or (mark.seq, mark.expires, mark.hash) > (known.seq, known.expires, known.hash)
 
 
+class Contact(NamedTuple):
+    """Somebody to whom this home has given a name.
+
+    Attributes:
+        name: As `contact_name` returns it.
+        public_key: 33 bytes.
+
+    """
+
+    name: str
+    public_key: PublicKey
+
+
+def contact_name(text: str) -> str:
+    """A name for somebody, in NFC and without spaces around it.
+
+    Raises:
+        UsageError: It is empty or over 64 bytes, or not one line of letters, digits, and what stands between them.
+
+    """
+    name = unicodedata.normalize("NFC", text.strip())
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= CONTACT_NAME_BYTES_MAX or not name.isprintable() or name.startswith("-"):
+        raise UsageError(f"a name for somebody is 1 to {CONTACT_NAME_BYTES_MAX} bytes of printable text")
+    return name
+
+
+def contact_key(name: str) -> str:
+    """By which a name is found: Anna, ANNA and anna are one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
+
+
+def _refuse_too_many(others: int) -> None:
+    if others >= CONTACTS_MAX:
+        raise UsageError(
+            f"at most {CONTACTS_MAX:,} people can be named", hint="remove some: yz id remove NAME"
+        )
+
+
 class MemoryMarks:
     """Marks that end with the process."""
 
@@ -91,6 +141,7 @@ class MemoryMarks:
         self._marks: dict[Target, Mark] = {}
         self._met: dict[str, PublicKey] = {}
         self._published: dict[tuple[NodeId, NetworkId], float] = {}
+        self._contacts: dict[str, Contact] = {}
         self._people: OrderedDict[tuple[NodeId, NetworkId], KeptIdentity] = OrderedDict()  # oldest first
 
     def get(self, target: Target) -> Mark | None:
@@ -138,6 +189,30 @@ class MemoryMarks:
         self._people.move_to_end((node_id, network))
         if len(self._people) > PEOPLE_KEPT_MAX:
             self._people.popitem(last=False)
+
+    def contact(self, name: str) -> Contact | None:
+        """Who has this name; in any case of its letters."""
+        return self._contacts.get(contact_key(name))
+
+    def contacts(self) -> list[Contact]:
+        """Everybody who has a name, by name."""
+        return [self._contacts[key] for key in sorted(self._contacts)]
+
+    def set_contact(self, contact: Contact) -> None:
+        """Give somebody a name, whoever had it before.
+
+        Raises:
+            UsageError: Nobody more can be named.
+
+        """
+        key = contact_key(contact.name)
+        _refuse_too_many(len(self._contacts) - (key in self._contacts))
+        self._contacts[key] = contact
+        self.met(contact.public_key)
+
+    def remove_contact(self, name: str) -> None:
+        """Forget a name; nothing happens if nobody has it."""
+        self._contacts.pop(contact_key(name), None)
 
 
 class SqliteMarks:
@@ -220,16 +295,50 @@ class SqliteMarks:
 
         self._transact(keep)
 
+    def contact(self, name: str) -> Contact | None:
+        """Who has this name; in any case of its letters."""
+        row = self._first(_SELECT_CONTACT, (contact_key(name),))
+        return None if row is None else Contact(row[0], PublicKey(row[1]))
+
+    def contacts(self) -> list[Contact]:
+        """Everybody who has a name, by name."""
+        return [Contact(name, PublicKey(key)) for name, key in self._all(_SELECT_CONTACTS, ())]
+
+    def set_contact(self, contact: Contact) -> None:
+        """Give somebody a name, whoever had it before.
+
+        Raises:
+            UsageError: Nobody more can be named.
+
+        """
+        key = contact_key(contact.name)
+
+        def add() -> None:
+            [count] = self._connection.execute(_COUNT_CONTACTS).fetchone()
+            is_there = self._connection.execute(_SELECT_CONTACT, (key,)).fetchone() is not None
+            _refuse_too_many(count - is_there)
+            self._connection.execute(_REPLACE_CONTACT, (key, contact.name, contact.public_key))
+
+        self._transact(add)
+        self.met(contact.public_key)
+
+    def remove_contact(self, name: str) -> None:
+        """Forget a name; nothing happens if nobody has it."""
+        self._transact(lambda: self._connection.execute(_DELETE_CONTACT, (contact_key(name),)))
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._connection.close()
 
     def _first(self, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        rows = self._all(statement, parameters)
+        return rows[0] if rows else None
+
+    def _all(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
-            rows = self._connection.execute(statement, parameters).fetchall()
+            return self._connection.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             raise as_store_error(error, self._path) from error
-        return rows[0] if rows else None
 
     def _transact(self, work: Callable[[], object]) -> None:
         try:
