@@ -120,13 +120,26 @@ def decode_token(raw: bytes) -> Token:
     """
     if len(raw) != TOKEN_BYTES:
         raise WireError("an invite has 176 bytes")
-    version, kind, suite, flags, *fields = _UNSIGNED.unpack_from(raw)
+    version, kind, suite, flags, issuer, subject, scope, *numbers, token_id = _UNSIGNED.unpack_from(raw)
     if version != _VERSION or suite != _SUITE or kind not in _TYPES:
         raise WireError("not an invite of this version")
     if flags & ~(_BEARER | _SINGLE_USE):
         raise WireError("an invite has unknown flags")
-    has = (bool(flags & _BEARER), bool(flags & _SINGLE_USE))
-    token = Token(_TYPES[kind], *has, *fields, signature=Signature(raw[-SIGNATURE_BYTES:]))
+    not_before, not_after, uses_max, role = numbers
+    token = Token(
+        type=_TYPES[kind],
+        is_bearer=bool(flags & _BEARER),
+        is_single_use=bool(flags & _SINGLE_USE),
+        issuer=issuer,
+        subject=subject,
+        scope=scope,
+        not_before=not_before,
+        not_after=not_after,
+        uses_max=uses_max,
+        role=role,
+        id=token_id,
+        signature=Signature(raw[-SIGNATURE_BYTES:]),
+    )
     _check(token)
     return token
 
