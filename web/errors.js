@@ -30,6 +30,11 @@ export class ValueTooLarge extends UsageError {
   static defaultHint = "split the value; one record carries at most 61,436 bytes";
 }
 
+/** A text is not one whole invite link (PROTOCOL.md section 12). */
+export class BadInviteLink extends UsageError {
+  static defaultHint = "copy the link again, from its first character to its last, as `yz invite` printed it";
+}
+
 /** Nothing is stored under this name, or what was there is deleted. */
 export class NotFound extends YzError {}
 
@@ -70,6 +75,36 @@ export class WrongNodeId extends HandshakeFailed {}
 /** A keyfile does not open with this passphrase. */
 export class WrongPassphrase extends CryptoError {
   static defaultHint = "try the passphrase again; without it the keys cannot be read";
+}
+
+/** An invite does not admit whoever shows it; the leaves say why. */
+export class InviteRefused extends CryptoError {
+  static defaultHint = "ask whoever invited you for a new link";
+}
+
+/** An invite is not signed by its issuer for this network: it was changed, or is another network's. */
+export class InviteForged extends InviteRefused {
+  static defaultHint = "copy the whole link again, and check the network's name";
+}
+
+/** The secret is not the one that a bearer invite asks for. */
+export class WrongInviteSecret extends InviteRefused {
+  static defaultHint = "copy the whole link again; both of its parts belong to one invite";
+}
+
+/** An invite names another identity. */
+export class InviteForAnother extends InviteRefused {
+  static defaultHint = "use the identity that was invited, or ask for an invite for this one";
+}
+
+/** An invite's time has not begun. */
+export class InviteNotYetValid extends InviteRefused {
+  static defaultHint = "check this machine's clock, or try again when it begins";
+}
+
+/** An invite's time is over. */
+export class InviteExpired extends InviteRefused {
+  static defaultHint = "ask for a new link; if this one should still be good, check this machine's clock";
 }
 
 /** A key derivation that WebCrypto does not have (PROTOCOL.md section 13, kdf 1). */

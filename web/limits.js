@@ -30,6 +30,12 @@ export const NETWORK_NAME_BYTES_MAX = 64;
 export const RECORD_BYTES_MAX = 65_536;
 export const VALUE_BYTES_MAX = 61_436;
 export const HEADER_BYTES_MAX = 60_000;
+export const CLOCK_SKEW_S = 600;
+
+// Section 12: invites
+
+export const INVITE_LINK_CHARS_MAX = 1_024;
+export const REVOKED_TOKENS_MAX = 3_000;
 
 // Section 13: keyfile
 

@@ -66,6 +66,24 @@ class ValueTooLarge(UsageError):
     default_hint = "split the value; one record carries at most 61,436 bytes"
 
 
+class BadInviteLink(UsageError):
+    """A text is not one whole invite link (PROTOCOL.md section 12)."""
+
+    default_hint = "copy the link again, from its first character to its last, as `yz invite` printed it"
+
+
+class LedgerFull(UsageError):
+    """An issuer has as many invites, promised uses or revocations as its ledger holds."""
+
+    default_hint = "revoke invites that nobody needs, or wait until some expire"
+
+
+class NoSuchInvite(UsageError):
+    """An issuer's ledger holds no invite of this id."""
+
+    default_hint = "list those that it holds with `yz invite list`"
+
+
 # The peer's: bytes that arrived are not what the protocol allows.
 
 
@@ -164,6 +182,65 @@ class WrongPassphrase(CryptoError):
     """A keyfile does not open with this passphrase."""
 
     default_hint = "try the passphrase again; without it the keys cannot be read"
+
+
+class InviteRefused(CryptoError):
+    """An invite does not admit whoever shows it; the leaves say why."""
+
+    exit_code = ExitCode.FAILURE
+    default_hint = "ask whoever invited you for a new link"
+
+
+class InviteForged(InviteRefused):
+    """An invite is not signed by its issuer for this network: it was changed, or is another network's."""
+
+    exit_code = ExitCode.BAD_SIGNATURE
+    default_hint = "copy the whole link again, and check the network's name"
+
+
+class WrongInviteSecret(InviteRefused):
+    """The secret is not the one that a bearer invite asks for."""
+
+    exit_code = ExitCode.BAD_SIGNATURE
+    default_hint = "copy the whole link again; both of its parts belong to one invite"
+
+
+class InviteForAnother(InviteRefused):
+    """An invite names another identity."""
+
+    default_hint = "use the identity that was invited, or ask for an invite for this one"
+
+
+class WrongInviteScope(InviteRefused):
+    """An invite is another issuer's, another group's, or for something else."""
+
+    default_hint = "hand it to whoever issued it, for what it was issued for"
+
+
+class InviteNotYetValid(InviteRefused):
+    """An invite's time has not begun."""
+
+    default_hint = "check this machine's clock, or try again when it begins"
+
+
+class InviteExpired(InviteRefused):
+    """An invite's time is over."""
+
+    default_hint = "ask for a new link; if this one should still be good, check this machine's clock"
+
+
+class InviteUnknown(InviteRefused):
+    """The issuer's ledger does not know the invite: it was issued elsewhere, or before a backup was restored."""
+
+    default_hint = "reach the home that made the link, or ask for a new one"
+
+
+class InviteRevoked(InviteRefused):
+    """The issuer took the invite back."""
+
+
+class InviteUsedUp(InviteRefused):
+    """As many identities as an invite is for have redeemed it."""
 
 
 # What a lookup, a read or a write came to.

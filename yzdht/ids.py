@@ -35,6 +35,9 @@ NetworkId = NewType("NetworkId", bytes)
 SessionId = NewType("SessionId", bytes)
 """16 bytes: names one session at both ends; also its channel binding."""
 
+TokenId = NewType("TokenId", bytes)
+"""16 bytes: names one invite, at random."""
+
 ID_BYTES = 32
 PUBLIC_KEY_BYTES = 33
 SIGNATURE_BYTES = 64

@@ -297,6 +297,15 @@ PUBLIC_KEY_CACHE_ENTRIES = 16_384
 LOADED_KEYS_MAX = 2_048
 """Ready to verify with; each takes 2 KB, and a stranger brings a new one with every connection."""
 
+# Section 12: invites
+
+INVITE_LINK_CHARS_MAX = 1_024
+INVITES_MAX = 16_384
+INVITE_USES_MAX = 131_072
+"""Of all invites of a ledger together: what they promise is set aside when they are issued."""
+REVOKED_TOKENS_MAX = 3_000
+"""What fits one record, at 18 bytes each."""
+
 # Section 13: keyfile
 
 KEYFILE_BYTES_MAX = 65_536

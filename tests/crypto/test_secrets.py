@@ -10,9 +10,11 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 import yzdht
+from tests.vectors.golden import PROTOCOL
 from yzdht.config import NodeConfig
 from yzdht.crypto.handshake import Credentials, Established, Initiator, _Keys, _Pending
 from yzdht.crypto.identity import IdentityKeys, KemKey
+from yzdht.crypto.invite import Bearer
 from yzdht.crypto.keyfile import _BoxKey
 from yzdht.crypto.naming import network_id
 from yzdht.crypto.primitives import Aead, PrivateKey
@@ -24,6 +26,8 @@ from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.frame import Caps
+from yzdht.wire.invite_link import InviteLink
+from yzdht.wire.token import Redemption, decode_token
 
 
 SECRETS = tuple(bytes([65 + number]) * 32 for number in range(5))  # as text: AAAA…, BBBB…
@@ -32,10 +36,14 @@ KEY = PrivateKey.from_scalar(SCALAR)
 PHRASE = "correct horse battery staple"
 NETWORK = network_id("main")
 KEYS = IdentityKeys(KEY, (KemKey(KEY, 1),), SECRETS[1])
+TOKEN = decode_token(bytes.fromhex(PROTOCOL["invite"]["token"]))
 PERSON = Identity(KEY, (KemKey(KEY, 1),), SECRETS[1])
 
 EXAMPLES = (
     Aead(SECRETS[0]),
+    Bearer(SECRETS[0][:16]),
+    InviteLink(TOKEN, SECRETS[0][:16]),
+    Redemption(TOKEN, SECRETS[0][:16], KEY.public_key),
     Author(KeySigner(KEY), SECRETS[0], NETWORK),
     Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]),
     Established(

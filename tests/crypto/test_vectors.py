@@ -19,6 +19,19 @@ from tests.vectors.golden import (
     load,
     record,
 )
+from yzdht.crypto.invite import (
+    Bearer,
+    Office,
+    Terms,
+    accept_link,
+    check_membership,
+    issue,
+    judge,
+    membership_id,
+    verify_token,
+)
+from yzdht.crypto.invite_ledger import MemoryLedger, row_of
+from yzdht.crypto.moving import Revoked, decode_move, read_move
 from yzdht.crypto.naming import (
     dh,
     group_tag,
@@ -30,6 +43,7 @@ from yzdht.crypto.naming import (
     node_id_of,
     own_tag,
     public_tag,
+    redeem_tag,
     self_key,
 )
 from yzdht.crypto.primitives import Aead, hmac_sha256, sha256
@@ -48,8 +62,10 @@ from yzdht.crypto.sealing import (
     seal_record,
 )
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
-from yzdht.ids import Signature, Tag
+from yzdht.errors import BadInviteLink
+from yzdht.ids import Signature, Tag, Target
 from yzdht.wire.codec import lp
+from yzdht.wire.invite_link import decode_invite_link
 from yzdht.wire.record import (
     IDENTITY_TAG,
     Readers,
@@ -58,7 +74,9 @@ from yzdht.wire.record import (
     encode_unsigned,
     padded_length,
 )
+from yzdht.wire.revocation import decode_revoked
 from yzdht.wire.slot import Kind
+from yzdht.wire.token import TokenType, decode_token, encode_redemption, encode_token
 
 
 KEYS = PROTOCOL["keys"]
@@ -250,7 +268,7 @@ def test_tombstone() -> None:
     assert unsigned + signature_of(unsigned) == parsed.raw
 
 
-# Sections 10 to 12: not built yet, but made of the same parts
+# Sections 10 and 11: not built yet, but made of the same parts
 
 
 def test_topics() -> None:
@@ -287,9 +305,71 @@ def test_public_envelope_verifies() -> None:
     assert KeySigner(KEY_A, deterministic=True).sign("yz1 pub", NETWORK, envelope[:-64]) == envelope[-64:]
 
 
-def test_invite_token_verifies() -> None:
-    token = hexed(PROTOCOL["invite"], "token")
-    secret = hexed(PROTOCOL["invite"], "secret16")
+# Sections 12 and 13
 
-    verify_message(KEY_A.public_key, "yz1 inv", NETWORK, token[:-64], token[-64:])
-    assert token[37:69] == dh("yz1 bearer", NETWORK, secret)
+INVITE = load("project-v1.json")["invite"]
+SECRET = hexed(PROTOCOL["invite"], "secret16")
+NODE_ID_B = node_id_of(KEY_B.public_key)
+
+
+def test_invite_token_verifies() -> None:
+    token = decode_token(hexed(PROTOCOL["invite"], "token"))
+    terms = Terms(TokenType.GROUP, CREATED, EXPIRES, 5, hexed(GROUP, "group_id16"))
+
+    verify_token(token, NETWORK)
+    assert issue(AUTHOR.signer, NETWORK, terms, token.id, Bearer(SECRET)) == token
+
+
+@pytest.mark.parametrize(("name", "secret"), [("golden", SECRET), ("named", None), ("network", SECRET)])
+def test_invites_are_read_from_their_links_and_redeemed(name: str, secret: bytes | None) -> None:
+    vector = INVITE[name]
+    link = decode_invite_link(vector["link"])
+
+    assert (encode_token(link.token), link.secret) == (hexed(vector, "token"), secret)
+    redemption = accept_link(link, NETWORK, KEY_B.public_key, KEM_2.public_key, CREATED)
+    assert encode_redemption(redemption) == hexed(vector, "redemption")
+    office = Office(NETWORK, KEY_A.public_key, link.token.type, link.token.scope)
+    ledger = MemoryLedger([row_of(link.token, CREATED)])
+    assert not judge(redemption, KEY_B.public_key, office, ledger, CREATED).is_again
+
+
+def test_a_page_takes_the_same_link() -> None:
+    assert decode_invite_link(INVITE["golden"]["page_link"]) == decode_invite_link(INVITE["golden"]["link"])
+    token = decode_token(hexed(PROTOCOL["invite"], "token"))
+    assert redeem_tag(NETWORK, token.id) == hexed(INVITE["golden"], "redeem_tag")
+
+
+@pytest.mark.parametrize("text", INVITE["links_refused"].values(), ids=INVITE["links_refused"].keys())
+def test_links_that_must_be_refused_are(text: str) -> None:
+    with pytest.raises(BadInviteLink):
+        decode_invite_link(text)
+
+
+def test_a_membership_is_the_members() -> None:
+    token = decode_token(hexed(INVITE["membership"], "token"))
+    office = Office(NETWORK, KEY_A.public_key, TokenType.NETWORK)
+    invite_id = decode_token(hexed(INVITE["network"], "token")).id
+
+    check_membership(token, office, NODE_ID_B, (), CREATED)
+    assert token.id == membership_id(NETWORK, invite_id, NODE_ID_B) == hexed(INVITE["membership"], "id")
+
+
+def test_a_list_of_revocations() -> None:
+    vector = load("project-v1.json")["revoked"]
+    record = decode_record(hexed(vector, "record"))
+
+    RecordChecks(NETWORK).verify(record.raw, Target(hexed(vector, "target")))
+    assert record.payload == hexed(vector, "payload")
+    assert decode_revoked(record.payload) == set(map(bytes.fromhex, vector["ids"]))
+
+
+def test_a_move_and_a_revocation() -> None:
+    vector = load("project-v1.json")["move"]
+    moved, revoked = (decode_record(hexed(vector, name)) for name in ("moved", "revoked"))
+
+    for each in (moved, revoked):
+        RecordChecks(NETWORK).verify(each.raw, target_of(each, NETWORK))
+    assert moved.payload == hexed(vector, "payload")
+    assert read_move(moved, NETWORK) == decode_move(moved.payload)
+    assert read_move(revoked, NETWORK) == Revoked()
+    assert (moved.seq, revoked.seq) == (vector["seq"], 2**64 - 1)

@@ -5,6 +5,7 @@
  * section added to a file without a check here is itself a failure.
  */
 
+import { CHECKS as INVITES } from "./checks/invites.js";
 import { CHECKS as MESSAGES } from "./checks/messages.js";
 import { CHECKS as NAMING } from "./checks/naming.js";
 import { CHECKS as SEALING } from "./checks/sealing.js";
@@ -37,6 +38,7 @@ export const CHECKS = [
   ...SEALING,
   ...SESSIONS,
   ...MESSAGES,
+  ...INVITES,
   { name: "every section of the vectors has a check", run: everySectionIsChecked },
 ];
 

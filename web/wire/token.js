@@ -1,17 +1,21 @@
 /**
- * The layout of invite tokens (PROTOCOL.md section 12): 176 bytes. Refuses unknown types, suites and
- * flags.
+ * The layout of invite tokens and of what redeems them (PROTOCOL.md section 12). Refuses unknown types, suites, flags
+ * and roles, and fields that contradict each other.
  */
 
 import { WireError } from "../errors.js";
-import { Reader } from "./codec.js";
+import { Reader, concat } from "./codec.js";
 
 export const TokenType = Object.freeze({ NETWORK: 1, GROUP: 2, MAILBOX: 3, DEVICE: 4 });
+
+export const SECRET_BYTES = 16;
 
 const VERSION = 0xfb;
 const SUITE = 0x01;
 const BEARER = 0x01;
 const SINGLE_USE = 0x02;
+const ROLE_ADMIN = 1;
+const KEM_BYTES = 33;
 
 /**
  * @typedef {object} Token
@@ -28,6 +32,7 @@ const SINGLE_USE = 0x02;
  * @property {Uint8Array} id 16 bytes.
  * @property {Uint8Array} unsigned Everything before the signature.
  * @property {Uint8Array} signature 64 bytes.
+ * @property {Uint8Array} raw The whole token.
  */
 
 /** @param {Uint8Array} token @returns {Token} @throws {WireError} */
@@ -46,5 +51,31 @@ export function decodeToken(token) {
   reader.end();
   const [isBearer, isSingleUse] = [(flags & BEARER) !== 0, (flags & SINGLE_USE) !== 0];
   const terms = { scope, notBefore, notAfter, usesMax, role, id };
-  return { type, isBearer, isSingleUse, issuer, subject, ...terms, unsigned, signature };
+  const decoded = { type, isBearer, isSingleUse, issuer, subject, ...terms, unsigned, signature, raw: token };
+  checkCombination(decoded);
+  return decoded;
+}
+
+/** @param {Token} token */
+function checkCombination({ type, isSingleUse, issuer, scope, usesMax, role }) {
+  if (issuer[0] !== 2 && issuer[0] !== 3) throw new WireError("a token's issuer is not a compressed point");
+  if (isSingleUse && usesMax !== 1) throw new WireError("a token for a single use has one use");
+  if (role > ROLE_ADMIN) throw new WireError("a token has an unknown role");
+  if (type === TokenType.NETWORK && (role !== 0 || scope.some((byte) => byte !== 0))) {
+    throw new WireError("a token of a network has no scope and no role");
+  }
+}
+
+/**
+ * What a joiner hands to the issuer, 225 bytes: token ‖ secret16 ‖ kem33.
+ *
+ * @param {Token} token
+ * @param {Uint8Array | null} secret 16 bytes of a bearer token, null of one that names its invitee.
+ * @param {Uint8Array} kem The KEM key that the joiner wants to be sealed to, 33 bytes.
+ * @returns {Uint8Array}
+ */
+export function encodeRedemption(token, secret, kem) {
+  const given = secret ?? new Uint8Array(SECRET_BYTES);
+  if (given.length !== SECRET_BYTES || kem.length !== KEM_BYTES) throw new RangeError("a secret or a key has a wrong length");
+  return concat(token.raw, given, kem);
 }

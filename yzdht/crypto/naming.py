@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from yzdht.crypto.primitives import KEY_BYTES, coordinates, hkdf, hmac_sha256, sha256
 from yzdht.errors import UsageError
-from yzdht.ids import NetworkId, NodeId, Tag, Target
+from yzdht.ids import NetworkId, NodeId, Tag, Target, TokenId
 from yzdht.limits import NAME_BYTES_MAX, NETWORK_NAME_BYTES_MAX, PUBLIC_KEY_CACHE_ENTRIES
 from yzdht.wire.codec import lp
 
@@ -166,6 +166,16 @@ def public_tag(network: NetworkId, name: str) -> Tag:
 def move_tag(network: NetworkId) -> Tag:
     """Tag under which an identity announces its move or revocation (section 13)."""
     return Tag(dh("yz1 move", network))
+
+
+def redeem_tag(network: NetworkId, token_id: TokenId) -> Tag:
+    """Tag of the multi record by which a joiner redeems an invite while its issuer is away (section 12)."""
+    return Tag(dh("yz1 redeem", network, token_id))
+
+
+def revoked_tag(network: NetworkId) -> Tag:
+    """Tag under which the issuer of a closed network lists the tokens it took back (section 12)."""
+    return Tag(dh("yz1 revoked", network))
 
 
 def mutable_target(network: NetworkId, publisher: bytes, tag: Tag) -> Target:

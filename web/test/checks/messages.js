@@ -1,12 +1,10 @@
-/** Sections 5, 11 and 12: RPC bodies, pubsub envelopes and invites. */
+/** Sections 5 and 11: RPC bodies and pubsub envelopes. */
 
 import * as groups from "../../crypto/groups.js";
-import { bearerSubject, checkBearer, verifyToken } from "../../crypto/invite.js";
 import { CryptoError, InvalidSignature, NotAReader, UsageError, WireError } from "../../errors.js";
 import { concat } from "../../wire/codec.js";
 import { Mode, decodeEnvelope, pad64, unpad64 } from "../../wire/pubsub.js";
 import * as rpc from "../../wire/rpc.js";
-import { TokenType, decodeToken } from "../../wire/token.js";
 import { bytesOf, flipped, hex, refuses, same } from "../expect.js";
 import { identityA } from "../fixtures.js";
 
@@ -193,35 +191,6 @@ async function pubsubPadding() {
   for (const padded of bad) await refuses(WireError, () => unpad64(padded), "padding");
 }
 
-/** @param {Vectors} v */
-async function invite(v) {
-  const given = v.protocol.invite;
-  const { network, publicKey } = await identityA(v);
-  const token = decodeToken(hex(given.token));
-  await verifyToken(network, token);
-  same([token.type, token.isBearer, token.isSingleUse], [TokenType.GROUP, true, false], "kind");
-  same([token.notBefore, token.notAfter, token.usesMax], [1_700_000_000, 1_700_172_800, 5], "terms");
-  same([token.issuer, token.scope], [publicKey, v.protocol.records.group.group_id16], "issuer and scope");
-  same(await bearerSubject(network, hex(given.secret16)), token.subject, "subject");
-  await checkBearer(network, token, hex(given.secret16));
-  const wrong = flipped(hex(given.secret16), 0);
-  await refuses(InvalidSignature, () => checkBearer(network, token, wrong), "another secret");
-}
-
-/** @param {Vectors} v */
-async function invitesRefused(v) {
-  const raw = hex(v.protocol.invite.token);
-  const { network } = await identityA(v);
-  for (let at = 0; at < raw.length; at += 1) {
-    const bad = flipped(raw, at, 1 << at % 8);
-    await refuses([WireError, CryptoError], () => verifyToken(network, decodeToken(bad)), `byte ${at}`);
-    await refuses(WireError, () => decodeToken(raw.subarray(0, at)), `${at} bytes`);
-  }
-  const wrong = { "a tail": concat(raw, new Uint8Array(1)), "type 0": flipped(raw, 1, 2), "type 6": flipped(raw, 1, 4) };
-  for (const [what, bad] of Object.entries(wrong)) await refuses(WireError, () => decodeToken(bad), what);
-  await refuses(WireError, () => decodeToken(flipped(raw, 3, 4)), "an unknown flag");
-}
-
 /** @type {import("../checks.js").Check[]} */
 export const CHECKS = [
   { name: "RPC bodies reproduce and read back", sections: ["rpc/cases"], run: bodies },
@@ -236,6 +205,4 @@ export const CHECKS = [
   { name: "the public envelope reproduces and verifies", run: publicEnvelope },
   { name: "envelopes flipped, cut short or with a tail are refused", run: envelopesRefused },
   { name: "padding of messages is exact", run: pubsubPadding },
-  { name: "the invite verifies", sections: ["protocol/invite"], run: invite },
-  { name: "invites flipped, cut short or with a tail are refused", run: invitesRefused },
 ];
