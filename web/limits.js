@@ -31,6 +31,12 @@ export const RECORD_BYTES_MAX = 65_536;
 export const VALUE_BYTES_MAX = 61_436;
 export const HEADER_BYTES_MAX = 60_000;
 
+// Section 10: groups
+
+export const GROUP_MEMBERS_MAX = 255;
+export const GROUP_PAST_MAX = 64;
+export const GROUP_STATE_BYTES_MAX = 23_280;
+
 // Section 13: keyfile
 
 export const KEYFILE_BYTES_MAX = 65_536;

@@ -283,6 +283,15 @@ PUBLIC_KEY_CACHE_ENTRIES = 16_384
 LOADED_KEYS_MAX = 2_048
 """Ready to verify with; each takes 2 KB, and a stranger brings a new one with every connection."""
 
+# Section 10: groups
+
+GROUP_MEMBERS_MAX = 255
+GROUP_PAST_MAX = 64
+GROUP_STATE_BYTES_MAX = 23_280
+"""All members, all of the past, every number in its longest form: 178 + 3 + 255 x 72 + 3 + 64 x 74."""
+GROUP_EPOCHS_KEPT_MAX = 1_024
+"""Twenty years of weekly epochs. Each costs an HMAC for a record of an epoch that is not known."""
+
 # Section 13: keyfile
 
 KEYFILE_BYTES_MAX = 65_536
