@@ -19,6 +19,8 @@ from tests.vectors.golden import (
     load,
     record,
 )
+from yzdht.crypto.group_records import Keyring, KnownEpoch, record_key, record_kid, seal_group_record
+from yzdht.crypto.groups import group_id_of, record_root
 from yzdht.crypto.naming import (
     dh,
     group_tag,
@@ -48,13 +50,11 @@ from yzdht.crypto.sealing import (
     seal_record,
 )
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
-from yzdht.ids import Signature, Tag
+from yzdht.ids import EpochSecret, RecordHash, Signature, Tag
 from yzdht.wire.codec import lp
 from yzdht.wire.record import (
     IDENTITY_TAG,
-    Readers,
     decode_record,
-    encode_fixed,
     encode_unsigned,
     padded_length,
 )
@@ -199,19 +199,19 @@ def test_recipients_record_is_the_box_under_its_cek() -> None:
     assert rebuilt == parsed.signed
 
 
-def test_group_record_is_the_box_under_the_epoch_key() -> None:
-    rk = kdf(hexed(GROUP, "es"), b"", "yz1 rkroot", b"", 32)
-    salt, group_id = hexed(GROUP, "salt24"), hexed(GROUP, "group_id16")
-    key = kdf(rk, group_id, "yz1 group record", GROUP["epoch"].to_bytes(4), 32)
-    kid = hmac_sha256(kdf(rk, b"", "yz1 kid", b"", 32), salt)[:8]
+def test_group_record() -> None:
+    root = record_root(EpochSecret(hexed(GROUP, "es")))
+    group_id = group_id_of(KEY_A.public_key, NETWORK)  # the golden group's key is A's
+    known = KnownEpoch(group_id, GROUP["epoch"], RecordHash(hexed(PUBSUB, "state_hash")), root)
+    salt = hexed(GROUP, "salt24")
 
-    assert rk == hexed(GROUP, "rk")
-    assert key == hexed(GROUP, "K")
-    assert kid == hexed(GROUP, "kid8")
-    fixed = encode_fixed(draft("group", Kind.MULTI, tag("tag_group")), Readers.GROUP, KEY_A.public_key)
-    unsigned = seal_box(key, salt, fixed, kid, VALUE)
-    assert unsigned + signature_of(unsigned) == record("group")
-    assert open_box(decode_record(record("group")), key) == VALUE
+    assert group_id == hexed(GROUP, "group_id16")
+    assert root == hexed(GROUP, "rk")
+    assert record_key(known) == hexed(GROUP, "K")
+    assert record_kid(root, salt) == hexed(GROUP, "kid8")
+    raw = seal_group_record(draft("group", Kind.MULTI, tag("tag_group")), VALUE, known, AUTHOR, salt)
+    assert raw == record("group")
+    assert Keyring([known]).open(decode_record(raw)) == VALUE
 
 
 def test_identity_record() -> None:
@@ -250,7 +250,7 @@ def test_tombstone() -> None:
     assert unsigned + signature_of(unsigned) == parsed.raw
 
 
-# Sections 10 to 12: not built yet, but made of the same parts
+# Sections 11 and 12: not built yet, but made of the same parts
 
 
 def test_topics() -> None:
