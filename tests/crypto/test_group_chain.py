@@ -324,7 +324,7 @@ def test_a_later_state_with_another_secret_or_commitment_is_refused() -> None:
         {"epoch_commit": EpochCommit(b"c" * 32)},
         {"epoch_secret": ONE.state.epoch_secret, "epoch_commit": ONE.state.epoch_commit},
     ):
-        shown = Recorded(replace(THREE.state, **changed), THREE.hash)  # type: ignore[arg-type]  # any of its fields
+        shown = Recorded(replace(THREE.state, **changed), THREE.hash)
         with pytest.raises(GroupStateRefused):
             check_newer(ONE, shown, NETWORK)
 

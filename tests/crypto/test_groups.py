@@ -24,6 +24,7 @@ from yzdht.crypto.group_chain import check_follows
 from yzdht.crypto.groups import (
     NewKey,
     Recorded,
+    Succession,
     add,
     admins_tag,
     change_kem,
@@ -235,7 +236,7 @@ def test_a_joiner_without_history_is_given_nothing_of_the_past() -> None:
     assert state.past == ()
     assert rotate(recorded(state), fresh(), NETWORK).past == ()
     roots = {record_root(at.state.epoch_secret), *(row.record_root for row in at.state.past)}
-    assert not any(root in encode_group_state(state) for root in roots)
+    assert [root for root in roots if encode_group_state(state).find(root) >= 0] == []
 
 
 def test_a_joiner_with_history_is_given_what_the_state_hands_over() -> None:
@@ -448,56 +449,57 @@ STEPS = st.lists(
 )
 
 
+TRIES: dict[str, Callable[[Recorded, int], GroupState | Succession]] = {
+    "add": lambda at, number: add(at, person(number), fresh(), NETWORK),
+    "grant": lambda at, number: add(at, person(number), fresh(), NETWORK, history=()),
+    "remove": lambda at, number: remove(at, key(number), fresh(), NETWORK),
+    "rotate": lambda at, _: rotate(at, fresh(), NETWORK),
+    "promote": lambda at, number: promote(at, key(number), fresh(), NETWORK),
+    "kem": lambda at, number: change_kem(at, key(number), fresh_kem(), fresh(), NETWORK),
+    "depose": lambda at, number: remove_admin(at, key(number), new_key(), NETWORK),
+    "demote": lambda at, number: demote(at, key(number), new_key(), NETWORK),
+    "move": lambda at, _: replace_key(at, new_key(), NETWORK),
+}
+
+
+def fresh_kem() -> PublicKey:
+    return key_of("another kem", int.from_bytes(fresh()[:4])).public_key
+
+
+def is_allowed(name: str, number: int, members: set[int], admins: set[int]) -> bool:
+    """The plain model."""
+    match name:
+        case "add" | "grant":
+            return number not in members
+        case "remove" | "promote":
+            return number in members - admins
+        case "kem":
+            return number in members
+        case "depose" | "demote":
+            return number in admins and len(admins) > 1
+        case _:
+            return True
+
+
 @settings(max_examples=60)
 @given(STEPS)
 def test_any_series_of_changes_keeps_a_group_that_can_be(steps: list[tuple[str, int]]) -> None:
     at = group_of(2)
     members, admins = {0, 1}, {0}
     for name, number in steps:
-        who = key(number)
-        changes: dict[str, Callable[[], Any]] = {
-            "add": lambda at=at, n=number: add(at, person(n), fresh(), NETWORK),
-            "grant": lambda at=at, n=number: add(at, person(n), fresh(), NETWORK, history=()),
-            "remove": lambda at=at, who=who: remove(at, who, fresh(), NETWORK),
-            "rotate": lambda at=at: rotate(at, fresh(), NETWORK),
-            "promote": lambda at=at, who=who: promote(at, who, fresh(), NETWORK),
-            "kem": lambda at=at, who=who: change_kem(at, who, PublicKey(fresh_kem()), fresh(), NETWORK),
-            "depose": lambda at=at, who=who: remove_admin(at, who, new_key(), NETWORK),
-            "demote": lambda at=at, who=who: demote(at, who, new_key(), NETWORK),
-            "move": lambda at=at: replace_key(at, new_key(), NETWORK),
-        }
-        is_allowed = {
-            "add": number not in members,
-            "grant": number not in members,
-            "remove": number in members - admins,
-            "promote": number in members - admins,
-            "kem": number in members,
-            "depose": number in admins and len(admins) > 1,
-            "demote": number in admins and len(admins) > 1,
-        }.get(name, True)
-        if not is_allowed:
+        if not is_allowed(name, number, members, admins):
             with pytest.raises(GroupChangeRefused):
-                changes[name]()
+                TRIES[name](at, number)
             continue
-        outcome = changes[name]()
-        if isinstance(outcome, GroupState):
-            check_follows(at, recorded(outcome), NETWORK)
-            at = recorded(outcome)
-        else:
-            check_follows(at, recorded(outcome.last), NETWORK)
-            at = recorded(outcome.first)
-        if name in ("add", "grant"):
-            members = members | {number}
-        if name in ("remove", "depose"):
-            members = members - {number}
-        if name == "promote":
-            admins = admins | {number}
-        if name in ("depose", "demote"):
-            admins = admins - {number}
+        outcome = TRIES[name](at, number)
+        following = outcome.last if isinstance(outcome, Succession) else outcome
+        check_follows(at, recorded(following), NETWORK)
+        at = recorded(outcome.first if isinstance(outcome, Succession) else outcome)
+        members = members | {number} if name in ("add", "grant") else members
+        members = members - {number} if name in ("remove", "depose") else members
+        admins = admins | {number} if name == "promote" else admins
+        admins = admins - {number} if name in ("depose", "demote") else admins
+
         assert is_well_formed(at.state)
         assert members_of(at.state) == {key(n) for n in members}
         assert {admin.public_key for admin in at.state.admins} == {key(n) for n in admins}
-
-
-def fresh_kem() -> bytes:
-    return key_of("another kem", int.from_bytes(fresh()[:4])).public_key

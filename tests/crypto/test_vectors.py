@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from tests.vectors.golden import (
     load,
     record,
 )
+from yzdht.crypto.group_chain import check_commit, check_follows, check_successor
 from yzdht.crypto.group_records import Keyring, KnownEpoch, record_key, record_kid, seal_group_record
-from yzdht.crypto.groups import group_id_of, record_root
+from yzdht.crypto.groups import Recorded, admins_tag, group_id_of, record_root, state_tag
 from yzdht.crypto.naming import (
     dh,
     group_tag,
@@ -50,8 +52,10 @@ from yzdht.crypto.sealing import (
     seal_record,
 )
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
+from yzdht.errors import CryptoError, WireError
 from yzdht.ids import EpochSecret, RecordHash, Signature, Tag
 from yzdht.wire.codec import lp
+from yzdht.wire.group_state import decode_group_state, encode_group_state
 from yzdht.wire.record import (
     IDENTITY_TAG,
     decode_record,
@@ -248,6 +252,66 @@ def test_tombstone() -> None:
     assert target_of(parsed, NETWORK) == hexed(NAMES, "target_mutable_public")
     unsigned = encode_unsigned(parsed.fixed, b"", b"")
     assert unsigned + signature_of(unsigned) == parsed.raw
+
+
+# Section 10
+
+GROUP_STATES = load("project-v1.json")["group_states"]
+STATES = {given["name"]: given for given in GROUP_STATES["states"]}
+
+
+def stood(given: dict[str, Any]) -> Recorded:
+    state = decode_group_state(hexed(given, "encoded"))
+    return Recorded(state, RecordHash(hexed(given, "state_hash")))
+
+
+def test_group_tags_and_targets() -> None:
+    key = KEY_A.public_key
+    group_id = group_id_of(key, NETWORK)
+
+    assert (key, group_id) == (hexed(GROUP_STATES, "group_key"), hexed(GROUP_STATES, "group_id16"))
+    assert state_tag(group_id, NETWORK) == hexed(GROUP_STATES, "state_tag")
+    assert admins_tag(group_id, NETWORK) == hexed(GROUP_STATES, "admins_tag")
+    target = mutable_target(NETWORK, key, state_tag(group_id, NETWORK))
+    assert target == hexed(GROUP_STATES, "state_target")
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["states"], ids=lambda given: given["name"])
+def test_group_states(given: dict[str, Any]) -> None:
+    state, shown = stood(given).state, given["state"]
+
+    assert encode_group_state(state) == hexed(given, "encoded")
+    assert (state.epoch, state.has_history) == (shown["epoch"], bool(shown["history"]))
+    assert (state.epoch_secret, state.name_secret) == (hexed(shown, "es"), hexed(shown, "name_secret"))
+    assert state.prev_hash == hexed(shown, "prev_state_hash")
+    assert state.epoch_commit == hexed(shown, "epoch_commit")
+    assert [[m.public_key.hex(), m.kem.hex(), m.role.value] for m in state.members] == shown["members"]
+    assert [[r.epoch, r.state_hash.hex(), r.record_root.hex()] for r in state.past] == shown["past"]
+    assert (state.next_key.hex() if state.next_key else None) == shown["next"]
+    assert record_root(state.epoch_secret) == hexed(given, "rk")
+    check_commit(state, NETWORK)
+
+
+def test_each_group_state_follows_the_one_before_and_the_last_its_key() -> None:
+    *one_group, successor = map(stood, GROUP_STATES["states"])
+    for one, other in pairwise(one_group):
+        check_follows(one, other, NETWORK)
+    moved = one_group[-1].state
+    assert moved.next_key is not None
+    check_successor(moved, moved.next_key, successor.state, NETWORK)
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["wrong_followers"], ids=lambda given: given["name"])
+def test_group_states_that_do_not_follow(given: dict[str, Any]) -> None:
+    with pytest.raises(CryptoError) as refused:
+        check_follows(stood(STATES[given["after"]]), stood(given), NETWORK)
+    assert type(refused.value).__name__ == given["error"]
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["refused"], ids=lambda given: given["name"])
+def test_group_states_that_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        decode_group_state(hexed(given, "encoded"))
 
 
 # Sections 11 and 12: not built yet, but made of the same parts

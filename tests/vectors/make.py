@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.vectors.golden import CREATED, EXPIRES, FOLDER, KEY_A, NETWORK, PROTOCOL, SELF_KEY_A
+from tests.vectors.group_states import group_states_section
 from yzdht.crypto.sealing import Author, RecordDraft, tombstone
 from yzdht.crypto.signing import KeySigner
 from yzdht.ids import Tag
@@ -38,6 +39,7 @@ def tombstone_section() -> dict[str, Any]:
 
 SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "tombstone": tombstone_section,
+    "group_states": group_states_section,
 }
 
 

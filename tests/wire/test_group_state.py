@@ -130,7 +130,8 @@ def test_fields_are_neither_missing_nor_more(state: GroupState) -> None:
     for count in range(9):
         with pytest.raises(WireError):
             decode_group_state(msgspec.msgpack.encode(fields(state)[:count]))
-    for extra in (None, 0, b"", []):
+    extras: list[object] = [None, 0, b"", []]
+    for extra in extras:
         with pytest.raises(WireError):
             decode_group_state(msgspec.msgpack.encode([*fields(state), extra]))
 
