@@ -5,6 +5,7 @@
  * section added to a file without a check here is itself a failure.
  */
 
+import { CHECKS as GROUPS } from "./checks/groups.js";
 import { CHECKS as MESSAGES } from "./checks/messages.js";
 import { CHECKS as NAMING } from "./checks/naming.js";
 import { CHECKS as SEALING } from "./checks/sealing.js";
@@ -35,6 +36,7 @@ function everySectionIsChecked(vectors) {
 export const CHECKS = [
   ...NAMING,
   ...SEALING,
+  ...GROUPS,
   ...SESSIONS,
   ...MESSAGES,
   { name: "every section of the vectors has a check", run: everySectionIsChecked },
