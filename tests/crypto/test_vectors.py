@@ -20,7 +20,7 @@ from tests.vectors.golden import (
     load,
     record,
 )
-from yzdht.crypto.group_chain import check_commit, check_follows, check_successor
+from yzdht.crypto.group_chain import check_commit, check_follows, check_successor, open_state
 from yzdht.crypto.group_records import Keyring, KnownEpoch, record_key, record_kid, seal_group_record
 from yzdht.crypto.groups import Recorded, admins_tag, group_id_of, record_root, state_tag
 from yzdht.crypto.naming import (
@@ -53,7 +53,7 @@ from yzdht.crypto.sealing import (
 )
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
 from yzdht.errors import CryptoError, WireError
-from yzdht.ids import EpochSecret, RecordHash, Signature, Tag
+from yzdht.ids import EpochSecret, RecordHash, Signature, Tag, Target
 from yzdht.wire.codec import lp
 from yzdht.wire.group_state import decode_group_state, encode_group_state
 from yzdht.wire.record import (
@@ -299,6 +299,15 @@ def test_each_group_state_follows_the_one_before_and_the_last_its_key() -> None:
     moved = one_group[-1].state
     assert moved.next_key is not None
     check_successor(moved, moved.next_key, successor.state, NETWORK)
+
+
+def test_a_group_states_record_opens_for_its_member() -> None:
+    parsed = decode_record(hexed(GROUP_STATES, "record"))
+
+    target = Target(hexed(GROUP_STATES, "state_target"))
+    RecordChecks(NETWORK).verify(parsed.raw, target)
+    opened = open_state(parsed, KEY_A.public_key, (KEM_1,), NETWORK)
+    assert opened == Recorded(stood(STATES["created"]).state, parsed.hash)
 
 
 @pytest.mark.parametrize("given", GROUP_STATES["wrong_followers"], ids=lambda given: given["name"])

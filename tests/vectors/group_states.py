@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tests.vectors.golden import KEM_1, KEM_2, KEY_A, KEY_B, NETWORK, PROTOCOL
+from tests.vectors.golden import CREATED, EXPIRES, KEM_1, KEM_2, KEY_A, KEY_B, NETWORK, PROTOCOL
 from yzdht.crypto.groups import (
     NewKey,
     Recorded,
@@ -28,8 +28,12 @@ from yzdht.crypto.groups import (
 )
 from yzdht.crypto.naming import mutable_target
 from yzdht.crypto.primitives import PrivateKey, sha256
+from yzdht.crypto.sealing import RecordDraft, seal_box
+from yzdht.crypto.signing import RECORD_LABEL, KeySigner
 from yzdht.ids import EpochCommit, EpochSecret, NameSecret, RecordHash, RecordRoot
 from yzdht.wire.group_state import GroupState, Member, Role, encode_group_state
+from yzdht.wire.record import Readers, encode_fixed
+from yzdht.wire.slot import Kind
 
 
 SUCCESSOR = PrivateKey.from_scalar(sha256(b"the group's second key"))
@@ -39,6 +43,13 @@ NAMES = NameSecret(bytes.fromhex(PROTOCOL["names"]["name_secret"]))
 A = Member(KEY_A.public_key, KEM_1.public_key, Role.ADMIN)
 B = Member(KEY_B.public_key, KEM_2.public_key)
 C = Member(CARLA.public_key, CARLAS_KEM.public_key)
+
+STANZA = bytes.fromhex(
+    "04c3540a1485a552957443e4bf93e4873c855daa234f72c92d635dc0bf7c0f692788a6823916"
+    "46baa1215b2363f631e43b49b3105cc611e40740ea711f9ff08ca0992895a29050fe990f28f9"
+    "2c96eba18f67e562994b5c44ebd675fd0ac7961ad600f4fd7937ad7aa88f66ff07d04bb0d1"
+)
+"""The content key of the golden record for recipients, for KEM key 1 in `state_record`; HPKE is random, so it is kept."""
 
 
 def _secret(name: str) -> EpochSecret:
@@ -84,12 +95,24 @@ def _shown(state: GroupState) -> dict[str, Any]:
     }
 
 
+def state_record(at: Recorded) -> bytes:
+    """A signed record that holds the state, for one member."""
+    golden = PROTOCOL["records"]["recipients"]
+    cek, salt = bytes.fromhex(golden["cek"]), bytes.fromhex(golden["salt24"])
+    tag = state_tag(group_id_of(KEY_A.public_key, NETWORK), NETWORK)
+    fixed = encode_fixed(
+        RecordDraft(Kind.MUTABLE, CREATED, EXPIRES, 1, tag), Readers.STANZAS, KEY_A.public_key
+    )
+    unsigned = seal_box(cek, salt, fixed, b"\x01\x02\x00\x71" + STANZA, encode_group_state(at.state))
+    return unsigned + KeySigner(KEY_A, deterministic=True).sign(RECORD_LABEL, NETWORK, unsigned)
+
+
 def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
     """What a member that knows a state refuses, and with which error."""
     other = RecordHash(b"o" * 32)
     rotated, promoted = states["rotated"], states["promoted"]
     state, (newest, *older) = promoted.state, promoted.state.past
-    reused = {"epoch_secret": rotated.state.epoch_secret, "epoch_commit": rotated.state.epoch_commit}
+    reused = replace(state, epoch_secret=rotated.state.epoch_secret, epoch_commit=rotated.state.epoch_commit)
     forked = (replace(older[0], state_hash=other), *older[1:])
     lied = (replace(newest, record_root=RecordRoot(b"l" * 32)), *older)
     cases: list[tuple[str, str, GroupState, str]] = [
@@ -108,7 +131,7 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
             replace(state, epoch_commit=EpochCommit(other)),
             "GroupStateRefused",
         ),
-        ("the same secret", "rotated", replace(state, **reused), "GroupStateRefused"),
+        ("the same secret", "rotated", reused, "GroupStateRefused"),
         (
             "another secret of names",
             "rotated",
@@ -144,8 +167,10 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
 def _refused(state: GroupState) -> list[dict[str, str]]:
     """Encodings that are wrong in one thing each; `state` has history, two members and a past."""
     raw = encode_group_state(state)
-    [a, b] = [[m.public_key, m.kem, int(m.role)] for m in state.members]
-    past = [[row.epoch, row.state_hash, row.record_root] for row in state.past]
+    a: list[Any]
+    b: list[Any]
+    a, b = [[m.public_key, m.kem, int(m.role)] for m in state.members]
+    past: list[list[Any]] = [[row.epoch, row.state_hash, row.record_root] for row in state.past]
     fields: list[Any] = [state.epoch, state.prev_hash, state.epoch_commit, state.epoch_secret]
     fields += [state.name_secret, int(state.has_history), [a, b], past, None]
 
@@ -198,7 +223,7 @@ def group_states_section() -> dict[str, Any]:
     return {
         "comment": "section 10; the group key is A's, as in the protocol's group record. Each state follows the one before"
         " it, but `successor`, which is the first under the key that `moved` names. A state's hash stands in for that of"
-        " its record. `wrong_followers` are shown to a member that knows the state `after` as the very next one.",
+        " its record; `record` is a real one of `created`, for KEM key 1. `wrong_followers` are shown to a member that knows the state `after` as the very next one.",
         "group_key": KEY_A.public_key.hex(),
         "group_id16": group_id.hex(),
         "state_tag": tag.hex(),
@@ -214,6 +239,7 @@ def group_states_section() -> dict[str, Any]:
             }
             for name, at in states.items()
         ],
+        "record": state_record(states["created"]).hex(),
         "wrong_followers": _wrong_followers(states),
         "refused": _refused(states["promoted"].state),
     }
