@@ -167,9 +167,8 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
 def _refused(state: GroupState) -> list[dict[str, str]]:
     """Encodings that are wrong in one thing each; `state` has history, two members and a past."""
     raw = encode_group_state(state)
-    a: list[Any]
-    b: list[Any]
-    a, b = [[m.public_key, m.kem, int(m.role)] for m in state.members]
+    rows: list[list[Any]] = [[m.public_key, m.kem, int(m.role)] for m in state.members]
+    a, b = rows
     past: list[list[Any]] = [[row.epoch, row.state_hash, row.record_root] for row in state.past]
     fields: list[Any] = [state.epoch, state.prev_hash, state.epoch_commit, state.epoch_secret]
     fields += [state.name_secret, int(state.has_history), [a, b], past, None]
