@@ -7,11 +7,7 @@ that the command line ends with. Verification errors never say which byte was wr
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
-
-
-if TYPE_CHECKING:
-    from yzdht.ids import PublicKey, RecordHash
+from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -193,7 +189,7 @@ class GroupForked(GroupStateRefused):
 
     Attributes:
         epoch: The epoch that both have.
-        known: Hash of the record whose state is known.
+        known: Hash of the record whose state is known, 32 bytes.
         other: Hash of the record that was shown, or that another state names.
 
     """
@@ -201,7 +197,7 @@ class GroupForked(GroupStateRefused):
     exit_code = ExitCode.CONFLICT
     default_hint = "compare both with the group's admins; one of them has to write the group anew"
 
-    def __init__(self, epoch: int, known: RecordHash, other: RecordHash) -> None:
+    def __init__(self, epoch: int, known: bytes, other: bytes) -> None:
         super().__init__(f"epoch {epoch} of the group has two states: {known.hex()} and {other.hex()}")
         self.epoch = epoch
         self.known = known
@@ -230,13 +226,13 @@ class GroupMoved(GroupStateRefused):
     """The group goes on under another key, and nothing follows under the old one.
 
     Attributes:
-        next_key: The group's new key.
+        next_key: The group's new public key, 33 bytes.
 
     """
 
     default_hint = "get the state of the group's new key"
 
-    def __init__(self, next_key: PublicKey) -> None:
+    def __init__(self, next_key: bytes) -> None:
         super().__init__("the group has a new key; nothing that is signed with the old one counts")
         self.next_key = next_key
 
