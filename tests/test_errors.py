@@ -89,6 +89,11 @@ def test_exit_codes_are_the_documented_ones() -> None:
         (CasMismatch, ExitCode.CONFLICT),
         (errors.Conflict, ExitCode.CONFLICT),
         (NotAReader, ExitCode.NOT_A_READER),
+        (errors.UnknownEpoch, ExitCode.NOT_A_READER),
+        (errors.GroupChangeRefused, ExitCode.USAGE),
+        (errors.GroupStateRefused, ExitCode.BAD_SIGNATURE),
+        (errors.GroupForked, ExitCode.CONFLICT),
+        (errors.StaleGroupState, ExitCode.STALE),
     ],
 )
 def test_errors_end_the_command_line_with_their_code(kind: type[YzError], code: ExitCode) -> None:

@@ -64,6 +64,45 @@ export class NotAReader extends CryptoError {
   static defaultHint = "ask its publisher to store it again with you among its readers";
 }
 
+/** A group record is sealed in an epoch of which this reader knows nothing. */
+export class UnknownEpoch extends NotAReader {
+  static defaultHint = "get the group's newest state, then try again; if it is the newest, ask an admin for the past";
+}
+
+/** A group's state is not one that can follow what is known of the group (PROTOCOL.md section 10). */
+export class GroupStateRefused extends CryptoError {
+  static defaultHint = "keep to the state that you know, and ask the group's admins";
+}
+
+/** Two states of one epoch exist: two admins did not see each other, or one of them cheats. */
+export class GroupForked extends GroupStateRefused {
+  static defaultHint = "compare both with the group's admins; one of them has to write the group anew";
+
+  /** @param {number} epoch @param {Uint8Array} known Hash of a record. @param {Uint8Array} other Hash of the other. */
+  constructor(epoch, known, other) {
+    super(`epoch ${epoch} of the group has two states`);
+    this.epoch = epoch;
+    this.known = known;
+    this.other = other;
+  }
+}
+
+/** A group's state is older than the one that is known. */
+export class StaleGroupState extends GroupStateRefused {
+  static defaultHint = "try again through other nodes; the newest state may be out of reach";
+}
+
+/** The group goes on under another key, and nothing follows under the old one. */
+export class GroupMoved extends GroupStateRefused {
+  static defaultHint = "get the state of the group's new key";
+
+  /** @param {Uint8Array} nextKey 33 bytes. */
+  constructor(nextKey) {
+    super("the group has a new key; nothing that is signed with the old one counts");
+    this.nextKey = nextKey;
+  }
+}
+
 /** The session handshake did not complete (PROTOCOL.md section 3). */
 export class HandshakeFailed extends CryptoError {
   static defaultHint = "check the network name, the network key and the node id";

@@ -37,6 +37,12 @@ export const CLOCK_SKEW_S = 600;
 export const INVITE_LINK_CHARS_MAX = 1_024;
 export const REVOKED_TOKENS_MAX = 3_000;
 
+// Section 10: groups
+
+export const GROUP_MEMBERS_MAX = 255;
+export const GROUP_PAST_MAX = 64;
+export const GROUP_STATE_BYTES_MAX = 23_280;
+
 // Section 13: keyfile
 
 export const KEYFILE_BYTES_MAX = 65_536;

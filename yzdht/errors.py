@@ -84,6 +84,42 @@ class NoSuchInvite(UsageError):
     default_hint = "list those that it holds with `yz invite list`"
 
 
+class GroupChangeRefused(UsageError):
+    """A group's state cannot be changed like that (PROTOCOL.md section 10)."""
+
+    default_hint = "look at the group's members first"
+
+
+class NotAMember(GroupChangeRefused):
+    """The change names somebody who is not in the group."""
+
+    default_hint = "look at the group's members, or invite them first"
+
+
+class AlreadyAMember(GroupChangeRefused):
+    """The joiner is in the group already."""
+
+    default_hint = "promote them, or change their KEM key, instead of adding them again"
+
+
+class GroupFull(GroupChangeRefused):
+    """The group has all the members that one can have."""
+
+    default_hint = "remove a member first, or create a second group; one has at most 255 members"
+
+
+class LastAdmin(GroupChangeRefused):
+    """Without this admin nobody could change the group any more."""
+
+    default_hint = "promote another member first"
+
+
+class AdminKnowsKey(GroupChangeRefused):
+    """An admin cannot merely be taken off the list: it knows the group's key."""
+
+    default_hint = "remove the admin together with the group's key, which is made anew then"
+
+
 # The peer's: bytes that arrived are not what the protocol allows.
 
 
@@ -164,6 +200,83 @@ class KemKeyMissing(CryptoError):
     """Another device of this identity published a KEM key that this one has not (PROTOCOL.md section 2)."""
 
     default_hint = "import again: `yz id export` on the other device, `yz id import` on this one"
+
+
+class UnknownEpoch(NotAReader):
+    """A group record is sealed in an epoch of which this home knows nothing.
+
+    Attributes:
+        newest: The newest epoch that is known; 0 for none.
+
+    """
+
+    default_hint = (
+        "get the group's newest state, then try again; if it is the newest, ask an admin for the past"
+    )
+
+    def __init__(self, newest: int) -> None:
+        known = f"up to {newest} are known" if newest else "none is known"
+        super().__init__(f"the record is sealed in an unknown epoch of the group; of its epochs {known}")
+        self.newest = newest
+
+
+class GroupStateRefused(CryptoError):
+    """A group's state is not one that can follow what is known of the group (PROTOCOL.md section 10)."""
+
+    default_hint = "keep to the state that you know, and ask the group's admins"
+
+
+class GroupForked(GroupStateRefused):
+    """Two states of one epoch exist: two admins did not see each other, or one of them cheats.
+
+    Attributes:
+        epoch: The epoch that both have.
+        known: Hash of the record whose state is known, 32 bytes.
+        other: Hash of the record that was shown, or that another state names.
+
+    """
+
+    exit_code = ExitCode.CONFLICT
+    default_hint = "compare both with the group's admins; one of them has to write the group anew"
+
+    def __init__(self, epoch: int, known: bytes, other: bytes) -> None:
+        super().__init__(f"epoch {epoch} of the group has two states: {known.hex()} and {other.hex()}")
+        self.epoch = epoch
+        self.known = known
+        self.other = other
+
+
+class StaleGroupState(GroupStateRefused):
+    """A group's state is older than the one that is known.
+
+    Attributes:
+        epoch: The epoch that was shown.
+        known: The epoch that is known.
+
+    """
+
+    exit_code = ExitCode.STALE
+    default_hint = "try again through other nodes; the newest state may be out of reach"
+
+    def __init__(self, epoch: int, known: int) -> None:
+        super().__init__(f"the nodes showed epoch {epoch} of the group, but epoch {known} was seen before")
+        self.epoch = epoch
+        self.known = known
+
+
+class GroupMoved(GroupStateRefused):
+    """The group goes on under another key, and nothing follows under the old one.
+
+    Attributes:
+        next_key: The group's new public key, 33 bytes.
+
+    """
+
+    default_hint = "get the state of the group's new key"
+
+    def __init__(self, next_key: bytes) -> None:
+        super().__init__("the group has a new key; nothing that is signed with the old one counts")
+        self.next_key = next_key
 
 
 class HandshakeFailed(CryptoError):

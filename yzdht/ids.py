@@ -38,7 +38,24 @@ SessionId = NewType("SessionId", bytes)
 TokenId = NewType("TokenId", bytes)
 """16 bytes: names one invite, at random."""
 
+GroupId = NewType("GroupId", bytes)
+"""16 bytes: names a group in its members' derivations; follows from its public key (PROTOCOL.md section 10)."""
+
+EpochSecret = NewType("EpochSecret", bytes)
+"""32 bytes: `es`, from which all keys of one epoch of a group follow."""
+
+EpochCommit = NewType("EpochCommit", bytes)
+"""32 bytes: commits to an epoch secret."""
+
+NameSecret = NewType("NameSecret", bytes)
+"""32 bytes: blinds the names of a group's values, for the life of the group."""
+
+RecordRoot = NewType("RecordRoot", bytes)
+"""32 bytes: `rk`, from which the keys of all group records of one epoch follow."""
+
 ID_BYTES = 32
+GROUP_ID_BYTES = 16
+SECRET_BYTES = 32
 PUBLIC_KEY_BYTES = 33
 SIGNATURE_BYTES = 64
 

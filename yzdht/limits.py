@@ -306,6 +306,15 @@ INVITE_USES_MAX = 131_072
 REVOKED_TOKENS_MAX = 3_000
 """What fits one record, at 18 bytes each."""
 
+# Section 10: groups
+
+GROUP_MEMBERS_MAX = 255
+GROUP_PAST_MAX = 64
+GROUP_STATE_BYTES_MAX = 23_280
+"""All members, all of the past, every number in its longest form: 178 + 3 + 255 x 72 + 3 + 64 x 74."""
+GROUP_EPOCHS_KEPT_MAX = 1_024
+"""Twenty years of weekly epochs. Each costs an HMAC for a record of an epoch that is not known."""
+
 # Section 13: keyfile
 
 KEYFILE_BYTES_MAX = 65_536

@@ -12,6 +12,8 @@ import pytest
 import yzdht
 from tests.vectors.golden import PROTOCOL
 from yzdht.config import NodeConfig
+from yzdht.crypto.group_records import Keyring, KnownEpoch
+from yzdht.crypto.groups import NewKey, Recorded, Succession
 from yzdht.crypto.handshake import Credentials, Established, Initiator, _Keys, _Pending
 from yzdht.crypto.identity import IdentityKeys, KemKey
 from yzdht.crypto.invite import Bearer
@@ -21,11 +23,21 @@ from yzdht.crypto.primitives import Aead, PrivateKey
 from yzdht.crypto.sealing import Author, OpeningKeys
 from yzdht.crypto.session import RecordLayer
 from yzdht.crypto.signing import KeySigner
-from yzdht.ids import NodeId, SessionId
+from yzdht.ids import (
+    EpochCommit,
+    EpochSecret,
+    GroupId,
+    NameSecret,
+    NodeId,
+    RecordHash,
+    RecordRoot,
+    SessionId,
+)
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.frame import Caps
+from yzdht.wire.group_state import GroupState, Member, PastEpoch
 from yzdht.wire.invite_link import InviteLink
 from yzdht.wire.token import Redemption, decode_token
 
@@ -38,6 +50,18 @@ NETWORK = network_id("main")
 KEYS = IdentityKeys(KEY, (KemKey(KEY, 1),), SECRETS[1])
 TOKEN = decode_token(bytes.fromhex(PROTOCOL["invite"]["token"]))
 PERSON = Identity(KEY, (KemKey(KEY, 1),), SECRETS[1])
+HASH = RecordHash(bytes(32))
+STATE = GroupState(
+    epoch=2,
+    prev_hash=HASH,
+    epoch_commit=EpochCommit(bytes(32)),
+    epoch_secret=EpochSecret(SECRETS[0]),
+    name_secret=NameSecret(SECRETS[1]),
+    has_history=True,
+    members=(Member(KEY.public_key, KEY.public_key),),
+    past=(PastEpoch(1, HASH, RecordRoot(SECRETS[2])),),
+)
+KNOWN = KnownEpoch(GroupId(bytes(16)), 1, HASH, RecordRoot(SECRETS[2]))
 
 EXAMPLES = (
     Aead(SECRETS[0]),
@@ -54,6 +78,13 @@ EXAMPLES = (
     Initiator(Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]), ephemeral=KEY),
     KEY,
     KEYS,
+    Keyring([KNOWN]),
+    KNOWN,
+    NewKey(KEY.public_key, EpochSecret(SECRETS[0]), EpochSecret(SECRETS[1])),
+    Recorded(STATE, HASH),
+    STATE,
+    STATE.past[0],
+    Succession(STATE, STATE),
     KeySigner(KEY),
     KemKey(KEY, 1),
     NodeConfig(network_key=SECRETS[0], passphrase=PHRASE),
@@ -74,6 +105,7 @@ SOUNDS_SECRET = (
     "exporter",
     "master",
     "mac_",
+    "record_root",
 )
 
 

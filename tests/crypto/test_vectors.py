@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from tests.vectors.golden import (
     load,
     record,
 )
+from yzdht.crypto.group_chain import check_commit, check_follows, check_successor, open_state
+from yzdht.crypto.group_records import Keyring, KnownEpoch, record_key, record_kid, seal_group_record
+from yzdht.crypto.groups import Recorded, admins_tag, group_id_of, record_root, state_tag
 from yzdht.crypto.invite import (
     Bearer,
     Office,
@@ -62,15 +66,14 @@ from yzdht.crypto.sealing import (
     seal_record,
 )
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner, RecordChecks, target_of, verify_message
-from yzdht.errors import BadInviteLink
-from yzdht.ids import Signature, Tag, Target
+from yzdht.errors import BadInviteLink, CryptoError, WireError
+from yzdht.ids import EpochSecret, RecordHash, Signature, Tag, Target
 from yzdht.wire.codec import lp
+from yzdht.wire.group_state import decode_group_state, encode_group_state
 from yzdht.wire.invite_link import decode_invite_link
 from yzdht.wire.record import (
     IDENTITY_TAG,
-    Readers,
     decode_record,
-    encode_fixed,
     encode_unsigned,
     padded_length,
 )
@@ -217,19 +220,19 @@ def test_recipients_record_is_the_box_under_its_cek() -> None:
     assert rebuilt == parsed.signed
 
 
-def test_group_record_is_the_box_under_the_epoch_key() -> None:
-    rk = kdf(hexed(GROUP, "es"), b"", "yz1 rkroot", b"", 32)
-    salt, group_id = hexed(GROUP, "salt24"), hexed(GROUP, "group_id16")
-    key = kdf(rk, group_id, "yz1 group record", GROUP["epoch"].to_bytes(4), 32)
-    kid = hmac_sha256(kdf(rk, b"", "yz1 kid", b"", 32), salt)[:8]
+def test_group_record() -> None:
+    root = record_root(EpochSecret(hexed(GROUP, "es")))
+    group_id = group_id_of(KEY_A.public_key, NETWORK)  # the golden group's key is A's
+    known = KnownEpoch(group_id, GROUP["epoch"], RecordHash(hexed(PUBSUB, "state_hash")), root)
+    salt = hexed(GROUP, "salt24")
 
-    assert rk == hexed(GROUP, "rk")
-    assert key == hexed(GROUP, "K")
-    assert kid == hexed(GROUP, "kid8")
-    fixed = encode_fixed(draft("group", Kind.MULTI, tag("tag_group")), Readers.GROUP, KEY_A.public_key)
-    unsigned = seal_box(key, salt, fixed, kid, VALUE)
-    assert unsigned + signature_of(unsigned) == record("group")
-    assert open_box(decode_record(record("group")), key) == VALUE
+    assert group_id == hexed(GROUP, "group_id16")
+    assert root == hexed(GROUP, "rk")
+    assert record_key(known) == hexed(GROUP, "K")
+    assert record_kid(root, salt) == hexed(GROUP, "kid8")
+    raw = seal_group_record(draft("group", Kind.MULTI, tag("tag_group")), VALUE, known, AUTHOR, salt)
+    assert raw == record("group")
+    assert Keyring([known]).open(decode_record(raw)) == VALUE
 
 
 def test_identity_record() -> None:
@@ -268,7 +271,76 @@ def test_tombstone() -> None:
     assert unsigned + signature_of(unsigned) == parsed.raw
 
 
-# Sections 10 and 11: not built yet, but made of the same parts
+# Section 10
+
+GROUP_STATES = load("project-v1.json")["group_states"]
+STATES = {given["name"]: given for given in GROUP_STATES["states"]}
+
+
+def stood(given: dict[str, Any]) -> Recorded:
+    state = decode_group_state(hexed(given, "encoded"))
+    return Recorded(state, RecordHash(hexed(given, "state_hash")))
+
+
+def test_group_tags_and_targets() -> None:
+    key = KEY_A.public_key
+    group_id = group_id_of(key, NETWORK)
+
+    assert (key, group_id) == (hexed(GROUP_STATES, "group_key"), hexed(GROUP_STATES, "group_id16"))
+    assert state_tag(group_id, NETWORK) == hexed(GROUP_STATES, "state_tag")
+    assert admins_tag(group_id, NETWORK) == hexed(GROUP_STATES, "admins_tag")
+    target = mutable_target(NETWORK, key, state_tag(group_id, NETWORK))
+    assert target == hexed(GROUP_STATES, "state_target")
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["states"], ids=lambda given: given["name"])
+def test_group_states(given: dict[str, Any]) -> None:
+    state, shown = stood(given).state, given["state"]
+
+    assert encode_group_state(state) == hexed(given, "encoded")
+    assert (state.epoch, state.has_history) == (shown["epoch"], bool(shown["history"]))
+    assert (state.epoch_secret, state.name_secret) == (hexed(shown, "es"), hexed(shown, "name_secret"))
+    assert state.prev_hash == hexed(shown, "prev_state_hash")
+    assert state.epoch_commit == hexed(shown, "epoch_commit")
+    assert [[m.public_key.hex(), m.kem.hex(), m.role.value] for m in state.members] == shown["members"]
+    assert [[r.epoch, r.state_hash.hex(), r.record_root.hex()] for r in state.past] == shown["past"]
+    assert (state.next_key.hex() if state.next_key else None) == shown["next"]
+    assert record_root(state.epoch_secret) == hexed(given, "rk")
+    check_commit(state, NETWORK)
+
+
+def test_each_group_state_follows_the_one_before_and_the_last_its_key() -> None:
+    *one_group, successor = map(stood, GROUP_STATES["states"])
+    for one, other in pairwise(one_group):
+        check_follows(one, other, NETWORK)
+    moved = one_group[-1].state
+    assert moved.next_key is not None
+    check_successor(moved, moved.next_key, successor.state, NETWORK)
+
+
+def test_a_group_states_record_opens_for_its_member() -> None:
+    parsed = decode_record(hexed(GROUP_STATES, "record"))
+
+    target = Target(hexed(GROUP_STATES, "state_target"))
+    RecordChecks(NETWORK).verify(parsed.raw, target)
+    opened = open_state(parsed, KEY_A.public_key, (KEM_1,), NETWORK)
+    assert opened == Recorded(stood(STATES["created"]).state, parsed.hash)
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["wrong_followers"], ids=lambda given: given["name"])
+def test_group_states_that_do_not_follow(given: dict[str, Any]) -> None:
+    with pytest.raises(CryptoError) as refused:
+        check_follows(stood(STATES[given["after"]]), stood(given), NETWORK)
+    assert type(refused.value).__name__ == given["error"]
+
+
+@pytest.mark.parametrize("given", GROUP_STATES["refused"], ids=lambda given: given["name"])
+def test_group_states_that_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        decode_group_state(hexed(given, "encoded"))
+
+
+# Section 11: not built yet, but made of the same parts
 
 
 def test_topics() -> None:

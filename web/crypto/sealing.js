@@ -5,7 +5,7 @@
  * AES-GCM alone opens one ciphertext under two keys; the commitment is what makes a box open under one key only.
  */
 
-import { DecryptionFailed, NotAReader, NotFound, UsageError, ValueTooLarge } from "../errors.js";
+import { DecryptionFailed, NotAReader, NotFound, UnknownEpoch, UsageError, ValueTooLarge } from "../errors.js";
 import { VALUE_BYTES_MAX } from "../limits.js";
 import { concat, lp, u32, u8 } from "../wire/codec.js";
 import {
@@ -258,7 +258,7 @@ export async function openChunk(record, objectKey, position) {
 /**
  * @param {Uint8Array} network @param {DecodedRecord} record @param {GroupEpoch[]} epochs Those whose rk is held.
  * @returns {Promise<Uint8Array>}
- * @throws {NotAReader} No epoch has this kid.
+ * @throws {UnknownEpoch} None has this kid.
  */
 export async function openGroup(network, record, epochs) {
   await verifyRecord(network, record);
@@ -267,7 +267,7 @@ export async function openGroup(network, record, epochs) {
     const kid = await groupRecordKid(group.recordRoot, record.header.salt);
     if (isEqual(kid, record.header.kid)) return openSealed(record, await groupRecordKey(group));
   }
-  throw new NotAReader("the record is sealed under a group key that is not held");
+  throw new UnknownEpoch("the record is sealed in an epoch of the group that is not known");
 }
 
 /**

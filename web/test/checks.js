@@ -6,6 +6,7 @@
  */
 
 import { CHECKS as INVITES } from "./checks/invites.js";
+import { CHECKS as GROUPS } from "./checks/groups.js";
 import { CHECKS as MESSAGES } from "./checks/messages.js";
 import { CHECKS as NAMING } from "./checks/naming.js";
 import { CHECKS as SEALING } from "./checks/sealing.js";
@@ -36,6 +37,7 @@ function everySectionIsChecked(vectors) {
 export const CHECKS = [
   ...NAMING,
   ...SEALING,
+  ...GROUPS,
   ...SESSIONS,
   ...MESSAGES,
   ...INVITES,
