@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     )
     from yzdht.node import Node
     from yzdht.readers import Passphrase, Public, Self, To
-    from yzdht.records import Origin, Receipt, Value
+    from yzdht.records import Origin, Value
+    from yzdht.slot_writer import Receipt
     from yzdht.store.keyfile import Identity
 
 
@@ -95,7 +96,7 @@ _ELSEWHERE = {
     "Origin": "yzdht.records",
     "Passphrase": "yzdht.readers",
     "Public": "yzdht.readers",
-    "Receipt": "yzdht.records",
+    "Receipt": "yzdht.slot_writer",
     "Self": "yzdht.readers",
     "To": "yzdht.readers",
     "Value": "yzdht.records",

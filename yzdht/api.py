@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
+from yzdht.ids import ID_BYTES
 from yzdht.limits import READ_PATHS_MAX
-from yzdht.readers import AnyReaders, Self
-from yzdht.records import DEFAULT_TTL_S, Receipt, Records, Value
+from yzdht.readers import AnyReaders, Public, Self, To
+from yzdht.records import DEFAULT_TTL_S, Records, Value
 
 
 if TYPE_CHECKING:
-    from yzdht.ids import PublicKey
+    from yzdht.ids import Address, PublicKey
+    from yzdht.slot_writer import Receipt
 
 
 class _Missing(Enum):
@@ -39,6 +41,11 @@ def _check_disjoint(disjoint: object) -> None:
     is_number = isinstance(disjoint, int) and not isinstance(disjoint, bool)
     if not (is_number and disjoint in range(1, 1 + READ_PATHS_MAX)):
         raise UsageError("disjoint is a number of paths, 1 to 3", hint="disjoint=3 for what matters most")
+
+
+def _check_address(address: object) -> None:
+    if not isinstance(address, bytes) or len(address) != ID_BYTES:
+        raise UsageError("an address has 32 bytes", hint="put_bytes returns it")
 
 
 def _check_publisher(publisher: object) -> None:
@@ -136,6 +143,74 @@ class DhtCalls:
             if default is _Missing.RAISE:
                 raise
             return default
+
+    async def store_entry(
+        self,
+        name: str,
+        value: bytes,
+        *,
+        readers: Public | To | None = None,
+        ttl: float = DEFAULT_TTL_S,
+        if_seq: int | None = None,
+    ) -> Receipt:
+        """Store one's own entry under a name where everybody has one; see `Records.store_entry` for errors.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            value: At most 61,436 bytes.
+            readers: `Public()` when None, or `To([…])`.
+            ttl: Seconds it lives, 1 to 30 days.
+            if_seq: Store only if this seq of one's own is stored now, 0 for nothing.
+
+        """
+        readers = Public() if readers is None else readers
+        _check_store(value, readers, ttl, if_seq)
+        if not isinstance(readers, Public | To):
+            raise UsageError("an entry is for others: Public() or To([…])", hint="store() keeps one's own")
+        return await self._records().store_entry(name, bytes(value), readers, ttl, if_seq)
+
+    async def get_entries(self, name: str, *, disjoint: int = 1) -> list[Value]:
+        """The entries under a name that this identity can read, newest first; see `Records.get_entries` for errors.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            disjoint: As of `get`.
+
+        """
+        _check_disjoint(disjoint)
+        return await self._records().get_entries(name, disjoint)
+
+    async def delete_entry(self, name: str) -> Receipt:
+        """Delete one's own entry under a name; see `Records.delete_entry` for errors."""
+        return await self._records().delete_entry(name)
+
+    async def put_bytes(
+        self, value: bytes, *, readers: AnyReaders | None = None, keep: float = DEFAULT_TTL_S
+    ) -> Address:
+        """Store a value that never changes; returns its address, 32 bytes. See `Records.put_bytes` for errors.
+
+        Args:
+            value: At most 61,436 bytes.
+            readers: Who can read it, given the address; `Self()` when None.
+            keep: Seconds that holders keep it, 1 to 30 days.
+
+        """
+        readers = Self() if readers is None else readers
+        _check_store(value, readers, keep, None)
+        return await self._records().put_bytes(bytes(value), readers, keep)
+
+    async def get_bytes(self, address: Address, *, disjoint: int = 1, passphrase: str | None = None) -> bytes:
+        """Read the value at an address; see `Records.get_bytes` for errors.
+
+        Args:
+            address: 32 bytes, as `put_bytes` returned it.
+            disjoint: As of `get`.
+            passphrase: Of a value that is under one.
+
+        """
+        _check_address(address)
+        _check_disjoint(disjoint)
+        return await self._records().get_bytes(address, disjoint, passphrase)
 
     async def delete(self, name: str) -> list[Receipt]:
         """Delete what is stored under a name, private and public; see `Records.delete` for errors."""

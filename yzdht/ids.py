@@ -35,6 +35,9 @@ NetworkId = NewType("NetworkId", bytes)
 SessionId = NewType("SessionId", bytes)
 """16 bytes: names one session at both ends; also its channel binding."""
 
+Address = NewType("Address", bytes)
+"""32 bytes: where an immutable value lies; follows from its record (PROTOCOL.md section 7)."""
+
 TokenId = NewType("TokenId", bytes)
 """16 bytes: names one invite, at random."""
 

@@ -34,6 +34,7 @@ from yzdht.wire.address import NodeType, decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import IDENTITY_TAG, decode_record
 from yzdht.wire.rpc import Status
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class People:
 
 def _slot_of(person: PublicKey) -> Slot:
     target: Target = node_id_of(person)  # type: ignore[assignment] # an identity record lies at its node id
-    return Slot(person, IDENTITY_TAG, target)
+    return Slot(person, IDENTITY_TAG, target, Kind.IDENTITY)
 
 
 def _kem_of(record: Record) -> tuple[KemEntry, ...]:

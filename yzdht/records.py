@@ -7,71 +7,40 @@ the network through `Access`, the disk through `Marks`; reads no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from yzdht.access import refused
 from yzdht.crypto.naming import (
-    fingerprint,
+    immutable_target,
+    multi_target,
     mutable_target,
-    node_id_of,
     normalise_name,
     own_tag,
     public_tag,
 )
-from yzdht.crypto.passphrase import (
-    PBKDF2_DEFAULT,
-    SALT_BYTES as PASSPHRASE_SALT_BYTES,
-    passphrase_key,
-)
-from yzdht.crypto.sealing import (
-    Author,
-    Locked,
-    Named,
-    OpeningKeys,
-    Public,
-    RecordDraft,
-    SealedFor,
-    Self,
-    check_value,
-    open_record,
-    seal_record,
-    tombstone,
-)
+from yzdht.crypto.sealing import check_value
 from yzdht.crypto.signing import RecordChecks
-from yzdht.crypto.stanzas import CEK_BYTES, passphrase_stanza
-from yzdht.errors import (
-    CasMismatch,
-    Conflict,
-    CryptoError,
-    LookupFailed,
-    NoNode,
-    NotFound,
-    UsageError,
-    WireError,
-)
-from yzdht.limits import CLOCK_SKEW_S, DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX
+from yzdht.errors import CryptoError, NotFound, UsageError
+from yzdht.ids import Address, Target
+from yzdht.limits import RECORD_LIFE_S_MAX, SEQ_MAX
 from yzdht.people import People
-from yzdht.readers import AnyReaders, Passphrase, To
-from yzdht.slots import Seen, Slot, SlotReader
-from yzdht.wire.record import SALT_BYTES, Readers, Record, decode_record
-from yzdht.wire.rpc import Status
+from yzdht.reader_keys import ReaderKeys
+from yzdht.readers import AnyReaders, Passphrase, Public, Self, To
+from yzdht.slot_writer import Intent, Receipt, SlotWriter
+from yzdht.slots import Seen, Slot, SlotReader, publisher_of
 from yzdht.wire.slot import Kind
-from yzdht.wire.text import encode_slot_link
 
 
 if TYPE_CHECKING:
-    from yzdht.access import Access, Writing
+    from yzdht.access import Access
     from yzdht.crypto.identity import IdentityKeys
     from yzdht.ids import NetworkId, NodeId, PublicKey, Tag
-    from yzdht.people import SealTo
-    from yzdht.ports import Marks, Now, Rng
+    from yzdht.ports import Marks, Rng
 
 
 DEFAULT_TTL_S = RECORD_LIFE_S_MAX
-_MS = 1_000
-_OUTRUN = (Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 
 
 class Origin(StrEnum):
@@ -105,44 +74,6 @@ class Value:
     is_conflict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A write that a quorum holds durably.
-
-    Attributes:
-        publisher: Who signed it.
-        seq: Its sequence number.
-        expires: Unix seconds.
-        link: `yz:` link that names the slot to others.
-        accepted: Replicas that had stored it when the write returned.
-        asked: Replicas that were asked.
-        needed: Replicas that had to.
-        warnings: What its publisher should know, a sentence each: of readers whose key is past its time.
-
-    """
-
-    publisher: PublicKey
-    seq: int
-    expires: int
-    link: str
-    accepted: int
-    asked: int
-    needed: int
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Intent:
-    """One write as its caller wants it; content keys are made at every sealing."""
-
-    slot: Slot
-    value: bytes | None
-    readers: SealedFor
-    life_s: int
-    if_seq: int | None
-    warnings: tuple[str, ...] = ()
-
-
 class Records:
     """Reads and writes of one identity in one network.
 
@@ -170,12 +101,11 @@ class Records:
     ) -> None:
         self._network = network
         self._access = access
-        self._marks = marks
-        self._rng = rng
         self._checks = checks or RecordChecks(network)
         self._slots = SlotReader(access, marks, self._checks)
-        self._author = Author(identity.signer, identity.self_key, network)
         self.people = People(identity, network, access, self._slots, marks)
+        self._keys = ReaderKeys(self.people, network, access, rng)
+        self._writer = SlotWriter(access, self._slots, self._keys)
 
     @property
     def identity(self) -> IdentityKeys:
@@ -236,28 +166,14 @@ class Records:
     async def _value(self, seen: Seen, passphrase: str | None) -> Value:
         record = seen.record
         return Value(
-            data=open_record(record, await self._keys(record, passphrase)),
+            data=await self._keys.open(record, passphrase),
             origin=Origin.SIGNED if record.readers == 0 else Origin.SEALED,
-            publisher=_publisher(record),
+            publisher=publisher_of(record),
             seq=record.seq,
             created=record.created,
             expires=record.expires,
             is_conflict=seen.is_conflict,
         )
-
-    async def _keys(self, record: Record, passphrase: str | None) -> OpeningKeys:
-        """What this home can try a record with."""
-        identity = self.identity
-        kem = tuple(k.key for k in identity.kem)
-        keys = OpeningKeys(identity.self_key, kem, identity.public_key)
-        if passphrase is None or record.readers is not Readers.STANZAS:
-            return keys
-        stanza = passphrase_stanza(record)
-        if stanza is None:
-            return keys
-        parameters, salt = stanza.parameters, stanza.salt
-        key = await self._access.compute(lambda: passphrase_key(passphrase, parameters, salt))
-        return replace(keys, passphrase_key=key)
 
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
         """The public key behind a node id; errors as of `SlotReader.resolve_node_id`."""
@@ -293,31 +209,18 @@ class Records:
             NoNode: No node could be reached.
 
         """
-        if not 1 <= ttl <= RECORD_LIFE_S_MAX:
-            raise UsageError("a value lives between 1 second and 30 days", hint="choose a ttl in that range")
-        if if_seq is not None and not 0 <= if_seq < SEQ_MAX:
-            raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
+        _check_write(ttl, if_seq)
         check_value(value)  # first of all: what does not fit is refused before anything is sent
         is_own = isinstance(readers, Self | Passphrase)
         slot = self._own_slot(name) if is_own else self._public_slot(self.identity.public_key, name)
-        sealed_for, warnings = await self._sealed_for(readers)
-        intent = _Intent(slot, value, sealed_for, int(ttl), if_seq, warnings)
-        self.people.keep_published(even_first=True)
-        return await self._put(intent)
+        return await self._store(slot, value, readers, int(ttl), if_seq)
 
-    async def _sealed_for(self, readers: AnyReaders) -> tuple[SealedFor, tuple[str, ...]]:
-        """The keys to seal with, content keys apart, and what the publisher should know of them."""
-        match readers:
-            case To():
-                others = [person for person in readers.people if person != self.identity.public_key]
-                found = await self.people.seal_to(others)
-                return Named(tuple(each.kem for each in found), b""), _warnings(found)
-            case Passphrase():
-                salt = self._rng.token(PASSPHRASE_SALT_BYTES)
-                key = await self._access.compute(lambda: passphrase_key(readers.text, PBKDF2_DEFAULT, salt))
-                return Locked(key, PBKDF2_DEFAULT, salt, b""), ()
-            case Public() | Self():
-                return readers, ()
+    async def _store(
+        self, slot: Slot, value: bytes, readers: AnyReaders, life_s: int, if_seq: int | None
+    ) -> Receipt:
+        sealed_for, warnings = await self._keys.sealed_for(readers)
+        self.people.keep_published(even_first=True)
+        return await self._writer.write(Intent(slot, value, sealed_for, life_s, if_seq, warnings))
 
     async def delete(self, name: str) -> list[Receipt]:
         """Delete what is stored under a name, private and public.
@@ -334,81 +237,122 @@ class Records:
             raise NotFound(f"nothing is stored under {name!r}")
         self.people.keep_published(even_first=True)
         # A tombstone outlives every copy of what it deletes, as long as any may live.
-        return [await self._put(_Intent(s, None, Public(), RECORD_LIFE_S_MAX, None)) for s in doomed]
+        return [await self._delete(slot) for slot in doomed]
 
-    async def _put(self, intent: _Intent) -> Receipt:
-        """Write until a quorum holds it."""
-        least_seq = 1 + (intent.if_seq or 0)
-        for retries_left in reversed(range(1 + PUT_RETRIES_MAX)):
-            now = self._access.now()
-            record = self._seal(intent, least_seq, now)
-            done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
-            # A quorum beside a holder of something newer is no success yet: that record would win every read.
-            newer_seq = await self._newer_seq(intent, record, done, now)
-            if done.is_quorum and not (newer_seq and retries_left):
-                return self._receipt(intent, record, done)
-            if done.refusal is Status.CAS_MISMATCH:
-                raise CasMismatch(done.number)
-            if done.refusal not in _OUTRUN:
-                raise refused(done, now)
-            if intent.if_seq is not None:
-                raise CasMismatch(done.number)
-            if not newer_seq:
-                raise Conflict("a node claims a newer record and cannot show it")
-            least_seq = 1 + newer_seq
-        raise Conflict("another writer of this identity was faster each time")
+    async def _delete(self, slot: Slot) -> Receipt:
+        return await self._writer.write(Intent(slot, None, Public(), RECORD_LIFE_S_MAX, None))
 
-    async def _newer_seq(self, intent: _Intent, record: Record, done: Writing, now: Now) -> int:
-        """The seq that outran a record, 0 if none did.
+    # Entries of several publishers under one public name
 
-        One far in the future counts only if a verified record carries it: a liar could use up all numbers, and one
-        among many holders could keep every write from ending.
+    async def store_entry(
+        self,
+        name: str,
+        value: bytes,
+        readers: Public | To,
+        ttl: float = DEFAULT_TTL_S,
+        if_seq: int | None = None,
+    ) -> Receipt:
+        """Store one's own entry under a name where everybody has one.
+
+        A name holds 32 entries; when it is full, the one that expires first leaves. Arguments and errors as of `store`.
         """
-        if intent.if_seq is not None or done.refusal not in _OUTRUN or done.number < record.seq:
-            return 0
-        if done.number <= (now.wall + CLOCK_SKEW_S) * _MS:
-            return done.number
-        try:
-            seen = await self._slots.read(intent.slot)
-        except NoNode:
-            raise
-        except (WireError, CryptoError, LookupFailed):
-            seen = None
-        return seen.record.seq if seen is not None and seen.record.seq > record.seq else 0
+        _check_write(ttl, if_seq)
+        check_value(value)
+        slot = self._entry_slot(name)
+        return await self._store(slot, value, readers, int(ttl), if_seq)
 
-    def _seal(self, intent: _Intent, least_seq: int, now: Now) -> Record:
-        mark = self._marks.get(intent.slot.target)
-        created = int(now.wall)
-        expires = created + intent.life_s
-        if mark is not None:
-            least_seq = max(least_seq, 1 + mark.seq)
-            expires = min(max(expires, mark.expires), created + RECORD_LIFE_S_MAX)
-        seq = max(least_seq, int(now.wall * _MS))
-        if seq >= SEQ_MAX:
-            raise Conflict("this slot has used up its sequence numbers")
-        is_tombstone = intent.value is None
-        draft = RecordDraft(Kind.MUTABLE, created, expires, seq, intent.slot.tag, is_tombstone)
-        if intent.value is None:
-            return decode_record(tombstone(draft, self._author))
-        readers = intent.readers
-        if isinstance(readers, Named | Locked):
-            readers = replace(readers, cek=self._rng.token(CEK_BYTES))
-        salt = self._rng.token(SALT_BYTES)
-        return decode_record(seal_record(draft, intent.value, readers, self._author, salt))
+    async def get_entries(self, name: str, paths: int = 1) -> list[Value]:
+        """The entries under a name that this identity can read, newest first, each with its publisher.
 
-    def _receipt(self, intent: _Intent, record: Record, done: Writing) -> Receipt:
-        slot = intent.slot
-        self._slots.remember(slot, record)
-        return Receipt(
-            publisher=slot.publisher,
-            seq=record.seq,
-            expires=record.expires,
-            link=encode_slot_link(slot.publisher, slot.tag),
-            accepted=done.accepted,
-            asked=done.asked,
-            needed=done.needed,
-            warnings=intent.warnings,
-        )
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            paths: Disjoint paths of the read, 1 to READ_PATHS_MAX.
+
+        Raises:
+            StaleRecord: The nodes showed an older entry of somebody than this home has seen.
+            ReadQuorumFailed: Too few replicas answered.
+            CryptoError: Every node asked showed forged or foreign records.
+            NoNode: No node could be reached.
+
+        """
+        slot = self._entry_slot(name)
+        self.people.keep_published(even_first=False)
+        values = []
+        for seen in await self._slots.entries(slot.tag, slot.target, paths):
+            try:
+                values.append(await self._value(seen, None))
+            except CryptoError:
+                self._access.count("unreadable_entries")  # for others, or one that nobody can open
+        return values
+
+    async def delete_entry(self, name: str) -> Receipt:
+        """Delete one's own entry under a name; errors as of `delete`."""
+        slot = self._entry_slot(name)
+        [readings] = await self._access.read([slot.target])
+        if not self._slots.has_something(slot, readings):
+            raise NotFound(f"this identity has no entry under {name!r}")
+        self.people.keep_published(even_first=True)
+        return await self._delete(slot)
+
+    def _entry_slot(self, name: str) -> Slot:
+        tag = public_tag(self._network, normalise_name(name))
+        return Slot(self.identity.public_key, tag, multi_target(self._network, tag), Kind.MULTI)
+
+    # Immutables
+
+    async def put_bytes(self, value: bytes, readers: AnyReaders, keep: float = DEFAULT_TTL_S) -> Address:
+        """Store a value that never changes, at an address that follows from its record.
+
+        Args:
+            value: At most 61,436 bytes.
+            readers: Who can read it, given the address.
+            keep: Seconds that holders keep it, 1 to 30 days; storing the same record again can only prolong that.
+
+        Returns:
+            Its address, 32 bytes. Sealed, the same value gets another address each time.
+
+        Raises:
+            ValueTooLarge: The value does not fit in a record.
+            UsageError: Another argument is out of range.
+            KeysUnknown, KeyTooOld: As of `store`.
+            WriteQuorumFailed: Too few replicas stored it.
+            NoNode: No node could be reached.
+
+        """
+        _check_write(keep, None)
+        check_value(value)
+        sealed_for, _ = await self._keys.sealed_for(readers)
+        raw = self._keys.seal_immutable(value, sealed_for)
+        target = immutable_target(self._network, raw)
+        self.people.keep_published(even_first=True)
+        now = self._access.now()
+        done = await self._access.write(target, raw, None, int(now.wall + keep))
+        if not done.is_quorum:
+            raise refused(done, now)
+        return Address(target)
+
+    async def get_bytes(self, address: Address, paths: int = 1, passphrase: str | None = None) -> bytes:
+        """Read the value at an address.
+
+        Args:
+            address: 32 bytes.
+            paths: Disjoint paths of the read, 1 to READ_PATHS_MAX.
+            passphrase: Of a value that is under one; else not looked at.
+
+        Raises:
+            NotFound: Nothing is stored there.
+            ReadQuorumFailed: Too few replicas answered.
+            NotAReader, PassphraseNeeded, WrongPassphrase, DecryptionFailed: As of `get`.
+            CryptoError: Every node asked showed something else.
+            NoNode: No node could be reached.
+
+        """
+        target = Target(address)
+        self.people.keep_published(even_first=False)
+        record = await self._slots.immutable(target, paths)
+        if record is None:
+            raise NotFound("nothing is stored at this address")
+        return await self._keys.open(record, passphrase)
 
     # Slots
 
@@ -428,13 +372,8 @@ class Records:
         return Slot(publisher, tag, mutable_target(self._network, publisher, tag))
 
 
-def _warnings(found: list[SealTo]) -> tuple[str, ...]:
-    return tuple(
-        f"the key of {fingerprint(node_id_of(each.person))} ended {int(each.ended_s / DAY_S)} days ago: it may be lost"
-        for each in found
-        if each.ended_s > 0
-    )
-
-
-def _publisher(record: Record) -> PublicKey:
-    return record.publisher  # type: ignore[return-value] # only immutables have none
+def _check_write(life_s: float, if_seq: int | None) -> None:
+    if not 1 <= life_s <= RECORD_LIFE_S_MAX:
+        raise UsageError("a value lives between 1 second and 30 days", hint="choose a ttl in that range")
+    if if_seq is not None and not 0 <= if_seq < SEQ_MAX:
+        raise UsageError("if_seq is a sequence number, or 0 for nothing stored")

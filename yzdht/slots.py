@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from yzdht.crypto.primitives import sha256
 from yzdht.errors import CryptoError, NotFound, ReadQuorumFailed, StaleRecord, WireError, WrongTarget
+from yzdht.ids import Target
 from yzdht.limits import CLOCK_SKEW_S
 from yzdht.ports import Mark
 from yzdht.wire.record import decode_record, order_key
@@ -17,8 +19,10 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yzdht.access import Access, Reading
-    from yzdht.ids import NodeId, PublicKey, Tag, Target
+    from yzdht.ids import NodeId, PublicKey, Tag
     from yzdht.ports import Marks, RecordVerifier
     from yzdht.wire.record import Record
 
@@ -30,13 +34,22 @@ class Slot:
     Attributes:
         publisher: Whose.
         tag: Its blinded name; 0³² for an identity record.
-        target: Where it lies.
+        target: Where it lies; of an entry beside those of others.
+        kind: Mutable, multi for an entry, or identity.
 
     """
 
     publisher: PublicKey
     tag: Tag
     target: Target
+    kind: Kind = Kind.MUTABLE
+
+    @property
+    def key(self) -> Target:
+        """Under which this home remembers the slot: its target, and an entry's with its publisher."""
+        if self.kind is not Kind.MULTI:
+            return self.target
+        return Target(sha256(self.target + self.publisher))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +101,31 @@ class SlotReader:
 
     def newest(self, slot: Slot, readings: list[Reading]) -> Seen | None:
         """The same of what was read already; arguments and errors as of `read`."""
+        records, honest = self._believed(readings, lambda reading: self._verified(slot, reading))
+        if records:
+            return self._against_mark(slot, records)
+        if not any(reading.is_quorum for reading in honest):
+            raise _too_few(honest)
+        self._check_hidden(slot)
+        return None
+
+    def _believed(
+        self, readings: list[Reading], verified: Callable[[Reading], list[Record]]
+    ) -> tuple[list[Record], list[Reading]]:
+        """What holds of all that was shown, and who showed nothing else; the fault of the last if nobody did."""
         records: list[Record] = []
-        fault: WireError | CryptoError | None = None
         honest: list[Reading] = []
+        fault: WireError | CryptoError | None = None
         for reading in readings:
             try:
-                records.extend(self._verified(slot, reading))
+                records.extend(verified(reading))
                 honest.append(reading)
             except (WireError, CryptoError) as error:
                 self._access.count("rejected_records")
                 fault = error
-        if records:
-            return self._against_mark(slot, records)
-        if any(reading.is_quorum for reading in honest):
-            self._check_hidden(slot)
-            return None
-        if honest:
-            best = max(honest, key=lambda reading: reading.answered)
-            raise ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))
-        assert fault is not None
-        raise fault
+        if fault is not None and not honest:
+            raise fault
+        return records, honest
 
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
         """The public key behind a node id, from its identity record.
@@ -128,9 +146,8 @@ class SlotReader:
                 self._access.count("rejected_records")
                 continue
             if record.kind is Kind.IDENTITY:
-                publisher: PublicKey = record.publisher  # type: ignore[assignment] # only immutables have none
-                self._marks.met(publisher)
-                return publisher
+                self._marks.met(publisher_of(record))
+                return publisher_of(record)
         if not any(reading.is_quorum for reading in readings):
             best = max(readings, key=lambda reading: reading.answered)
             raise ReadQuorumFailed(best.answered, best.needed, best.needed)
@@ -149,18 +166,73 @@ class SlotReader:
             seen = None  # this home knows better what is there
         if seen is not None:
             return not seen.record.is_tombstone
-        return self._is_known(self._marks.get(slot.target))
+        return self._is_known(self._marks.get(slot.key))
+
+    def mark(self, slot: Slot) -> Mark | None:
+        """The newest of a slot that this home has seen."""
+        return self._marks.get(slot.key)
+
+    async def entries(self, tag: Tag, target: Target, paths: int = 1) -> list[Seen]:
+        """The newest entry of each publisher under a multi target, tombstones left out, newest first.
+
+        Raises:
+            As `read`.
+
+        """
+        [readings] = await self._access.read([target], paths)
+        shown, honest = self._believed(readings, lambda reading: self._entries_of(tag, target, reading))
+        if not shown and not any(reading.is_quorum for reading in honest):
+            raise _too_few(honest)
+        by_publisher: dict[PublicKey, list[Record]] = {}
+        for record in shown:
+            by_publisher.setdefault(publisher_of(record), []).append(record)
+        seen = [
+            self._against_mark(Slot(publisher, tag, target, Kind.MULTI), records)
+            for publisher, records in by_publisher.items()
+        ]
+        seen.sort(key=lambda each: order_key(each.record), reverse=True)
+        return [each for each in seen if not each.record.is_tombstone]
+
+    async def immutable(self, target: Target, paths: int = 1) -> Record | None:
+        """The immutable record at a target; None for not found.
+
+        Raises:
+            As `read`, StaleRecord apart.
+
+        """
+        [readings] = await self._access.read([target], paths)
+        records, honest = self._believed(readings, lambda reading: self._immutables_of(target, reading))
+        if not records and not any(reading.is_quorum for reading in honest):
+            raise _too_few(honest)
+        return records[0] if records else None
+
+    def _immutables_of(self, target: Target, reading: Reading) -> list[Record]:
+        records = [decode_record(raw) for raw in reading.records]
+        for record in records:
+            self._checks.check_target(record, target)
+        return records
+
+    def _entries_of(self, tag: Tag, target: Target, reading: Reading) -> list[Record]:
+        entries = []
+        for raw in reading.records:
+            record = decode_record(raw)
+            self._checks.verify_record(record, target)
+            if record.tag != tag:
+                raise WrongTarget("a node showed a record of another name")
+            if not self._has_expired(record):
+                entries.append(record)
+        return entries
 
     def remember(self, slot: Slot, record: Record) -> None:
         """Never take an older one than this for the slot's."""
-        self._marks.raise_to(slot.target, Mark(record.seq, record.hash, record.expires, record.is_tombstone))
+        self._marks.raise_to(slot.key, Mark(record.seq, record.hash, record.expires, record.is_tombstone))
 
     def _check_hidden(self, slot: Slot) -> None:
         """Nothing is shown of what this home knows to be there: that must not pass for not found.
 
         Of a private slot least of all: the older public value of the same name would be returned in its place.
         """
-        mark = self._marks.get(slot.target)
+        mark = self._marks.get(slot.key)
         if mark is not None and self._is_known(mark):
             raise StaleRecord(0, mark.seq)
 
@@ -172,16 +244,21 @@ class SlotReader:
         for raw in reading.records:
             record = decode_record(raw)
             self._checks.verify_record(record, slot.target)
+            if record.publisher != slot.publisher and slot.kind is Kind.MULTI:
+                continue  # an entry beside this one
             if record.publisher != slot.publisher or record.tag != slot.tag:
                 raise WrongTarget("a node showed somebody else's record")
-            if record.expires + CLOCK_SKEW_S >= self._access.now().wall:
+            if not self._has_expired(record):
                 verified.append(record)
         return verified
+
+    def _has_expired(self, record: Record) -> bool:
+        return record.expires + CLOCK_SKEW_S < self._access.now().wall
 
     def _against_mark(self, slot: Slot, records: list[Record]) -> Seen:
         best = max(records, key=order_key)
         is_conflict = any(r.seq == best.seq and r.hash != best.hash for r in records)
-        mark = self._marks.get(slot.target)
+        mark = self._marks.get(slot.key)
         if mark is not None:
             if best.seq < mark.seq:
                 raise StaleRecord(best.seq, mark.seq)
@@ -189,3 +266,13 @@ class SlotReader:
         self.remember(slot, best)
         self._marks.met(slot.publisher)
         return Seen(best, is_conflict)
+
+
+def publisher_of(record: Record) -> PublicKey:
+    """Who signed a record that is not immutable."""
+    return record.publisher  # type: ignore[return-value] # only immutables have none
+
+
+def _too_few(honest: list[Reading]) -> ReadQuorumFailed:
+    best = max(honest, key=lambda reading: reading.answered)
+    return ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))

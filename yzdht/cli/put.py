@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from yzdht.client import Client
     from yzdht.readers import AnyReaders
-    from yzdht.records import Receipt
+    from yzdht.slot_writer import Receipt
 
 
 _STDIN = 0

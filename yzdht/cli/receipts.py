@@ -9,7 +9,7 @@ from yzdht.wire.text import encode_public_key
 
 
 if TYPE_CHECKING:
-    from yzdht.records import Receipt
+    from yzdht.slot_writer import Receipt
 
 
 def receipt_view(receipt: Receipt) -> dict[str, object]:
