@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from yzdht.access import Reading, Writing
-from yzdht.crypto.naming import mutable_target, network_id
+from yzdht.crypto.naming import multi_target, mutable_target, network_id, public_tag
 from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_record, tombstone
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import (
     CasMismatch,
     Conflict,
+    CryptoError,
     InvalidSignature,
     NoNode,
     NotAReader,
@@ -34,6 +35,7 @@ from yzdht.errors import (
 from yzdht.ids import Target
 from yzdht.limits import CLOCK_SKEW_S, DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
+from yzdht.readers import Passphrase, To
 from yzdht.records import Origin, Records
 from yzdht.store.entropy import SystemRng
 from yzdht.store.keyfile import Identity
@@ -1051,3 +1053,140 @@ async def test_networks_do_not_share_targets(replicas: Replicas, anna: Person) -
     elsewhere = Records(anna.identity, network_id("other"), replicas, MemoryMarks(), SystemRng())
 
     await refusal_of(elsewhere.get("note"), NotFound)
+
+
+# Entries of several publishers under one name
+
+
+def entry_target(name: str) -> Target:
+    return multi_target(NET, public_tag(NET, name))
+
+
+class Board(Replicas):
+    """Replicas that keep an entry of each publisher under a multi target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: dict[Target, dict[bytes, bytes]] = {}
+
+    def _honest(self, target: Target) -> Reading:
+        if target in self.entries:
+            return Reading(tuple(self.entries[target].values()), 4, 4)
+        return super()._honest(target)
+
+    def _judge(self, target: Target, record: Record, cas: int | None) -> Writing:
+        if record.kind is not Kind.MULTI:
+            return super()._judge(target, record, cas)
+        self.entries.setdefault(target, {})[record.publisher] = record.raw
+        return Writing(5, 8, 5, Status.OK, 0)
+
+
+async def test_everybodys_entry_is_listed_with_its_publisher_newest_first() -> None:
+    board = Board()
+    people = [Person(board) for _ in range(3)]
+    for number, person in enumerate(people):
+        board.wall += 1
+        await person.records.store_entry("guests", b"%d" % number, Public())
+
+    values = await Person(board).records.get_entries("guests")
+
+    assert [value.data for value in values] == [b"2", b"1", b"0"]
+    assert [value.publisher for value in values] == [p.identity.public_key for p in reversed(people)]
+
+
+async def test_ones_own_entry_is_replaced_and_deleted_and_nobody_elses() -> None:
+    board = Board()
+    anna, ben = Person(board), Person(board)
+    await anna.records.store_entry("guests", b"anna", Public())
+    await ben.records.store_entry("guests", b"ben", Public())
+
+    await anna.records.store_entry("guests", b"anna again", Public())
+    assert sorted(v.data for v in await ben.records.get_entries("guests")) == [b"anna again", b"ben"]
+    await anna.records.delete_entry("guests")
+    assert [v.data for v in await ben.records.get_entries("guests")] == [b"ben"]
+    await refusal_of(anna.records.delete_entry("guests"), NotFound)
+
+
+async def test_an_entry_for_others_is_left_out_and_counted() -> None:
+    board = Board()
+    anna, ben, cleo = Person(board), Person(board), Person(board)
+    await ben.records.people.publish()
+    await anna.records.store_entry("guests", b"for ben", To([ben.identity.public_key]))
+
+    assert [v.data for v in await ben.records.get_entries("guests")] == [b"for ben"]
+    assert await cleo.records.get_entries("guests") == []
+    assert board.counted["unreadable_entries"] == 1
+
+
+async def test_an_older_entry_than_was_seen_is_not_returned_and_a_missing_one_is_no_fault() -> None:
+    board = Board()
+    anna, ben = Person(board), Person(board)
+    await anna.records.store_entry("guests", b"old", Public())
+    old = dict(board.entries[entry_target("guests")])
+    board.wall += 1
+    await anna.records.store_entry("guests", b"new", Public())
+    await ben.records.get_entries("guests")
+
+    board.entries[entry_target("guests")] = old
+    await refusal_of(ben.records.get_entries("guests"), StaleRecord)
+    board.entries[entry_target("guests")] = {}  # a name is full, the one that expires first leaves
+    assert await ben.records.get_entries("guests") == []
+
+
+async def test_entries_are_asked_of_a_quorum(anna: Person, replicas: Replicas) -> None:
+    replicas.shown[entry_target("guests")] = [Reading((), 1, 4)]
+
+    await refusal_of(anna.records.get_entries("guests"), ReadQuorumFailed)
+
+
+async def test_a_record_of_another_name_is_no_entry(anna: Person, replicas: Replicas) -> None:
+    other = seal_record(
+        RecordDraft(Kind.MULTI, int(WALL), int(WALL) + DAY_S, 1, public_tag(NET, "other")),
+        b"",
+        Public(),
+        anna.author,
+        b"",
+    )
+    replicas.shown[entry_target("guests")] = [Reading((other,), 4, 4)]
+
+    await refusal_of(anna.records.get_entries("guests"), WrongTarget)
+
+
+# Immutables
+
+
+async def test_an_immutable_value_is_read_at_its_address_by_its_readers(
+    replicas: Replicas, anna: Person
+) -> None:
+    ben = Person(replicas)
+    await ben.records.people.publish()
+    own = await anna.records.put_bytes(b"own", Self())
+    public = await anna.records.put_bytes(b"public", Public())
+    named = await anna.records.put_bytes(b"named", To([ben.identity.public_key]))
+    locked = await anna.records.put_bytes(b"locked", Passphrase("p"))
+
+    assert await anna.records.get_bytes(own) == b"own"
+    assert await ben.records.get_bytes(public) == b"public"
+    assert await ben.records.get_bytes(named) == b"named"
+    assert await ben.records.get_bytes(locked, 1, "p") == b"locked"
+    assert await anna.records.put_bytes(b"public", Public()) == public
+    assert await anna.records.put_bytes(b"own", Self()) != own
+    await refusal_of(ben.records.get_bytes(own), CryptoError)
+    await refusal_of(Person(replicas).records.get_bytes(named), NotAReader)
+
+
+async def test_something_else_at_an_address_is_not_returned(replicas: Replicas, anna: Person) -> None:
+    address = await anna.records.put_bytes(b"this", Public())
+    other = await anna.records.put_bytes(b"that", Public())
+    replicas.held[Target(address)] = replicas.held[Target(other)]
+
+    await refusal_of(anna.records.get_bytes(address), WrongTarget)
+    del replicas.held[Target(address)]
+    await refusal_of(anna.records.get_bytes(address), NotFound)
+    replicas.shown[Target(address)] = [Reading((), 1, 4)]
+    await refusal_of(anna.records.get_bytes(address), ReadQuorumFailed)
+
+
+@pytest.mark.parametrize("keep", [0, 0.5, RECORD_LIFE_S_MAX + 1, math.nan])
+async def test_an_immutable_value_is_kept_for_30_days_at_most(anna: Person, keep: float) -> None:
+    await refusal_of(anna.records.put_bytes(b"", Public(), keep), UsageError)
