@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from base64 import b64encode, urlsafe_b64encode
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,12 @@ from yzdht.crypto.identity import IdentityKeys, KemKey
 from yzdht.crypto.invite import Bearer
 from yzdht.crypto.keyfile import _BoxKey
 from yzdht.crypto.naming import network_id
+from yzdht.crypto.passphrase import PBKDF2_DEFAULT
 from yzdht.crypto.primitives import Aead, PrivateKey
 from yzdht.crypto.sealing import Author, OpeningKeys
 from yzdht.crypto.session import RecordLayer
 from yzdht.crypto.signing import KeySigner
+from yzdht.crypto.stanzas import Locked, Named
 from yzdht.ids import (
     EpochCommit,
     EpochSecret,
@@ -33,8 +36,9 @@ from yzdht.ids import (
     RecordRoot,
     SessionId,
 )
+from yzdht.readers import Passphrase
 from yzdht.store.home import Home
-from yzdht.store.keyfile import Identity
+from yzdht.store.keyfile import Identity, _Kept
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.frame import Caps
 from yzdht.wire.group_state import GroupState, Member, PastEpoch
@@ -88,8 +92,12 @@ EXAMPLES = (
     KeySigner(KEY),
     KemKey(KEY, 1),
     NodeConfig(network_key=SECRETS[0], passphrase=PHRASE),
-    OpeningKeys(SECRETS[0], (KEY,), KEY.public_key),
+    OpeningKeys(SECRETS[0], (KEY,), KEY.public_key, SECRETS[1]),
+    Named((KEY.public_key,), SECRETS[0]),
+    Locked(SECRETS[0], PBKDF2_DEFAULT, bytes(16), SECRETS[1]),
+    Passphrase(PHRASE),
     RecordLayer(SECRETS[0], SECRETS[1], 0.0),
+    _Kept(Path("key"), PHRASE),
     _BoxKey(Aead(SECRETS[0]), SECRETS[1][:12], SECRETS[2]),
     _Keys(*SECRETS),
     _Pending(*SECRETS[:4]),
@@ -106,6 +114,7 @@ SOUNDS_SECRET = (
     "master",
     "mac_",
     "record_root",
+    "cek",
 )
 
 
