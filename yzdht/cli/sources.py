@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -153,29 +154,34 @@ def _link(text: str) -> SlotLink:
 
 def _known(settings: Settings, text: str, where: str) -> PublicKey:
     """Somebody by the name that this home gave them, or by the fingerprint of an identity that it has met."""
-    identity = settings.identity
     try:
         fingerprint = parse_fingerprint(text)
     except UsageError:
         fingerprint = None
-    if fingerprint == identity.fingerprint:
-        return identity.public_key
-    home = Home.open(settings.home, identity=identity)
-    try:
-        contact = home.marks.contact(text)
-        public_key = None if fingerprint is None else home.marks.resolve_fingerprint(fingerprint)
-    finally:
-        home.close()
+    public_key = _remembered(settings, text, fingerprint)
     if public_key is not None:
         return public_key
-    if contact is not None:
-        return contact.public_key
     if fingerprint is None:
         raise UsageError(f"{where} {text[:80]!r} names nobody", hint=_SOURCE_HINT)
     raise NotFound(
         f"no identity with the fingerprint {fingerprint} was met",
         hint="read from it once by its public key or node id",
     )
+
+
+def _remembered(settings: Settings, name: str, fingerprint: str | None) -> PublicKey | None:
+    if not os.path.lexists(settings.key_path):
+        return None  # a home that is not there yet knows nobody, and need not be made for that
+    identity = settings.identity
+    if fingerprint == identity.fingerprint:
+        return identity.public_key
+    home = Home.open(settings.home, identity=identity)
+    try:
+        met = None if fingerprint is None else home.marks.resolve_fingerprint(fingerprint)
+        contact = home.marks.contact(name)
+    finally:
+        home.close()
+    return met if met is not None or contact is None else contact.public_key
 
 
 async def read_value(
