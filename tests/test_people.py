@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.test_records import MS, NET, WALL, Person, Replicas, refusal_of, refused
-from yzdht.access import Reading
+from yzdht.access import Reading, Writing
 from yzdht.crypto.identity import IdentityKeys
 from yzdht.crypto.sealing import Public
 from yzdht.errors import (
+    Conflict,
+    InvalidSignature,
     KemKeyMissing,
     KeysUnknown,
     KeyTooOld,
@@ -32,6 +34,7 @@ from yzdht.limits import (
     PERSON_IDENTITY_LIFE_S,
     PERSON_IDENTITY_RENEW_S,
     PERSON_LOOKED_UP_S,
+    PUT_RETRIES_MAX,
 )
 from yzdht.readers import Passphrase, To
 from yzdht.records import Origin
@@ -146,7 +149,7 @@ async def test_an_identity_record_that_is_forged_or_stale_is_not_sealed_to(
     target = ben.identity.node_id
     good = replicas.held[target]  # type: ignore[index] # it lies there
     replicas.shown[target] = [Reading((good[:-1] + b"\0",), 4, 4)]  # type: ignore[index] # as above
-    await refusal_of(anna.records.store("note", b"", To([ben.identity.public_key])), KeysUnknown)
+    await refusal_of(anna.records.store("note", b"", To([ben.identity.public_key])), InvalidSignature)
 
     replicas.shown[target] = [Reading((good,), 4, 4)]  # type: ignore[index] # as above
     [known] = await anna.records.people.seal_to([ben.identity.public_key])
@@ -297,11 +300,43 @@ async def test_the_key_of_another_device_that_has_ended_is_not_waited_for(
     secret = laptop.identity.storage_secret
     phone = Person(replicas, Identity(laptop.identity.signing, (), secret))
     phone.identity.save(tmp_path / "phone.key")
-    replicas.wall += KEM_KEY_LIFE_S + 1
+    replicas.wall += KEM_KEY_LIFE_S + DAY_S  # the record that named it has ended, too
 
     await phone.records.people.publish()
 
     assert len(kem_of(published(phone, replicas))) == 1
+
+
+async def test_no_key_is_made_before_a_foreign_one_is_taken_over(replicas: Replicas, tmp_path: Path) -> None:
+    laptop = kept_in(tmp_path, replicas)
+    phone = Person(replicas, Identity.import_bytes(laptop.identity.export_bytes("p" * 20), "p" * 20))
+    phone.identity.save(tmp_path / "phone.key")
+    replicas.wall += KEM_KEY_LIFE_S
+    await laptop.records.people.publish()
+
+    await refusal_of(phone.records.people.publish(), KemKeyMissing)
+
+    assert len(Identity.load(tmp_path / "phone.key").kem) == 1
+
+
+async def test_an_identity_record_that_no_quorum_took_is_not_published(
+    replicas: Replicas, anna: Person
+) -> None:
+    replicas.verdicts.extend(Writing(3, 8, 5, Status.SEQ_TOO_LOW, 99) for _ in range(1 + PUT_RETRIES_MAX))
+
+    await refusal_of(anna.records.people.publish(), Conflict)
+
+    assert anna.marks.published_at(anna.identity.node_id, NET) is None
+
+
+async def test_what_nodes_lost_of_the_own_record_is_published_again(replicas: Replicas, anna: Person) -> None:
+    await anna.records.people.publish()
+    replicas.held.clear()
+    replicas.wall += PERSON_IDENTITY_RENEW_S
+
+    await anna.records.people.publish()
+
+    assert len(replicas.identities()) == 2
 
 
 async def test_keys_that_no_file_keeps_are_never_renewed(replicas: Replicas, anna: Person) -> None:

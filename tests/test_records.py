@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 
 from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import multi_target, mutable_target, network_id, public_tag
-from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_record, tombstone
-from yzdht.crypto.signing import RecordChecks
+from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_box, seal_record, tombstone
+from yzdht.crypto.signing import RECORD_LABEL, RecordChecks
 from yzdht.errors import (
     CasMismatch,
     Conflict,
@@ -32,7 +32,7 @@ from yzdht.errors import (
     WrongTarget,
     YzError,
 )
-from yzdht.ids import Target
+from yzdht.ids import Address, Target
 from yzdht.limits import CLOCK_SKEW_S, DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX, VALUE_BYTES_MAX
 from yzdht.ports import Now
 from yzdht.readers import Passphrase, To
@@ -41,7 +41,7 @@ from yzdht.store.entropy import SystemRng
 from yzdht.store.keyfile import Identity
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.address import decode_identity_payload
-from yzdht.wire.record import IDENTITY_TAG, Record, decode_record
+from yzdht.wire.record import IDENTITY_TAG, Readers, Record, decode_record, encode_fixed
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
@@ -994,16 +994,15 @@ async def test_an_identity_record_that_was_refused_is_tried_again(replicas: Repl
     assert len(replicas.identities()) == 2
 
 
-async def test_a_newer_identity_record_of_another_device_serves_as_well(
-    replicas: Replicas, anna: Person
-) -> None:
+async def test_an_identity_record_that_was_outrun_is_signed_anew(replicas: Replicas, anna: Person) -> None:
     await anna.records.store("note", b"", Self())
     replicas.verdicts.append(refused(Status.SEQ_TOO_LOW, int(WALL * MS) + 1))
     await replicas.settle()
     await anna.records.store("note", b"", Self())
     await replicas.settle()
 
-    assert len(replicas.identities()) == 1
+    assert len(replicas.identities()) == 2
+    assert anna.marks.published_at(anna.identity.node_id, NET) == replicas.wall
     assert not replicas.counted
 
 
@@ -1128,7 +1127,8 @@ async def test_an_older_entry_than_was_seen_is_not_returned_and_a_missing_one_is
     await ben.records.get_entries("guests")
 
     board.entries[entry_target("guests")] = old
-    await refusal_of(ben.records.get_entries("guests"), StaleRecord)
+    assert await ben.records.get_entries("guests") == []
+    assert board.counted["stale_entries"] == 1
     board.entries[entry_target("guests")] = {}  # a name is full, the one that expires first leaves
     assert await ben.records.get_entries("guests") == []
 
@@ -1152,7 +1152,29 @@ async def test_a_record_of_another_name_is_no_entry(anna: Person, replicas: Repl
     await refusal_of(anna.records.get_entries("guests"), WrongTarget)
 
 
+async def test_an_entry_that_nobody_can_open_hides_no_other() -> None:
+    board = Board()
+    anna, mallory = Person(board), Person(board)
+    await anna.records.store_entry("guests", b"anna", Public())
+    tag = public_tag(NET, "guests")
+    draft = RecordDraft(Kind.MULTI, int(WALL), int(WALL) + DAY_S, 1, tag)
+    fixed = encode_fixed(draft, Readers.STANZAS, mallory.identity.public_key)
+    unsigned = seal_box(bytes(32), bytes(24), fixed, b"\x01\x04\x00\x47\x09" + bytes(70), b"")
+    signature = mallory.identity.signer.sign(RECORD_LABEL, NET, unsigned)
+    board.entries[entry_target("guests")][mallory.identity.public_key] = unsigned + signature
+
+    assert [v.data for v in await anna.records.get_entries("guests")] == [b"anna"]
+    assert board.counted["unreadable_entries"] == 1
+
+
 # Immutables
+
+
+async def test_what_can_change_has_no_address(anna: Person) -> None:
+    await anna.records.store("note", b"now this", Public())
+    target = anna.target("note", is_public=True)
+
+    await refusal_of(anna.records.get_bytes(Address(target)), WrongTarget)
 
 
 async def test_an_immutable_value_is_read_at_its_address_by_its_readers(

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.test_records import MS, NET, WALL, Person, Replicas, refused
 from yzdht.access import Writing
 from yzdht.crypto.naming import multi_target, mutable_target, public_tag
 from yzdht.crypto.sealing import Public
+from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import CasMismatch, Conflict, WriteQuorumFailed
 from yzdht.limits import DAY_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX
 from yzdht.ports import Mark
 from yzdht.slot_writer import Intent, SlotWriter
-from yzdht.slots import Slot
+from yzdht.slots import Slot, SlotReader
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import Target
 
 
 TAG = public_tag(NET, "note")
@@ -119,3 +126,24 @@ async def test_a_deletion_is_written_as_a_tombstone() -> None:
     await desk.writer.write(desk.intent(None))
 
     assert desk.replicas.writes[0][1].is_tombstone
+
+
+async def test_a_condition_that_this_very_record_has_met_is_no_mismatch() -> None:
+    """A node stored it and never answered; the next one finds it there."""
+    desk = Desk()
+
+    class Silent(Replicas):
+        async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+            await super().write(target, record, cas, keep_until)
+            return await super().write(target, record, cas, keep_until)
+
+    silent = Silent()
+    writer = SlotWriter(
+        silent, SlotReader(silent, desk.person.marks, RecordChecks(NET)), desk.person.records._keys
+    )
+
+    receipt = await writer.write(desk.intent(if_seq=0))
+
+    assert receipt.seq == int(WALL * MS)
+    with pytest.raises(CasMismatch):
+        await writer.write(desk.intent(if_seq=0))

@@ -9,7 +9,7 @@ from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.ids import ID_BYTES
 from yzdht.limits import READ_PATHS_MAX
-from yzdht.readers import AnyReaders, Public, Self, To
+from yzdht.readers import AnyReaders, Public, Self, To, check_passphrase
 from yzdht.records import DEFAULT_TTL_S, Records, Value
 
 
@@ -137,6 +137,8 @@ class DhtCalls:
         if publisher is not None:
             _check_publisher(publisher)
         _check_disjoint(disjoint)
+        if passphrase is not None:
+            check_passphrase(passphrase)
         try:
             return await self._records().get(name, publisher, disjoint, passphrase)
         except NotFound:
@@ -210,6 +212,8 @@ class DhtCalls:
         """
         _check_address(address)
         _check_disjoint(disjoint)
+        if passphrase is not None:
+            check_passphrase(passphrase)
         return await self._records().get_bytes(address, disjoint, passphrase)
 
     async def delete(self, name: str) -> list[Receipt]:

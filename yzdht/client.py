@@ -34,6 +34,7 @@ from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.world import World
 from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
+from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact, parse_url
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Now
     from yzdht.rpc.engine import Down, Peer, Up
     from yzdht.sessions.connection import Connection
-    from yzdht.store.keyfile import AnyPath, Identity
+    from yzdht.store.keyfile import AnyPath
     from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body
 
@@ -459,10 +460,10 @@ class Client(DhtCalls):
 
     @property
     def identity(self) -> Identity:
-        """Who reads and writes."""
-        if self._home is None:
-            raise _not_connected()
-        return self._home.identity
+        """Who reads and writes, with the keys of the present."""
+        identity = self._records().identity
+        assert isinstance(identity, Identity)  # it was one when this client connected
+        return identity
 
     @property
     def counters(self) -> Counters:

@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING
 from yzdht.access import refused
 from yzdht.crypto.naming import fingerprint, node_id_of
 from yzdht.errors import (
+    Conflict,
     CryptoError,
     KemKeyMissing,
     KeysUnknown,
     KeyTooOld,
     LookupFailed,
+    StaleRecord,
+    StoreError,
     WireError,
     YzError,
 )
 from yzdht.identity_record import About, sign_identity_record
 from yzdht.limits import (
+    DAY_S,
     KEM_KEY_USED_AFTER_S,
     PERSON_IDENTITY_LIFE_S,
     PERSON_IDENTITY_RENEW_S,
     PERSON_LOOKED_UP_S,
+    PUT_RETRIES_MAX,
 )
 from yzdht.ports import KeptIdentity
 from yzdht.slots import Slot
@@ -38,7 +43,7 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from yzdht.access import Access, Reading
     from yzdht.crypto.identity import IdentityKeys
@@ -111,8 +116,10 @@ class People:
     async def _publish_in_background(self) -> None:
         try:
             await self.publish()
-        except YzError:
+        except YzError as error:
             self._access.count("identity_unpublished")
+            if isinstance(error, KemKeyMissing | StaleRecord | StoreError):
+                self.fault = error
         finally:
             self._is_publishing = False
 
@@ -129,8 +136,10 @@ class People:
 
         Raises:
             KemKeyMissing: Another device published a KEM key that this one has not.
+            Conflict: Another device published at the same time, each of several times.
             WriteQuorumFailed: Too few replicas stored it.
             ReadQuorumFailed: It could not be found out what is published.
+            StaleRecord: Nodes hold back what another device published.
             StoreError: The keys cannot be kept.
             NoNode: No node could be reached.
 
@@ -138,31 +147,56 @@ class People:
         if not self._is_due(even_first=True):
             return
         slot = _slot_of(self.identity.public_key)
-        seen = await self._slots.read(slot)
-        await self._renew_keys(None if seen is None else seen.record)
-        now = self._access.now()
-        about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
-        least_seq = 0 if seen is None else 1 + seen.record.seq
-        record = sign_identity_record(self.identity, self._network, about, now.wall, least_seq).record
-        done = await self._access.write(slot.target, record.raw, None, 0)
-        if not done.is_quorum and done.refusal not in _OUTRUN:
-            raise refused(done, now)
-        if done.is_quorum:
-            self._slots.remember(slot, record)
-        self._marks.set_published_at(self.identity.node_id, self._network, now.wall)
+        for _ in range(1 + PUT_RETRIES_MAX):
+            published = await self._published(slot)
+            await self._renew_keys(published)
+            now = self._access.now()
+            about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
+            least_seq = 0 if published is None else 1 + published.seq
+            record = sign_identity_record(self.identity, self._network, about, now.wall, least_seq).record
+            done = await self._access.write(slot.target, record.raw, None, 0)
+            if done.is_quorum:
+                self._slots.remember(slot, record)
+                kept = KeptIdentity(record.raw, now.wall)
+                self._marks.keep_identity_record(self.identity.node_id, self._network, kept)
+                self._marks.set_published_at(self.identity.node_id, self._network, now.wall)
+                return
+            if done.refusal not in _OUTRUN:
+                raise refused(done, now)
+        raise Conflict("another device of this identity published at the same time, each time")
+
+    async def _published(self, slot: Slot) -> Record | None:
+        """The own record as nodes show it; as this home published it, where they lost that or hold it back."""
+        try:
+            seen = await self._slots.read(slot)
+        except StaleRecord as error:
+            kept = self._marks.identity_record(self.identity.node_id, self._network)
+            record = None if kept is None else decode_record(kept.record)
+            if record is None or record.seq != error.seen_seq:
+                raise  # it was another device's, whose keys this home cannot tell
+            return record
+        return None if seen is None else seen.record
 
     async def _renew_keys(self, published: Record | None) -> None:
-        """Take what another process of this home made, make a key if it is time, refuse to hide a foreign one."""
-        identity, wall = self.identity, self._access.now().wall
+        """Take what another process of this home made, refuse to hide a foreign key, make one if it is time.
+
+        In this order: a key that was made before a foreign one is found would in turn be foreign there.
+        """
+        wall = self._access.now().wall
         named = () if published is None else _kem_of(published)
-        if identity.needs_kem_key(wall) or _missing(identity, named):
-            self.identity = identity = await self._access.compute(lambda: identity.renewed(wall))
-        self.fault = None
-        if any(kem.not_after > wall for kem in _missing(identity, named)):
+        if _missing(self.identity, named):
+            await self._replace_identity(lambda: self.identity.reloaded(wall))
+        if any(kem.not_after + KEM_KEY_USED_AFTER_S > wall for kem in _missing(self.identity, named)):
             self.fault = KemKeyMissing(
                 "another device of this identity published a key that this one has not"
             )
             raise self.fault
+        if self.identity.needs_kem_key(wall):
+            await self._replace_identity(lambda: self.identity.renewed(wall))
+        self.fault = None
+
+    async def _replace_identity(self, make: Callable[[], IdentityKeys]) -> None:
+        self.identity = await self._access.compute(make)
 
     # Others
 
@@ -177,50 +211,52 @@ class People:
 
         Raises:
             InvalidKey: One is not a compressed P-256 point.
-            KeysUnknown: Nothing is published for one, or too few replicas answered, and it was never seen.
+            KeysUnknown: Nothing is published for one, and it was never seen.
+            ReadQuorumFailed, StaleRecord, CryptoError, WireError: What nodes showed of one instead, as of a read.
             KeyTooOld: One ended over KEM_KEY_USED_AFTER_S ago.
             NoNode: No node could be reached.
 
         """
-        await self._look_up([person for person in people if not self._is_fresh(node_id_of(person))])
-        return [self._seal_to(person) for person in people]
+        faults = await self._look_up([p for p in people if not self._is_fresh(node_id_of(p))])
+        return [self._seal_to(person, faults.get(person)) for person in people]
 
     def _is_fresh(self, node_id: NodeId) -> bool:
         kept = self._marks.identity_record(node_id, self._network)
         return kept is not None and 0 <= self._access.now().wall - kept.seen_at < PERSON_LOOKED_UP_S
 
-    async def _look_up(self, people: list[PublicKey]) -> None:
+    async def _look_up(self, people: list[PublicKey]) -> dict[PublicKey, YzError]:
+        """Ask nodes for some people at once; what was wrong with the answer for whom."""
         if not people:
-            return
+            return {}
         slots = [_slot_of(person) for person in people]
         shown = await self._access.read([slot.target for slot in slots])
+        faults: dict[PublicKey, YzError] = {}
         for slot, readings in zip(slots, shown, strict=True):
-            self._take(slot, readings)
+            try:
+                self._take(slot, readings)
+            except (LookupFailed, CryptoError, WireError) as error:
+                faults[slot.publisher] = error
+        return faults
 
     def _take(self, slot: Slot, readings: list[Reading]) -> None:
-        """Keep what nodes show of somebody, if it holds; what is wrong with it is told by whoever needs it."""
-        try:
-            seen = self._slots.newest(slot, readings)
-            if seen is None:
-                return
+        seen = self._slots.newest(slot, readings)
+        if seen is not None:
             decode_identity_payload(seen.record.payload)
-        except (LookupFailed, CryptoError, WireError):
-            return
-        kept = KeptIdentity(seen.record.raw, self._access.now().wall)
-        self._marks.keep_identity_record(node_id_of(slot.publisher), self._network, kept)
+            kept = KeptIdentity(seen.record.raw, self._access.now().wall)
+            self._marks.keep_identity_record(node_id_of(slot.publisher), self._network, kept)
 
-    def _seal_to(self, person: PublicKey) -> SealTo:
+    def _seal_to(self, person: PublicKey, fault: YzError | None) -> SealTo:
         node_id = node_id_of(person)
         kept = self._marks.identity_record(node_id, self._network)
         known = [] if kept is None else [k for k in _kem_of(decode_record(kept.record)) if k.suite == _SUITE]
+        if not known and fault is not None:
+            raise fault
         if not known:
             raise KeysUnknown(f"no keys of {fingerprint(node_id)} are published")
         newest = max(known, key=lambda kem: kem.not_after)
         ended_s = self._access.now().wall - newest.not_after
         if ended_s > KEM_KEY_USED_AFTER_S:
-            raise KeyTooOld(
-                f"the newest key of {fingerprint(node_id)} ended {int(ended_s / 86_400)} days ago"
-            )
+            raise KeyTooOld(f"the newest key of {fingerprint(node_id)} ended {int(ended_s / DAY_S)} days ago")
         return SealTo(person, newest.public_key, ended_s)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from yzdht.ids import PublicKey
 
 
-__all__ = ["AnyReaders", "Passphrase", "Public", "Self", "To"]
+__all__ = ["AnyReaders", "Passphrase", "Public", "Self", "To", "check_passphrase"]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -70,6 +70,20 @@ class Passphrase:
     """
 
     text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_passphrase(self.text)
+
+
+def check_passphrase(text: object) -> None:
+    """Refuse what types alone would have refused.
+
+    Raises:
+        UsageError: It is no text.
+
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"a passphrase is text, not {type(text).__name__}")
 
 
 AnyReaders = Public | Self | To | Passphrase

@@ -22,7 +22,7 @@ from yzdht.crypto.naming import (
 )
 from yzdht.crypto.sealing import check_value
 from yzdht.crypto.signing import RecordChecks
-from yzdht.errors import CryptoError, NotFound, UsageError
+from yzdht.errors import CryptoError, NotFound, UsageError, WireError
 from yzdht.ids import Address, Target
 from yzdht.limits import RECORD_LIFE_S_MAX, SEQ_MAX
 from yzdht.people import People
@@ -264,12 +264,13 @@ class Records:
     async def get_entries(self, name: str, paths: int = 1) -> list[Value]:
         """The entries under a name that this identity can read, newest first, each with its publisher.
 
+        One that is older than this home has seen of its publisher is left out, and counted.
+
         Args:
             name: 1 to 1,024 bytes of UTF-8.
             paths: Disjoint paths of the read, 1 to READ_PATHS_MAX.
 
         Raises:
-            StaleRecord: The nodes showed an older entry of somebody than this home has seen.
             ReadQuorumFailed: Too few replicas answered.
             CryptoError: Every node asked showed forged or foreign records.
             NoNode: No node could be reached.
@@ -281,7 +282,7 @@ class Records:
         for seen in await self._slots.entries(slot.tag, slot.target, paths):
             try:
                 values.append(await self._value(seen, None))
-            except CryptoError:
+            except (CryptoError, WireError):
                 self._access.count("unreadable_entries")  # for others, or one that nobody can open
         return values
 

@@ -112,7 +112,10 @@ class SlotWriter:
             if done.is_quorum and not (newer_seq and retries_left):
                 return self._receipt(intent, record, done)
             if done.refusal is Status.CAS_MISMATCH:
-                raise CasMismatch(done.number)
+                again = await self._is_ours(intent, record, done)
+                if again is None:
+                    raise CasMismatch(done.number)
+                return self._receipt(intent, record, again)
             if done.refusal not in _OUTRUN:
                 raise refused(done, now)
             if intent.if_seq is not None:
@@ -121,6 +124,23 @@ class SlotWriter:
                 raise Conflict("a node claims a newer record and cannot show it")
             least_seq = 1 + newer_seq
         raise Conflict("another writer of this identity was faster each time")
+
+    async def _is_ours(self, intent: Intent, record: Record, done: Writing) -> Writing | None:
+        """How this very record stands, if it is what the condition met; None if it is not.
+
+        A node may have stored it and never answered, so that the next one finds it there. The bytes are the same, and are
+        written again without the condition.
+        """
+        if done.number != record.seq:
+            return None
+        try:
+            seen = await self._slots.read(intent.slot)
+        except (WireError, CryptoError, LookupFailed):
+            return None
+        if seen is None or seen.record.hash != record.hash:
+            return None
+        again = await self._access.write(intent.slot.target, record.raw, None, 0)
+        return again if again.is_quorum else None
 
     async def _newer_seq(self, intent: Intent, record: Record, done: Writing, now: Now) -> int:
         """The seq that outran a record, 0 if none did.

@@ -173,10 +173,12 @@ class SlotReader:
         return self._marks.get(slot.key)
 
     async def entries(self, tag: Tag, target: Target, paths: int = 1) -> list[Seen]:
-        """The newest entry of each publisher under a multi target, tombstones left out, newest first.
+        """The newest entry of each publisher under a multi target, newest first.
+
+        Tombstones are left out, and an entry that is older than this home has seen of its publisher, which is counted.
 
         Raises:
-            As `read`.
+            As `read`, StaleRecord apart.
 
         """
         [readings] = await self._access.read([target], paths)
@@ -186,10 +188,12 @@ class SlotReader:
         by_publisher: dict[PublicKey, list[Record]] = {}
         for record in shown:
             by_publisher.setdefault(publisher_of(record), []).append(record)
-        seen = [
-            self._against_mark(Slot(publisher, tag, target, Kind.MULTI), records)
-            for publisher, records in by_publisher.items()
-        ]
+        seen = []
+        for publisher, records in by_publisher.items():
+            try:
+                seen.append(self._against_mark(Slot(publisher, tag, target, Kind.MULTI), records))
+            except StaleRecord:  # of one, who may have brought it about: the others are shown
+                self._access.count("stale_entries")
         seen.sort(key=lambda each: order_key(each.record), reverse=True)
         return [each for each in seen if not each.record.is_tombstone]
 
@@ -210,6 +214,8 @@ class SlotReader:
         records = [decode_record(raw) for raw in reading.records]
         for record in records:
             self._checks.check_target(record, target)
+            if record.kind is not Kind.IMMUTABLE:  # its address would be no proof
+                raise WrongTarget("a node showed a record that can change")
         return records
 
     def _entries_of(self, tag: Tag, target: Target, reading: Reading) -> list[Record]:

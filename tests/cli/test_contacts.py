@@ -112,3 +112,11 @@ def test_two_devices_take_over_each_others_keys(tmp_path: Path) -> None:
     ]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 2
+
+
+def test_what_is_no_text_is_nobodys_name(offline: Person) -> None:
+    offline.yz("id", "show")
+    for words in (("id", "remove", "\udcff"), ("put", "note", "--to", "\udcff")):
+        refused = offline.yz(*words, stdin=b"")
+        assert refused.code in (2, 3), refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -261,3 +261,46 @@ def test_one_that_was_saved_is_renewed_there(tmp_path: Path) -> None:
 
     assert len(identity.renewed(identity.kem[0].not_after).kem) == 2
     assert len(Identity.load(tmp_path / "key").kem) == 2
+
+
+def test_a_passphrase_that_was_not_needed_never_comes_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    Identity.create(path)
+    identity = Identity.load(path, "that of a value")
+
+    identity.renewed(identity.kem[0].not_after)
+
+    assert len(Identity.load(path).kem) == 2
+
+
+def test_a_renewal_keeps_to_the_passphrase_that_the_file_has_by_now(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    identity = Identity.create(path, passphrase="old")
+    Identity.load(path, "old").protect(None)
+    identity.renewed(identity.kem[0].not_after)
+    assert len(Identity.load(path).kem) == 2
+
+    Identity.load(path).protect("new")
+    with pytest.raises(StoreError, match="another passphrase"):
+        identity.renewed(identity.kem[0].not_after)
+    assert len(Identity.load(path, "new").kem) == 2
+
+
+def test_a_passphrase_is_set_over_all_keys_that_are_in_the_file_by_now(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    one, other = Identity.create(path), Identity.load(path)
+    other.renewed(other.kem[0].not_after)
+
+    one.protect("correct horse")
+
+    assert len(Identity.load(path, "correct horse").kem) == 2
+
+
+def test_keys_are_renewed_where_they_live_and_not_in_a_copy(tmp_path: Path) -> None:
+    identity = Identity.create(tmp_path / "key")
+    identity.save(tmp_path / "copy", "correct horse")
+
+    identity.renewed(identity.kem[0].not_after)
+
+    assert len(Identity.load(tmp_path / "key").kem) == 2
+    assert len(Identity.load(tmp_path / "copy", "correct horse").kem) == 1

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli.manual import READING, manual
-from yzdht.cli.passphrase import opened, read_passphrase_fd
+from yzdht.cli.passphrase import ask, is_terminal, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
+from yzdht.errors import PassphraseNeeded
 from yzdht.limits import READ_PATHS_MAX
 
 
@@ -61,14 +62,19 @@ def get(
     from yzdht.cli.sources import parse_source, read_value  # noqa: PLC0415 - loads the library
 
     whose = parse_source(settings, name, source)
-    given = None if phrase_fd is None else read_passphrase_fd(phrase_fd)
-    value = opened(
-        lambda passphrase: settings.through_client(
+
+    def read(passphrase: str | None) -> Value:
+        return settings.through_client(
             f"reading {name}", lambda client: read_value(client, name, whose, disjoint, passphrase)
-        ),
-        given,
-        f"passphrase of {name}: ",
-    )
+        )
+
+    try:
+        value = read(None if phrase_fd is None else read_passphrase_fd(phrase_fd))
+    except PassphraseNeeded as error:
+        if not is_terminal():
+            error.hint = f"give it behind the command: yz get {name} --passphrase-fd N"
+            raise
+        value = read(ask(f"passphrase of {name}: "))
     screen = settings.screen
     if value.is_conflict:
         screen.say(

@@ -131,7 +131,8 @@ def _merge(settings: Settings, file: Path) -> None:
     if own.public_key != identity.public_key:
         _refuse_overwrite(settings, is_forced=False)
     merged = own.merge_in(identity)
-    count = len(merged.kem) - len(own.kem)
+    before = {kem.key.public_key for kem in own.kem}
+    count = sum(kem.key.public_key not in before for kem in merged.kem)
     settings.screen.say(f"{count} key{'' if count == 1 else 's'} of the other device taken over")
     _show(settings, merged, {"kept": None})
 
@@ -185,7 +186,7 @@ def passphrase(settings: Settings, *, new_passphrase_fd: int | None, remove: boo
         text = read_passphrase_fd(new_passphrase_fd)
     else:
         text = ask_twice("new passphrase: ")
-    identity.save(settings.key_path, text, replace=True)
+    identity = identity.protect(text)
     settings.screen.say(
         "the identity is under no passphrase now" if text is None else "the passphrase is set"
     )
@@ -207,7 +208,7 @@ def _refuse_overwrite(settings: Settings, *, is_forced: bool) -> None:
 def _install(settings: Settings, identity: Identity, passphrase_: str | None) -> None:
     """Write the home's keyfile; at no moment is there none, and the one before is never lost."""
     kept = _put_aside(settings.key_path)
-    identity.save(settings.key_path, passphrase_, replace=kept is not None)
+    identity.install(settings.key_path, passphrase_, replace=kept is not None)
     if kept is not None:
         settings.screen.say(f"the identity before is kept as {kept}")
     _show(settings, identity, {"kept": None if kept is None else str(kept)})

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from yzdht.errors import PassphraseNeeded, UsageError, WrongPassphrase
+from yzdht.errors import UsageError, WrongPassphrase
 from yzdht.limits import PASSPHRASE_BYTES_MAX
 
 
@@ -133,12 +133,11 @@ def opened(open_with: Callable[[str | None], _T], given: str | None, prompt: str
 
     Raises:
         WrongPassphrase: It does not open with this passphrase, or needs one and nobody can be asked.
-        PassphraseNeeded: A value needs one, and nobody can be asked.
 
     """
     try:
         return open_with(given)
-    except (WrongPassphrase, PassphraseNeeded) as error:
+    except WrongPassphrase as error:
         if given is not None:
             raise
         if not is_terminal():

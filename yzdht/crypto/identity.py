@@ -170,10 +170,11 @@ class IdentityKeys:
         def rank(kem: KemKey) -> tuple[bool, int]:
             return kem.key.public_key in listed, kem.not_after
 
-        newest, *older = sorted(kem, key=lambda k: k.not_after, reverse=True)
+        kem = sorted(kem, key=lambda k: k.not_after, reverse=True)
+        newest, older = kem[:1], kem[1:]
         kept = sorted((k for k in older if is_needed(k)), key=rank, reverse=True)[: KEM_KEYS_KEPT_MAX - 1]
         kept.sort(key=lambda k: k.not_after, reverse=True)
-        return type(self)(self.signing, (newest, *kept), self.storage_secret)
+        return type(self)(self.signing, (*newest, *kept), self.storage_secret)
 
     def renewed(self, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
         """These keys, or newer ones that are kept already: here always these, since nothing keeps them.
@@ -186,6 +187,10 @@ class IdentityKeys:
             listed: Public KEM keys in the newest states of this identity's groups.
 
         """
+        return self
+
+    def reloaded(self, wall_now: float) -> Self:
+        """These keys and those that were added where they are kept: here always these."""
         return self
 
     def __repr__(self) -> str:

@@ -90,11 +90,15 @@ class Identity(IdentityKeys):
             CryptoError: It is damaged.
 
         """
+        path = Path(path)
         try:
-            identity = cls.import_bytes(_read_private(Path(path)), passphrase)
+            data = _read_private(path)
+            identity = cls.import_bytes(data, passphrase)
+            is_protected = needs_passphrase(data)
         except WireError as error:
             raise StoreError(f"{path} is damaged or not a keyfile: {error}", hint=_COPY_HINT) from error
-        identity._keep(Path(path), passphrase)
+        # A passphrase that was given and not needed is another one's: the file must not come under it later.
+        identity._keep(path, passphrase if is_protected else None)
         return identity
 
     @classmethod
@@ -167,7 +171,8 @@ class Identity(IdentityKeys):
             replace_file(path, self._sealed(passphrase))
         elif not self._create_file(path, passphrase):
             raise StoreError(f"{path} exists already", hint="choose another file; keys are never overwritten")
-        self._keep(path, passphrase)
+        if self._kept is None or self._kept.path == path:  # else this is a copy, and the keys live elsewhere
+            self._keep(path, passphrase)
 
     def renewed(self, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
         """These keys, or newer ones that are on disk when this returns.
@@ -185,27 +190,76 @@ class Identity(IdentityKeys):
         """
         if self._kept is None:
             return self
-        path, passphrase = self._kept.path, self._kept.passphrase
-        with held_lock(path.with_name(f"{path.name}.lock")):
-            stored = self.load(path, passphrase)
-            if stored.public_key != self.public_key:
-                raise StoreError(
-                    f"{path} holds another identity than when this program began", hint="start it again"
-                )
+        with held_lock(_lock_of(self._kept.path)):
+            stored = self._reload(wall_now)
             if not stored.needs_kem_key(wall_now):
                 return stored
             newer = stored.with_kem_key(PrivateKey.generate(), wall_now, listed)
-            newer.save(path, passphrase, replace=True)
+            newer._replace(stored)
             return newer
 
-    def export_bytes(self, phrase: str) -> bytes:
-        """Build the portable form of the keyfile, which browsers read too (PBKDF2).
+    def reloaded(self, wall_now: float) -> Self:
+        """These keys and those that another process of the same home has made or taken over since.
 
         Args:
-            phrase: Of at least 77 random bits, as `generate_phrase` makes it: the bytes may be seen by others.
+            wall_now: Unix seconds.
+
+        Raises:
+            StoreError: The file cannot be read, or holds another identity by now.
 
         """
-        return seal_keyfile(encode_identity(self), phrase, PBKDF2_DEFAULT, SystemRng().token(SALT_BYTES))
+        if self._kept is None:
+            return self
+        with held_lock(_lock_of(self._kept.path)):
+            return self._reload(wall_now)
+
+    def protect(self, passphrase: str | None) -> Self:
+        """Put the file that this was read from under a passphrase, or under none, with all keys that are in it by now.
+
+        Raises:
+            UsageError: The passphrase is empty or too long, or this identity is in no file.
+            StoreError: The file cannot be read or written, or holds another identity by now.
+
+        """
+        path = self._kept_path()
+        with held_lock(_lock_of(path)):
+            stored = self._reload(_wall_now())
+            stored.save(path, passphrase, replace=True)
+            return stored
+
+    def install(self, path: AnyPath, passphrase: str | None, *, replace: bool) -> None:
+        """Write a home's keyfile as `save` does, never while another process renews what is there."""
+        path = Path(path)
+        make_folder(path.parent)
+        with held_lock(_lock_of(path)):
+            self.save(path, passphrase, replace=replace)
+
+    def _kept_path(self) -> Path:
+        if self._kept is None:
+            raise UsageError("this identity is kept in no file")
+        return self._kept.path
+
+    def _reload(self, wall_now: float) -> Self:
+        """What the file holds now, and what this object holds beside; the lock is held."""
+        assert self._kept is not None
+        path = self._kept.path
+        try:
+            stored = self.load(path, self._kept.passphrase)
+        except WrongPassphrase as error:
+            raise StoreError(
+                f"{path} is under another passphrase than when this program began", hint="start it again"
+            ) from error
+        if stored.public_key != self.public_key:
+            raise StoreError(
+                f"{path} holds another identity than when this program began", hint="start it again"
+            )
+        merged = stored.merged(self, wall_now)
+        object.__setattr__(merged, "_kept", stored._kept)
+        return merged
+
+    def _replace(self, stored: Identity) -> None:
+        assert stored._kept is not None
+        self.save(stored._kept.path, stored._kept.passphrase, replace=True)
 
     def merge_in(self, other: IdentityKeys, wall_now: float | None = None) -> Self:
         """Keep the KEM keys of another device of this identity too, in the file that this one was read from.
@@ -219,13 +273,21 @@ class Identity(IdentityKeys):
             StoreError: The file cannot be written.
 
         """
-        if self._kept is None:
-            raise UsageError("this identity is kept in no file")
-        path, passphrase = self._kept.path, self._kept.passphrase
-        with held_lock(path.with_name(f"{path.name}.lock")):
-            merged = self.load(path, passphrase).merged(other, _wall_now() if wall_now is None else wall_now)
-            merged.save(path, passphrase, replace=True)
+        wall_now = _wall_now() if wall_now is None else wall_now
+        with held_lock(_lock_of(self._kept_path())):
+            stored = self._reload(wall_now)
+            merged = stored.merged(other, wall_now)
+            merged._replace(stored)
             return merged
+
+    def export_bytes(self, phrase: str) -> bytes:
+        """Build the portable form of the keyfile, which browsers read too (PBKDF2).
+
+        Args:
+            phrase: Of at least 77 random bits, as `generate_phrase` makes it: the bytes may be seen by others.
+
+        """
+        return seal_keyfile(encode_identity(self), phrase, PBKDF2_DEFAULT, SystemRng().token(SALT_BYTES))
 
     def _create_file(self, path: Path, passphrase: str | None) -> bool:
         sealed = self._sealed(passphrase)
@@ -242,6 +304,10 @@ class Identity(IdentityKeys):
         return seal_keyfile(
             encode_identity(self), passphrase or "", parameters, SystemRng().token(SALT_BYTES)
         )
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _wall_now() -> float:

@@ -123,7 +123,8 @@ def contact_name(text: str) -> str:
 
 
 def contact_key(name: str) -> str:
-    """By which a name is found: Anna, ANNA and anna are one."""
+    """By which a name is found: Anna, ANNA and anna are one; what is no text is nobody's name."""
+    name = name.encode(errors="replace").decode()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
 
 
