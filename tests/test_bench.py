@@ -49,6 +49,23 @@ def test_the_footprint_of_a_node_alone_and_of_a_small_network_is_shown_beside_th
     assert "2 nodes of yz testnet, 3 records" in shown
 
 
+def test_sealing_and_opening_is_measured_for_every_kind_of_reader() -> None:
+    lines = run("sealing.py", "--rounds", "1", "--count", "1").splitlines()
+
+    names = [line[:24].strip() for line in lines[2:]]
+    assert names == [
+        "public",
+        "for oneself",
+        "for 1 people",
+        "for 8 people",
+        "for 32 people",
+        "for a group",
+        "a state of 50 members",
+        "a state of 255 members",
+    ]
+    assert all(line.count("x") >= 3 for line in lines[2:])
+
+
 def test_an_aim_says_by_how_much_it_is_missed() -> None:
     assert Aim("put", 5.0, 6.0, "ms").line().split() == ["put", "5.00", "ms", "aim", "6:", "met"]
     assert Aim("put", 7.5, 6.0, "ms").line().endswith("aim 6: missed by 1.50 ms")
