@@ -413,7 +413,7 @@ def test_a_value_under_a_passphrase_is_read_with_it_and_its_link(person: Person,
     assert (wrong.code, wrong.stdout) == (5, b"")
     assert "the passphrase does not open this value" in wrong.stderr
     assert (none.code, none.stdout) == (9, b"")
-    assert "use --passphrase-fd" in none.stderr
+    assert "give it behind the command: yz get yz:" in none.stderr
 
 
 def test_one_kind_of_readers_is_chosen(offline: Person) -> None:
