@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from yzdht.ids import ID_BYTES, NodeId, Target, distance, shorten
+from yzdht.ids import ID_BYTES, NodeId, Target, distance, looks_compressed, shorten
 
 
 points = st.binary(min_size=ID_BYTES, max_size=ID_BYTES).map(Target)
@@ -35,3 +35,10 @@ def test_exactly_one_point_lies_at_each_distance(a: Target, away: int) -> None:
 
 def test_ids_are_shortened_to_eight_digits_in_logs() -> None:
     assert shorten(bytes.fromhex("00ff12abcd")) == "00ff12ab"
+
+
+def test_a_public_key_has_33_bytes_and_a_sign_in_front() -> None:
+    assert looks_compressed(b"\x02" + bytes(32))
+    assert looks_compressed(b"\x03" + b"\xff" * 32)
+    for other in (b"", b"\x02", b"\x02" + bytes(31), b"\x02" + bytes(33), b"\x04" + bytes(32), bytes(33)):
+        assert not looks_compressed(other)

@@ -114,6 +114,12 @@ class LastAdmin(GroupChangeRefused):
     default_hint = "promote another member first"
 
 
+class NotAnAdmin(GroupChangeRefused):
+    """Only admins change a group, and this home holds no key of it."""
+
+    default_hint = "ask an admin: `yz group members NAME` shows them"
+
+
 class AdminKnowsKey(GroupChangeRefused):
     """An admin cannot merely be taken off the list: it knows the group's key."""
 
@@ -194,6 +200,54 @@ class KeyTooOld(CryptoError):
     """The newest key that somebody has published ended too long ago to seal to it (PROTOCOL.md section 8)."""
 
     default_hint = "ask them to use yz once: that publishes a new key"
+
+
+class PublisherRevoked(CryptoError):
+    """Somebody's identity is revoked: nothing that it signed counts, and nothing is sealed for it (PROTOCOL.md section 13)."""
+
+    default_hint = "ask them, by voice or face to face, for the identity that they use now"
+
+
+class PersonMoved(CryptoError):
+    """Somebody goes on under another key, for which nothing is sealed by itself (PROTOCOL.md section 13).
+
+    Whoever stole the old key could have named a key of their own.
+
+    Attributes:
+        successor: The key that takes over, 33 bytes.
+
+    """
+
+    default_hint = (
+        "compare fingerprints with them, then give the name to the new key: yz id add NAME NEWKEY --force"
+    )
+
+    def __init__(self, message: str, successor: bytes, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.successor = successor
+
+
+class IdentityRevoked(CryptoError):
+    """This identity is revoked: whoever reads refuses what it signs (PROTOCOL.md section 13)."""
+
+    default_hint = "make a new one, `yz id new --force`, and tell people its fingerprint"
+
+
+class IdentityMoved(CryptoError):
+    """This identity moved to another key, under which its values belong now (PROTOCOL.md section 13).
+
+    Attributes:
+        successor: The key that takes over, 33 bytes.
+
+    """
+
+    default_hint = (
+        "go on with the new identity: yz id import FILE --force; if it is none of yours: yz id revoke"
+    )
+
+    def __init__(self, message: str, successor: bytes) -> None:
+        super().__init__(message)
+        self.successor = successor
 
 
 class KemKeyMissing(CryptoError):
@@ -356,6 +410,10 @@ class InviteUsedUp(InviteRefused):
     """As many identities as an invite is for have redeemed it."""
 
 
+class NotAdmitted(InviteRefused):
+    """The issuer cannot act on the invite: the group is full, or whoever issued it administers it no more."""
+
+
 # What a lookup, a read or a write came to.
 
 
@@ -370,10 +428,28 @@ class NotFound(LookupFailed):
     default_hint = "check the name and, for another publisher, --from"
 
 
+class NoSuchGroup(NotFound):
+    """This home knows no group of that name, or the group has no state yet that could be read."""
+
+    default_hint = "see: yz group list"
+
+
 class KeysUnknown(NotFound):
     """Nobody has published the keys of this identity, so that nothing can be sealed for it."""
 
     default_hint = "check who it is; they must have stored something once, with `yz put` for instance"
+
+
+class NotTheIssuer(NotFound):
+    """This home does not issue invites of the key that an invite names."""
+
+
+class InviteUnanswered(NotFound):
+    """The issuer of an invite has not answered yet."""
+
+    default_hint = (
+        "run `yz join` with the same link again later; the issuer need not be online at the same time"
+    )
 
 
 class StaleRecord(LookupFailed):

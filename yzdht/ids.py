@@ -63,6 +63,11 @@ PUBLIC_KEY_BYTES = 33
 SIGNATURE_BYTES = 64
 
 
+def looks_compressed(key: bytes) -> bool:
+    """True for the form of a public key; whether it is on the curve is known where it is used."""
+    return len(key) == PUBLIC_KEY_BYTES and key[0] in (2, 3)
+
+
 def distance(a: NodeId | Target, b: NodeId | Target) -> int:
     """XOR distance of two points, as an integer of 256 bits (Kademlia paper, section 2.1)."""
     return int.from_bytes(a) ^ int.from_bytes(b)

@@ -250,6 +250,25 @@ def test_history_that_is_granted_begins_with_the_state_before() -> None:
         check_follows(two, recorded(wrong), NETWORK)
 
 
+def test_whoever_joined_last_is_given_what_was_after_and_the_others_no_less() -> None:
+    one, two = series(2, has_history=False)
+    joined = recorded(add(two, person(5), fresh(), NETWORK))
+    later = rotate(joined, fresh(), NETWORK)
+
+    check_follows(two, joined, NETWORK)
+    check_follows(joined, recorded(later), NETWORK)
+    assert two.state.past == (past_row(one),)
+    assert later.past == (past_row(joined),)
+    for wrong in (
+        replace(later, past=(*later.past, past_row(two))),
+        replace(joined.state, past=two.state.past),
+        replace(rotate(THREE, fresh(), NETWORK), has_history=False),
+    ):
+        before = {joined.hash: joined, two.hash: two}.get(wrong.prev_hash, THREE)
+        with pytest.raises(GroupStateRefused):
+            check_follows(before, recorded(wrong), NETWORK)
+
+
 @settings(max_examples=50, phases=(Phase.explicit, Phase.generate))  # shrinking two states takes minutes
 @given(group_states(), group_states())
 def test_hostile_states_raise_only_crypto_errors(one: GroupState, other: GroupState) -> None:

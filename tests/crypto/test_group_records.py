@@ -219,8 +219,7 @@ def test_the_epochs_of_a_new_group_key_are_newer() -> None:
 
     assert keyring.newest == of_state(first, successor_id)
     assert [(known.group_id, known.epoch) for known in keyring.epochs] == [
-        (GROUP_ID, 5),
-        (GROUP_ID, 6),
+        *((GROUP_ID, number) for number in range(1, 7)),
         (successor_id, 1),
     ]
     assert keyring.open(sealed(of_state(at))) == b"value"

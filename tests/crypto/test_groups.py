@@ -19,7 +19,7 @@ from tests.crypto.company import (
     person,
     recorded,
 )
-from tests.vectors.golden import NETWORK, PROTOCOL
+from tests.vectors.golden import NETWORK, OFF_CURVE, PROTOCOL, load
 from yzdht.crypto.group_chain import check_follows
 from yzdht.crypto.groups import (
     NewKey,
@@ -32,16 +32,19 @@ from yzdht.crypto.groups import (
     demote,
     epoch_commit,
     group_id_of,
+    group_kem,
     past_row,
     promote,
     record_root,
     remove,
     remove_admin,
+    renew,
     replace_key,
     rotate,
     state_tag,
 )
 from yzdht.crypto.naming import network_id
+from yzdht.crypto.primitives import PrivateKey
 from yzdht.errors import (
     AdminKnowsKey,
     AlreadyAMember,
@@ -68,7 +71,6 @@ from yzdht.wire.group_state import (
 )
 
 
-OFF_CURVE = PublicKey(b"\x02" + b"\xff" * 32)
 STRANGER = key(99)
 
 
@@ -178,9 +180,8 @@ def test_every_change_is_one_new_epoch_that_follows(name: str, has_history: bool
     assert (state.epoch_secret, state.epoch_commit) == (secret, epoch_commit(secret, NETWORK))
     assert state.name_secret == NAMES
     check_follows(at, recorded(state), NETWORK)
-    expected = has_history and name != "add"
-    assert state.has_history is expected
-    assert state.past == ((past_row(at),) if expected else ())
+    assert state.has_history is (has_history and name != "add")
+    assert state.past == ((past_row(at),) if name != "add" else ())
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -234,7 +235,7 @@ def test_a_joiner_without_history_is_given_nothing_of_the_past() -> None:
 
     assert not state.has_history
     assert state.past == ()
-    assert rotate(recorded(state), fresh(), NETWORK).past == ()
+    assert [row.epoch for row in rotate(recorded(state), fresh(), NETWORK).past] == [state.epoch]
     roots = {record_root(at.state.epoch_secret), *(row.record_root for row in at.state.past)}
     assert [root for root in roots if encode_group_state(state).find(root) >= 0] == []
 
@@ -503,3 +504,42 @@ def test_any_series_of_changes_keeps_a_group_that_can_be(steps: list[tuple[str, 
         assert is_well_formed(at.state)
         assert members_of(at.state) == {key(n) for n in members}
         assert {admin.public_key for admin in at.state.admins} == {key(n) for n in admins}
+
+
+# KEM keys renewed
+
+
+@given(renewed=st.sets(st.integers(0, 4)), has_history=st.booleans())
+def test_renewing_takes_the_newer_kem_keys_and_leaves_the_rest_in_a_new_epoch(
+    renewed: set[int], *, has_history: bool
+) -> None:
+    at = group_of(5, admins=2, has_history=has_history)
+    kems = {key(number): key_of("newer kem", number).public_key for number in renewed}
+
+    state = renew(at, kems | {STRANGER: key_of("kem", 0).public_key}, fresh(), NETWORK)
+
+    assert is_well_formed(state)
+    check_follows(at, recorded(state), NETWORK)
+    before = at.state.members
+    assert [(m.public_key, m.role) for m in state.members] == [(m.public_key, m.role) for m in before]
+    assert [m.kem for m in state.members] == [kems.get(m.public_key, m.kem) for m in before]
+
+
+def test_a_renewal_takes_no_key_that_is_none_and_no_secret_twice() -> None:
+    at = group_of(2)
+
+    with pytest.raises(InvalidKey):
+        renew(at, {key(1): OFF_CURVE}, fresh(), NETWORK)
+    with pytest.raises(UsageError):
+        renew(at, {key(1): key(1)}, fresh(), NETWORK)
+    with pytest.raises(UsageError):
+        renew(at, {}, at.state.epoch_secret, NETWORK)
+
+
+def test_admins_share_a_kem_key_that_follows_from_the_group_s() -> None:
+    given = load("project-v1.json")["group_states"]
+
+    key = group_kem(PrivateKey.from_scalar(bytes.fromhex(given["group_scalar"])))
+
+    assert key.public_key.hex() == given["kem"]
+    assert key.public_key != group_kem(GROUP).public_key

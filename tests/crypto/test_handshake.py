@@ -523,6 +523,53 @@ def test_malformed_extensions_are_refused_everywhere(block: bytes) -> None:
 # One attempt per machine
 
 
+TOKEN = bytes(range(176))
+
+
+def test_each_end_learns_what_the_other_shows_sealed_and_no_more() -> None:
+    at_one, at_other = run(initiator(), responder())
+    assert (at_one.shown, at_other.shown) == (None, None)
+
+    shows = replace(credentials(A), token=TOKEN), replace(credentials(B), token=TOKEN[::-1])
+    at_one, at_other = run(initiator(shows[0]), responder(shows[1]))
+    assert (at_one.shown, at_other.shown) == (TOKEN[::-1], TOKEN)
+    assert (at_one.secret_out, at_one.exporter) == (at_other.secret_in, at_other.exporter)
+
+    messages = fresh_run(*shows)
+    assert [len(message) for message in messages] == [39, 157 + 179, 120 + 179]
+    assert all(half not in message for message in messages for half in (TOKEN[:88], TOKEN[88:]))
+
+
+def test_the_handshakes_of_a_closed_network_reproduce() -> None:
+    given = OWN_VECTORS["handshake_token"]
+    one = replace(credentials(A, given["caps"]), token=bytes.fromhex(given["token_initiator"]))
+    other = replace(credentials(B, given["caps"]), token=bytes.fromhex(given["token_responder"]))
+    dials, answers = initiator(one), responder(other)
+    welcome = answers.receive_hello(dials.hello())
+
+    assert welcome.hex() == given["welcome"]
+    assert dials.receive_welcome(welcome).hex() == given["proof"]
+
+
+@pytest.mark.parametrize("shown", [b"", b"short", TOKEN])
+def test_what_is_shown_is_not_looked_at(shown: bytes) -> None:
+    block = ext((0xEE, b"what is this"), (0x20, shown))
+    one = dialled()
+    one.receive_welcome(written_welcome(p2=claim(B, 1, block)))
+
+    assert one.established is not None
+    assert one.established.shown == shown
+    assert awaiting_proof()[0].receive_proof(written_proof(p3=claim(A, 1, block))).shown == shown
+
+
+@pytest.mark.parametrize(
+    "block", [ext((0x20, TOKEN + b"\0")), ext((0x20, TOKEN), (0x20, TOKEN)), ext((0x20, b""), (0x20, b""))]
+)
+def test_a_token_is_shown_once_and_is_no_longer_than_one(block: bytes) -> None:
+    refused(dialled().receive_welcome, written_welcome(p2=claim(B, 1, block)))
+    refused(awaiting_proof()[0].receive_proof, written_proof(p3=claim(A, 1, block)))
+
+
 def test_a_failed_initiator_takes_nothing_more() -> None:
     welcome = responder().receive_hello(initiator().hello())
     one = dialled()
@@ -587,6 +634,7 @@ def test_keys_are_dropped_when_a_machine_ends() -> None:
         {"caps": 1 << 32 | 1},
         {"psk": b"short"},
         {"binding": b"short"},
+        {"token": bytes(175)},
         {"network": b"main"},
     ],
 )
@@ -616,7 +664,9 @@ def test_arbitrary_welcomes_and_proofs_are_refused(message: bytes) -> None:
 
 
 OFFERS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8)
-TLVS = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=5)
+TLVS = st.lists(
+    st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=5, unique_by=lambda tlv: tlv[0]
+)
 
 
 @given(OFFERS, TLVS)

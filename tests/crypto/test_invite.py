@@ -24,7 +24,7 @@ from tests.crypto.invites import (
     enter,
     invite,
 )
-from tests.vectors.golden import NETWORK
+from tests.vectors.golden import NETWORK, OFF_CURVE
 from yzdht.crypto.invite import (
     Admission,
     Named,
@@ -66,7 +66,6 @@ from yzdht.wire.token import NO_SCOPE, NO_SECRET, Redemption, Token, TokenType, 
 
 
 OTHER_NETWORK = network_id("other")
-OFF_CURVE = PublicKey(b"\x02" + b"\xff" * 32)
 
 
 def redemption(token: Token, secret: bytes = SECRET, kem: PublicKey = KEM) -> Redemption:
@@ -314,6 +313,7 @@ def test_a_redemption_for_another_network_is_refused() -> None:
         (redemption(invite()), JOINER, END + 601, InviteExpired),
         (redemption(invite()), JOINER, START - 601, InviteNotYetValid),
         (redemption(invite(), kem=OFF_CURVE), JOINER, NOW, InvalidKey),
+        (redemption(invite(), kem=JOINER), JOINER, NOW, InvalidKey),
         (redemption(invite()), OFF_CURVE, NOW, InvalidKey),
     ],
 )

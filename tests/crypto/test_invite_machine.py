@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from tests.crypto.invites import ISSUER, KEM, OFFICE, SECRET, START, enter
-from tests.vectors.golden import KEM_1, KEM_2, KEY_B, NETWORK
+from tests.crypto.company import key
+from tests.crypto.invites import ISSUER, KEM, OFFICE, OTHER_KEY, SECRET, START, enter
+from tests.vectors.golden import KEY_B, NETWORK
 from yzdht.crypto.invite import Admission, Bearer, Named, Terms, issue, judge
 from yzdht.crypto.invite_ledger import MemoryLedger
 from yzdht.crypto.naming import node_id_of
@@ -29,7 +31,11 @@ from yzdht.limits import CLOCK_SKEW_S
 from yzdht.wire.token import NO_SECRET, Redemption, Token, decode_redemption, encode_redemption
 
 
-PEOPLE = [key.public_key for key in (KEY_B, KEM_1, KEM_2)]
+if TYPE_CHECKING:
+    from tests.crypto.ledger_suite import AnyLedger
+
+
+PEOPLE = [KEY_B.public_key, OTHER_KEY, key(7)]
 OTHER_GROUP = replace(OFFICE, scope=b"another group's ")
 LIFE_S = 3_600
 WHO = st.integers(0, len(PEOPLE) - 1)
@@ -76,7 +82,7 @@ class IssuerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = float(START)
-        self.ledger = MemoryLedger()
+        self.ledger = self.new_ledger()
         self.all: list[Issued] = []
 
     @rule(
@@ -156,8 +162,13 @@ class IssuerMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """The answer to the last redemption may be lost; what was counted is not."""
-        rows = [standing.row for standing in self.ledger.standings()]
-        self.ledger = MemoryLedger(rows, self.ledger.uses())
+        self.ledger = self.reopened()
+
+    def new_ledger(self) -> AnyLedger:
+        return MemoryLedger()
+
+    def reopened(self) -> AnyLedger:
+        return MemoryLedger((standing.row for standing in self.ledger.standings()), self.ledger.uses())
 
     def _judge(self, sent: Sent, redemption: Redemption | None = None) -> None:
         expected = self._expected(sent)

@@ -16,12 +16,22 @@ from yzdht.crypto.moving import (
     encode_move,
     read_move,
     sign_move,
+    sign_revocation,
+    verify_revocation,
 )
 from yzdht.crypto.naming import move_tag, network_id
-from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_record, tombstone
+from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_immutable, seal_record, tombstone
 from yzdht.crypto.signing import KeySigner, RecordChecks, target_of
-from yzdht.errors import InvalidKey, InvalidSignature, UsageError, WireError
-from yzdht.ids import PublicKey, Signature, Tag
+from yzdht.errors import (
+    CryptoError,
+    InvalidKey,
+    InvalidSignature,
+    UsageError,
+    WireError,
+    WrongTarget,
+    YzError,
+)
+from yzdht.ids import NetworkId, PublicKey, Signature, Tag
 from yzdht.wire.record import EXPIRES_NEVER, Record, decode_record
 from yzdht.wire.slot import Kind
 
@@ -32,6 +42,7 @@ AUTHOR = Author(OLD, SELF_KEY_A, NETWORK)
 MOVE = consent(NEW, OLD.public_key, NETWORK)
 OTHER = network_id("other")
 SEQ = CREATED * 1_000
+REVOCATION = sign_revocation(AUTHOR)
 DRAFT = RecordDraft(Kind.MUTABLE, CREATED, EXPIRES_NEVER, SEQ, move_tag(NETWORK))
 
 
@@ -106,6 +117,37 @@ def test_the_last_word_is_a_revocations() -> None:
 
 def test_a_revocation_is_heeded_whatever_its_seq() -> None:
     assert read_move(moved(encode_move(Revoked())), NETWORK) == Revoked()
+
+
+def test_all_revocations_of_an_identity_are_one_record() -> None:
+    first, second = (decode_record(sign_revocation(AUTHOR)) for _ in range(2))
+
+    assert (first.hash, first.created) == (second.hash, 0)
+    assert verify_revocation(first.raw, NETWORK).publisher == OLD.public_key
+
+
+@pytest.mark.parametrize(
+    ("raw", "network", "error"),
+    [
+        (b"", NETWORK, WireError),
+        (sign_move(AUTHOR, MOVE, CREATED, SEQ), NETWORK, WireError),
+        (seal_record(replace(DRAFT, seq=REVOCATION_SEQ, expires=EXPIRES), b"\x90", Public(), AUTHOR, b""), NETWORK, WireError),
+        (seal_record(replace(DRAFT, seq=REVOCATION_SEQ), b"lie", Public(), AUTHOR, b""), NETWORK, WrongTarget),
+        (REVOCATION[:-1] + bytes((REVOCATION[-1] ^ 1,)), NETWORK, InvalidSignature),
+        (sign_revocation(AUTHOR), OTHER, InvalidSignature),
+        (seal_immutable(b"", Public(), AUTHOR, b""), NETWORK, WireError),
+    ],
+    ids=["nothing", "a move", "one that ends", "another payload", "forged", "another network", "immutable"],
+)  # fmt: skip
+def test_what_is_no_revocation_is_refused(raw: bytes, network: NetworkId, error: type[YzError]) -> None:
+    with pytest.raises(error):
+        verify_revocation(raw, network)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_no_revocation(raw: bytes) -> None:
+    with pytest.raises((WireError, CryptoError)):
+        verify_revocation(raw, NETWORK)
 
 
 def test_nobody_is_named_successor_who_did_not_agree() -> None:

@@ -349,3 +349,10 @@ def test_every_flipped_byte_and_every_cut_of_a_sealed_key_is_refused() -> None:
 def test_opening_anything_is_refused(sealed: bytes) -> None:
     with pytest.raises(DecryptionFailed):
         KEM_1.hpke_open(sealed, b"info")
+
+
+def test_a_scalar_comes_back() -> None:
+    key = PrivateKey.generate()
+
+    assert PrivateKey.from_scalar(key.scalar()).public_key == key.public_key
+    assert len(PrivateKey.from_scalar((1).to_bytes(32)).scalar()) == 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from base64 import b64encode, urlsafe_b64encode
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from yzdht.crypto.groups import NewKey, Recorded, Succession
 from yzdht.crypto.handshake import Credentials, Established, Initiator, _Keys, _Pending
 from yzdht.crypto.identity import IdentityKeys, KemKey
 from yzdht.crypto.invite import Bearer
+from yzdht.crypto.kept_group import KeptGroup
 from yzdht.crypto.keyfile import _BoxKey
 from yzdht.crypto.naming import network_id
 from yzdht.crypto.passphrase import PBKDF2_DEFAULT
@@ -36,14 +37,18 @@ from yzdht.ids import (
     RecordRoot,
     SessionId,
 )
+from yzdht.invites import Issued
 from yzdht.readers import Passphrase
+from yzdht.store.groups import SqliteGroups
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity, _Kept
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.frame import Caps
 from yzdht.wire.group_state import GroupState, Member, PastEpoch
-from yzdht.wire.invite_link import InviteLink
-from yzdht.wire.token import Redemption, decode_token
+from yzdht.wire.invite_link import InviteLink, encode_invite_link
+from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import Redeem
+from yzdht.wire.token import Redemption, decode_token, encode_redemption
 
 
 SECRETS = tuple(bytes([65 + number]) * 32 for number in range(5))  # as text: AAAA…, BBBB…
@@ -67,21 +72,26 @@ STATE = GroupState(
 )
 KNOWN = KnownEpoch(GroupId(bytes(16)), 1, HASH, RecordRoot(SECRETS[2]))
 
+RECORD = decode_record(bytes.fromhex(PROTOCOL["records"]["group"]["record"]))
+
 EXAMPLES = (
     Aead(SECRETS[0]),
     Bearer(SECRETS[0][:16]),
     InviteLink(TOKEN, SECRETS[0][:16]),
+    Issued(encode_invite_link(replace(TOKEN, is_bearer=True), SECRETS[0][:16]), TOKEN),
+    Redeem(encode_redemption(Redemption(replace(TOKEN, is_bearer=True), SECRETS[0][:16], KEY.public_key))),
     Redemption(TOKEN, SECRETS[0][:16], KEY.public_key),
     Author(KeySigner(KEY), SECRETS[0], NETWORK),
     Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]),
     Established(
         KEY.public_key, NodeId(bytes(32)), 1, SECRETS[0], SECRETS[1], SessionId(bytes(16)), SECRETS[2]
     ),
-    Home(PERSON, MemoryMarks()),
+    Home(PERSON, MemoryMarks(), SqliteGroups(None)),
     PERSON,
     Initiator(Credentials(KeySigner(KEY), NETWORK, Caps.ALWAYS, psk=SECRETS[0]), ephemeral=KEY),
     KEY,
     KEYS,
+    KeptGroup(KEY.public_key, RECORD, STATE, (KNOWN,), KEY),
     Keyring([KNOWN]),
     KNOWN,
     NewKey(KEY.public_key, EpochSecret(SECRETS[0]), EpochSecret(SECRETS[1])),

@@ -12,6 +12,7 @@ from yzdht.crypto.naming import move_tag, network_id
 from yzdht.crypto.primitives import P256_ORDER
 from yzdht.crypto.sealing import Author, Public, RecordDraft, Self, seal_immutable, seal_record, tombstone
 from yzdht.crypto.signing import (
+    REVOKED_PAYLOAD,
     KeySigner,
     RecordChecks,
     check_times,
@@ -22,7 +23,7 @@ from yzdht.crypto.signing import (
 )
 from yzdht.errors import CryptoError, InvalidKey, InvalidSignature, LifetimeRefused, WireError, WrongTarget
 from yzdht.ids import Tag, Target
-from yzdht.limits import DAY_S
+from yzdht.limits import DAY_S, SEQ_MAX
 from yzdht.wire.record import EXPIRES_NEVER, IDENTITY_TAG, Record, decode_record
 from yzdht.wire.slot import Kind
 
@@ -279,6 +280,23 @@ def test_a_move_record_never_expires_and_nothing_else_does_not() -> None:
             checks.check_times(refused, NOW)
     with pytest.raises(LifetimeRefused):
         check_times(move, NOW, OTHER)
+
+
+def test_the_last_seq_of_a_move_slot_is_a_revocations_alone() -> None:
+    last = replace(DRAFT, created=0, expires=EXPIRES_NEVER, seq=SEQ_MAX, tag=move_tag(NETWORK))
+    checks = RecordChecks(NETWORK)
+    revocation = decode_record(seal_record(last, REVOKED_PAYLOAD, Public(), AUTHOR, b""))
+    elsewhere = public_record(replace(last, tag=Tag(b"t" * 32), expires=EXPIRES))
+
+    for each in (revocation, elsewhere):
+        checks.verify_record(each, target_of(each, NETWORK))
+    for refused in (
+        public_record(last),
+        decode_record(tombstone(last, AUTHOR)),
+        decode_record(seal_record(last, b"", Self(), AUTHOR, b"s" * 24)),
+    ):
+        with pytest.raises(WrongTarget):
+            checks.verify_record(refused, target_of(refused, NETWORK))
 
 
 def test_tombstones_and_identities_live_like_other_records() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tests.vectors.golden import CREATED, EXPIRES, KEM_1, KEY_A, KEY_B, NETWORK, SELF_KEY_A
+from tests.vectors.golden import CREATED, EXPIRES, KEM_1, KEY_A, KEY_B, NETWORK, OFF_CURVE, SELF_KEY_A
 from yzdht.crypto.naming import kdf
 from yzdht.crypto.passphrase import ARGON2_DEFAULT, NO_KDF, PBKDF2_DEFAULT, Kdf, KdfParameters
 from yzdht.crypto.primitives import Aead, PrivateKey, hpke_seal, sha256
@@ -174,7 +174,7 @@ def test_as_many_stanzas_as_the_wire_allows_are_written() -> None:
 
 def test_a_kem_key_that_is_no_point_is_refused() -> None:
     with pytest.raises(InvalidKey):
-        encode_named(Named((PublicKey(b"\x02" + b"\xff" * 32),), CEK), CONTEXT, SELF_KEY_A)
+        encode_named(Named((OFF_CURVE,), CEK), CONTEXT, SELF_KEY_A)
 
 
 # Stanzas of others

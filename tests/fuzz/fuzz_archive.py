@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.fuzz.engine import run
 from yzdht.cli.archive import Archive
-from yzdht.cli.backup import _MEMBERS
+from yzdht.cli.backup import is_saved
 from yzdht.errors import StoreError
 
 
@@ -57,7 +57,7 @@ def _mended(data: bytes) -> bytes:
 def one(data: bytes) -> None:
     for raw in (data, _mended(data)):
         with suppress(StoreError):
-            Archive(PATH, io.BytesIO(raw), _MEMBERS).unpack({})
+            Archive(PATH, io.BytesIO(raw), is_saved).unpack({})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keys, ids, links and fingerprints as text (PROTOCOL.md sections 2 and 7)."""
+"""Keys, ids, links, fingerprints and revocations as text (PROTOCOL.md sections 2, 7 and 13)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from yzdht.crypto.naming import fingerprint, node_id_of, parse_fingerprint
 from yzdht.errors import UsageError, WireError
 from yzdht.ids import Tag
 from yzdht.wire.text import (
+    REVOCATION_BYTES,
     decode_node_id,
     decode_public_key,
+    decode_revocation,
     decode_slot_link,
     encode_node_id,
     encode_public_key,
+    encode_revocation,
     encode_slot_link,
 )
 
@@ -28,6 +31,7 @@ DECODERS = (
     "yzdht.wire.text.decode_public_key",
     "yzdht.wire.text.decode_node_id",
     "yzdht.wire.text.decode_slot_link",
+    "yzdht.wire.text.decode_revocation",
     "yzdht.wire.text._decode_base32",
     "yzdht.crypto.naming.parse_fingerprint",
 )
@@ -38,6 +42,7 @@ def seeds() -> Iterator[bytes]:
     yield encode_public_key(KEY_A.public_key).encode()
     yield encode_node_id(node_id).encode()
     yield encode_slot_link(KEY_A.public_key, Tag(bytes(32))).encode()
+    yield encode_revocation(bytes(REVOCATION_BYTES)).encode()
     yield fingerprint(node_id).encode()
 
 
@@ -49,6 +54,8 @@ def one(data: bytes) -> None:
         assert encode_node_id(decode_node_id(text)) == text
     with contextlib.suppress(WireError):
         assert encode_slot_link(*decode_slot_link(text)) == text
+    with contextlib.suppress(WireError):
+        assert encode_revocation(decode_revocation(text)) == text
     with contextlib.suppress(UsageError):
         assert parse_fingerprint(parse_fingerprint(text)) == parse_fingerprint(text)
 

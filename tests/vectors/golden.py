@@ -8,6 +8,7 @@ from typing import Any
 
 from yzdht.crypto.naming import network_id
 from yzdht.crypto.primitives import PrivateKey
+from yzdht.ids import PublicKey
 
 
 FOLDER = Path(__file__).parent
@@ -26,6 +27,7 @@ KEY_B = PrivateKey.from_scalar(bytes.fromhex(PROTOCOL["keys"]["sk_B"]))
 KEM_1 = PrivateKey.from_scalar(bytes.fromhex(PROTOCOL["keys"]["kem_1"]))
 KEM_2 = PrivateKey.from_scalar(bytes.fromhex(PROTOCOL["keys"]["kem_2"]))
 SELF_KEY_A = bytes.fromhex(PROTOCOL["identity"]["K_self"])
+OFF_CURVE = PublicKey(b"\x02" + b"\xff" * 32)  # looks compressed, and is no point
 CREATED = 1_700_000_000
 EXPIRES = 1_700_172_800
 

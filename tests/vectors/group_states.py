@@ -19,6 +19,7 @@ from yzdht.crypto.groups import (
     change_kem,
     create,
     group_id_of,
+    group_kem,
     past_row,
     promote,
     remove,
@@ -122,7 +123,7 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
         (
             "another state before it",
             "joined without history",
-            replace(states["kem changed"].state, prev_hash=other),
+            replace(states["kem changed"].state, prev_hash=other, past=()),
             "GroupForked",
         ),
         (
@@ -190,7 +191,6 @@ def _refused(state: GroupState) -> list[dict[str, str]]:
         "a secret of 33 bytes": packed(3, state.epoch_secret + b"\0"),
         "history 2": packed(5, 2),
         "history true": packed(5, True),  # noqa: FBT003 - the case
-        "a past without history": packed(5, 0),
         "no members": packed(6, []),
         "members out of order": packed(6, [b, a]),
         "a member twice": packed(6, [a, a]),
@@ -224,6 +224,8 @@ def group_states_section() -> dict[str, Any]:
         " it, but `successor`, which is the first under the key that `moved` names. A state's hash stands in for that of"
         " its record; `record` is a real one of `created`, for KEM key 1. `wrong_followers` are shown to a member that knows the state `after` as the very next one.",
         "group_key": KEY_A.public_key.hex(),
+        "group_scalar": KEY_A.scalar().hex(),
+        "kem": group_kem(KEY_A).public_key.hex(),
         "group_id16": group_id.hex(),
         "state_tag": tag.hex(),
         "state_target": mutable_target(NETWORK, KEY_A.public_key, tag).hex(),

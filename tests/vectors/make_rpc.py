@@ -37,6 +37,8 @@ from yzdht.wire.rpc import (
     PutDone,
     Range,
     Reached,
+    Redeem,
+    RedeemAnswer,
     Refusal,
     Row,
     Status,
@@ -167,6 +169,7 @@ _REQUESTS: list[tuple[Method, str, Body]] = [
     (Method.BACKLOG, " of ranges", Backlog(TOPIC, (Range(KEY_A.public_key, SESSION, 0, U32),), 65_536)),
     (Method.TOPIC_SYNC, "", TopicSync(TOPIC)),
     (Method.TOPIC_SYNC, " with a summary", TopicSync(TOPIC, SUMMARY)),
+    (Method.REDEEM, "", Redeem(data_of(225))),
 ]
 
 _ROWS = (Row(b"", 0, hash_of(1)), Row(KEY_A.public_key, 1_700_000_000_000, hash_of(2)))
@@ -205,6 +208,8 @@ _RESPONSES: list[tuple[Method, str, Body]] = [
     (Method.BACKLOG, "", BacklogPage((data_of(201), data_of(265)), more=True)),
     (Method.TOPIC_SYNC, " of nothing", TopicSynced()),
     (Method.TOPIC_SYNC, "", TopicSynced((data_of(201),), SUMMARY)),
+    (Method.REDEEM, " refused", RedeemAnswer(9)),
+    (Method.REDEEM, " with a membership", RedeemAnswer(0, data_of(176))),
 ]
 
 _REFUSALS = {

@@ -1,4 +1,4 @@
-"""Write project-session.json: handshake with a network key, and keyfiles of a fixed identity.
+"""Write project-session.json: handshakes with a network key and with tokens shown, and keyfiles of a fixed identity.
 
     python -m tests.vectors.make_session
 
@@ -31,20 +31,43 @@ def _keys() -> dict[str, PrivateKey]:
     return {name: PrivateKey.from_scalar(bytes.fromhex(given[name])) for name in names}
 
 
-def _handshake(keys: dict[str, PrivateKey]) -> dict[str, object]:
+def _private_handshake(keys: dict[str, PrivateKey]) -> dict[str, object]:
     def credentials(name: str) -> Credentials:
         return Credentials(KeySigner(keys[name], deterministic=True), network_id("main"), 0x31, PSK)
 
-    initiator = Initiator(credentials("sk_A"), ephemeral=keys["ephemeral_I"])
-    responder = Responder(credentials("sk_B"), ephemeral=keys["ephemeral_R"])
+    return {
+        "comment": "section 3, private network; A initiates to B, the ephemerals of protocol-v1.json",
+        "psk": PSK.hex(),
+        "caps": 0x31,
+        **_handshake(keys, credentials("sk_A"), credentials("sk_B")),
+    }
+
+
+def _closed_handshake(keys: dict[str, PrivateKey]) -> dict[str, object]:
+    """Each end shows 176 bytes in extension 0x20; a handshake does not look at them."""
+    tokens = {"sk_A": bytes(range(176)), "sk_B": bytes(range(175, -1, -1))}
+
+    def credentials(name: str) -> Credentials:
+        signer = KeySigner(keys[name], deterministic=True)
+        return Credentials(signer, network_id("main"), 0x31, token=tokens[name])
+
+    return {
+        "comment": "section 3, closed network: each end shows a token; else as handshake of protocol-v1.json",
+        "caps": 0x31,
+        "token_initiator": tokens["sk_A"].hex(),
+        "token_responder": tokens["sk_B"].hex(),
+        **_handshake(keys, credentials("sk_A"), credentials("sk_B")),
+    }
+
+
+def _handshake(keys: dict[str, PrivateKey], one: Credentials, other: Credentials) -> dict[str, object]:
+    initiator = Initiator(one, ephemeral=keys["ephemeral_I"])
+    responder = Responder(other, ephemeral=keys["ephemeral_R"])
     hello = initiator.hello()
     welcome = responder.receive_hello(hello)
     proof = initiator.receive_welcome(welcome)
     established = responder.receive_proof(proof)
     return {
-        "comment": "section 3, private network; A initiates to B, the ephemerals of protocol-v1.json",
-        "psk": PSK.hex(),
-        "caps": 0x31,
         "hello": hello.hex(),
         "welcome": welcome.hex(),
         "proof": proof.hex(),
@@ -72,7 +95,11 @@ def _keyfile(keys: dict[str, PrivateKey]) -> dict[str, object]:
 def render() -> str:
     """The file's whole text."""
     keys = _keys()
-    cases = {"handshake_psk": _handshake(keys), "keyfile_identity": _keyfile(keys)}
+    cases = {
+        "handshake_psk": _private_handshake(keys),
+        "handshake_token": _closed_handshake(keys),
+        "keyfile_identity": _keyfile(keys),
+    }
     return json.dumps(cases, indent=1) + "\n"
 
 

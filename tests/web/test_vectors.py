@@ -37,7 +37,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CHECKS_MIN = 64  # raise it with the list: a list that lost its checks must not pass
+CHECKS_MIN = 65  # raise it with the list: a list that lost its checks must not pass
 DEADLINE_S = 90
 
 

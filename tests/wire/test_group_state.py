@@ -195,9 +195,10 @@ def test_a_field_that_is_not_as_it_has_to_be_is_refused(place: int, value: objec
         decode_group_state(with_field(FIFTH, place, value))
 
 
-def test_the_past_is_empty_without_history() -> None:
-    with pytest.raises(WireError):
-        decode_group_state(with_field(FIFTH, 5, 0))
+def test_a_past_without_history_is_for_members_who_were_away() -> None:
+    state = decode_group_state(with_field(FIFTH, 5, 0))
+
+    assert (state.has_history, state.past) == (False, FIFTH.past)
 
 
 def test_the_first_state_and_no_other_has_none_before_it() -> None:

@@ -20,7 +20,7 @@ import { decodeGroupState } from "../wire/group_state.js";
 import { Mode, decodeMessage, encodeEnvelopeHeader, encodeMessage, pad64, unpad64 } from "../wire/pubsub.js";
 import { Kind, Readers } from "../wire/record.js";
 import { dh, kdf, normaliseName } from "./naming.js";
-import { Aead, IV_BYTES, KEY_BYTES, hmac, isEqual, sha256 } from "./primitives.js";
+import { Aead, IV_BYTES, KEY_BYTES, PrivateKey, hmac, isEqual, sha256 } from "./primitives.js";
 import { openPublic, openRecipients, recordHash, recordRoot } from "./sealing.js";
 import { verifyMessage } from "./signing.js";
 
@@ -41,12 +41,22 @@ import { verifyMessage } from "./signing.js";
 const NOTHING = new Uint8Array(0);
 const ZERO_IV = new Uint8Array(IV_BYTES);
 const MESSAGE_ID_BYTES = 20;
+const KEM_SEED_BYTES = 48; // 16 more than the order has: no scalar is likelier than another
 
 // What follows from keys and secrets (section 10)
 
 /** group_id16. @param {Uint8Array} groupKey 33 bytes. @param {Uint8Array} network */
 export async function groupIdOf(groupKey, network) {
   return (await dh("yz1 gid", network, groupKey)).subarray(0, 16);
+}
+
+/**
+ * The KEM key that a group's admins share without a word.
+ *
+ * @param {Uint8Array} scalar That of the group's key, 32 bytes. @returns {Promise<PrivateKey>}
+ */
+export async function groupKem(scalar) {
+  return PrivateKey.fromSeed(await kdf(scalar, NOTHING, "yz1 group kem", NOTHING, KEM_SEED_BYTES), "ECDH");
 }
 
 /** Tag of the record that holds the state. @param {Uint8Array} groupId @param {Uint8Array} network */
@@ -112,10 +122,11 @@ export async function checkFollows(at, following, network) {
   const { state: after } = following;
   if (after.epoch !== at.state.epoch + 1) throw new GroupStateRefused("the group's state is not the next one");
   if (!isEqual(after.prevHash, at.hash)) throw new GroupForked(at.state.epoch, at.hash, after.prevHash);
-  if (!after.hasHistory || !at.state.hasHistory) return;
+  if (!after.past.length && !after.hasHistory) return; // somebody joined who is given nothing of the past
+  if (after.hasHistory && !at.state.hasHistory) return; // it is granted: the writer may add older epochs
   // What both pasts name agrees, as was checked, and both go down strictly: the same epochs are the same rows.
   const epochs = [at.state, ...at.state.past].map(({ epoch }) => epoch).slice(0, GROUP_PAST_MAX);
-  if (epochs.join() !== after.past.map(({ epoch }) => epoch).join()) {
+  if (after.hasHistory !== at.state.hasHistory || epochs.join() !== after.past.map(({ epoch }) => epoch).join()) {
     throw new GroupStateRefused("the group's state leaves out some of the past, or changes it");
   }
 }

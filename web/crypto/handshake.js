@@ -9,6 +9,7 @@ import { CryptoError, HandshakeFailed, UsageError, WireError, WrongNodeId } from
 import { HANDSHAKE_MESSAGE_BYTES_MAX, HELLO_BYTES_MAX, OFFERS_MAX } from "../limits.js";
 import { Reader, concat, lp, u16, u32, u8 } from "../wire/codec.js";
 import { CAPS_IN_USE } from "../wire/frame.js";
+import { TOKEN_BYTES } from "../wire/token.js";
 import { kdf, nodeIdOf } from "./naming.js";
 import { Aead, IV_BYTES, PUBLIC_KEY_BYTES, PrivateKey, SIGNATURE_BYTES, hmac, isEqual, sha256 } from "./primitives.js";
 import { verifyMessage } from "./signing.js";
@@ -16,6 +17,7 @@ import { verifyMessage } from "./signing.js";
 const MESSAGE = Object.freeze({ HELLO: 0x01, WELCOME: 0x02, PROOF: 0x03 });
 const OFFER = Object.freeze({ version: 0x01, suite: 0x01 });
 const CAPS_ALWAYS = 1;
+const TOKEN = 0x20; // the type of the extension in which p2 and p3 show one
 const LABEL = Object.freeze({ INITIATOR: "yz1 hs init", RESPONDER: "yz1 hs resp" });
 const ZERO_IV = new Uint8Array(IV_BYTES);
 const NOTHING = new Uint8Array(0);
@@ -27,7 +29,7 @@ const NOTHING = new Uint8Array(0);
  * @property {Uint8Array} network NET, 8 bytes.
  * @property {import("./signing.js").Signer} signer The identity of this end.
  * @property {number} caps u32, bit 0 set.
- * @property {Extension[]} [extensions] Those of this end's p2 or p3.
+ * @property {Uint8Array} [token] What this end shows, 176 bytes of section 12.
  * @property {Uint8Array} [binding] Empty, or 32 bytes over WebRTC.
  * @property {Uint8Array} [psk] 32 bytes in private networks.
  * @property {PrivateKey} [ephemeral] An ECDH key; given only by vectors.
@@ -39,7 +41,7 @@ const NOTHING = new Uint8Array(0);
  * @property {Uint8Array} peerPublicKey 33 bytes.
  * @property {Uint8Array} peerNodeId 32 bytes.
  * @property {number} peerCaps u32; bits that section 3.7 ignores are cleared.
- * @property {Extension[]} peerExtensions
+ * @property {Uint8Array} [shown] The token that the other end showed, not looked at.
  * @property {Uint8Array} peerSignature 64 bytes; for vectors.
  * @property {Uint8Array} secretInitiator 32 bytes, for what the initiator sends.
  * @property {Uint8Array} secretResponder 32 bytes.
@@ -122,7 +124,17 @@ async function handshakeKeys(end, agreed, hello, clear) {
 
 /** @param {Endpoint} end @returns {Uint8Array} p2 or p3. */
 function encodeIdentity(end) {
-  return concat(end.signer.publicKey, u32(end.caps), encodeExtensions(end.extensions ?? []));
+  if (end.token && end.token.length !== TOKEN_BYTES) throw new UsageError("a token has 176 bytes");
+  const extensions = end.token ? [{ type: TOKEN, body: end.token }] : [];
+  return concat(end.signer.publicKey, u32(end.caps), encodeExtensions(extensions));
+}
+
+/** @param {Reader} reader At ext_len of p2 or p3. @returns {Uint8Array | undefined} */
+function readToken(reader) {
+  const shown = readExtensions(reader).filter(({ type }) => type === TOKEN);
+  if (shown.length > 1) throw new WireError("a token was shown twice");
+  if (shown.length && shown[0].body.length > TOKEN_BYTES) throw new WireError("what was shown is longer than a token");
+  return shown[0]?.body;
 }
 
 /**
@@ -142,7 +154,7 @@ async function proveIdentity(end, label, transcript, macKey) {
  */
 async function checkIdentity(end, label, transcript, macKey, plaintext) {
   const reader = new Reader(plaintext);
-  const [publicKey, caps, extensions] = [reader.take(PUBLIC_KEY_BYTES), reader.u32(), readExtensions(reader)];
+  const [publicKey, caps, shown] = [reader.take(PUBLIC_KEY_BYTES), reader.u32(), readToken(reader)];
   const identity = plaintext.subarray(0, reader.offset);
   const signature = reader.take(SIGNATURE_BYTES);
   reader.end();
@@ -154,7 +166,7 @@ async function checkIdentity(end, label, transcript, macKey, plaintext) {
   if (end.expectedNodeId && !isEqual(nodeId, end.expectedNodeId)) {
     throw new WrongNodeId("another node answered than the one dialled");
   }
-  const peer = { peerPublicKey: publicKey, peerNodeId: nodeId, peerCaps: caps & CAPS_IN_USE, peerExtensions: extensions };
+  const peer = { peerPublicKey: publicKey, peerNodeId: nodeId, peerCaps: caps & CAPS_IN_USE, shown };
   return { peer: { ...peer, peerSignature: signature }, next: await sha256(bound, signature) };
 }
 

@@ -236,6 +236,14 @@ export class PrivateKey {
   }
 
   /**
+   * @param {Uint8Array} seed At least 48 bytes that were derived. @param {KeyUse} use
+   * @returns {Promise<PrivateKey>}
+   */
+  static async fromSeed(seed, use) {
+    return PrivateKey.fromScalar(toBytes32(1n + (toInteger(seed) % (P256_ORDER - 1n))), use);
+  }
+
+  /**
    * Load a DER PKCS8 key.
    *
    * @param {Uint8Array} der @param {KeyUse} use

@@ -40,9 +40,9 @@ const PUBLIC_KEY_BYTES = 33;
  * @property {Uint8Array} epochCommit 32 bytes.
  * @property {Uint8Array} epochSecret es, 32 bytes.
  * @property {Uint8Array} nameSecret 32 bytes.
- * @property {boolean} hasHistory Whether the past is handed over to every member.
+ * @property {boolean} hasHistory Whether who joined last was given the past; then it goes back to the epochs before.
  * @property {Member[]} members 1 to 255, strictly ascending by identity key, one of them an admin.
- * @property {PastEpoch[]} past At most 64, strictly descending by epoch; empty unless `hasHistory`.
+ * @property {PastEpoch[]} past At most 64, strictly descending by epoch, that all members may read.
  * @property {Uint8Array | null} nextKey The group's new key, in the last state under this one.
  */
 
@@ -163,14 +163,14 @@ function checkMembers({ members }, Refusal) {
 
 /** @param {GroupState} state @param {typeof WireError | typeof UsageError} Refusal */
 function checkPast({ epoch, prevHash, hasHistory, past }, Refusal) {
-  if (past.length > GROUP_PAST_MAX || (past.length && !hasHistory)) {
-    throw new Refusal("a group state hands over 64 earlier epochs at most, and none without history");
+  if (past.length > GROUP_PAST_MAX) {
+    throw new Refusal("a group state hands over 64 earlier epochs at most");
   }
   const epochs = [epoch, ...past.map((row) => row.epoch)];
   if (epochs.some((number, i) => number < EPOCH_FIRST || (i > 0 && epochs[i - 1] <= number))) {
     throw new Refusal("the past of a group goes back from the epoch before its state's own");
   }
-  if (!hasHistory || epoch === EPOCH_FIRST) return;
+  if (!past.length && (!hasHistory || epoch === EPOCH_FIRST)) return;
   if (past[0]?.epoch !== epoch - 1 || toHex(past[0].stateHash) !== toHex(prevHash)) {
     throw new Refusal("the past that a group state hands over begins with the state before it");
   }

@@ -8,6 +8,7 @@ import { Reader, concat } from "./codec.js";
 
 export const TokenType = Object.freeze({ NETWORK: 1, GROUP: 2, MAILBOX: 3, DEVICE: 4 });
 
+export const TOKEN_BYTES = 176;
 export const SECRET_BYTES = 16;
 
 const VERSION = 0xfb;

@@ -120,7 +120,12 @@ def check_follows(at: Recorded, following: Recorded, network: NetworkId) -> None
         raise GroupStateRefused("the group's state is not the next one")
     if after.prev_hash != at.hash:
         raise GroupForked(state.epoch, at.hash, after.prev_hash)
-    if after.has_history and state.has_history and after.past != handed_over(at, state.past):
+    if not after.past and not after.has_history:
+        return  # somebody joined who is given nothing of the past
+    is_granted = after.has_history and not state.has_history  # then the writer may add older epochs
+    if not is_granted and (
+        after.past != handed_over(at, state.past) or state.has_history != after.has_history
+    ):
         raise GroupStateRefused("the group's state leaves out some of the past, or changes it")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import dh, kdf
-from yzdht.crypto.primitives import KEY_BYTES, check_public_key
+from yzdht.crypto.primitives import KEY_BYTES, P256_ORDER, PrivateKey, check_public_key
 from yzdht.errors import (
     AdminKnowsKey,
     AlreadyAMember,
@@ -43,9 +43,12 @@ from yzdht.wire.group_state import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from yzdht.ids import EpochSecret, NameSecret, NetworkId, PublicKey, RecordHash
+
+
+_KEM_SEED_BYTES = 48  # 16 more than the order has: no scalar is likelier than another
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,12 @@ def state_tag(group_id: GroupId, network: NetworkId) -> Tag:
 def admins_tag(group_id: GroupId, network: NetworkId) -> Tag:
     """Tag of the group key's record in which admins share its private half."""
     return Tag(dh("yz1 admins", network, group_id))
+
+
+def group_kem(group_key: PrivateKey) -> PrivateKey:
+    """The KEM key that a group's admins share without a word: whoever redeems an invite seals to its public half."""
+    wide = kdf(group_key.scalar(), b"", "yz1 group kem", b"", _KEM_SEED_BYTES)
+    return PrivateKey.from_scalar((1 + int.from_bytes(wide) % (P256_ORDER - 1)).to_bytes(KEY_BYTES))
 
 
 def epoch_commit(epoch_secret: EpochSecret, network: NetworkId) -> EpochCommit:
@@ -260,6 +269,28 @@ def change_kem(
     return _advance(at, _with(at.state, changed), epoch_secret, network)
 
 
+def renew(
+    at: Recorded, kems: Mapping[PublicKey, PublicKey], epoch_secret: EpochSecret, network: NetworkId
+) -> GroupState:
+    """Begin a new epoch with the same members, some of them under newer KEM keys.
+
+    Args:
+        at: The newest state, and where it stands.
+        kems: KEM keys by identity key; whom it does not name keeps the listed one.
+        epoch_secret: Fresh es, 32 bytes.
+        network: NET.
+
+    Raises:
+        InvalidKey: A KEM key is not on the curve.
+        GroupMoved, UsageError: As of `add`.
+
+    """
+    members = tuple(replace(m, kem=kems.get(m.public_key, m.kem)) for m in at.state.members)
+    for member in members:
+        _check_keys(member)
+    return _advance(at, members, epoch_secret, network)
+
+
 # Changes of the group key: whoever was an admin knows the old one
 
 
@@ -349,7 +380,7 @@ def _advance(
         name_secret=state.name_secret,
         has_history=state.has_history,
         members=members,
-        past=handed_over(at, state.past) if state.has_history else (),
+        past=handed_over(at, state.past),
     )
 
 

@@ -19,10 +19,11 @@ from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, NodeId, PublicKey, Sess
 from yzdht.limits import HANDSHAKE_MESSAGE_BYTES_MAX, HELLO_BYTES_MAX, OFFERS_MAX
 from yzdht.wire.codec import Reader, lp
 from yzdht.wire.frame import CAPS_IN_USE, Caps
+from yzdht.wire.token import TOKEN_BYTES
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from yzdht.ids import NetworkId
     from yzdht.ports import Signer
@@ -37,6 +38,7 @@ _HELLO = 0x01
 _WELCOME = 0x02
 _PROOF = 0x03
 _NO_EXTENSIONS = b"\0\0"
+_TOKEN = 0x20  # the type of the extension in which p2 and p3 show one
 _IV = bytes(IV_BYTES)  # each handshake key seals exactly one message
 _SESSION_ID_BYTES = 16
 
@@ -53,6 +55,7 @@ class Credentials:
         caps: Capability bits; bit 0 set, bits 1 to 3 and 13 to 31 zero (section 3.7).
         psk: Key of a private network, 32 bytes, or None.
         binding: Empty, or 32 bytes that name the WebRTC channel.
+        token: What it shows to whoever is at the other end, 176 bytes of section 12; None for nothing.
 
     Raises:
         UsageError: One of them is not as said.
@@ -64,6 +67,7 @@ class Credentials:
     caps: int
     psk: bytes | None = field(default=None, repr=False)
     binding: bytes = b""
+    token: bytes | None = None
 
     def __post_init__(self) -> None:
         if len(self.network) != NETWORK_ID_BYTES:
@@ -74,6 +78,8 @@ class Credentials:
             raise UsageError("a network key has 32 bytes")
         if len(self.binding) not in (0, KEY_BYTES):
             raise UsageError("a channel binding has 0 or 32 bytes")
+        if self.token is not None and len(self.token) != TOKEN_BYTES:
+            raise UsageError("a token has 176 bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Established:
         secret_in: 32 bytes for the record layer, receiving.
         session_id: First 16 bytes of `exporter`; the same at both ends.
         exporter: 32 bytes bound to this session, for keys of other purposes.
+        shown: The token that the other end showed, at most 176 bytes, not looked at; None if it showed none.
 
     """
 
@@ -98,6 +105,7 @@ class Established:
     secret_in: bytes = field(repr=False)
     session_id: SessionId
     exporter: bytes = field(repr=False)
+    shown: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -118,6 +126,7 @@ class _Claim(NamedTuple):
     caps: int
     body: bytes
     signature: bytes
+    shown: bytes | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -192,7 +201,7 @@ class _End:
 
     def _own_claim(self) -> bytes:
         mine = self._credentials
-        return mine.signer.public_key + mine.caps.to_bytes(4) + _NO_EXTENSIONS
+        return mine.signer.public_key + mine.caps.to_bytes(4) + _encode_extensions(mine.token)
 
     def _check(self, claim: _Claim, label: str, transcript: bytes, mac_key: bytes) -> NodeId:
         """Verify the other end's claim first, then ask whether it is one that we talk to."""
@@ -249,7 +258,7 @@ class Initiator(_End):
         return self._advance(_Phase.NEW, _Phase.WAITING, self._make_hello)
 
     def receive_welcome(self, message: bytes) -> bytes:
-        """Check Welcome and return Proof, 120 bytes; records may be sent right after it.
+        """Check Welcome and return Proof, 120 bytes, 299 with a token; records may be sent right after it.
 
         Raises:
             WrongNodeId: A node answered, but not the one that was dialled.
@@ -300,7 +309,7 @@ class Responder(_End):
         super().__init__(credentials, ephemeral)
 
     def receive_hello(self, message: bytes) -> bytes:
-        """Check Hello and return Welcome, 157 bytes.
+        """Check Hello and return Welcome, 157 bytes, 336 with a token.
 
         Raises:
             HandshakeFailed: Hello was refused, or did not come in turn.
@@ -357,6 +366,7 @@ def _establish(
         secret_in=by_responder if is_initiator else by_initiator,
         session_id=SessionId(exporter[:_SESSION_ID_BYTES]),
         exporter=exporter,
+        shown=claim.shown,
     )
 
 
@@ -369,12 +379,35 @@ def _open_message(message: bytes, kind: int, bytes_max: int) -> Reader:
     return reader
 
 
-def _skip_extensions(reader: Reader) -> None:
-    """Walk an ext block: its TLVs must fill it exactly; no type has a meaning here yet, unknown ones never have."""
+def _encode_extensions(token: bytes | None) -> bytes:
+    """The ext block of p2 or p3; of who shows nothing it is empty."""
+    if token is None:
+        return _NO_EXTENSIONS
+    ext = bytes((_TOKEN,)) + len(token).to_bytes(2) + token
+    return len(ext).to_bytes(2) + ext
+
+
+def _walk_extensions(reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """The TLVs of an ext block, which they must fill exactly; those of unknown types have no meaning."""
     inner = Reader(reader.take(reader.u16()))
     while inner.remaining:
-        inner.u8()
-        inner.take(inner.u16())
+        yield inner.u8(), inner.take(inner.u16())
+
+
+def _skip_extensions(reader: Reader) -> None:
+    """Walk the ext block of a clear message, where no type has a meaning yet."""
+    for _ in _walk_extensions(reader):
+        pass
+
+
+def _token_of(reader: Reader) -> bytes | None:
+    """Walk the ext block of p2 or p3; the token in it, if there is one."""
+    shown = [body for kind, body in _walk_extensions(reader) if kind == _TOKEN]
+    if len(shown) > 1:
+        raise WireError("a token was shown twice")
+    if shown and len(shown[0]) > TOKEN_BYTES:
+        raise WireError("what was shown is longer than a token")
+    return shown[0] if shown else None
 
 
 def _decode_hello(message: bytes) -> tuple[list[Offer], bytes]:
@@ -406,8 +439,8 @@ def _decode_claim(plaintext: bytes) -> _Claim:
     reader = Reader(plaintext)
     public_key = PublicKey(reader.take(PUBLIC_KEY_BYTES))
     caps = reader.u32()
-    _skip_extensions(reader)
+    shown = _token_of(reader)
     body = plaintext[: reader.offset]
     signature = reader.take(SIGNATURE_BYTES)
     reader.end()
-    return _Claim(public_key, caps, body, signature)
+    return _Claim(public_key, caps, body, signature, shown)

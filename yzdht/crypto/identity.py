@@ -149,8 +149,8 @@ class IdentityKeys:
         ]
         return self._with_kem([newest, *older], wall_now, listed)
 
-    def merged(self, other: IdentityKeys, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
-        """The same identity with the KEM keys of both, as another device brings them.
+    def merged(self, other: IdentityKeys, wall_now: float) -> Self:
+        """The same identity with the KEM keys of both, as another device brings them; none is dropped for its age.
 
         Raises:
             UsageError: It is another identity, or another storage secret.
@@ -159,9 +159,9 @@ class IdentityKeys:
         if (other.public_key, other.storage_secret) != (self.public_key, self.storage_secret):
             raise UsageError("these are keys of another identity")
         known = {kem.key.public_key for kem in self.kem}
-        return self._with_kem(
-            [*self.kem, *(k for k in other.kem if k.key.public_key not in known)], wall_now, listed
-        )
+        both = [*self.kem, *(k for k in other.kem if k.key.public_key not in known)]
+        # Which of them groups list is not known here.
+        return self._with_kem(both, wall_now, [kem.key.public_key for kem in both])
 
     def _with_kem(self, kem: list[KemKey], wall_now: float, listed: Collection[PublicKey]) -> Self:
         def is_needed(kem: KemKey) -> bool:

@@ -316,7 +316,7 @@ def judge(
         InviteNotYetValid, InviteExpired: By the clock.
         WrongInviteSecret, InviteForAnother: It is not for this joiner.
         InviteUnknown, InviteRevoked, InviteUsedUp: The ledger says so.
-        InvalidKey: `joiner` or the KEM key is not on the curve.
+        InvalidKey: `joiner` or the KEM key is not on the curve, or both are the same.
         StoreError: The ledger cannot be written; nothing was counted.
 
     """
@@ -327,9 +327,15 @@ def judge(
     verify_token(token, office.network)
     check_token_times(token, wall_now)
     check_subject(token, office.network, redemption.secret, node_id)
-    kem = check_public_key(redemption.kem)
+    kem = _check_kem(redemption.kem, joiner)
     is_again = ledger.take(token.id, node_id, wall_now)
     return Admission(token, joiner, kem, is_again)
+
+
+def _check_kem(kem: PublicKey, joiner: PublicKey) -> PublicKey:
+    if kem == joiner:
+        raise InvalidKey("an identity key is no KEM key")
+    return check_public_key(kem)
 
 
 # Being a member of a closed network

@@ -43,7 +43,7 @@ class Load(NamedTuple):
     promised: int
 
 
-def row_of(token: Token, wall_now: float) -> InviteRow:
+def row_of(token: Token, wall_now: float, *, has_history: bool = False) -> InviteRow:
     """The row to enter for a token that was just signed."""
     return InviteRow(
         token.id,
@@ -54,6 +54,7 @@ def row_of(token: Token, wall_now: float) -> InviteRow:
         token.not_after,
         token.uses_max,
         int(wall_now),
+        has_history=has_history,
     )
 
 
@@ -209,7 +210,7 @@ class MemoryLedger:
 
         """
         uses = self._uses.get(token_id, {})
-        is_again = decide_use(self._standing(token_id), wall_now, has_redeemed=node_id in uses)
+        is_again = decide_use(self.standing(token_id), wall_now, has_redeemed=node_id in uses)
         uses.setdefault(node_id, int(wall_now))
         return is_again
 
@@ -225,6 +226,11 @@ class MemoryLedger:
         revoked = 0 if row is None else len(revoked_memberships(self.standings(), row.issuer))
         kept = self._rows[token_id] = decide_revocation(row, wall_now, revoked)
         return kept
+
+    def standing(self, token_id: TokenId) -> InviteStanding | None:
+        """How one token stands; None if the ledger has none of this id."""
+        row = self._rows.get(token_id)
+        return None if row is None else InviteStanding(row, len(self._uses[token_id]))
 
     def standings(self) -> list[InviteStanding]:
         """All tokens, the newest first; expired ones may be among them. At most INVITES_MAX."""
@@ -245,7 +251,3 @@ class MemoryLedger:
         for token_id in expired:
             del self._rows[token_id], self._uses[token_id]
         return len(expired)
-
-    def _standing(self, token_id: TokenId) -> InviteStanding | None:
-        row = self._rows.get(token_id)
-        return None if row is None else InviteStanding(row, len(self._uses[token_id]))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from yzdht.crypto.naming import move_tag
 from yzdht.crypto.primitives import check_public_key
 from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
-from yzdht.crypto.signing import is_move_record, verify_message
+from yzdht.crypto.signing import REVOKED_PAYLOAD, RecordChecks, is_move_record, target_of, verify_message
 from yzdht.errors import UsageError, WireError
-from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature
+from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature, looks_compressed
 from yzdht.limits import SEQ_MAX
-from yzdht.wire.record import EXPIRES_NEVER, Readers, Record
+from yzdht.wire.record import EXPIRES_NEVER, Readers, Record, decode_record
 from yzdht.wire.slot import Kind
 
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MOVE_LABEL = "yz1 move"
 REVOCATION_SEQ = SEQ_MAX
 
-_REVOKED = b"\x90"  # []
 _MOVED = struct.Struct(
     f">3s{PUBLIC_KEY_BYTES}s2s{SIGNATURE_BYTES}s"
 )  # [bin 33, bin 64], the only shortest form
@@ -59,7 +58,7 @@ class Revoked:
 def encode_move(move: Moved | Revoked) -> bytes:
     """The payload of a move record: 102 bytes, or 1 of a revocation."""
     if isinstance(move, Revoked):
-        return _REVOKED
+        return REVOKED_PAYLOAD
     assert len(move.successor) == PUBLIC_KEY_BYTES
     assert len(move.signature) == SIGNATURE_BYTES
     return _MOVED.pack(_MOVED_HEAD, move.successor, _MOVED_MIDDLE, move.signature)
@@ -72,12 +71,12 @@ def decode_move(payload: bytes) -> Moved | Revoked:
         WireError: It is neither `[new pk33, signature]` nor `[]`.
 
     """
-    if payload == _REVOKED:
+    if payload == REVOKED_PAYLOAD:
         return Revoked()
     if len(payload) != _MOVED.size:
         raise WireError("a move record names a key and its signature, or nothing")
     head, successor, middle, signature = _MOVED.unpack(payload)
-    if (head, middle) != (_MOVED_HEAD, _MOVED_MIDDLE) or successor[0] not in (2, 3):
+    if (head, middle) != (_MOVED_HEAD, _MOVED_MIDDLE) or not looks_compressed(successor):
         raise WireError("a move record names a key and its signature, or nothing")
     return Moved(PublicKey(successor), Signature(signature))
 
@@ -112,6 +111,35 @@ def sign_move(author: Author, move: Moved | Revoked, created: int, seq: int) -> 
         raise UsageError("the last seq of all is a revocation's, and only a revocation's")
     draft = RecordDraft(Kind.MUTABLE, created, EXPIRES_NEVER, seq, move_tag(author.network))
     return seal_record(draft, encode_move(move), Public(), author, b"")
+
+
+def sign_revocation(author: Author) -> bytes:
+    """Build the record by which an identity is revoked, created at time 0.
+
+    So all revocations that an identity makes are one record, whose copies prolong each other at its holders.
+    """
+    return sign_move(author, Revoked(), 0, REVOCATION_SEQ)
+
+
+def verify_revocation(raw: bytes, network: NetworkId) -> Record:
+    """Read a revocation that was kept apart from its keys.
+
+    Args:
+        raw: The whole record.
+        network: NET; one that was made for another network does not verify.
+
+    Raises:
+        WireError: It does not parse, or is no revocation.
+        CryptoError: It is not signed by its identity for this network.
+
+    """
+    record = decode_record(raw)
+    if record.kind is not Kind.MUTABLE or record.seq != REVOCATION_SEQ:
+        raise WireError("not a revocation")
+    RecordChecks(network).verify_record(record, target_of(record, network))
+    if not isinstance(read_move(record, network), Revoked):
+        raise WireError("not a revocation")
+    return record
 
 
 def read_move(record: Record, network: NetworkId) -> Moved | Revoked:

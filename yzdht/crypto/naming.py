@@ -173,6 +173,11 @@ def redeem_tag(network: NetworkId, token_id: TokenId) -> Tag:
     return Tag(dh("yz1 redeem", network, token_id))
 
 
+def admit_tag(network: NetworkId, token_id: TokenId, joiner: NodeId) -> Tag:
+    """Tag under which an issuer answers, by a record, to the redemption of one invite by one joiner (section 12)."""
+    return Tag(dh("yz1 admit", network, token_id, joiner))
+
+
 def revoked_tag(network: NetworkId) -> Tag:
     """Tag under which the issuer of a closed network lists the tokens it took back (section 12)."""
     return Tag(dh("yz1 revoked", network))

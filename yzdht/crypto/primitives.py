@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from yzdht.errors import DecryptionFailed, InvalidKey, InvalidSignature
-from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature
+from yzdht.ids import SIGNATURE_BYTES, PublicKey, Signature, looks_compressed
 from yzdht.limits import LOADED_KEYS_MAX
 
 
@@ -96,7 +96,7 @@ def _load_public(public_key: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def _load_once(public_key: bytes) -> ec.EllipticCurvePublicKey:
-    if len(public_key) != PUBLIC_KEY_BYTES or public_key[0] not in (2, 3):
+    if not looks_compressed(public_key):
         raise InvalidKey("a public key is a compressed P-256 point of 33 bytes")
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, public_key)
@@ -150,7 +150,7 @@ class PrivateKey:
 
     @classmethod
     def from_scalar(cls, scalar: bytes) -> PrivateKey:
-        """Build the key of a 32-byte scalar; for vectors and tests."""
+        """Build the key of a scalar of 32 bytes, 1 to n - 1: one that is derived, or a vector's."""
         return cls(ec.derive_private_key(int.from_bytes(scalar), _CURVE))
 
     @classmethod
@@ -176,6 +176,10 @@ class PrivateKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
+
+    def scalar(self) -> bytes:
+        """d, 32 bytes; only to derive other secrets from."""
+        return self._key.private_numbers().private_value.to_bytes(KEY_BYTES)
 
     def sign(self, message: bytes, *, deterministic: bool = False) -> Signature:
         """ECDSA-SHA256 in IEEE P1363 form, low-S; deterministic (RFC 6979) only in vectors."""

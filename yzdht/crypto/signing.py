@@ -12,9 +12,9 @@ from yzdht.crypto.naming import immutable_target, move_tag, multi_target, mutabl
 from yzdht.crypto.primitives import sha256, verify
 from yzdht.errors import LifetimeRefused, WrongTarget
 from yzdht.ids import Target
-from yzdht.limits import CLOCK_SKEW_S, RECORD_LIFE_S_MAX, VERIFIED_CACHE_ENTRIES
+from yzdht.limits import CLOCK_SKEW_S, RECORD_LIFE_S_MAX, SEQ_MAX, VERIFIED_CACHE_ENTRIES
 from yzdht.wire.codec import lp
-from yzdht.wire.record import EXPIRES_NEVER, Record, decode_record
+from yzdht.wire.record import EXPIRES_NEVER, Readers, Record, decode_record
 from yzdht.wire.slot import Kind
 
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 RECORD_LABEL = "yz1 rec"
+REVOKED_PAYLOAD = b"\x90"  # [], what a move record of a revoked identity carries
 
 
 def sign_message(
@@ -103,6 +104,23 @@ def is_move_record(record: Record, network: NetworkId) -> bool:
     return record.kind is Kind.MUTABLE and record.tag == move_tag(network)
 
 
+def check_last_word(record: Record, network: NetworkId) -> None:
+    """Keep the last seq of a move slot for revocations (section 13).
+
+    Whoever stole a key could otherwise take it with something else, which holders would keep in place of the
+    revocation, and which would win every read.
+
+    Raises:
+        WrongTarget: A move record with that seq says anything but that its identity is revoked.
+
+    """
+    if record.seq != SEQ_MAX or not is_move_record(record, network):
+        return
+    is_plain = record.readers is Readers.PUBLIC and not record.is_tombstone
+    if not is_plain or record.payload != REVOKED_PAYLOAD:
+        raise WrongTarget("only a revocation has the last seq of a move slot")
+
+
 def check_times(record: Record, wall_now: float, network: NetworkId) -> None:
     """Check created and expires as a storing node does (section 8); immutables carry neither.
 
@@ -179,12 +197,13 @@ class RecordChecks:
         """Check that a record belongs under a target; costs two hashes, no signature.
 
         Raises:
-            WrongTarget: It is a record of another target.
+            WrongTarget: It is a record of another target, or of none: see `check_last_word`.
             InvalidKey: Its publisher is not on the curve.
 
         """
         if target_of(record, self._network) != target:
             raise WrongTarget("the record belongs under another target")
+        check_last_word(record, self._network)
 
     def is_move(self, record: Record) -> bool:
         """True for a move record of this network."""

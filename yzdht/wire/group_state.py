@@ -26,6 +26,7 @@ from yzdht.ids import (
     PublicKey,
     RecordHash,
     RecordRoot,
+    looks_compressed,
 )
 from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX, GROUP_STATE_BYTES_MAX
 
@@ -85,9 +86,9 @@ class GroupState:
         epoch_commit: Commits to the epoch secret.
         epoch_secret: es, 32 bytes.
         name_secret: Blinds the names of the group's values, 32 bytes.
-        has_history: Whether the past is handed over to every member.
+        has_history: Whether who joined last was given the past; then it goes back to the epochs before.
         members: 1 to 255, strictly ascending by identity key, at least one of them an admin.
-        past: At most 64 earlier epochs, strictly descending; empty unless `has_history`.
+        past: At most 64 earlier epochs, strictly descending, that all members may read.
         next_key: The group's new key, in the last state under this one; None in every other.
 
     """
@@ -205,7 +206,7 @@ def _check_lengths(state: GroupState, refusal: type[UsageError | WireError]) -> 
         raise refusal("hashes and secrets of a group state have 32 bytes")
     keys = [key for member in state.members for key in (member.public_key, member.kem)]
     keys += [state.next_key] if state.next_key is not None else []
-    if any(len(key) != PUBLIC_KEY_BYTES or key[0] not in (2, 3) for key in keys):
+    if not all(looks_compressed(key) for key in keys):
         raise refusal("the keys of a group state are compressed points")
 
 
@@ -220,12 +221,12 @@ def _check_members(state: GroupState, refusal: type[UsageError | WireError]) -> 
 
 def _check_past(state: GroupState, refusal: type[UsageError | WireError]) -> None:
     past = state.past
-    if len(past) > GROUP_PAST_MAX or (past and not state.has_history):
-        raise refusal("a group state hands over 64 earlier epochs at most, and none without history")
+    if len(past) > GROUP_PAST_MAX:
+        raise refusal("a group state hands over 64 earlier epochs at most")
     epochs = [state.epoch, *(row.epoch for row in past)]
     if any(newer <= older for newer, older in pairwise(epochs)) or epochs[-1] < EPOCH_FIRST:
         raise refusal("the past of a group goes back from the epoch before its state's own")
-    if state.has_history and state.epoch > EPOCH_FIRST:
+    if past or (state.has_history and state.epoch > EPOCH_FIRST):
         before = (state.epoch - 1, state.prev_hash)
         if not past or (past[0].epoch, past[0].state_hash) != before:
             raise refusal("the past that a group state hands over begins with the state before it")

@@ -12,7 +12,16 @@ from enum import IntEnum
 from hashlib import sha256
 
 from yzdht.errors import DecryptionFailed, RecordTooLarge, UsageError, WireError
-from yzdht.ids import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Publisher, RecordHash, Signature, Tag
+from yzdht.ids import (
+    PUBLIC_KEY_BYTES,
+    SIGNATURE_BYTES,
+    PublicKey,
+    Publisher,
+    RecordHash,
+    Signature,
+    Tag,
+    looks_compressed,
+)
 from yzdht.limits import HEADER_BYTES_MAX, RECORD_BYTES_MAX, STANZAS_MAX, VALUE_BYTES_MAX
 from yzdht.wire.slot import Kind
 
@@ -28,6 +37,7 @@ GROUP_KID_BYTES = 8
 GCM_TAG_BYTES = 16
 PADDED_BYTES_MIN = 256
 LENGTH_BYTES = 4
+_MS = 1_000
 EXPIRES_NEVER = 2**32 - 1  # of move records, section 13
 IDENTITY_TAG = Tag(bytes(32))
 
@@ -172,7 +182,7 @@ def _decode_signed(raw: bytes) -> Record:
     if len(raw) < _SIGNED.size + SIGNATURE_BYTES:
         raise WireError("a record ends too early")
     _, kind_byte, suite, readers_byte, created, expires, seq, publisher, tag, size = _SIGNED.unpack_from(raw)
-    if kind_byte not in _KINDS or publisher[0] not in (2, 3):
+    if kind_byte not in _KINDS or not looks_compressed(publisher):
         raise WireError("a record's kind or publisher is unknown")
     kind, is_tombstone = _KINDS[kind_byte]
     readers = _decode_readers(suite, readers_byte)
@@ -254,9 +264,7 @@ def split_stanzas(header: bytes) -> list[tuple[int, bytes]]:
     offset = 1
     for _ in range(header[0]):
         start = offset + _STANZA_HEAD_BYTES
-        size = STANZA_BODY_BYTES.get(
-            header[offset]
-        )  # 56 bytes follow: the index is inside while start <= end
+        size = STANZA_BODY_BYTES.get(header[offset])  # 56 bytes follow: it is inside while start <= end
         offset = start + (size or 0)
         if size is None or offset > end or int.from_bytes(header[start - 2 : start]) != size:
             raise WireError("a record's stanzas do not parse")
@@ -321,6 +329,11 @@ def record_hash(raw: bytes) -> RecordHash:
 def order_key(record: Record) -> tuple[int, int, RecordHash]:
     """Sort key of two valid records in one slot; the larger wins (section 8, Order)."""
     return record.seq, record.expires, record.hash
+
+
+def seq_at(wall: float) -> int:
+    """The seq of a record that is signed at so many unix seconds, where nothing asks for a higher one: milliseconds."""
+    return int(wall * _MS)
 
 
 def padded_length(size: int) -> int:

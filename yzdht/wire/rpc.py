@@ -34,6 +34,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
     URL_BYTES_MAX,
 )
+from yzdht.wire.token import REDEMPTION_BYTES, TOKEN_BYTES
 
 
 class Method(IntEnum):
@@ -331,6 +332,22 @@ class TopicSynced(Body, frozen=True, array_like=True, gc=False):
     summary: _Summary = ()
 
 
+class Redeem(Body, frozen=True, array_like=True, gc=False):
+    """REDEEM an invite at its issuer (PROTOCOL.md section 12)."""
+
+    redemption: Annotated[bytes, Meta(min_length=REDEMPTION_BYTES, max_length=REDEMPTION_BYTES)]
+
+    def __repr__(self) -> str:
+        return "Redeem(…)"  # it holds the secret of a link
+
+
+class RedeemAnswer(Body, frozen=True, array_like=True, gc=False):
+    """Answer of REDEEM, and the value of an answer by record: an outcome of section 12, and a network's membership."""
+
+    outcome: Annotated[int, Meta(ge=0, le=255)]
+    membership: Annotated[bytes, Meta(max_length=TOKEN_BYTES)] = b""
+
+
 REQUESTS: dict[Method, type[Body]] = {
     Method.PING: Empty,
     Method.FIND_NODE: FindNode,
@@ -345,6 +362,7 @@ REQUESTS: dict[Method, type[Body]] = {
     Method.PUBLISH: Publish,
     Method.BACKLOG: Backlog,
     Method.TOPIC_SYNC: TopicSync,
+    Method.REDEEM: Redeem,
 }
 """Body types of requests; a method that is not here is answered 101."""
 
@@ -362,6 +380,7 @@ RESPONSES: dict[Method, type[Body]] = {
     Method.PUBLISH: Published,
     Method.BACKLOG: BacklogPage,
     Method.TOPIC_SYNC: TopicSynced,
+    Method.REDEEM: RedeemAnswer,
 }
 """Body types of responses with status 0; every other status carries a Refusal."""
 

@@ -1,4 +1,4 @@
-"""Text forms of keys, node ids and slots (PROTOCOL.md section 7).
+"""Text forms of keys, node ids and slots (PROTOCOL.md section 7), and of revocations (section 13).
 
 Refuses every form but the canonical one, so that two texts never name one thing.
 """
@@ -10,11 +10,15 @@ from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import NamedTuple
 
 from yzdht.errors import WireError
-from yzdht.ids import NodeId, PublicKey, Tag
+from yzdht.ids import NodeId, PublicKey, Tag, looks_compressed
 
 
 _PUBLIC_KEY = re.compile(r"[A-Za-z0-9_-]{44}")
 _NODE_ID = re.compile(r"[0-9a-f]{64}")
+_REVOCATION = re.compile(r"yz-revocation:([A-Za-z0-9_-]{203})")
+REVOCATION_BYTES = 152
+"""A whole record, 151 bytes around a payload of one."""
+
 _SLOT_LINK = re.compile(r"yz:([a-z2-7]{53})\.([a-z2-7]{52})")
 
 
@@ -83,8 +87,39 @@ def decode_slot_link(text: str) -> SlotLink:
     return SlotLink(_compressed(_decode_base32(match[1])), Tag(_decode_base32(match[2])))
 
 
+def encode_revocation(record: bytes) -> str:
+    """`yz-revocation:<record base64url>`, no padding; 217 characters.
+
+    Args:
+        record: The record by which an identity is revoked, REVOCATION_BYTES.
+
+    """
+    assert len(record) == REVOCATION_BYTES
+    return f"yz-revocation:{_encode_base64(record)}"
+
+
+def decode_revocation(text: str) -> bytes:
+    """The record in the text of a revocation, REVOCATION_BYTES; nothing of it is checked.
+
+    Raises:
+        WireError: It is not the canonical text of so many bytes.
+
+    """
+    match = _REVOCATION.fullmatch(text)
+    if match is None:
+        raise WireError("a revocation is yz-revocation: and 203 characters of base64url")
+    raw = urlsafe_b64decode(match[1] + "=")
+    if _encode_base64(raw) != match[1]:
+        raise WireError("a revocation has stray bits")
+    return raw
+
+
+def _encode_base64(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
 def _compressed(raw: bytes) -> PublicKey:
-    if raw[0] not in (2, 3):
+    if not looks_compressed(raw):
         raise WireError("a public key is a compressed point")
     return PublicKey(raw)
 

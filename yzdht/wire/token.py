@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from yzdht.errors import UsageError, WireError
-from yzdht.ids import ID_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, Signature, TokenId
+from yzdht.ids import (
+    ID_BYTES,
+    PUBLIC_KEY_BYTES,
+    SIGNATURE_BYTES,
+    PublicKey,
+    Signature,
+    TokenId,
+    looks_compressed,
+)
 
 
 TOKEN_BYTES = 176
@@ -145,7 +153,7 @@ def decode_token(raw: bytes) -> Token:
 
 
 def _check(token: Token) -> None:
-    if token.issuer[0] not in (2, 3):
+    if not looks_compressed(token.issuer):
         raise WireError("an invite's issuer is a compressed point")
     if token.is_single_use and token.uses_max != 1:
         raise WireError("an invite for a single use has one use")
@@ -189,7 +197,7 @@ def decode_redemption(raw: bytes) -> Redemption:
         raise WireError("a redemption has 225 bytes")
     token = decode_token(raw[:TOKEN_BYTES])
     secret, kem = raw[TOKEN_BYTES:-PUBLIC_KEY_BYTES], PublicKey(raw[-PUBLIC_KEY_BYTES:])
-    if kem[0] not in (2, 3):
+    if not looks_compressed(kem):
         raise WireError("a redemption's key is a compressed point")
     if not token.is_bearer and secret != NO_SECRET:
         raise WireError("an invite that names its invitee has no secret")

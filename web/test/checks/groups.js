@@ -37,6 +37,7 @@ async function derivations(v) {
   same(tag, given.state_tag, "tag of the state");
   same(await mutableTarget(network, key, tag), given.state_target, "target of the state");
   same(await groups.adminsTag(groupId, network), given.admins_tag, "tag of the admins");
+  same((await groups.groupKem(hex(given.group_scalar))).publicKey, given.kem, "KEM key of the admins");
 }
 
 /** @param {Vectors} v */

@@ -99,6 +99,26 @@ async function privateHandshake(v) {
   await goldenHandshake(v, given, { caps: [given.caps, given.caps], psk: given.psk });
 }
 
+/** @param {Vectors} v */
+async function closedHandshake(v) {
+  const given = v.session.handshake_token;
+  const { a, b } = await ends(v, { caps: [given.caps, given.caps] });
+  const [tokenA, tokenB] = [hex(given.token_initiator), hex(given.token_responder)];
+  const dials = new Initiator({ ...a, token: tokenA });
+  same(await dials.hello(), given.hello, "Hello");
+  const { established } = await dials.readWelcome(hex(given.welcome));
+  same(established.shown, given.token_responder, "what the responder shows");
+  const answers = new Responder({ ...b, token: tokenB, signer: replaying(b.signer.publicKey, established.peerSignature) });
+  same(await answers.readHello(hex(given.hello)), given.welcome, "Welcome");
+  same((await answers.readProof(hex(given.proof))).shown, given.token_initiator, "what the initiator shows");
+  const short = new Responder({ ...b, token: tokenB.subarray(1) });
+  await refuses(UsageError, () => short.readHello(hex(given.hello)), "175 bytes");
+  const open = await freshEnds(v);
+  const [initiator, responder] = [new Initiator(open.a), new Responder(open.b)];
+  const made = await initiator.readWelcome(await responder.readHello(await initiator.hello()));
+  same([made.established.shown, (await responder.readProof(made.proof)).shown], [undefined, undefined], "nothing shown");
+}
+
 /** @param {Vectors} v @returns {Promise<{a: Endpoint, b: Endpoint}>} With fresh ephemerals. */
 async function freshEnds(v) {
   const { a, b } = await ends(v, { caps: [1, 1] });
@@ -345,6 +365,7 @@ export const CHECKS = [
   { name: "the handshake reproduces at both ends", sections: ["protocol/handshake"], run: handshake },
   { name: "the bound handshake reproduces", sections: ["protocol/handshake_bound"], run: boundHandshake },
   { name: "the private network's handshake reproduces", sections: ["session/handshake_psk"], run: privateHandshake },
+  { name: "what each end of a closed network shows", sections: ["session/handshake_token"], run: closedHandshake },
   { name: "a live handshake gives both ends the same, once", run: liveHandshake },
   { name: "a changed Welcome or Proof ends the handshake", run: handshakesRefused },
   { name: "a claim out of form ends the handshake", run: claimsRefused },

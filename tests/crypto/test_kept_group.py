@@ -1,0 +1,249 @@
+"""What a home keeps of a group: sealed for one identity and one place, and merged with what others have kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import assume, given, settings, strategies as st
+
+from tests.crypto.company import (
+    GROUP,
+    GROUP_ID,
+    fresh,
+    group_of,
+    key_of,
+    new_key,
+    person,
+    sealed_state,
+)
+from tests.vectors.golden import NETWORK
+from yzdht.crypto.groups import Recorded, record_root, remove_admin, rotate
+from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept, merged, open_kept, seal_kept
+from yzdht.errors import DecryptionFailed
+from yzdht.limits import GROUP_FORKS_KEPT_MAX
+from yzdht.wire.group_state import Role
+
+
+if TYPE_CHECKING:
+    from yzdht.wire.record import Record
+
+
+SELF_KEY = b"s" * 32
+SALT = bytes(range(24))
+PLACE = b"a place"
+
+
+def stored(at: Recorded) -> tuple[Record, Recorded]:
+    """The state in a record that is really sealed, and where it then stands."""
+    record = sealed_state(at.state)
+    return record, Recorded(at.state, record.hash)
+
+
+def kept_in(at: Recorded) -> KeptGroup:
+    record, at = stored(at)
+    return first_kept(GROUP.public_key, record, at.state, NETWORK)
+
+
+def after(kept: KeptGroup, count: int = 1) -> KeptGroup:
+    """The same group some epochs on."""
+    for _ in range(count):
+        record, at = stored(Recorded(rotate(kept.at, fresh(), NETWORK), kept.record.hash))
+        kept = kept.with_state(record, at.state, NETWORK)
+    return kept
+
+
+def moved_on(kept: KeptGroup) -> KeptGroup:
+    new = new_key()
+    both = remove_admin(kept.at, person(1).public_key, new, NETWORK)
+    record = sealed_state(both.first)
+    return kept.moved(new.group_key, record, both.first, NETWORK)
+
+
+def sealed(kept: KeptGroup) -> bytes:
+    return seal_kept(kept, SELF_KEY, PLACE, SALT)
+
+
+KEPT = kept_in(group_of(3, admins=2))
+ADMINS = replace(after(KEPT, 2), private_key=GROUP)
+MOVED = moved_on(ADMINS)
+FORKS = st.builds(
+    Fork,
+    st.integers(1, 2**32 - 1),
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=32, max_size=32),
+)
+
+
+# Sealed
+
+
+@given(
+    kept=st.sampled_from([KEPT, ADMINS, MOVED]),
+    successions=st.integers(0, 2**32),
+    forks=st.lists(FORKS, max_size=GROUP_FORKS_KEPT_MAX).map(tuple),
+    is_removed=st.booleans(),
+    salt=st.binary(min_size=24, max_size=24),
+)
+def test_what_is_kept_comes_back(
+    kept: KeptGroup, successions: int, forks: tuple[Fork, ...], salt: bytes, *, is_removed: bool
+) -> None:
+    kept = replace(kept, successions=successions, forks=forks, is_removed=is_removed)
+
+    again = open_kept(seal_kept(kept, SELF_KEY, PLACE, salt), SELF_KEY, PLACE)
+
+    assert replace(again, private_key=None) == replace(kept, private_key=None)
+    assert (again.private_key is None) == (kept.private_key is None)
+    if again.private_key is not None:
+        assert again.private_key.public_key == again.group_key
+
+
+@given(end=st.integers(0, 1_000))
+def test_what_was_cut_short_is_refused(end: int) -> None:
+    whole = sealed(KEPT)
+    assume(end < len(whole))
+
+    with pytest.raises(DecryptionFailed):
+        open_kept(whole[:end], SELF_KEY, PLACE)
+
+
+@given(place=st.integers(0, 2**16), bit=st.integers(0, 7))
+def test_what_was_changed_is_refused(place: int, bit: int) -> None:
+    changed = bytearray(sealed(KEPT))
+    changed[place % len(changed)] ^= 1 << bit
+
+    with pytest.raises(DecryptionFailed):
+        open_kept(bytes(changed), SELF_KEY, PLACE)
+
+
+@given(blob=st.binary(max_size=200))
+def test_what_nobody_sealed_is_refused(blob: bytes) -> None:
+    with pytest.raises(DecryptionFailed):
+        open_kept(blob, SELF_KEY, PLACE)
+
+
+def test_another_identity_and_another_place_open_nothing() -> None:
+    for self_key, place in ((b"t" * 32, PLACE), (SELF_KEY, b"another")):
+        with pytest.raises(DecryptionFailed):
+            open_kept(sealed(KEPT), self_key, place)
+
+
+def test_a_file_shows_neither_keys_nor_members() -> None:
+    blob = sealed(ADMINS)
+
+    secret: list[bytes] = [GROUP.to_pkcs8()[-32:], ADMINS.group_key]
+    secret += [member.public_key for member in ADMINS.state.members]
+    secret += [part for known in ADMINS.epochs for part in (known.record_root, known.group_id)]
+    assert [part for part in secret if blob.find(part) >= 0] == []
+
+
+def test_no_repr_of_what_is_kept_shows_a_secret() -> None:
+    shown = repr(ADMINS)
+
+    for secret in (ADMINS.state.epoch_secret, ADMINS.state.name_secret, ADMINS.epochs[0].record_root):
+        assert repr(secret)[2:-1] not in shown
+        assert secret.hex() not in shown
+
+
+# Two processes of one home
+
+
+def on_another_branch(kept: KeptGroup) -> KeptGroup:
+    """As a home knows it that saw the losing state of a fork in the newest epoch too."""
+    other, at = stored(Recorded(rotate(kept.at, fresh(), NETWORK), kept.record.hash))
+    forked = after(kept)
+    fork = Fork(forked.state.epoch, forked.record.hash, other.hash)
+    return forked.with_epochs_of(other, at.state, NETWORK).with_fork(fork)
+
+
+def grown() -> list[KeptGroup]:
+    """What homes of one identity may know of one group."""
+    later = after(ADMINS)
+    return [
+        KEPT,
+        ADMINS,
+        replace(ADMINS, private_key=None),
+        later,
+        replace(later, private_key=None, is_removed=True),
+        on_another_branch(ADMINS),
+        MOVED,
+        moved_on(KEPT).with_fork(Fork(7, b"k" * 32, b"o" * 32)),
+    ]
+
+
+GROWN = grown()
+
+
+@settings(max_examples=200)
+@given(one=st.sampled_from(GROWN), two=st.sampled_from(GROWN))
+def test_two_processes_come_to_the_same_whoever_is_first(one: KeptGroup, two: KeptGroup) -> None:
+    assert sealed(merged(one, two)) == sealed(merged(two, one))
+
+
+@given(of=st.lists(st.sampled_from(GROWN), min_size=1, max_size=3))
+def test_nothing_that_one_of_them_could_read_is_lost_and_no_state_goes_back(of: list[KeptGroup]) -> None:
+    for order in permutations(of):
+        known = order[0]
+        for other in order[1:]:
+            known = merged(known, other)
+
+        assert {epoch for each in of for epoch in each.epochs} <= set(known.epochs)
+        assert known.successions == max(each.successions for each in of)
+        assert merged(known, known) == known
+
+
+def test_a_private_key_is_taken_over_under_the_same_group_key_alone() -> None:
+    newer = replace(after(ADMINS), private_key=None)
+
+    assert merged(ADMINS, newer).private_key is GROUP
+    assert merged(newer, ADMINS).private_key is GROUP
+    assert merged(ADMINS, MOVED).private_key is None
+
+
+def test_of_one_state_it_is_remembered_that_a_newer_one_was_not_for_this_member() -> None:
+    removed = replace(KEPT, is_removed=True)
+
+    assert merged(KEPT, removed).is_removed
+    assert merged(removed, KEPT).is_removed
+    assert not merged(removed, after(KEPT)).is_removed
+
+
+# What it says of the group
+
+
+def test_a_fork_is_kept_once_whichever_side_is_named_first() -> None:
+    one, other = b"k" * 32, b"o" * 32
+
+    forked = KEPT.with_fork(Fork(2, one, other)).with_fork(Fork(2, other, one))
+
+    assert forked.forks == (Fork(2, other, one),)
+    for epoch in range(3, 20):
+        forked = forked.with_fork(Fork(epoch, one, other))
+    assert [fork.epoch for fork in forked.forks] == list(range(20 - GROUP_FORKS_KEPT_MAX, 20))
+
+
+def test_members_write_in_the_state_that_counts_even_after_they_saw_the_other_branch() -> None:
+    forked = on_another_branch(ADMINS)
+
+    newest = forked.newest(NETWORK)
+
+    assert newest in forked.epochs
+    assert (newest.group_id, newest.epoch) == (GROUP_ID, forked.state.epoch)
+    assert newest.state_hash == forked.record.hash
+    assert newest.record_root == record_root(forked.state.epoch_secret)
+    assert forked.epochs[-1] != newest
+
+
+def test_a_group_that_moved_is_the_same_under_another_key_whose_private_half_is_not_known() -> None:
+    assert MOVED.group_key != ADMINS.group_key
+    assert (MOVED.successions, MOVED.private_key) == (ADMINS.successions + 1, None)
+    assert set(ADMINS.epochs) < set(MOVED.epochs)
+    assert MOVED.newest(NETWORK) == MOVED.epochs[-1]
+
+
+def test_only_listed_admins_are_admins() -> None:
+    assert KEPT.is_admin(person(0, Role.ADMIN).public_key)
+    assert not KEPT.is_admin(person(2).public_key)
+    assert not KEPT.is_admin(key_of("identity", 99).public_key)

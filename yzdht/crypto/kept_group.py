@@ -1,0 +1,210 @@
+"""What a member keeps of a group between runs, sealed for its own identity (PROTOCOL.md section 10).
+
+Owns the form and the merging of two that processes of one home have come to know. A file that is stolen shows nothing
+of a group without the identity's keys. Salts come from the caller, fresh for every sealing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from yzdht.crypto.group_records import Keyring, KnownEpoch
+from yzdht.crypto.groups import Recorded, group_id_of, record_root
+from yzdht.crypto.naming import kdf
+from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, PrivateKey, sha256
+from yzdht.errors import DecryptionFailed, InvalidKey, WireError
+from yzdht.ids import GroupId, NetworkId, PublicKey, RecordHash, RecordRoot
+from yzdht.limits import GROUP_EPOCHS_KEPT_MAX, GROUP_FORKS_KEPT_MAX, RECORD_BYTES_MAX
+from yzdht.wire.group_state import GroupState, Role, decode_group_state, encode_group_state
+from yzdht.wire.record import SALT_BYTES, Record, decode_record, order_key
+
+
+class Fork(NamedTuple):
+    """Two states of one epoch that admins who did not see each other have written.
+
+    Attributes:
+        epoch: Of both.
+        known: Hash of the record that was known, 32 bytes.
+        other: Hash of the one that was shown, or that another state names.
+
+    """
+
+    epoch: int
+    known: bytes
+    other: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGroup:
+    """One group as one home knows it.
+
+    Attributes:
+        group_key: pkG of the present.
+        record: The record of the newest state that is known; it may have expired.
+        state: What stands in it.
+        epochs: What records are opened with, as `Keyring.epochs` gives it.
+        private_key: skG; None for who is no admin, or could not open it yet.
+        successions: How often the group's key was replaced.
+        forks: The last that were seen under the present key.
+        is_removed: True once a newer state was shown that is not for this member.
+
+    """
+
+    group_key: PublicKey
+    record: Record = field(repr=False)
+    state: GroupState
+    epochs: tuple[KnownEpoch, ...]
+    private_key: PrivateKey | None = field(default=None, repr=False)
+    successions: int = 0
+    forks: tuple[Fork, ...] = ()
+    is_removed: bool = False
+
+    @property
+    def at(self) -> Recorded:
+        """The newest state, and where it stands."""
+        return Recorded(self.state, self.record.hash)
+
+    def group_id(self, network: NetworkId) -> GroupId:
+        """group_id16 of the present key."""
+        return group_id_of(self.group_key, network)
+
+    def newest(self, network: NetworkId) -> KnownEpoch:
+        """The epoch to write in: that of the state that counts, whatever branches of a fork were learnt after it."""
+        root = record_root(self.state.epoch_secret)
+        return KnownEpoch(self.group_id(network), self.state.epoch, self.record.hash, root)
+
+    def with_state(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+        """The same group in another state under the same key, which was checked."""
+        epochs = self._with_epochs(self.group_key, Recorded(state, record.hash), network)
+        return replace(self, record=record, state=state, epochs=epochs, is_removed=False)
+
+    def with_epochs_of(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+        """The same group in the same state, able to read what was written in another one."""
+        return replace(self, epochs=self._with_epochs(self.group_key, Recorded(state, record.hash), network))
+
+    def moved(self, key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+        """The same group under its next key, where epochs begin anew: forks of the old one say nothing there."""
+        return replace(
+            self,
+            group_key=key,
+            record=record,
+            state=state,
+            epochs=self._with_epochs(key, Recorded(state, record.hash), network),
+            private_key=None,
+            successions=self.successions + 1,
+            forks=(),
+            is_removed=False,
+        )
+
+    def with_fork(self, fork: Fork) -> KeptGroup:
+        """The same group, and a fork that was seen."""
+        others = tuple(known for known in self.forks if set(known) != set(fork))
+        return replace(self, forks=(*others, fork)[-GROUP_FORKS_KEPT_MAX:])
+
+    def is_admin(self, member: PublicKey) -> bool:
+        """True if the newest state lists somebody as an admin."""
+        found = self.state.member(member)
+        return found is not None and found.role is Role.ADMIN
+
+    def _with_epochs(self, key: PublicKey, at: Recorded, network: NetworkId) -> tuple[KnownEpoch, ...]:
+        ring = Keyring(self.epochs)
+        ring.learn(group_id_of(key, network), at)
+        return ring.epochs
+
+
+def first_kept(key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+    """A group as its first state that is seen shows it."""
+    ring = Keyring()
+    ring.learn(group_id_of(key, network), Recorded(state, record.hash))
+    return KeptGroup(key, record, state, ring.epochs)
+
+
+def merged(stored: KeptGroup, mine: KeptGroup) -> KeptGroup:
+    """What two processes of a home know together, whichever comes first; of two states the later one."""
+    older, newer = sorted((stored, mine), key=_rank)
+    epochs = Keyring((*older.epochs, *newer.epochs)).epochs
+    key, forks = newer.private_key, newer.forks
+    if older.group_key == newer.group_key:
+        key = key or older.private_key
+        forks = (*(fork for fork in older.forks if fork not in newer.forks), *newer.forks)
+    return replace(newer, epochs=epochs, private_key=key, forks=forks[-GROUP_FORKS_KEPT_MAX:])
+
+
+def _rank(kept: KeptGroup) -> tuple[object, ...]:
+    """By the state; of one state whoever was shown more stands behind."""
+    hashes = tuple(known.state_hash for known in kept.epochs)
+    shown = kept.is_removed, len(hashes), hashes, len(kept.forks), kept.forks
+    return kept.successions, kept.state.epoch, order_key(kept.record), *shown
+
+
+# On disk
+
+_Key = Annotated[bytes, Meta(min_length=33, max_length=33)]
+_Epochs = Annotated[tuple[tuple[bytes, int, bytes, bytes], ...], Meta(max_length=GROUP_EPOCHS_KEPT_MAX)]
+_Forks = Annotated[tuple[tuple[int, bytes, bytes], ...], Meta(max_length=GROUP_FORKS_KEPT_MAX)]
+_Record = Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
+_Fields = tuple[_Key, _Record, bytes, _Epochs, bytes, int, _Forks, bool]
+
+_decoder = msgspec.msgpack.Decoder(_Fields)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def seal_kept(kept: KeptGroup, self_key: bytes, context: bytes, salt: bytes) -> bytes:
+    """Build what a file holds of a group.
+
+    Args:
+        kept: What is known.
+        self_key: K_self of section 2, 32 bytes.
+        context: Where it will lie, so that nothing can be put in another place.
+        salt: 24 random bytes, fresh for every sealing.
+
+    """
+    fields = (
+        kept.group_key,
+        kept.record.raw,
+        encode_group_state(kept.state),
+        [(known.group_id, known.epoch, known.state_hash, known.record_root) for known in kept.epochs],
+        b"" if kept.private_key is None else kept.private_key.to_pkcs8(),
+        kept.successions,
+        kept.forks,
+        kept.is_removed,
+    )
+    cipher, iv = _derive(self_key, salt, context)
+    return salt + cipher.seal(iv, _encoder.encode(fields), context)
+
+
+def open_kept(sealed: bytes, self_key: bytes, context: bytes) -> KeptGroup:
+    """Read what `seal_kept` built.
+
+    Raises:
+        DecryptionFailed: It is damaged, of another identity or of another place.
+
+    """
+    salt, box = sealed[:SALT_BYTES], sealed[SALT_BYTES:]
+    if len(salt) < SALT_BYTES:
+        raise DecryptionFailed("what is kept of a group is damaged")
+    cipher, iv = _derive(self_key, salt, context)
+    content = cipher.open(iv, box, context)
+    try:
+        key, record, state, epochs, private, successions, forks, is_removed = _decoder.decode(content)
+        return KeptGroup(
+            group_key=PublicKey(key),
+            record=decode_record(record),
+            state=decode_group_state(state),
+            epochs=tuple(KnownEpoch(GroupId(g), n, RecordHash(h), RecordRoot(r)) for g, n, h, r in epochs),
+            private_key=PrivateKey.from_pkcs8(private) if private else None,
+            successions=successions,
+            forks=tuple(Fork(*fork) for fork in forks),
+            is_removed=is_removed,
+        )
+    except (msgspec.DecodeError, WireError, InvalidKey):
+        raise DecryptionFailed("what is kept of a group is damaged, or of another version") from None
+
+
+def _derive(self_key: bytes, salt: bytes, context: bytes) -> tuple[Aead, bytes]:
+    okm = kdf(self_key, salt, "yz1 kept group", sha256(context), KEY_BYTES + IV_BYTES)
+    return Aead(okm[:KEY_BYTES]), okm[KEY_BYTES:]
