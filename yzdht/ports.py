@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         TokenId,
     )
     from yzdht.wire.record import Record
+    from yzdht.wire.rpc import RedeemAnswer
     from yzdht.wire.slot import Head, Write
-    from yzdht.wire.token import TokenType
+    from yzdht.wire.token import Redemption, TokenType
 
 
 class Now(NamedTuple):
@@ -374,6 +375,31 @@ class KeptIdentity(NamedTuple):
     seen_at: float
 
 
+class KeptMove(NamedTuple):
+    """What a home knows of the move slot of somebody (PROTOCOL.md section 13).
+
+    Attributes:
+        record: The whole move record; it was verified, as was its payload. Empty if none was ever shown.
+        seq: Its sequence number; 0 if there is none.
+        is_revocation: True if it says that the identity is revoked.
+        looked_at: Unix seconds at which nodes were asked last, and answered.
+
+    """
+
+    record: bytes
+    seq: int
+    is_revocation: bool
+    looked_at: float
+
+    def after(self, known: KeptMove | None) -> KeptMove:
+        """What is known once this was seen: a revocation for ever, else what has the larger seq."""
+        if known is None or self.is_revocation or not known.record:
+            return self
+        if known.is_revocation or not self.record or self.seq < known.seq:
+            return known._replace(looked_at=self.looked_at)
+        return self
+
+
 class Marks(Protocol):
     """High-water marks and what else a home remembers; durable before it returns."""
 
@@ -409,6 +435,45 @@ class Marks(Protocol):
         """Keep it in place of the one before; of too many the one that was seen longest ago is forgotten."""
         ...
 
+    def move(self, node_id: NodeId, network: NetworkId) -> KeptMove | None:
+        """What is known of the move slot of somebody; None if nodes were never asked."""
+        ...
+
+    def keep_move(self, node_id: NodeId, network: NetworkId, kept: KeptMove) -> None:
+        """Keep what follows from it and from what was known (`KeptMove.after`).
+
+        Of too many the one that was asked for longest ago is forgotten, of those first that never moved; no revocation is.
+        """
+        ...
+
+
+class GroupShelf(Protocol):
+    """The groups that a home knows, sealed, by the names that it gives them; durable before it returns."""
+
+    def names(self, network: NetworkId) -> list[str]:
+        """All groups of a network, by name."""
+        ...
+
+    def get(self, network: NetworkId, name: str) -> bytes | None:
+        """What is kept of a group; None if there is none of this name."""
+        ...
+
+    def check_new(self, network: NetworkId, name: str) -> None:
+        """Refuse a name that is none or taken, and one group too many."""
+        ...
+
+    def add(self, network: NetworkId, name: str, sealed: bytes) -> None:
+        """Keep a new group; refuses as `check_new`."""
+        ...
+
+    def change(self, network: NetworkId, name: str, make: Callable[[bytes], bytes]) -> None:
+        """Replace what is kept of a group, if it is still there, by what `make` makes of what is there now."""
+        ...
+
+    def remove(self, network: NetworkId, name: str) -> None:
+        """Forget a group; nothing happens if there is none of this name."""
+        ...
+
 
 # The issuer's ledger
 
@@ -426,6 +491,7 @@ class InviteRow(NamedTuple):
         uses_max: 0 for a membership, which is shown and not redeemed.
         issued_at: Unix seconds.
         revoked_at: Unix seconds; None while it was not taken back.
+        has_history: Whether who joins a group may read what was written before; said to nobody but the issuer.
 
     """
 
@@ -438,6 +504,7 @@ class InviteRow(NamedTuple):
     uses_max: int
     issued_at: int
     revoked_at: int | None = None
+    has_history: bool = False
 
 
 class InviteUse(NamedTuple):
@@ -508,6 +575,10 @@ class InviteLedger(Protocol):
         """
         ...
 
+    def standing(self, token_id: TokenId) -> InviteStanding | None:
+        """How one token stands; None if the ledger has none of this id."""
+        ...
+
     def standings(self) -> list[InviteStanding]:
         """All tokens, the newest first; expired ones may be among them. At most INVITES_MAX."""
         ...
@@ -517,8 +588,13 @@ class InviteLedger(Protocol):
         ...
 
     def forget_expired(self, wall_now: float) -> int:
-        """Drop tokens that nobody accepts any more, with their uses; how many tokens.
+        """Drop tokens that nobody accepts any more, with their uses; how many tokens. By a clock that is believed only."""
+        ...
 
-        By a clock that is believed only: one that ran ahead would forget revocations, and they would not come back.
-        """
+
+class Registrar(Protocol):
+    """Redeems the invites of whoever issued them, for peers that ask by REDEEM (PROTOCOL.md section 12)."""
+
+    async def redeem(self, redemption: Redemption, joiner: PublicKey) -> RedeemAnswer:
+        """Judge, count and act for a peer whose key the handshake proved. Raises NotTheIssuer, StoreError."""
         ...

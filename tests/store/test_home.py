@@ -12,7 +12,7 @@ import pytest
 from yzdht.errors import StoreError, UnsafeFile, WrongPassphrase
 from yzdht.ids import RecordHash, Target
 from yzdht.ports import Mark
-from yzdht.store.home import KEY_NAME, MARKS_NAME, Home
+from yzdht.store.home import KEY_NAME, LEDGER_NAME, MARKS_NAME, Home
 from yzdht.store.keyfile import Identity
 from yzdht.store.marks import MemoryMarks
 
@@ -137,3 +137,16 @@ def test_a_home_whose_marks_others_can_change_is_refused(tmp_path: Path) -> None
 
     assert caught.value.hint == f"run: chmod 600 {tmp_path / MARKS_NAME}"
     assert fds() == before
+
+
+def test_a_ledger_is_made_when_it_is_first_asked_for(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    assert not (tmp_path / "home" / LEDGER_NAME).exists()
+
+    assert home.ledger.standings() == []
+    home.close()
+
+    assert stat.S_IMODE((tmp_path / "home" / LEDGER_NAME).stat().st_mode) == 0o600
+    with pytest.raises(StoreError):
+        home.ledger.standings()
+    assert Home.open(None).ledger.standings() == []

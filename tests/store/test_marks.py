@@ -16,13 +16,15 @@ from yzdht.crypto.naming import fingerprint, node_id_of
 from yzdht.crypto.primitives import PrivateKey
 from yzdht.errors import InvalidKey, NewerFormat, StoreError, UsageError
 from yzdht.ids import NetworkId, NodeId, PublicKey
-from yzdht.ports import KeptIdentity, Mark
+from yzdht.ports import KeptIdentity, KeptMove, Mark
 from yzdht.store.marks import MARKS_SCHEMA, MemoryMarks, SqliteMarks
 from yzdht.store.schema import Schema, open_database
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from yzdht.ids import Target
 
     AnyMarks = MemoryMarks | SqliteMarks
 
@@ -200,6 +202,22 @@ def test_another_process_may_have_written_in_between(tmp_path: Path) -> None:
         assert mine.get(target(1)) == other.get(target(1)) == mark(9)
 
 
+@pytest.mark.parametrize("between", [mark(9), mark(5, "b"), mark(5, expires=10), mark(4, "z", 99)])
+def test_another_process_may_write_between_a_look_and_a_write(tmp_path: Path, between: Mark) -> None:
+    path = tmp_path / "marks.sqlite"
+
+    class Overtaken(SqliteMarks):
+        def get(self, target: Target) -> Mark | None:
+            known = super().get(target)
+            other.raise_to(target, between)
+            return known
+
+    with closing(Overtaken(path)) as mine, closing(SqliteMarks(path)) as other:
+        mine.raise_to(target(1), mark(5))
+
+        assert other.get(target(1)) == (mark(5) if between.seq < 5 else between)
+
+
 @pytest.mark.process
 def test_processes_that_start_at_once_share_the_file(tmp_path: Path) -> None:
     path = tmp_path / "marks.sqlite"
@@ -249,3 +267,68 @@ def test_damage_is_a_store_error(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError):
         SqliteMarks(path)
+
+
+# Moves
+
+
+def kept_move(seq: int, looked_at: float = 1.0, *, is_revocation: bool = False) -> KeptMove:
+    return KeptMove(str(seq).encode() if seq else b"", seq, is_revocation, looked_at)
+
+
+def test_what_is_known_of_a_move_slot_is_read_back_by_network(marks: AnyMarks) -> None:
+    other = NetworkId(b"8" * 8)
+    assert marks.move(NODE, NETWORK) is None
+
+    for kept in (kept_move(0), kept_move(7), kept_move(2**64 - 1, is_revocation=True)):
+        marks.keep_move(NODE, NETWORK, kept)
+        assert marks.move(NODE, NETWORK) == kept
+    assert marks.move(NODE, other) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "lesser"),
+    [
+        (kept_move(7), kept_move(0, 2.0)),
+        (kept_move(7), kept_move(6, 2.0)),
+        (kept_move(5, is_revocation=True), kept_move(9, 2.0)),
+        (kept_move(5, is_revocation=True), kept_move(0, 2.0)),
+    ],
+)
+def test_what_is_known_gives_way_to_nothing_less(marks: AnyMarks, known: KeptMove, lesser: KeptMove) -> None:
+    marks.keep_move(NODE, NETWORK, known)
+
+    marks.keep_move(NODE, NETWORK, lesser)
+
+    assert marks.move(NODE, NETWORK) == known._replace(looked_at=2.0)
+
+
+def test_a_revocation_takes_the_place_of_any_move(marks: AnyMarks) -> None:
+    marks.keep_move(NODE, NETWORK, kept_move(9))
+
+    marks.keep_move(NODE, NETWORK, kept_move(5, is_revocation=True))
+
+    assert marks.move(NODE, NETWORK) == kept_move(5, is_revocation=True)
+
+
+def test_of_too_many_those_go_first_that_never_moved_and_revocations_never(
+    marks: AnyMarks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yzdht.store.marks.MOVES_KEPT_MAX", 3)
+    nodes = [NodeId(bytes((number,)) * 32) for number in range(12)]
+    for number, node_id in enumerate(nodes):
+        kept = (kept_move(9, number, is_revocation=True), kept_move(5, number), kept_move(0, number))
+        marks.keep_move(node_id, NETWORK, kept[number % 3])
+
+    left = [number for number, node_id in enumerate(nodes) if marks.move(node_id, NETWORK)]
+
+    assert set(left) >= {0, 3, 6, 9}, "the revoked"
+    assert {number for number in left if number % 3} == {4, 7, 10}, "the moved that were looked up last"
+
+
+def test_moves_are_there_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "marks.sqlite"
+    with closing(SqliteMarks(path)) as marks:
+        marks.keep_move(NODE, NETWORK, kept_move(2**64 - 1, is_revocation=True))
+    with closing(SqliteMarks(path)) as marks:
+        assert marks.move(NODE, NETWORK) == kept_move(2**64 - 1, is_revocation=True)

@@ -90,7 +90,7 @@ def create_file(path: Path, data: bytes) -> bool:
             return False
         finally:
             temporary.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise as_store_error(error, path) from error
     return True
@@ -110,7 +110,7 @@ def replace_file(path: Path, data: bytes) -> None:
         except OSError:
             temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise as_store_error(error, path) from error
 
@@ -156,6 +156,15 @@ def read_own_file(path: Path, bytes_max: int) -> bytes | None:
 
     """
     return _read(lambda: _open_own(path), path, bytes_max)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in a folder are on disk; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_unsafe_file(status: os.stat_result, path: Path) -> None:
@@ -216,16 +225,15 @@ def refuse_unsafe_folder(path: Path) -> None:
     refuse_foreign_file(status, path)
 
 
-def is_leftover(name: str, of: frozenset[str]) -> bool:
-    """True for the name of a temporary file of one of the files `of`, left by a process that was killed."""
+def is_leftover(name: str, is_of: Callable[[str], bool]) -> bool:
+    """True for the name of a temporary file, left by a process that was killed, of a file of which `is_of` is true."""
     match = _TEMPORARY.fullmatch(name)
-    return match is not None and match["name"] in of
+    return match is not None and is_of(match["name"])
 
 
 def _open_own(path: Path) -> BinaryIO:
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
-    )  # a named pipe must not hang us
+    # A named pipe must not hang us.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     try:
         refuse_unsafe_file(os.fstat(file.fileno()), path)
     except StoreError:
@@ -259,11 +267,3 @@ def _write_temporary(path: Path, data: bytes) -> Path:
         temporary.unlink()
         raise
     return temporary
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

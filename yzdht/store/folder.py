@@ -1,7 +1,7 @@
 """A node's data folder: what is in it, which version, and that one process at a time has it.
 
-Holds `version`, `lock`, `node.key`, `records.sqlite` with its log, `state`, and while a node runs `run.json`; nothing
-else. PROTOCOL.md section 13 for the modes; a folder or file that others can change is refused.
+Holds `version`, `lock`, `node.key`, `records.sqlite` with its log, `state`, and while a node runs `run.json`; of a closed
+network `membership-…`, `revoked-…`, and its issuer's `invites.sqlite`; nothing else. PROTOCOL.md section 13 for the modes; a folder or file that others can change is refused.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from typing import TYPE_CHECKING
 
 from yzdht.errors import DataLocked, NewerFormat, StoreError
-from yzdht.limits import RUN_BYTES_MAX, STATE_BYTES_MAX
+from yzdht.limits import RECORD_BYTES_MAX, RUN_BYTES_MAX, STATE_BYTES_MAX
 from yzdht.store.files import (
     as_store_error,
     create_file,
@@ -22,12 +23,15 @@ from yzdht.store.files import (
     refuse_unsafe_folder,
     replace_file,
 )
+from yzdht.store.memberships import is_membership
 
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Self
+
+    from yzdht.ids import Target
 
 
 FOLDER_VERSION = 1
@@ -38,8 +42,12 @@ _KEY = "node.key"
 _RECORDS = "records.sqlite"
 _STATE = "state"
 _RUN = "run.json"
+_LEDGER = "invites.sqlite"
+_REVOKED = re.compile(r"revoked-[0-9a-f]{16}")
 _WRITTEN_WHOLE = frozenset({_VERSION, _KEY, _STATE, _RUN})
-_KNOWN = frozenset({*_WRITTEN_WHOLE, _LOCK, _RECORDS, f"{_RECORDS}-wal", f"{_RECORDS}-shm", "lost+found"})
+_DATABASES = (_RECORDS, _LEDGER)
+_KNOWN = frozenset({*_WRITTEN_WHOLE, _LOCK, *_DATABASES, "lost+found"})
+_KNOWN |= {f"{name}-{log}" for name in _DATABASES for log in ("wal", "shm")}
 _VERSION_BYTES_MAX = 16
 _PID_BYTES_MAX = 20
 
@@ -86,6 +94,11 @@ class DataFolder:
         return self.path / _RECORDS
 
     @property
+    def ledger_path(self) -> Path:
+        """Where the invites are that the node's own key issued."""
+        return self.path / _LEDGER
+
+    @property
     def state_path(self) -> Path:
         """Where the node's saved state is."""
         return self.path / _STATE
@@ -112,6 +125,25 @@ class DataFolder:
         """
         assert len(state) <= STATE_BYTES_MAX
         replace_file(self.state_path, state)
+
+    def read_revoked(self, slot: Target) -> bytes | None:
+        """The revocation list that `write_revoked` wrote last for a slot; None if it never did.
+
+        Raises:
+            UnsafeFile: Others can write it.
+            StoreError: It cannot be read.
+
+        """
+        return read_own_file(self.path / _revoked(slot), RECORD_BYTES_MAX)
+
+    def write_revoked(self, slot: Target, record: bytes) -> None:
+        """Replace the revocation list of a slot, wholly or not at all.
+
+        Raises:
+            StoreError: It cannot be written; the one before it stays.
+
+        """
+        replace_file(self.path / _revoked(slot), record)
 
     def write_run(self, run: bytes) -> None:
         """Say where the process that holds the folder is found; `close` takes that back.
@@ -183,12 +215,29 @@ def _refuse_foreign(path: Path) -> None:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise as_store_error(error, path) from error
-    strangers = sorted(name for name in names - _KNOWN if not is_leftover(name, _WRITTEN_WHOLE))
+    strangers = sorted(name for name in names - _KNOWN if not _is_ours(name))
     if _VERSION not in names and strangers:
         raise StoreError(
             f"{path} is not a data folder: it holds {strangers[0]!r}",
             hint="name an empty folder, or a new one",
         )
+
+
+def is_revocation_list(name: str) -> bool:
+    """True for the name of a file that `DataFolder.write_revoked` writes."""
+    return _REVOKED.fullmatch(name) is not None
+
+
+def _revoked(slot: Target) -> str:
+    return f"revoked-{slot[:8].hex()}"
+
+
+def _is_written_whole(name: str) -> bool:
+    return name in _WRITTEN_WHOLE or is_revocation_list(name) or is_membership(name)
+
+
+def _is_ours(name: str) -> bool:
+    return _is_written_whole(name) or is_leftover(name, _is_written_whole)
 
 
 def _remove(path: Path) -> None:
@@ -201,7 +250,7 @@ def _remove(path: Path) -> None:
 def _remove_leftovers(path: Path) -> None:
     try:
         for entry in path.iterdir():
-            if is_leftover(entry.name, _WRITTEN_WHOLE):
+            if is_leftover(entry.name, _is_written_whole):
                 entry.unlink()
     except OSError as error:
         raise as_store_error(error, path) from error

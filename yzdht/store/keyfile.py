@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ from yzdht.store.files import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from typing import Self
 
     from yzdht.ids import PublicKey
@@ -98,8 +99,7 @@ class Identity(IdentityKeys):
         except WireError as error:
             raise StoreError(f"{path} is damaged or not a keyfile: {error}", hint=_COPY_HINT) from error
         # A passphrase that was given and not needed is another one's: the file must not come under it later.
-        identity._keep(path, passphrase if is_protected else None)
-        return identity
+        return identity._keep(_Kept(path, passphrase if is_protected else None))
 
     @classmethod
     def create(cls, path: AnyPath, *, passphrase: str | None = None) -> Self:
@@ -129,8 +129,7 @@ class Identity(IdentityKeys):
         if not os.path.lexists(path):
             identity = cls.generate()
             if identity._create_file(path, passphrase):
-                identity._keep(path, passphrase)
-                return identity
+                return identity._keep(_Kept(path, passphrase))
         return cls.load(path, passphrase)
 
     @classmethod
@@ -172,7 +171,7 @@ class Identity(IdentityKeys):
         elif not self._create_file(path, passphrase):
             raise StoreError(f"{path} exists already", hint="choose another file; keys are never overwritten")
         if self._kept is None or self._kept.path == path:  # else this is a copy, and the keys live elsewhere
-            self._keep(path, passphrase)
+            self._keep(_Kept(path, passphrase))
 
     def renewed(self, wall_now: float, listed: Collection[PublicKey] = ()) -> Self:
         """These keys, or newer ones that are on disk when this returns.
@@ -190,13 +189,10 @@ class Identity(IdentityKeys):
         """
         if self._kept is None:
             return self
-        with held_lock(_lock_of(self._kept.path)):
-            stored = self._reload(wall_now)
+        with self._stored(wall_now) as (stored, kept):
             if not stored.needs_kem_key(wall_now):
                 return stored
-            newer = stored.with_kem_key(PrivateKey.generate(), wall_now, listed)
-            newer._replace(stored)
-            return newer
+            return stored.with_kem_key(PrivateKey.generate(), wall_now, listed)._replacing(kept)
 
     def reloaded(self, wall_now: float) -> Self:
         """These keys and those that another process of the same home has made or taken over since.
@@ -210,8 +206,8 @@ class Identity(IdentityKeys):
         """
         if self._kept is None:
             return self
-        with held_lock(_lock_of(self._kept.path)):
-            return self._reload(wall_now)
+        with self._stored(wall_now) as (stored, _):
+            return stored
 
     def protect(self, passphrase: str | None) -> Self:
         """Put the file that this was read from under a passphrase, or under none, with all keys that are in it by now.
@@ -221,11 +217,8 @@ class Identity(IdentityKeys):
             StoreError: The file cannot be read or written, or holds another identity by now.
 
         """
-        path = self._kept_path()
-        with held_lock(_lock_of(path)):
-            stored = self._reload(_wall_now())
-            stored.save(path, passphrase, replace=True)
-            return stored
+        with self._stored(_wall_now()) as (stored, kept):
+            return stored._replacing(_Kept(kept.path, passphrase))
 
     def install(self, path: AnyPath, passphrase: str | None, *, replace: bool) -> None:
         """Write a home's keyfile as `save` does, never while another process renews what is there."""
@@ -233,33 +226,6 @@ class Identity(IdentityKeys):
         make_folder(path.parent)
         with held_lock(_lock_of(path)):
             self.save(path, passphrase, replace=replace)
-
-    def _kept_path(self) -> Path:
-        if self._kept is None:
-            raise UsageError("this identity is kept in no file")
-        return self._kept.path
-
-    def _reload(self, wall_now: float) -> Self:
-        """What the file holds now, and what this object holds beside; the lock is held."""
-        assert self._kept is not None
-        path = self._kept.path
-        try:
-            stored = self.load(path, self._kept.passphrase)
-        except WrongPassphrase as error:
-            raise StoreError(
-                f"{path} is under another passphrase than when this program began", hint="start it again"
-            ) from error
-        if stored.public_key != self.public_key:
-            raise StoreError(
-                f"{path} holds another identity than when this program began", hint="start it again"
-            )
-        merged = stored.merged(self, wall_now)
-        object.__setattr__(merged, "_kept", stored._kept)
-        return merged
-
-    def _replace(self, stored: Identity) -> None:
-        assert stored._kept is not None
-        self.save(stored._kept.path, stored._kept.passphrase, replace=True)
 
     def merge_in(self, other: IdentityKeys, wall_now: float | None = None) -> Self:
         """Keep the KEM keys of another device of this identity too, in the file that this one was read from.
@@ -274,11 +240,38 @@ class Identity(IdentityKeys):
 
         """
         wall_now = _wall_now() if wall_now is None else wall_now
-        with held_lock(_lock_of(self._kept_path())):
-            stored = self._reload(wall_now)
-            merged = stored.merged(other, wall_now)
-            merged._replace(stored)
-            return merged
+        with self._stored(wall_now) as (stored, kept):
+            return stored.merged(other, wall_now)._replacing(kept)
+
+    @contextmanager
+    def _stored(self, wall_now: float) -> Iterator[tuple[Self, _Kept]]:
+        """What the file holds now with what this object holds beside, and how it lies there; nobody changes it meanwhile.
+
+        Raises:
+            UsageError: This identity is in no file.
+            StoreError: The file cannot be read, or holds another identity by now.
+
+        """
+        if self._kept is None:
+            raise UsageError("this identity is kept in no file")
+        path = self._kept.path
+        with held_lock(_lock_of(path)):
+            try:
+                stored = self.load(path, self._kept.passphrase)
+            except WrongPassphrase as error:
+                raise StoreError(
+                    f"{path} is under another passphrase than when this program began", hint="start it again"
+                ) from error
+            if stored.public_key != self.public_key:
+                raise StoreError(
+                    f"{path} holds another identity than when this program began", hint="start it again"
+                )
+            assert stored._kept is not None
+            yield stored.merged(self, wall_now)._keep(stored._kept), stored._kept
+
+    def _replacing(self, kept: _Kept) -> Self:
+        self.save(kept.path, kept.passphrase, replace=True)
+        return self
 
     def export_bytes(self, phrase: str) -> bytes:
         """Build the portable form of the keyfile, which browsers read too (PBKDF2).
@@ -294,10 +287,9 @@ class Identity(IdentityKeys):
         make_folder(path.parent)
         return create_file(path, sealed)
 
-    def _keep(self, path: Path, passphrase: str | None) -> None:
-        object.__setattr__(
-            self, "_kept", _Kept(path, passphrase)
-        )  # what it holds is frozen, where it lies is not
+    def _keep(self, kept: _Kept) -> Self:
+        object.__setattr__(self, "_kept", kept)  # what it holds is frozen, where it lies is not
+        return self
 
     def _sealed(self, passphrase: str | None) -> bytes:
         parameters = NO_KDF if passphrase is None else ARGON2_DEFAULT
@@ -320,9 +312,8 @@ _COPY_HINT = "restore it from a copy"
 
 def _read_private(path: Path) -> bytes:
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        )  # a named pipe must not hang us
+        # A named pipe must not hang us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(os.fstat(descriptor), path)  # of what was opened: a path could change in between
             data = file.read(KEYFILE_BYTES_MAX + 1)

@@ -7,7 +7,6 @@ record pass.
 
 from __future__ import annotations
 
-import sqlite3
 import unicodedata
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,16 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.crypto.naming import fingerprint, node_id_of, parse_fingerprint
 from yzdht.errors import UsageError
 from yzdht.ids import PublicKey, RecordHash
-from yzdht.limits import CONTACT_NAME_BYTES_MAX, CONTACTS_MAX, PEOPLE_KEPT_MAX
-from yzdht.ports import KeptIdentity, Mark
+from yzdht.limits import CONTACT_NAME_BYTES_MAX, CONTACTS_MAX, MOVES_KEPT_MAX, PEOPLE_KEPT_MAX
+from yzdht.ports import KeptIdentity, KeptMove, Mark
 from yzdht.store.rows import SEQ_BIAS
-from yzdht.store.schema import Schema, as_store_error, open_database
+from yzdht.store.schema import Schema
+from yzdht.store.shared_file import SharedFile
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Any
 
     from yzdht.ids import NetworkId, NodeId, Target
 
@@ -64,11 +62,29 @@ _PEOPLE = (
     "CREATE TABLE contacts (key TEXT PRIMARY KEY, name TEXT NOT NULL, public_key BLOB NOT NULL) WITHOUT ROWID",
 )
 
-MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES, _PEOPLE))  # "YZDM"
+_MOVES = (
+    """
+    CREATE TABLE moves (
+        node_id BLOB NOT NULL,
+        network BLOB NOT NULL,
+        record BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        says INTEGER NOT NULL,
+        looked_at REAL NOT NULL,
+        PRIMARY KEY (node_id, network)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX moves_by_age ON moves (says, looked_at)",
+)
+_NOTHING, _MOVED, _REVOKED = range(3)  # what a row of `moves` says
+
+MARKS_SCHEMA = Schema(application_id=0x595A444D, steps=(_TABLES, _PEOPLE, _MOVES))  # "YZDM"
 
 _SELECT_MARK = "SELECT seq, hash, expires, is_tombstone FROM marks WHERE target = ?"
-_REPLACE_MARK = (
-    "INSERT OR REPLACE INTO marks (target, seq, hash, expires, is_tombstone) VALUES (?, ?, ?, ?, ?)"
+_RAISE_MARK = (  # as `_is_newer` has it: another process may have raised it further in between
+    "INSERT INTO marks (target, seq, hash, expires, is_tombstone) VALUES (?, ?, ?, ?, ?) ON CONFLICT (target) DO UPDATE "
+    "SET (seq, hash, expires, is_tombstone) = (excluded.seq, excluded.hash, excluded.expires, excluded.is_tombstone) "
+    "WHERE (excluded.seq, excluded.expires, excluded.hash) > (seq, expires, hash)"
 )
 _SELECT_MET = "SELECT public_key FROM met WHERE fingerprint = ?"
 _INSERT_MET = "INSERT OR IGNORE INTO met (fingerprint, public_key) VALUES (?, ?)"
@@ -86,6 +102,20 @@ _FORGET_PEOPLE = (
     "DELETE FROM people WHERE (node_id, network) IN "
     "(SELECT node_id, network FROM people ORDER BY seen_at DESC LIMIT -1 OFFSET ?)"
 )
+_SELECT_MOVE = "SELECT record, seq, says, looked_at FROM moves WHERE node_id = ? AND network = ?"
+_REPLACE_MOVE = (
+    "INSERT OR REPLACE INTO moves (node_id, network, record, seq, says, looked_at) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_FORGET_MOVES = (
+    "DELETE FROM moves WHERE (node_id, network) IN (SELECT node_id, network FROM moves WHERE says < ? "
+    "ORDER BY says DESC, looked_at DESC LIMIT -1 OFFSET ?)"
+)
+
+
+def _says(kept: KeptMove) -> int:
+    if kept.is_revocation:
+        return _REVOKED
+    return _MOVED if kept.record else _NOTHING
 
 
 def _is_newer(mark: Mark, known: Mark | None) -> bool:
@@ -118,7 +148,9 @@ def contact_name(text: str) -> str:
     except UnicodeEncodeError:
         size = 0
     if not 1 <= size <= CONTACT_NAME_BYTES_MAX or not name.isprintable() or name.startswith("-"):
-        raise UsageError(f"a name for somebody is 1 to {CONTACT_NAME_BYTES_MAX} bytes of printable text")
+        raise UsageError(
+            f"a name is 1 to {CONTACT_NAME_BYTES_MAX} bytes of printable text, without a - in front"
+        )
     return name
 
 
@@ -144,6 +176,7 @@ class MemoryMarks:
         self._published: dict[tuple[NodeId, NetworkId], float] = {}
         self._contacts: dict[str, Contact] = {}
         self._people: OrderedDict[tuple[NodeId, NetworkId], KeptIdentity] = OrderedDict()  # oldest first
+        self._moves: dict[tuple[NodeId, NetworkId], KeptMove] = {}
 
     def get(self, target: Target) -> Mark | None:
         """The mark of a slot, None if it was never read or written."""
@@ -191,6 +224,21 @@ class MemoryMarks:
         if len(self._people) > PEOPLE_KEPT_MAX:
             self._people.popitem(last=False)
 
+    def move(self, node_id: NodeId, network: NetworkId) -> KeptMove | None:
+        """What is known of the move slot of somebody; None if nodes were never asked."""
+        return self._moves.get((node_id, network))
+
+    def keep_move(self, node_id: NodeId, network: NetworkId, kept: KeptMove) -> None:
+        """Keep what follows from it and from what was known; see `ports.Marks` for what is forgotten."""
+        self._moves[node_id, network] = kept.after(self._moves.get((node_id, network)))
+        if len(self._moves) <= MOVES_KEPT_MAX:
+            return
+        others = [key for key, each in self._moves.items() if not each.is_revocation]
+        if len(others) > MOVES_KEPT_MAX:
+            del self._moves[
+                min(others, key=lambda key: (_says(self._moves[key]), self._moves[key].looked_at))
+            ]
+
     def contact(self, name: str) -> Contact | None:
         """Who has this name; in any case of its letters."""
         return self._contacts.get(contact_key(name))
@@ -230,27 +278,20 @@ class SqliteMarks:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = open_database(path, MARKS_SCHEMA)
+        self._file = SharedFile(path, MARKS_SCHEMA)
+        self._connection = self._file.connection
 
     def get(self, target: Target) -> Mark | None:
         """The mark of a slot, None if it was never read or written."""
-        row = self._first(_SELECT_MARK, (target,))
+        row = self._file.first(_SELECT_MARK, (target,))
         return None if row is None else Mark(row[0] + SEQ_BIAS, RecordHash(row[1]), row[2], bool(row[3]))
 
     def raise_to(self, target: Target, mark: Mark) -> None:
         """Remember `mark` if it is newer than what is known (order: seq, expires, hash)."""
-        if not _is_newer(mark, self.get(target)):
-            return
-
-        def raise_if_newer() -> None:
-            if _is_newer(
-                mark, self.get(target)
-            ):  # again, inside the transaction: another process may have written
-                columns = (target, mark.seq - SEQ_BIAS, mark.hash, mark.expires, mark.is_tombstone)
-                self._connection.execute(_REPLACE_MARK, columns)
-
-        self._transact(raise_if_newer)
+        # What is not newer would write nothing, and need not wait for the disk.
+        if _is_newer(mark, self.get(target)):
+            columns = (target, mark.seq - SEQ_BIAS, mark.hash, mark.expires, mark.is_tombstone)
+            self._file.transact(lambda: self._connection.execute(_RAISE_MARK, columns))
 
     def met(self, public_key: PublicKey) -> None:
         """Remember an identity; of two with one fingerprint the one met first stays.
@@ -260,8 +301,8 @@ class SqliteMarks:
 
         """
         name = fingerprint(node_id_of(public_key))
-        if self._first(_SELECT_MET, (name,)) is None:
-            self._transact(lambda: self._connection.execute(_INSERT_MET, (name, public_key)))
+        if self._file.first(_SELECT_MET, (name,)) is None:
+            self._file.transact(lambda: self._connection.execute(_INSERT_MET, (name, public_key)))
 
     def resolve_fingerprint(self, fingerprint: str) -> PublicKey | None:
         """The identity of a 16-symbol fingerprint among those met; None if unknown.
@@ -270,21 +311,21 @@ class SqliteMarks:
             UsageError: It is not 16 Crockford base32 symbols.
 
         """
-        row = self._first(_SELECT_MET, (parse_fingerprint(fingerprint),))
+        row = self._file.first(_SELECT_MET, (parse_fingerprint(fingerprint),))
         return None if row is None else PublicKey(row[0])
 
     def published_at(self, node_id: NodeId, network: NetworkId) -> float | None:
         """Unix seconds at which this home last published that identity record; None if never."""
-        row = self._first(_SELECT_PUBLISHED, (node_id, network))
+        row = self._file.first(_SELECT_PUBLISHED, (node_id, network))
         return None if row is None else float(row[0])
 
     def set_published_at(self, node_id: NodeId, network: NetworkId, wall: float) -> None:
         """Remember when the identity record was published."""
-        self._transact(lambda: self._connection.execute(_REPLACE_PUBLISHED, (node_id, network, wall)))
+        self._file.transact(lambda: self._connection.execute(_REPLACE_PUBLISHED, (node_id, network, wall)))
 
     def identity_record(self, node_id: NodeId, network: NetworkId) -> KeptIdentity | None:
         """The identity record of somebody as it was seen last; None if it never was, or was forgotten."""
-        row = self._first(_SELECT_PERSON, (node_id, network))
+        row = self._file.first(_SELECT_PERSON, (node_id, network))
         return None if row is None else KeptIdentity(row[0], float(row[1]))
 
     def keep_identity_record(self, node_id: NodeId, network: NetworkId, kept: KeptIdentity) -> None:
@@ -294,16 +335,32 @@ class SqliteMarks:
             self._connection.execute(_REPLACE_PERSON, (node_id, network, kept.record, kept.seen_at))
             self._connection.execute(_FORGET_PEOPLE, (PEOPLE_KEPT_MAX,))
 
-        self._transact(keep)
+        self._file.transact(keep)
+
+    def move(self, node_id: NodeId, network: NetworkId) -> KeptMove | None:
+        """What is known of the move slot of somebody; None if nodes were never asked."""
+        row = self._file.first(_SELECT_MOVE, (node_id, network))
+        return None if row is None else KeptMove(row[0], row[1] + SEQ_BIAS, row[2] == _REVOKED, float(row[3]))
+
+    def keep_move(self, node_id: NodeId, network: NetworkId, kept: KeptMove) -> None:
+        """Keep what follows from it and from what was known; see `ports.Marks` for what is forgotten."""
+
+        def keep() -> None:
+            new = kept.after(self.move(node_id, network))  # inside the transaction: another process may have
+            columns = (node_id, network, new.record, new.seq - SEQ_BIAS, _says(new), new.looked_at)
+            self._connection.execute(_REPLACE_MOVE, columns)
+            self._connection.execute(_FORGET_MOVES, (_REVOKED, MOVES_KEPT_MAX))
+
+        self._file.transact(keep)
 
     def contact(self, name: str) -> Contact | None:
         """Who has this name; in any case of its letters."""
-        row = self._first(_SELECT_CONTACT, (contact_key(name),))
+        row = self._file.first(_SELECT_CONTACT, (contact_key(name),))
         return None if row is None else Contact(row[0], PublicKey(row[1]))
 
     def contacts(self) -> list[Contact]:
         """Everybody who has a name, by name."""
-        return [Contact(name, PublicKey(key)) for name, key in self._all(_SELECT_CONTACTS, ())]
+        return [Contact(name, PublicKey(key)) for name, key in self._file.all(_SELECT_CONTACTS, ())]
 
     def set_contact(self, contact: Contact) -> None:
         """Give somebody a name, whoever had it before.
@@ -320,35 +377,13 @@ class SqliteMarks:
             _refuse_too_many(count - is_there)
             self._connection.execute(_REPLACE_CONTACT, (key, contact.name, contact.public_key))
 
-        self._transact(add)
+        self._file.transact(add)
         self.met(contact.public_key)
 
     def remove_contact(self, name: str) -> None:
         """Forget a name; nothing happens if nobody has it."""
-        self._transact(lambda: self._connection.execute(_DELETE_CONTACT, (contact_key(name),)))
+        self._file.transact(lambda: self._connection.execute(_DELETE_CONTACT, (contact_key(name),)))
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        self._connection.close()
-
-    def _first(self, statement: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
-        rows = self._all(statement, parameters)
-        return rows[0] if rows else None
-
-    def _all(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise as_store_error(error, self._path) from error
-
-    def _transact(self, work: Callable[[], object]) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                work()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.rollback()
-                raise
-        except sqlite3.Error as error:
-            raise as_store_error(error, self._path) from error
+        self._file.close()
