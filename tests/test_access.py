@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from yzdht.access import Reading, Writing, refused
+from yzdht.access import Offline, Reading, Writing, refused
+from yzdht.errors import NoNode
+from yzdht.ids import Target
 from yzdht.ports import Now
 from yzdht.wire.rpc import Status
 
@@ -40,3 +42,21 @@ def test_a_refused_write_says_why_and_what_to_do(refusal: Status, number: int, w
     assert why in str(error)
     assert hint in error.hint
     assert (error.answered, error.needed, error.asked) == (2, 5, 8)
+
+
+async def test_without_a_way_to_nodes_nothing_is_asked_and_nothing_is_left_begun() -> None:
+    offline, done = Offline(lambda: NOW), []
+
+    async def work() -> None:
+        done.append("asked")
+
+    with pytest.raises(NoNode):
+        await offline.read([Target(bytes(32))])
+    with pytest.raises(NoNode):
+        await offline.write(Target(bytes(32)), b"", None, 0)
+    offline.start(work())
+    offline.count("anything")
+
+    assert done == []
+    assert await offline.compute(lambda: 7) == 7
+    assert offline.now() == NOW

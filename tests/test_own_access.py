@@ -10,6 +10,7 @@ from yzdht.access import Reading, Writing
 from yzdht.ids import Target
 from yzdht.own_access import OwnAccess
 from yzdht.ports import Now
+from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
 from yzdht.wire.rpc import Status
 
@@ -81,3 +82,11 @@ async def test_what_nobody_waits_for_goes_on_beside() -> None:
     await owner.background.finish(60)
 
     assert done == ["it"]
+
+
+async def test_its_own_user_redeems_by_record() -> None:
+    engine = Engine()
+    access = OwnAccess(cast("Pump", engine), Owner().background, Stopped(), Counters())
+
+    assert await access.redeem(Identity.generate().public_key, bytes(225), []) is None
+    assert engine.asked == []

@@ -25,7 +25,19 @@ from yzdht.telemetry import Telemetry
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
 from yzdht.wire.address import Contact
 from yzdht.wire.frame import RecordType
-from yzdht.wire.rpc import Body, Empty, FindNode, FoundNodes, FoundValue, Get, Got, Method, Status, WhoAmI
+from yzdht.wire.rpc import (
+    Body,
+    Empty,
+    FindNode,
+    FoundNodes,
+    FoundValue,
+    Get,
+    Got,
+    Method,
+    Redeem,
+    Status,
+    WhoAmI,
+)
 
 
 if TYPE_CHECKING:
@@ -152,6 +164,12 @@ async def test_where_a_peer_is_seen_is_answered_without_the_engine(pumped: Pumpe
     answer = await ask(stranger, pumped, Method.WHOAMI, Empty())
 
     assert answer.body == WhoAmI("stranger", 0, "memory")
+
+
+async def test_a_node_that_issues_no_invites_redeems_none(pumped: Pumped, stranger: Party) -> None:
+    answer = await ask(stranger, pumped, Method.REDEEM, Redeem(bytes(225)))
+
+    assert answer.status is Status.NOT_FOUND
 
 
 async def test_what_the_engine_counts_and_what_nobody_takes_is_counted(

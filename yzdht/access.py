@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from yzdht.errors import WriteQuorumFailed
+from yzdht.errors import NoNode, WriteQuorumFailed
 from yzdht.wire.rpc import Status
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from yzdht.ids import Target
+    from yzdht.ids import PublicKey, Target
     from yzdht.ports import Now
+    from yzdht.wire.rpc import RedeemAnswer
 
 
 _T = TypeVar("_T")
@@ -108,6 +109,59 @@ class Access(Protocol):
     def count(self, name: str) -> None:
         """Count something that a node did wrong."""
         ...
+
+
+class IssuerAccess(Access, Protocol):
+    """The way to the replicas, and to whoever issues invites."""
+
+    async def redeem(self, issuer: PublicKey, redemption: bytes, urls: Sequence[str]) -> RedeemAnswer | None:
+        """Hand a redemption to its issuer, and to nobody else: it holds the secret of a link.
+
+        Args:
+            issuer: Whose key the other end has to prove.
+            redemption: 225 bytes.
+            urls: Where the issuer says that it is, beside the nodes that are asked anyway.
+
+        Returns:
+            What it answered; None if it was not reached, or does not redeem.
+
+        """
+        ...
+
+
+class Offline:
+    """No way to any replica: for what a home knows by itself.
+
+    Args:
+        now: Tells the present.
+
+    """
+
+    def __init__(self, now: Callable[[], Now]) -> None:
+        self._now = now
+
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
+        """Raise NoNode."""
+        raise NoNode("this is done without nodes")
+
+    async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+        """Raise NoNode."""
+        raise NoNode("this is done without nodes")
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Leave it: it would ask nodes."""
+        work.close()
+
+    async def compute(self, work: Callable[[], _T]) -> _T:
+        """Do it here."""
+        return work()
+
+    def now(self) -> Now:
+        """The present."""
+        return self._now()
+
+    def count(self, name: str) -> None:
+        """Nobody did anything wrong."""
 
 
 def refused(done: Writing, now: Now) -> WriteQuorumFailed:

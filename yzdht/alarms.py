@@ -15,6 +15,7 @@ from yzdht.limits import CLOCK_BELIEVED_AFTER_S, CLOCK_SKEW_S, DISK_UNREADABLE_S
 if TYPE_CHECKING:
     from yzdht.errors import StoreError
     from yzdht.ports import Now
+    from yzdht.store.sqlite import Commit
     from yzdht.telemetry import Telemetry
 
 
@@ -47,6 +48,14 @@ class DiskAlarm:
         """What is wrong now; None if the last write stood and nothing was unreadable for DISK_UNREADABLE_S."""
         is_unreadable = mono < self._unreadable_at + DISK_UNREADABLE_S
         return self._refusal or (self._unreadable if is_unreadable else None)
+
+    def committed(self, commit: Commit, wall: float) -> None:
+        """A batch of writes was decided, at a wall time in Unix seconds."""
+        self._telemetry.observe("commit_seconds", commit.seconds)
+        self._telemetry.observe("commit_writes", commit.writes)
+        self.wrote(commit.failure, wall)
+        if commit.failure is not None:
+            self._telemetry.add("commits_failed")
 
     def wrote(self, failure: StoreError | None, wall: float) -> None:
         """A batch of writes was decided.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.crypto.invite import verify_token
 from yzdht.crypto.naming import network_id
-from yzdht.errors import ConfigError, UsageError, WireError
+from yzdht.crypto.primitives import check_public_key
+from yzdht.errors import ConfigError, InvalidKey, InviteForged, UsageError, WireError
 from yzdht.limits import (
     ADDRESSES_MAX,
     BANDWIDTH_PART_FOR_CARE,
@@ -25,13 +28,15 @@ from yzdht.limits import (
     TRUSTED_BITS_MIN_V6,
 )
 from yzdht.wire.address import NodeType, parse_url, public_prefix
-from yzdht.wire.text import decode_node_id
+from yzdht.wire.invite_link import InviteLink, decode_invite_link
+from yzdht.wire.text import decode_node_id, decode_public_key
+from yzdht.wire.token import TokenType
 
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from yzdht.ids import NetworkId, NodeId
+    from yzdht.ids import NetworkId, NodeId, PublicKey
 
 
 DEFAULT_PORT = 8083
@@ -41,6 +46,12 @@ _BOUND_MAX = 2**62
 """What SQLite's and C's integers hold."""
 
 _PSK_DIGITS = 64
+
+
+class OwnKey(StrEnum):
+    """In place of a key."""
+
+    SELF = "self"
 
 
 class Bootstrap(NamedTuple):
@@ -153,6 +164,37 @@ class TrustedPrefixes:
         return any(network.overlaps(block) for block in self.blocks)
 
 
+def parse_issuer(text: str) -> PublicKey | OwnKey:
+    """The key that closes a network: 44 characters of base64url, or `self` for the node's own.
+
+    Raises:
+        ConfigError: It is anything else.
+
+    """
+    if text == OwnKey.SELF:
+        return OwnKey.SELF
+    try:
+        return check_public_key(decode_public_key(text))
+    except (WireError, InvalidKey) as error:
+        raise ConfigError(
+            f"{text[:80]!r}: {error}",
+            hint="copy the key of whoever issues the invites, as `yz id show` prints it; or write self",
+        ) from None
+
+
+def parse_join(text: str) -> InviteLink:
+    """The link of an invite.
+
+    Raises:
+        ConfigError: It is none.
+
+    """
+    try:
+        return decode_invite_link(text.strip())
+    except UsageError as error:  # it repeats nothing of the link
+        raise ConfigError(str(error), hint=error.hint) from None
+
+
 def parse_node_type(text: str) -> NodeType:
     """What a node may say that it is: `community` or `infrastructure`.
 
@@ -219,6 +261,9 @@ class NodeConfig:
         sessions_max: 1 or more; None for what its type has.
         bandwidth_bytes_per_s: In each direction, 1 or more; None for no bound.
         trusted_proxies: CIDRs of proxies in front of this node.
+        invite_only: Whoever has no invite by this key is not served; None for an open network, that of `join`, or the one
+            that this node has joined before.
+        join: The invite by which this node becomes a member, if it is none yet.
 
     """
 
@@ -237,6 +282,8 @@ class NodeConfig:
     sessions_max: int | None = None
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[str, ...] = ()
+    invite_only: PublicKey | OwnKey | None = None
+    join: InviteLink | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:
@@ -254,8 +301,30 @@ class NodeConfig:
         except UsageError as error:
             raise ConfigError(str(error), hint=error.hint) from None
         self.bootstraps()
+        self._check_invite()
         self.trusted()
         self.capacity  # noqa: B018 - raises where a proxy does not parse
+
+    def _check_invite(self) -> None:
+        if self.join is None:
+            return
+        token = self.join.token
+        if token.type is not TokenType.NETWORK:
+            raise ConfigError("this invite is to a group, not to a network", hint="use it with: yz join LINK")
+        if self.invite_only not in (None, token.issuer):
+            raise ConfigError(
+                "--join and --invite-only name two keys",
+                hint="leave --invite-only out: the link says whose it is",
+            )
+        try:
+            verify_token(token, self.network_id)
+        except InviteForged as error:
+            raise ConfigError(str(error), hint=error.hint) from None
+        if not self.bootstrap:
+            raise ConfigError(
+                "an invite is redeemed at a node of its network",
+                hint="name one: --bootstrap URL, best the issuer's",
+            )
 
     def _check_bounds(self) -> None:
         bounds = {

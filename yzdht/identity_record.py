@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
 from yzdht.limits import KEM_KEYS_MAX
 from yzdht.wire.address import IdentityPayload, KemEntry, encode_identity_payload
-from yzdht.wire.record import IDENTITY_TAG, Record, decode_record
+from yzdht.wire.record import IDENTITY_TAG, SUITE, Record, decode_record, seq_at
 from yzdht.wire.slot import Kind
 
 
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from yzdht.ids import NetworkId
     from yzdht.wire.address import Address, NodeType
     from yzdht.wire.frame import Caps
-
-
-_SUITE = 1
-_MS = 1_000
 
 
 class About(NamedTuple):
@@ -60,10 +56,10 @@ def sign_identity_record(
             otherwise sign records that lose against older ones.
 
     """
-    kem = tuple(KemEntry(_SUITE, k.key.public_key, k.not_after) for k in identity.kem[:KEM_KEYS_MAX])
+    kem = tuple(KemEntry(SUITE, k.key.public_key, k.not_after) for k in identity.kem[:KEM_KEYS_MAX])
     payload = IdentityPayload(about.node_type.value, about.addresses, int(about.caps), kem)
     created = int(wall_now)
-    seq = max(least_seq, int(wall_now * _MS))
+    seq = max(least_seq, seq_at(wall_now))
     draft = RecordDraft(Kind.IDENTITY, created, created + about.life_s, seq, IDENTITY_TAG)
     author = Author(identity.signer, identity.self_key, network)
     raw = seal_record(draft, encode_identity_payload(payload), Public(), author, b"")

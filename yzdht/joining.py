@@ -38,6 +38,7 @@ class Joining:
     Attributes:
         joined: How many addresses answered at the last try.
         trouble: Why the first that did not answer then did not, for people; empty for none.
+        is_trying: True while it goes on until an address answers.
 
     """
 
@@ -50,6 +51,7 @@ class Joining:
     ) -> None:
         self.joined = 0
         self.trouble = ""
+        self.is_trying = False
         self._bootstraps = bootstraps
         self._sessions = sessions
         self._rng = rng
@@ -69,6 +71,13 @@ class Joining:
 
     async def keep_trying(self, is_joined: Callable[[], bool]) -> None:
         """Try until an address answers, or until `is_joined`: others may have found this node meanwhile."""
+        self.is_trying = True
+        try:
+            await self._try_again(is_joined)
+        finally:
+            self.is_trying = False
+
+    async def _try_again(self, is_joined: Callable[[], bool]) -> None:
         pause_s = BOOTSTRAP_PAUSE_S_MIN
         while True:
             self._tell(retryInS=round(pause_s, 1))

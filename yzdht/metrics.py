@@ -38,7 +38,15 @@ if TYPE_CHECKING:
 
 LIMITS = {
     "links_refused": frozenset(
-        {"sessions", "half_open", "half_open_prefix", "handshake_rate", "client_sessions", "crowded out"}
+        {
+            "sessions",
+            "half_open",
+            "half_open_prefix",
+            "handshake_rate",
+            "client_sessions",
+            "guests",
+            "crowded out",
+        }
     ),
     "refused": frozenset({"rate_limited", "over_quota", "busy"}),
 }

@@ -16,7 +16,8 @@ from yzdht.addresses import advertised, interface_hosts
 from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_node_type
+from yzdht.belonging import Belonging, Circumstances
+from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.errors import StoreError, UsageError
@@ -28,7 +29,6 @@ from yzdht.kad.engine import KadEngine
 from yzdht.kad.holder import sure_range
 from yzdht.limits import (
     GOODBYE_S_MAX,
-    HOUR_S,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
     LEAVE_TOLD_AFTER_S,
@@ -39,15 +39,14 @@ from yzdht.limits import (
 )
 from yzdht.own_access import OwnAccess
 from yzdht.own_identity import Means, OwnIdentity
+from yzdht.own_person import OwnPerson, Whose
 from yzdht.pump import Pump
-from yzdht.records import Records
+from yzdht.saved_peers import SavedPeers
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
 from yzdht.sessions.world import World
-from yzdht.state import decode_state, encode_state
 from yzdht.store.entropy import SystemRng
 from yzdht.store.folder import DataFolder
-from yzdht.store.home import Home
 from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
@@ -67,8 +66,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from yzdht.ids import NodeId
-    from yzdht.ports import Listener, Now
+    from yzdht.ids import NodeId, PublicKey
+    from yzdht.invites import Invites
+    from yzdht.ports import Listener, Now, Registrar
+    from yzdht.records import Records
     from yzdht.rpc.engine import Answer, Failed
     from yzdht.store.sqlite import Commit
     from yzdht.wire.rpc import Body, Method
@@ -99,6 +100,8 @@ class Node(DhtCalls):
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
+        invite_only: str | PublicKey | None = None,
+        join: str | None = None,
         type: Literal["community", "infrastructure"] | NodeType = NodeType.COMMUNITY,  # noqa: A002 - as the flag
         max_sessions: int | None = None,
         max_storage: int | None = None,
@@ -122,6 +125,8 @@ class Node(DhtCalls):
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
             trusted_proxies: CIDRs of proxies in front of it: whoever connects from there stands for many.
+            invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
+            join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
             type: How much it takes where the next three say nothing; gives no privilege.
             max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
             max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
@@ -152,28 +157,23 @@ class Node(DhtCalls):
             sessions_max=max_sessions,
             bandwidth_bytes_per_s=max_bandwidth,
             trusted_proxies=tuple(trusted_proxies),
+            invite_only=parse_issuer(invite_only) if isinstance(invite_only, str) else invite_only,
+            join=None if join is None else parse_join(join),
         )
-        self.telemetry = self.counters = Telemetry()
-        self.checks = RecordChecks(self.config.network_id)
-        self._person = identity
-        self._home_path = home
-        self._on_event = on_event or (lambda _event: None)
-        self._clock = clock or SystemClock()
-        self._rng = SystemRng()
-        self._network = self.config.network_id
+        self._whose = Whose(identity, home)
+        self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
         self._begin_with_nothing()
 
     def _begin_with_nothing(self) -> None:
         """What is filled while it runs."""
-        self._home: Home | None = None
-        self._own_records: Records | None = None
+        self.telemetry = self.counters = Telemetry()
+        self.checks = RecordChecks(self.config.network_id)
+        self._rng = SystemRng()
+        self._network = self.config.network_id
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._background = Background(self._guard)
         self._joining: Joining | None = None
-        self._is_rejoining = False
-        self._saved_state, self._unsaved_because = b"", ""
-        self.has_known_others = False  # in this run, or in one before
         self._is_running = False
         self._is_started = False
         self.started: Now | None = None
@@ -194,6 +194,7 @@ class Node(DhtCalls):
             DataLocked: Another node holds the data folder.
             StoreError: The data folder cannot be used.
             WrongPassphrase: The node's key does not open.
+            InviteRefused: The link of `join` is refused by its issuer.
 
         """
         await self.start()
@@ -218,14 +219,16 @@ class Node(DhtCalls):
             await self._listen()
             assert self._own_identity is not None
             self._own_identity.keep()
-            has_peers_to_meet = self._recall_peers()
+            is_waiting = await self._belonging.ask_for_admission()
             self._spawn(self._maintain())
             self._spawn(self._watch_machine())
             self._spawn(watch_loop(self.telemetry))
-            await self._bootstrap()
-            if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
-                self.engine.stop_waiting(self._clock.now())
-                self._pump.run()
+            if self._belonging.membership.closed is not None:
+                self._spawn(self._belonging.watch_revocations(self.sessions, self._pump.joined))
+            if is_waiting:
+                self._spawn(self._meet_others_later())
+            else:
+                await self._meet_others()
             self._is_started = True
             undo.pop_all()
 
@@ -274,14 +277,14 @@ class Node(DhtCalls):
         await self._background.finish(0)
         if hasattr(self, "engine"):
             self._pump.stop()
-            self._save_state()
+            self._peers.save(self._clock.now())
         if hasattr(self, "sessions"):
             await self.sessions.close()
         if hasattr(self, "store_of_records"):
             await self.store_of_records.close()
-        if self._home is not None:
-            self._home.close()
-            self._home = None
+        if hasattr(self, "_belonging"):
+            self._person.close()
+            self._belonging.close()
         if self._folder is not None:
             self._folder.close()
             self._folder = None
@@ -322,19 +325,29 @@ class Node(DhtCalls):
             self.checks,
             self._rng,
         )
+        self._peers = SavedPeers(self._folder, self.engine, self.node_id, self._remember)
         self._pump = Pump(self.engine, self.store_of_records, self._clock, self.telemetry, self._on_joined)
+        circumstances = Circumstances(
+            self._clock, self._rng, self.telemetry, self._background, self._on_event, self.checks
+        )
+        access = OwnAccess(self._pump, self._background, self._clock, self.counters)
+        self._person = OwnPerson(self._whose, self._network, access, self._rng, self.checks)
+        self._belonging = Belonging(self.identity, config, self._folder, self._pump, circumstances)
+        if self._whose.is_anybody:
+            self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
-        credentials = Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key)
         transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
         world = World(
-            credentials,
+            Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
             [transport],
             self._clock,
             self.counters,
             self.config.is_private_allowed,
             SessionBounds.of(self.config.capacity),
             lambda node_id: self.engine.table.get(node_id) is not None,
+            self._belonging.membership.papers,
+            self._belonging.membership.closed,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
@@ -423,21 +436,33 @@ class Node(DhtCalls):
         )
         return About(self.config.type, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
 
+    def redeem_through(self, registrar: Registrar) -> None:
+        """Answer REDEEM for the invites of one more issuer, such as the person of this node's home."""
+        self._belonging.registrars.append(registrar)
+
     # Joining
 
-    def _recall_peers(self) -> bool:
-        """Have those dialled who were known before a restart; False if there are none."""
-        state = self._folder.read_state() if self._folder is not None else None
+    async def _meet_others(self) -> None:
+        """Dial whom it knew, and its bootstrap addresses."""
         now = self._clock.now()
-        saved = decode_state(state) if state is not None else []
-        self.has_known_others = bool(saved)
-        for peer in saved:
-            age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
-            self.engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
-        if saved or self.config.bootstrap:
+        has_peers_to_meet = self._peers.recall(now)
+        if has_peers_to_meet or self.config.bootstrap:
             self.engine.expect_peers(now)
         self._pump.run()
-        return bool(saved)
+        await self._bootstrap()
+        if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
+            self.engine.stop_waiting(self._clock.now())
+            self._pump.run()
+
+    async def _meet_others_later(self) -> None:
+        """Once the invite is redeemed: members serve nobody else."""
+        if await self._belonging.wait_for_admission():
+            await self._meet_others()
+
+    @property
+    def has_known_others(self) -> bool:
+        """True if it knew somebody, in this run or in one before."""
+        return self._peers.has_known_others
 
     async def _bootstrap(self) -> None:
         """Dial every bootstrap address once; if none answered, go on trying in the background."""
@@ -452,16 +477,14 @@ class Node(DhtCalls):
             self._spawn(self._keep_trying(self._joining))
 
     async def _keep_trying(self, joining: Joining) -> None:
-        self._is_rejoining = True
         hint = "check --bootstrap, that this machine reaches it, and the network name and key"
         self._remember("no bootstrap address answers", hint)
         await joining.keep_trying(lambda: len(self.engine.table) > 0)
-        self._is_rejoining = False
 
     def _rejoin_if_alone(self) -> None:
         """Whoever lost everybody, for days perhaps, begins again where it began."""
         joining = self._joining
-        if joining is not None and joining.tried and not self._is_rejoining and not len(self.engine.table):
+        if joining is not None and joining.tried and not joining.is_trying and not len(self.engine.table):
             self._spawn(self._keep_trying(joining))
 
     async def _maintain(self) -> None:
@@ -476,7 +499,8 @@ class Node(DhtCalls):
             if self._pump.joined.is_set():
                 await own.publish()
             self._look_after_store(self._clock.now())
-            self._save_state()
+            self._peers.save(self._clock.now())
+            self._belonging.look()
             self._rejoin_if_alone()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATE_SAVE_EVERY_S):
@@ -505,25 +529,6 @@ class Node(DhtCalls):
         if given_up:
             self.counters.add("targets_given_up", amount=given_up)
 
-    def _save_state(self) -> None:
-        if self._folder is None:
-            return
-        known = self.engine.known()
-        if not known and self.has_known_others:
-            return  # who lost everybody looks for them after a restart
-        self.has_known_others = bool(known)
-        state = encode_state(known, self.node_id, self._clock.now())
-        if state == self._saved_state:
-            return
-        try:
-            self._folder.write_state(state)
-            self._saved_state, self._unsaved_because = state, ""
-        except StoreError as error:
-            if str(error) != self._unsaved_because:
-                log.warning("state not saved reason=%s", error)  # only a convenience of the next start
-            self._unsaved_because = str(error)
-            self._remember("the list of known nodes cannot be saved", error.hint)
-
     # What the engine and the store tell
 
     def _on_joined(self, known: int) -> None:
@@ -537,11 +542,7 @@ class Node(DhtCalls):
         self._pump.on_verdicts(answers)
 
     def _note_commit(self, commit: Commit) -> None:
-        self.telemetry.observe("commit_seconds", commit.seconds)
-        self.telemetry.observe("commit_writes", commit.writes)
-        self._disk.wrote(commit.failure, self._clock.now().wall)
-        if commit.failure is not None:
-            self.telemetry.add("commits_failed")
+        self._disk.committed(commit, self._clock.now().wall)
 
     def _remember(self, what: str, hint: str) -> None:
         self.telemetry.error(what, self._clock.now().wall, hint)
@@ -571,23 +572,18 @@ class Node(DhtCalls):
     def _records(self) -> Records:
         if not self._is_running:
             raise UsageError("the node is not running", hint="use: async with Node(…) as node")
-        if self._own_records is None:
-            if self._person is None and self._home_path is None and self.config.data is not None:
-                raise UsageError(
-                    "this node has no person to store for",
-                    hint="give Node(identity=Identity.load_or_create(path)) or Node(home=FOLDER)",
-                )
-            self._home = Home.open(self._home_path, identity=self._person)
-            access = OwnAccess(self._pump, self._background, self._clock, self.counters)
-            self._own_records = Records(
-                self._home.identity, self._network, access, self._home.marks, self._rng, self.checks
-            )
-        return self._own_records
+        return self._person.records(may_be_made=self.config.data is None)
 
     @property
     def records(self) -> Records:
         """Reads and writes by slot, and identity records."""
         return self._records()
+
+    @property
+    def invites(self) -> Invites:
+        """Invites of the person, issued and redeemed; what others redeem at this node is answered by itself."""
+        self._records()
+        return self._person.invites(may_be_made=True)
 
     async def ask(self, contact: Contact, method: Method, body: Body, timeout_s: float) -> Answer | Failed:
         """Ask one node, dialled if need be, and not this node's own store; what comes back is not verified."""

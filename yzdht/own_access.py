@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.background import Background
-    from yzdht.ids import Target
+    from yzdht.ids import PublicKey, Target
     from yzdht.ports import Now
     from yzdht.pump import Pump
     from yzdht.sessions.clock import Clock
     from yzdht.telemetry import Counters
+    from yzdht.wire.rpc import RedeemAnswer
 
 
 _T = TypeVar("_T")
@@ -52,6 +53,10 @@ class OwnAccess:
         """Store one record."""
         done = await self._pump.put(Draft(target, record, cas, keep_until))
         return Writing(done.accepted, done.asked, done.needed, done.refusal, done.detail.number)
+
+    async def redeem(self, issuer: PublicKey, redemption: bytes, urls: Sequence[str]) -> RedeemAnswer | None:
+        """A node's own user redeems by record: the node may have no session with the issuer."""
+        return None
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Do something that no caller waits for."""

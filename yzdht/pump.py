@@ -19,7 +19,7 @@ from yzdht.kad.engine import (
     PutNotice,
 )
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
-from yzdht.wire.rpc import Method, Status, WhoAmI
+from yzdht.wire.rpc import Method, Redeem, Refusal, Status, WhoAmI
 
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from yzdht.kad.read import ReadResult
     from yzdht.kad.write import Draft, WriteResult
     from yzdht.ports import RecordStore
+    from yzdht.redeeming import Desk
     from yzdht.rpc.engine import Down, Failed, Outgoing, Peer, Up
     from yzdht.sessions import Clock, Sessions
     from yzdht.sessions.connection import Connection
@@ -56,11 +57,13 @@ class Pump:
     Attributes:
         sessions: Through which the engine calls; to be set before anything happens.
         joined: Set once lookups name nobody new.
+        desk: Answers REDEEM; None where no invites are redeemed.
         left: Set once the engine has handed over what it could, or nobody may wait for that any more.
 
     """
 
     sessions: Sessions
+    desk: Desk | None = None
 
     def __init__(
         self,
@@ -158,10 +161,20 @@ class Pump:
             self._telemetry.served(method, Status.OK)
             connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
             return
+        if isinstance(body, Redeem):
+            self._on_redeem(connection, number, body)
+            return
         self._last_request += 1
         self._requests[self._last_request] = (connection, number, method)
         self._engine.on_request(self._last_request, peer, method, body, self._clock.now())
         self.run()
+
+    def _on_redeem(self, connection: Connection, number: int, body: Redeem) -> None:
+        if self.desk is not None:
+            self.desk.serve(connection, number, body)
+            return
+        self._telemetry.served(Method.REDEEM, Status.NOT_FOUND)
+        connection.reply(number, Status.NOT_FOUND, Refusal())
 
     def on_answer(self, call: int, outcome: Answer | Failed) -> None:
         """A call ended."""

@@ -31,7 +31,7 @@ def test_outgoing_is_the_closed_union_of_the_house() -> None:
 def test_failures_have_the_names_that_counters_use() -> None:
     names = {reason.value for reason in FailReason}
 
-    assert names == {"unreachable", "timeout", "closed", "wrong_id", "busy", "garbage"}
+    assert names == {"unreachable", "timeout", "closed", "wrong_id", "busy", "garbage", "uninvited"}
 
 
 def test_what_engines_are_told_cannot_be_changed() -> None:

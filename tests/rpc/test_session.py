@@ -43,6 +43,7 @@ from yzdht.wire.rpc import (
     encode_body,
     encode_response,
 )
+from yzdht.wire.token import REDEMPTION_BYTES
 
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_a_refusal_brings_its_fields(status: Status, body: Refusal) -> None:
     assert outcome(pair.one) == Answer(status, body, 0.25)
 
 
-@pytest.mark.parametrize("method", [0, 0x99, 0xFF, Method.RELAY_OPEN, Method.REDEEM])
+@pytest.mark.parametrize("method", [0, 0x99, 0xFF, Method.RELAY_OPEN, Method.RELAY_CLOSE])
 def test_an_unknown_method_is_answered_101(method: int) -> None:
     puppet = Puppet()
 
@@ -481,12 +482,14 @@ def test_only_cheap_methods_measure_the_round_trip(method: Method) -> None:
         "record": b"",
         "topic": bytes(16),
         "envelope": b"",
+        "redemption": bytes(REDEMPTION_BYTES),
     }
     body_type = REQUESTS[method]
     body: Body = body_type(**{name: fields[name] for name in body_type.__struct_fields__ if name in fields})
     puppet.session.call(1, method, body, 5.0, at(0))
     puppet.now = 0.1
-    puppet.say(RecordType.RESPONSE, encode_response(1, 0, b"\x90"))
+    answer = b"\x91\0" if method is Method.REDEEM else b"\x90"  # an outcome has no default
+    puppet.say(RecordType.RESPONSE, encode_response(1, 0, answer))
 
     is_quick = method in (Method.PING, Method.FIND_NODE, Method.FIND_VALUE, Method.WHOAMI)
     assert puppet.session.rtt.smoothed_s == (0.1 if is_quick else None)

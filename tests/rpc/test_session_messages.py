@@ -19,7 +19,7 @@ from yzdht.limits import (
     RECORD_DATA_BYTES_MAX,
     RELAY_DATA_BYTES_MAX,
 )
-from yzdht.rpc.engine import GOODBYE, PARTED, Answer, Down
+from yzdht.rpc.engine import GOODBYE, NO_MEMBER, NOT_INVITED, PARTED, Answer, Down, Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Pushed, Requested, State
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
@@ -242,9 +242,31 @@ def test_closing_a_handshake_says_nothing(state: State) -> None:
 def test_an_alert_ends_the_session_with_its_number() -> None:
     puppet = Puppet()
 
-    puppet.say(RecordType.ALERT, (107).to_bytes(2))
+    puppet.say(RecordType.ALERT, (101).to_bytes(2))
 
-    assert list(puppet.events()) == [Ended("alert 107 from peer", is_fault=False)]
+    assert list(puppet.events()) == [Ended("alert 101 from peer", is_fault=False)]
+
+
+def test_a_closed_network_says_that_it_asks_for_an_invite_and_its_calls_have_no_answer() -> None:
+    puppet = Puppet()
+    puppet.session.call(7, Method.PING, Empty(), 5.0, at(0))
+
+    puppet.say(RecordType.ALERT, Status.REFUSED.to_bytes(2))
+
+    assert list(puppet.events()) == [
+        Answered(7, Failed(FailReason.UNINVITED)),
+        Ended(NOT_INVITED, is_fault=False),
+    ]
+
+
+def test_whoever_is_no_member_is_told_by_an_alert_and_its_session_ends() -> None:
+    puppet = Puppet()
+
+    puppet.session.turn_away(at(1))
+    puppet.session.turn_away(at(1))
+
+    assert puppet.hears() == [(RecordType.ALERT, Status.REFUSED.to_bytes(2), False)]
+    assert list(puppet.events()) == [Ended(NO_MEMBER, is_fault=False)]
 
 
 def test_parting_says_goodbye_for_neither_end() -> None:

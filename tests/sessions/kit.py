@@ -12,7 +12,7 @@ from yzdht.ports import Now
 from yzdht.rpc.engine import Answer, Down, Failed, Up
 from yzdht.sessions import Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
-from yzdht.sessions.world import World
+from yzdht.sessions.world import Papers, World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Transport
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.connection import Connection
+    from yzdht.sessions.membership import ClosedNetwork
     from yzdht.wire.frame import RecordType
 
 
@@ -107,6 +108,8 @@ class Party:
         psk: bytes | None = None,
         is_private_allowed: bool = True,
         bounds: SessionBounds | None = None,
+        papers: Papers | None = None,
+        closed: ClosedNetwork | None = None,
     ) -> None:
         self.known: set[NodeId] = set()
         self.identity = identity or Identity.generate()
@@ -121,6 +124,8 @@ class Party:
             is_private_allowed,
             bounds or SessionBounds(),
             lambda node_id: node_id in self.known,
+            papers or Papers(),
+            closed,
         )
         self.failed_tasks: list[BaseException] = []
         self.sessions = Sessions(world, self, self._guard)

@@ -27,7 +27,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import PARTED, FailReason
 from yzdht.rpc.session import Ended
-from yzdht.sessions.dialling import AddressPace, DialPace, Pauses, resolve
+from yzdht.sessions.dialling import AddressPace, DialPace, Pauses, on_hearsay, resolve
 
 
 if TYPE_CHECKING:
@@ -283,3 +283,11 @@ def test_a_host_is_not_swept_by_naming_all_its_ports() -> None:
     with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
         pace.check("ws://192.0.2.9:9999", 0.0)
     pace.check("memory://here", 0.0)
+
+
+async def test_what_only_a_record_named_is_dialled_where_its_witnesses_are_or_in_public() -> None:
+    urls = ["ws://10.0.0.1:9", "no address", "ws://169.254.169.254:80", "ws://127.0.0.1:9", "ws://1.1.1.1:9"]
+
+    assert await on_hearsay(urls, ["127.0.0.1"]) == ["ws://127.0.0.1:9", "ws://1.1.1.1:9"]
+    assert await on_hearsay(urls, ["8.8.8.8"]) == ["ws://1.1.1.1:9"]
+    assert await on_hearsay(urls, []) == []

@@ -34,6 +34,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import Answer, FailReason
 from yzdht.store.entropy import SystemRng
+from yzdht.wire.record import seq_at
 from yzdht.wire.rpc import FindValue, FoundValue, Method, Refusal, Status, Store
 from yzdht.wire.slot import Kind
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 _NO_SESSION = "no session at the moment"
 _SILENCE = frozenset({"unreachable", "timeout", "closed", _NO_SESSION})
 """What comes of calls to nodes that are gone, or that this one is cut off from."""
-_MS = 1_000
 _TAG_BYTES = 32
 
 
@@ -273,7 +273,7 @@ class ReadyCheck:
         """Sign a record that was never stored before; it outlives every clock that is tolerated."""
         node = self._node
         network = node.config.network_id
-        self._seq = max(self._seq + 1, int(now.wall * _MS))
+        self._seq = max(self._seq + 1, seq_at(now.wall))
         created = int(now.wall)
         draft = RecordDraft(Kind.MUTABLE, created, created + READY_RECORD_LIFE_S, self._seq, self._tag)
         author = Author(node.identity.signer, node.identity.self_key, network)

@@ -150,6 +150,7 @@ class FailReason(Enum):
     WRONG_ID = "wrong_id"
     BUSY = "busy"
     GARBAGE = "garbage"
+    UNINVITED = "uninvited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,12 @@ GOODBYE = "goodbye"
 PARTED = "parted"
 """Why a session ended that one end needed the place of: both go on, and may dial each other again."""
 
+
+NOT_INVITED = "this network asks for an invite"
+"""Why a session ended whose peer, of a closed network, serves its members only; for people, too."""
+
+NO_MEMBER = "the other end is no member of this network"
+"""Why a session ended whose peer is none, or is none any more, of this end's closed network."""
 
 TURNED_AWAY = "turned away"
 """Why a session ended that the dialled end had no place for: it does not know who dialled, and is to be tried again."""

@@ -26,7 +26,7 @@ from yzdht.limits import (
     SESSION_S_MAX,
     SESSION_SILENT_S_MAX,
 )
-from yzdht.rpc.engine import GOODBYE, PARTED, Answer, Failed, FailReason
+from yzdht.rpc.engine import GOODBYE, NO_MEMBER, NOT_INVITED, PARTED, Answer, Failed, FailReason
 from yzdht.rpc.fragments import Assembler, cut
 from yzdht.rpc.rtt import RoundTrip
 from yzdht.wire.frame import NEVER_CUT, RecordType
@@ -267,8 +267,7 @@ class Session:
             case RecordType.CLOSE:
                 self._end(GOODBYE, is_fault=False)
             case RecordType.ALERT:
-                status = int.from_bytes(data)
-                self._end(PARTED if status == Status.BUSY else f"alert {status} from peer", is_fault=False)
+                self._receive_alert(int.from_bytes(data))
             case RecordType.PING:
                 self._send_record(RecordType.PONG, data, now.mono)
                 self._events.append(_SPENT)
@@ -279,6 +278,10 @@ class Session:
                 raise WireError("Ready came twice")
             case _:  # key_update is done by the layer; links are not served yet; a pong to no ping
                 self._events.append(_SPENT)
+
+    def _receive_alert(self, status: int) -> None:
+        reason = {Status.BUSY: PARTED, Status.REFUSED: NOT_INVITED}.get(status, f"alert {status} from peer")  # type: ignore[call-overload] # a status is a number
+        self._end(reason, is_fault=False)
 
     def _receive_message(self, record_type: RecordType, data: bytes, now: Now) -> None:
         if record_type is RecordType.REQUEST:
@@ -409,9 +412,19 @@ class Session:
         """End for want of a place, which says nothing of either end; calls in flight fail."""
         if self.state is State.ENDED:
             return
-        if self._layer is not None:
-            self._send_record(RecordType.ALERT, Status.BUSY.to_bytes(2), now.mono)
+        self._alert(Status.BUSY, now)
         self._end(PARTED, is_fault=False)
+
+    def turn_away(self, now: Now) -> None:
+        """End because the peer is no member of this end's closed network; calls in flight fail."""
+        if self.state is State.ENDED:
+            return
+        self._alert(Status.REFUSED, now)
+        self._end(NO_MEMBER, is_fault=False)
+
+    def _alert(self, status: Status, now: Now) -> None:
+        if self._layer is not None:
+            self._send_record(RecordType.ALERT, status.to_bytes(2), now.mono)
 
     @property
     def is_answering(self) -> bool:
@@ -505,11 +518,17 @@ class Session:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
+        why = why_unanswered(reason)
         for flight in self._calls.values():
-            self._events.append(Answered(flight.call, Failed(FailReason.CLOSED)))
+            self._events.append(Answered(flight.call, Failed(why)))
         self._calls.clear()
         self._numbers.clear()
         self._deadlines.clear()
         self._requests.clear()
         self._handshake = None
         self._events.append(Ended(reason, is_fault, error))
+
+
+def why_unanswered(reason: str) -> FailReason:
+    """Why a call has no answer whose session ended, by the reason of that end."""
+    return FailReason.UNINVITED if reason in (NOT_INVITED, NO_MEMBER) else FailReason.CLOSED

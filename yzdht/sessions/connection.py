@@ -19,7 +19,7 @@ from yzdht.limits import (
     HELD_BYTES_STEP,
 )
 from yzdht.rpc.engine import Failed, FailReason
-from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State
+from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State, why_unanswered
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import Get, Put, Store
 
@@ -307,6 +307,12 @@ class Connection:
         else:
             self.link.abort()
 
+    def turn_away(self) -> None:
+        """End it: whoever is at the other end is no member of this end's closed network."""
+        if self.session is not None:
+            self.session.turn_away(self._clock.now())
+            self._pump()
+
     @property
     def _is_full(self) -> bool:
         """Before the session runs out of open requests: it would answer busy, and nobody reads answers."""
@@ -390,8 +396,9 @@ class Connection:
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+        why = why_unanswered(event.reason)
         while self._waiting:
-            self._owner.on_event(self, Answered(self._waiting.pop(0).call, Failed(FailReason.CLOSED)))
+            self._owner.on_event(self, Answered(self._waiting.pop(0).call, Failed(why)))
 
     def _arm(self) -> None:
         """One timer per connection: moved only when it must ring earlier, else it rings early and is set anew."""

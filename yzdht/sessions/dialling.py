@@ -32,14 +32,17 @@ from yzdht.limits import (
     TURNED_AWAY_S_MIN,
 )
 from yzdht.rpc.bucket import Buckets, Rate
-from yzdht.rpc.engine import PARTED, FailReason
+from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
 from yzdht.transport.names import look_up
-from yzdht.wire.address import is_public, parse_url
+from yzdht.wire.address import is_public, may_dial, parse_url
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from yzdht.ids import NodeId
     from yzdht.rpc.session import Ended
+    from yzdht.sessions.clock import Clock
     from yzdht.sessions.connection import Connection
     from yzdht.wire.rpc import Body, Method
 
@@ -84,15 +87,18 @@ class Pauses:
 
     One that has no place is as live as others, and nothing is known against it, until it has had none for
     TURNED_AWAY_MAX times in a row: whoever serves nobody is as good as gone. It is left alone for so long then that all
-    probes of the table miss it.
+    probes of the table miss it. So is one whose closed network asks for an invite: it will ask for one in a minute, too.
     """
 
     def __init__(self) -> None:
         self._until: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
         self._turned_away: OrderedDict[NodeId, tuple[float, int]] = OrderedDict()
+        self._uninvited: OrderedDict[NodeId, float] = OrderedDict()
 
     def why(self, node_id: NodeId, mono: float) -> FailReason | None:
         """Why it must not be dialled now: BUSY where it is not to blame; None if it may be."""
+        if mono < self._uninvited.get(node_id, _NEVER[0]):
+            return FailReason.UNINVITED
         until, _ = self._until.get(node_id, _NEVER)
         away_until, times = self._turned_away.get(node_id, _NEVER)
         if mono < until or (mono < away_until and times >= TURNED_AWAY_MAX):
@@ -104,7 +110,12 @@ class Pauses:
         node_id = connection.node_id
         if node_id is None or connection.opened_at is None:
             return False
-        if connection.is_answered or mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
+        if event.reason == NOT_INVITED and connection.is_initiator:
+            self._uninvited[node_id] = mono + (DIAL_PAUSE_S_TYPED if is_typed else DIAL_PAUSE_S_MAX)
+            self._uninvited.move_to_end(node_id)
+            if len(self._uninvited) > CONTACTS_HEARD_MAX:
+                self._uninvited.popitem(last=False)
+        elif connection.is_answered or mono - connection.opened_at >= SESSION_SPARE_AFTER_S:
             self._turned_away.pop(node_id, None)
         elif connection.is_initiator and event.reason == PARTED and not connection.has_parted:
             self._turn_away(node_id, mono, is_typed=is_typed)
@@ -193,6 +204,42 @@ class AddressPace:
             raise DialledTooOften(f"the address {parsed.text} was dialled too often lately")
 
 
+class Addresses:
+    """Which address of a peer is dialled, and where a name among them may lead.
+
+    Args:
+        clock: The present.
+        is_private_allowed: `--allow-private`.
+
+    Attributes:
+        typed: What an operator typed, which is always dialled.
+
+    """
+
+    def __init__(self, clock: Clock, *, is_private_allowed: bool) -> None:
+        self.typed: set[str] = set()
+        self._clock = clock
+        self._is_private_allowed = is_private_allowed
+        self._pace = AddressPace()
+
+    async def to_dial(self, url: str) -> str:
+        """The address to dial; what was heard from others is dialled seldom enough to be no weapon.
+
+        Raises:
+            DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
+
+        """
+        if url in self.typed:
+            return url
+        address = await resolve(url, is_private_allowed=self._is_private_allowed)
+        self._pace.check(address, self._clock.now().mono)
+        return address
+
+    def may_reach(self, url: str) -> Callable[[str], bool] | None:
+        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ."""
+        return None if self._is_private_allowed or url in self.typed else is_public
+
+
 async def resolve(url: str, *, is_private_allowed: bool) -> str:
     """The address to dial for a url that was heard from others.
 
@@ -218,3 +265,23 @@ async def resolve(url: str, *, is_private_allowed: bool) -> str:
     if parsed.protocol == "wss":
         return url  # the certificate is the name's
     return parsed.with_host(hosts[0])
+
+
+async def on_hearsay(urls: Sequence[str], namers: Sequence[str]) -> list[str]:
+    """Those of some urls that may be dialled although only a record named them: no door into a private network.
+
+    Args:
+        urls: From somebody's identity record.
+        namers: IP addresses at which those are reached who showed it.
+
+    """
+    found = []
+    for text in urls:
+        try:
+            url = parse_url(await resolve(text, is_private_allowed=False))
+        except DialFailed:
+            continue
+        is_near = any(may_dial(url.host, namer, is_private_allowed=False) for namer in namers)
+        if url.ip is None or is_near:  # a name was looked up just now, and leads to public addresses alone
+            found.append(url.text)
+    return found

@@ -6,9 +6,7 @@ PROTOCOL.md section 3, points 5 and 6. Owns dial tasks and every connection of t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.handshake import Initiator, Responder
@@ -27,15 +25,30 @@ from yzdht.limits import (
     STRANGER_IDLE_S_MAX,
 )
 from yzdht.loop_turns import LoopTurns
-from yzdht.rpc.engine import TURNED_AWAY, Answer, Down, Failed, FailReason, Peer, Up
+from yzdht.rpc.engine import (
+    GOODBYE,
+    NO_MEMBER,
+    NOT_INVITED,
+    TURNED_AWAY,
+    Answer,
+    Down,
+    Failed,
+    FailReason,
+    Peer,
+    Up,
+)
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
-from yzdht.sessions.dialling import AddressPace, Dial, DialPace, Pauses, WaitingCall, resolve
+from yzdht.sessions.dialling import Addresses, Dial, DialPace, Pauses, WaitingCall
+from yzdht.sessions.entrance import Entrance, caps_of
+from yzdht.sessions.links import Links
+from yzdht.sessions.membership import Standing
 from yzdht.sessions.places import Places
 from yzdht.sessions.restraint import Restraint
-from yzdht.wire.address import is_public, public_prefix
+from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
+from yzdht.wire.rpc import Empty, Status
 
 
 if TYPE_CHECKING:
@@ -43,6 +56,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId
     from yzdht.ports import Endpoint, Link, Listener
+    from yzdht.sessions.membership import Pass
     from yzdht.sessions.world import SessionsSink, World
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method
@@ -71,28 +85,23 @@ class Sessions:
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[NodeId, Connection] = {}
         self._all: set[Connection] = set()
-        self._links: set[Connection] = set()
-        self._closing: dict[Connection, None] = {}  # links whose session ended, the oldest first
-        self._cut_off: set[Connection] = set()  # of these, who is gone at the next turn of the loop
-        self._no_links = asyncio.Event()
-        self._no_links.set()
+        self._links = Links(world.bounds.links_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self._handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
         self._places = Places(world.bounds, world.is_known)
+        self._entrance = Entrance(world, self._loop)
         self._restraint = Restraint(world)
         self._dials: dict[NodeId, Dial] = {}
         self._dial_turns = asyncio.Semaphore(world.bounds.dials_in_flight_max)
-        self._typed: set[str] = set()
+        self._addresses = Addresses(world.clock, is_private_allowed=world.is_private_allowed)
         self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
         self._pauses = Pauses()
-        self._address_pace = AddressPace()
         self._dial_pace = DialPace(world.bounds.dials_per_s)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._idle_look: asyncio.TimerHandle | None = None
         self._is_closing = False
-        self._carried: Counter[tuple[str, str]] = Counter()  # by links that are gone
         self._garbled = 0  # on sessions that ended
 
     # Who is there
@@ -122,11 +131,7 @@ class Sessions:
 
     def traffic(self) -> dict[tuple[str, str], int]:
         """Bytes carried so far, by direction (`in`, `out`) and road (`ws`, `wss`, `memory`); never fewer than before."""
-        carried = self._carried.copy()
-        for connection in self._links:
-            carried["in", connection.road] += connection.bytes_in
-            carried["out", connection.road] += connection.bytes_out
-        return dict(carried)
+        return self._links.traffic()
 
     def garbled(self) -> int:
         """Requests and answers so far, on sound sessions, whose body was none."""
@@ -136,6 +141,10 @@ class Sessions:
     def held_bytes(self) -> int:
         """Bytes that sessions hold for their peers, as last weighed."""
         return self._restraint.held_bytes
+
+    def look_again(self) -> None:
+        """Part from whoever is no member of this closed network any more: its revocation list is another one."""
+        self._entrance.look_again()
 
     # Calls
 
@@ -183,7 +192,7 @@ class Sessions:
             DialFailed: Nobody answers there, or the wrong one, or not with this network's handshake.
 
         """
-        self._typed.add(url)
+        self._addresses.typed.add(url)
         return await self._open(url, expected)
 
     def _start_dial(self, contact: Contact) -> Dial | FailReason:
@@ -226,7 +235,10 @@ class Sessions:
             del self._dials[contact.node_id]
             connection = self._by_id.get(contact.node_id)
             if connection is None:  # there may have been one
-                mono, is_typed = self._world.clock.now().mono, not self._typed.isdisjoint(contact.urls)
+                mono, is_typed = (
+                    self._world.clock.now().mono,
+                    not self._addresses.typed.isdisjoint(contact.urls),
+                )
                 turned_away = self._pauses.why(contact.node_id, mono)
                 if turned_away is None and reason is not FailReason.BUSY:
                     self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
@@ -246,7 +258,7 @@ class Sessions:
             if contact.node_id in self._by_id:
                 break  # it dialled us meanwhile
             try:
-                await self._open(await self._address_of(url), contact.node_id, url)
+                await self._open(await self._addresses.to_dial(url), contact.node_id, url)
                 break
             except DialFailed as error:
                 if isinstance(error, ReachedAnother):
@@ -256,14 +268,6 @@ class Sessions:
                 self._world.counters.add("dials_failed")
         # Not tried at every address: nothing is known against the contact.
         return FailReason.BUSY if is_put_off else reason
-
-    async def _address_of(self, url: str) -> str:
-        """The address to dial; what was heard from others is dialled seldom enough to be no weapon."""
-        if url in self._typed:
-            return url
-        address = await resolve(url, is_private_allowed=self._world.is_private_allowed)
-        self._address_pace.check(address, self._world.clock.now().mono)
-        return address
 
     async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
         if self._is_closing:
@@ -280,13 +284,13 @@ class Sessions:
             connection.url = shown_url or url
             made.append(connection)
             self._outcomes[connection] = outcome
-            connection.begin(Initiator(self._world.credentials, expected))
+            connection.begin(Initiator(self._world.credentials_to_dial(), expected))
             if self._is_closing:
                 connection.close()
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._may_reach(shown_url or url))
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(shown_url or url))
             return await outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
@@ -294,10 +298,6 @@ class Sessions:
             raise DialFailed(str(error)) from error
         finally:
             self._forget_dial(made, outcome)
-
-    def _may_reach(self, url: str) -> Callable[[str], bool] | None:
-        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ."""
-        return None if self._world.is_private_allowed or url in self._typed else is_public
 
     def _forget_dial(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
         """A dial ended; if it was given up, so is its half-open session."""
@@ -337,7 +337,7 @@ class Sessions:
         """Bound what strangers can make this process compute before they have proved anything."""
         if self._is_closing:
             return None
-        turn = self._doorway.knock(link.remote.host, self._links_in_use(), self._world.clock.now().mono)
+        turn = self._doorway.knock(link.remote.host, self._links.in_use(), self._world.clock.now().mono)
         if isinstance(turn, Refusal):
             self._world.counters.add(*turn)
             return None
@@ -352,23 +352,9 @@ class Sessions:
         self._respond(connection)
         return connection
 
-    def _links_in_use(self) -> int:
-        """How many links there are; when there are too many, whoever has been closing longest is cut off and not counted.
-
-        A peer may take LINK_CLOSE_S_MAX to answer a close frame: refused ones that do would keep everybody else out.
-        """
-        in_use = len(self._links) - len(self._cut_off)
-        if in_use >= self._world.bounds.links_max and self._closing:
-            slowest = next(iter(self._closing))
-            del self._closing[slowest]
-            self._cut_off.add(slowest)
-            slowest.link.abort()
-            in_use -= 1
-        return in_use
-
     def _respond(self, connection: Connection) -> None:
         self._doorway.enter(connection)
-        connection.begin(Responder(self._world.credentials))
+        connection.begin(Responder(self._world.credentials_to_answer()))
 
     def _no_longer_half_open(self, connection: Connection) -> None:
         self._doorway.leave(connection)
@@ -388,7 +374,6 @@ class Sessions:
         connection.is_metered = self._restraint.is_metering
         self._all.add(connection)
         self._links.add(connection)
-        self._no_links.clear()
         return connection
 
     # Events of connections
@@ -401,8 +386,7 @@ class Sessions:
                 if self._calls.pop(call, None) is not None:
                     self._sink.on_answer(call, outcome)
             case Requested(number, method, body):
-                if self._restraint.may_ask(connection, number):
-                    self._sink.on_request(connection, number, method, body)
+                self._on_requested(connection, number, method, body)
             case Opened():
                 self._on_opened(connection, event)
             case Pushed(record_type, data):
@@ -416,13 +400,27 @@ class Sessions:
             case Ended():
                 self._on_ended(connection, event)
 
+    def _on_requested(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        if not self._restraint.may_ask(connection, number):
+            return
+        if self._entrance.may_ask(connection, method, body):
+            self._sink.on_request(connection, number, method, body)
+        else:
+            self._world.counters.add("rpc_served", f"{method.name.lower()}/refused")
+            connection.reply(number, Status.REFUSED, Empty())
+
     def _on_opened(self, connection: Connection, event: Opened) -> None:
         established = event.established
+        found = self._entrance.judge(connection, established)
+        if found.standing is Standing.STRANGER:
+            self._world.counters.add("sessions_refused", "NotInvited")
+            connection.turn_away()
+            return
         host = connection.link.remote.host
         connection.peer = peer = Peer(
             established.peer_id,
             established.peer_key,
-            Caps(established.peer_caps),
+            caps_of(established, found),
             established.session_id,
             host,
             public_prefix(host),
@@ -432,7 +430,7 @@ class Sessions:
         now = self._world.clock.now()
         connection.opened_at = connection.used_at = now.mono
         self._pauses.succeeded(peer.node_id)
-        if not self._has_place(connection, peer, now.mono):
+        if not self._is_let_in(connection, found) or not self._has_place(connection, peer, now.mono):
             self._loop.call_soon(connection.part)
         else:
             self._world.counters.add("sessions_opened")
@@ -442,6 +440,16 @@ class Sessions:
         outcome = self._outcomes.get(connection)
         if outcome is not None and not outcome.done():
             outcome.set_result(self._by_id.get(peer.node_id, connection))
+
+    def _is_let_in(self, connection: Connection, found: Pass) -> bool:
+        """Take it in at the door of a closed network; another guest may have to go for it."""
+        verdict = self._entrance.enter(connection, found)
+        if isinstance(verdict, Refusal):
+            self._world.counters.add(*verdict)
+            return False
+        if verdict is not None:
+            self._displace(verdict)
+        return True
 
     def _has_place(self, connection: Connection, peer: Peer, mono: float) -> bool:
         """Find a place for a session whose peer is proved; somebody else may have to go for it."""
@@ -518,10 +526,10 @@ class Sessions:
 
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)
-        if connection in self._links:
-            self._closing[connection] = None
+        self._links.ended(connection)
         self._no_longer_half_open(connection)
-        if connection.peer is None and not event.is_fault:
+        self._entrance.leave(connection)
+        if connection.peer is None and not event.is_fault and event.reason != NO_MEMBER:
             self._world.counters.add("handshakes_abandoned")
         if connection.session is not None:
             self._garbled += connection.session.dropped
@@ -537,12 +545,14 @@ class Sessions:
         peer = connection.peer
         if peer is not None:
             self._places.leave(connection, is_client=connection.is_client)
-            is_typed = connection.url in self._typed
+            is_typed = connection.url in self._addresses.typed
             mono = self._world.clock.now().mono
             is_turned_away = self._pauses.ended(connection, event, mono, is_typed=is_typed)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
-                self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else event.reason))
+                is_over = event.reason in (NO_MEMBER, NOT_INVITED)  # for both ends, whoever said so
+                reason = GOODBYE if is_over else event.reason
+                self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
 
     def on_weight(self, connection: Connection, held: int) -> None:
         """A connection holds more or less for its peer than before."""
@@ -559,14 +569,8 @@ class Sessions:
 
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""
-        self._links.discard(connection)
-        self._closing.pop(connection, None)
-        self._cut_off.discard(connection)
         self._restraint.forget(connection)
-        self._carried["in", connection.road] += connection.bytes_in
-        self._carried["out", connection.road] += connection.bytes_out
-        if not self._links:
-            self._no_links.set()
+        self._links.gone(connection)
 
     # The end
 
@@ -587,13 +591,9 @@ class Sessions:
         self._dials.clear()
         for connection in list(self._all):
             connection.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._no_links.wait(), GOODBYE_S_MAX)
-        for connection in list(self._links):
+        await self._links.none_left(GOODBYE_S_MAX)
+        for connection in self._links:
             connection.link.abort()
-        with contextlib.suppress(
-            TimeoutError
-        ):  # only a fault of a link can come to that: the node ends all the same
-            await asyncio.wait_for(self._no_links.wait(), GOODBYE_S_MAX)
-        if self._links:
+        await self._links.none_left(GOODBYE_S_MAX)
+        if len(self._links):  # only a fault of a link can come to that: the node ends all the same
             log.error("links do not end count=%d", len(self._links))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from yzdht.sessions.admission import SessionBounds
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Answer, Down, Failed, Peer, Up
     from yzdht.sessions.clock import Clock
     from yzdht.sessions.connection import Connection
+    from yzdht.sessions.membership import ClosedNetwork
     from yzdht.telemetry import Counters
     from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body, Method
@@ -42,6 +43,20 @@ class SessionsSink(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Papers:
+    """What this end shows of itself in a closed network, 176 bytes each; None for nothing.
+
+    Attributes:
+        membership: Shown to everybody: it is signed over this end's id, and of no use to others.
+        invite: Shown to whoever is dialled while there is no membership; its secret is not in it.
+
+    """
+
+    membership: bytes | None = None
+    invite: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What sessions stand on.
@@ -54,6 +69,8 @@ class World:
         is_private_allowed: `--allow-private`.
         bounds: How much they may take.
         is_known: True for a node of the routing table.
+        papers: What this end shows; may change.
+        closed: The closed network whose members alone are served; None for an open one.
 
     """
 
@@ -64,3 +81,16 @@ class World:
     is_private_allowed: bool = False
     bounds: SessionBounds = field(default_factory=SessionBounds)
     is_known: Callable[[NodeId], bool] = lambda _node_id: False
+    papers: Papers = field(default_factory=Papers)
+    closed: ClosedNetwork | None = None
+
+    def credentials_to_dial(self) -> Credentials:
+        """This end's half of a handshake that it begins."""
+        return self._showing(self.papers.membership or self.papers.invite)
+
+    def credentials_to_answer(self) -> Credentials:
+        """This end's half of a handshake that another began."""
+        return self._showing(self.papers.membership)
+
+    def _showing(self, token: bytes | None) -> Credentials:
+        return self.credentials if token is None else replace(self.credentials, token=token)
