@@ -1,6 +1,7 @@
 """What holds for every test: leaks fail the run, and property tests are never judged by the clock.
 
-A run ends with the figures that its tests recorded, and with the CPU that each file of tests/sim took.
+A run ends with the figures that its tests recorded, with the CPU that each file of tests/sim took, and with how many
+sealings were watched for a nonce that serves twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.watched.plugin import SealingsWatch
 
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ _cpu_s: pytest.StashKey[dict[str, float]] = pytest.StashKey()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_figures] = {}
     config.stash[_cpu_s] = {}
+    config.pluginmanager.register(SealingsWatch())
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.test_records import Person, Replicas
+from tests.vectors.golden import OFF_CURVE
 from yzdht.access import Reading
 from yzdht.api import DhtCalls
 from yzdht.crypto.sealing import Public
@@ -118,7 +119,7 @@ async def test_an_argument_of_another_type_is_refused_before_it_can_do_harm(
     assert (await dht.get("note")).data == b"1"
 
 
-@pytest.mark.parametrize("publisher", [b"", bytes(32), b"\x02" + b"\xff" * 32, "AvLm"])
+@pytest.mark.parametrize("publisher", [b"", bytes(32), OFF_CURVE, "AvLm"])
 async def test_a_publisher_that_is_no_key_is_not_just_not_found(dht: Calls, publisher: bytes) -> None:
     with pytest.raises(UsageError):
         await dht.get("note", publisher=publisher)  # type: ignore[call-overload] # that is what is tested

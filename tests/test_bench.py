@@ -66,6 +66,21 @@ def test_sealing_and_opening_is_measured_for_every_kind_of_reader() -> None:
     assert all(line.count("x") >= 3 for line in lines[2:])
 
 
+@pytest.mark.process
+def test_the_share_of_encryption_is_measured_for_puts_and_gets() -> None:
+    shown = json.loads(run("sealing_share.py", "--nodes", "3", "--rounds", "1", "--count", "2", "--json"))
+
+    assert list(shown) == ["yzdht, fsync", "yzdht, no fsync"]
+    for verbs in shown.values():
+        assert list(verbs) == ["put", "get"]
+        for row in verbs.values():
+            [cpu_ms], [encryption_ms] = row["cpu_ms"], row["encryption_ms"]
+            assert 0 < encryption_ms < cpu_ms
+            assert len(row["took_ms"]) == len(row["path_ms"]) == 2
+            assert all(0 < path < took for path, took in zip(row["path_ms"], row["took_ms"], strict=True))
+        assert verbs["put"]["signatures_ms"][0] > 0
+
+
 def test_an_aim_says_by_how_much_it_is_missed() -> None:
     assert Aim("put", 5.0, 6.0, "ms").line().split() == ["put", "5.00", "ms", "aim", "6:", "met"]
     assert Aim("put", 7.5, 6.0, "ms").line().endswith("aim 6: missed by 1.50 ms")

@@ -16,6 +16,7 @@ from yzdht import (
     CasMismatch,
     Client,
     CryptoError,
+    Group,
     Identity,
     Node,
     NoNode,
@@ -23,12 +24,18 @@ from yzdht import (
     NotFound,
     Origin,
     Public,
+    PublisherRevoked,
     UsageError,
     ValueTooLarge,
     WriteQuorumFailed,
 )
+from yzdht.crypto.moving import sign_revocation
+from yzdht.crypto.naming import network_id
 from yzdht.crypto.sealing import Author, RecordDraft, Self, seal_record
+from yzdht.crypto.signing import target_of
 from yzdht.ids import Target
+from yzdht.invitee import Waiting
+from yzdht.invites import Offer
 from yzdht.limits import (
     CLIENT_PATIENCE_S,
     DAY_S,
@@ -43,8 +50,20 @@ from yzdht.ports import Now
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer
 from yzdht.store.entropy import SystemRng
+from yzdht.wire.invite_link import decode_invite_link
 from yzdht.wire.record import decode_record
-from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Status
+from yzdht.wire.rpc import (
+    Empty,
+    Get,
+    Got,
+    Method,
+    Put,
+    PutDone,
+    Redeem,
+    RedeemAnswer,
+    Refusal,
+    Status,
+)
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import decode_slot_link
 
@@ -226,10 +245,17 @@ async def test_calls_of_a_client_that_asks_for_much_queue_and_are_all_served_in_
     await node.sessions.close()
 
 
+def _show_no_move(dht: Client, connection: Connection, number: int, _method: Method, body: Body) -> None:
+    """Answer what is asked before a write, and keep silent about the identity record."""
+    if isinstance(body, Get) and body.target != Target(dht.identity.node_id):
+        connection.reply(number, Status.OK, Got((), 1, 1))
+
+
 async def test_nobody_waits_for_the_identity_record_but_the_end_a_little(clock: Time) -> None:
-    def serve(connection: Connection, number: int, _method: Method, body: Body) -> None:
+    def serve(connection: Connection, number: int, method: Method, body: Body) -> None:
         if isinstance(body, Put) and decode_record(body.record).kind is not Kind.IDENTITY:
             connection.reply(number, Status.OK, PutDone(1, 1, 1))
+        _show_no_move(dht, connection, number, method, body)
 
     node = Party(clock)
     node.on_asked = serve
@@ -239,7 +265,7 @@ async def test_nobody_waits_for_the_identity_record_but_the_end_a_little(clock: 
 
     assert (await dht.store("note", b"hello")).accepted == 1
 
-    await until(lambda: len(node.requests) == 2)
+    await until(lambda: len(node.requests) == 3)
     closing = asyncio.ensure_future(dht.__aexit__(None, None, None))
     await clock.advance(GOODBYE_S_MAX / 2)
     assert not closing.done()
@@ -248,14 +274,38 @@ async def test_nobody_waits_for_the_identity_record_but_the_end_a_little(clock: 
     await node.sessions.close()
 
 
+async def test_who_is_told_that_a_publisher_is_revoked_stores_that_again_before_it_ends(clock: Time) -> None:
+    anna = Identity.generate()
+    revocation = sign_revocation(Author(anna.signer, anna.self_key, network_id("main")))
+    target = target_of(decode_record(revocation), network_id("main"))
+
+    def serve(connection: Connection, number: int, _method: Method, body: Body) -> None:
+        if isinstance(body, Get):
+            records = (revocation,) if body.target == target else ()
+            connection.reply(number, Status.OK, Got(records, 1, 1))
+        else:
+            connection.reply(number, Status.OK, PutDone(1, 1, 1))
+
+    node = Party(clock)
+    node.on_asked = serve
+    await node.listen()
+
+    with pytest.raises(PublisherRevoked):
+        async with Client([node.url], clock=clock) as dht:
+            await dht.get("news", publisher=anna.public_key)
+
+    assert [body.record for _, _, _, body in node.requests if isinstance(body, Put)] == [revocation]
+    await node.sessions.close()
+
+
 async def test_a_client_that_fails_ends_at_once(clock: Time) -> None:
     node = Party(clock)
-    node.on_asked = lambda *_request: None
+    node.on_asked = lambda *request: _show_no_move(dht, *request)
     await node.listen()
     dht = Client([node.url], clock=clock)
     await dht.__aenter__()
     storing = asyncio.ensure_future(dht.store("note", b"hello"))
-    await until(lambda: len(node.requests) == 2)
+    await until(lambda: len(node.requests) == 3)
     before = clock.now().mono
 
     await dht.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
@@ -296,7 +346,7 @@ async def test_a_session_that_was_lost_is_opened_again(nodes: list[Node], urls: 
         for connection in list(nodes[0].sessions._all):
             if connection.peer is not None and connection.peer.node_id == dht.identity.node_id:
                 connection.link.abort()
-        await until(lambda: dht._nodes is not None and len(dht._nodes._sessions) == 0)
+        await until(lambda: dht._nodes is not None and len(dht._nodes._asking.sessions) == 0)
 
         assert (await dht.get("note")).data == b"1"
 
@@ -503,3 +553,87 @@ async def test_calls_at_once_share_the_sessions(nodes: list[Node], urls: list[st
         for node in nodes:
             clients = [c for c, _ in node.sessions.open_connections() if c.node_id == dht.identity.node_id]
             assert len(clients) == 1
+
+
+# Invites
+
+
+def redeeming(clock: Time, *answers: RedeemAnswer | Refusal) -> Party:
+    """A node that answers redemptions, one after the other, and finds nothing else."""
+    node, waiting = Party(clock), list(answers)
+
+    def serve(connection: Connection, number: int, method: Method, _body: Body) -> None:
+        if method is not Method.REDEEM:
+            connection.reply(number, Status.OK, Got((), 1, 1))
+            return
+        answer = waiting.pop(0)
+        status = Status.NOT_FOUND if isinstance(answer, Refusal) else Status.OK
+        connection.reply(number, status, answer)
+
+    node.on_asked = serve
+    return node
+
+
+def redemptions(node: Party) -> list[bytes]:
+    return [body.redemption for _, _, _, body in node.requests if isinstance(body, Redeem)]
+
+
+async def test_a_redemption_goes_to_the_issuer_and_to_no_other_node(clock: Time) -> None:
+    issuer, other = redeeming(clock, RedeemAnswer(9)), redeeming(clock)
+    for node in (issuer, other):
+        await node.listen()
+    async with Client([other.url, issuer.url], clock=clock) as dht:
+        assert dht._nodes is not None
+        assert await dht._nodes.redeem(issuer.identity.public_key, bytes(225), []) == RedeemAnswer(9)
+        assert await dht._nodes.redeem(dht.identity.public_key, bytes(225), []) is None
+
+    assert redemptions(issuer) == [bytes(225)]
+    assert redemptions(other) == []
+    for node in (issuer, other):
+        await node.sessions.close()
+
+
+async def test_an_issuer_that_redeems_nothing_is_as_good_as_none(clock: Time) -> None:
+    node = redeeming(clock, Refusal())
+    await node.listen()
+    async with Client([node.url], clock=clock) as dht:
+        assert dht._nodes is not None
+        assert await dht._nodes.redeem(node.identity.public_key, bytes(225), []) is None
+    await node.sessions.close()
+
+
+async def test_an_issuer_is_found_where_it_says_it_is_if_that_is_no_door_into_another_network(
+    clock: Time,
+) -> None:
+    near, issuer = redeeming(clock), redeeming(clock, RedeemAnswer(0))
+    for node in (near, issuer):
+        await node.listen()
+    async with Client([near.url], clock=clock) as dht:
+        assert dht._nodes is not None
+        assert await dht._nodes.redeem(issuer.identity.public_key, bytes(225), ["ws://10.0.0.1:9"]) is None
+        heard = [issuer.url]
+        assert await dht._nodes.redeem(issuer.identity.public_key, bytes(225), heard) == RedeemAnswer(0)
+    for node in (near, issuer):
+        await node.sessions.close()
+
+
+async def test_a_client_issues_and_joins(urls: list[str], tmp_path: Path) -> None:
+    async with (
+        Client.connect(urls[0], home=tmp_path / "anna") as anna,
+        Client.connect(urls[1], home=tmp_path / "ben") as ben,
+    ):
+        await anna.groups.create("family")
+        issued = await anna.invites.invite_group("family", Offer())
+
+        async def served(_: float) -> None:
+            await anna.invites.serve_once()
+
+        link = decode_invite_link(issued.link)
+        joined = await ben.invites.join(link, "ours", Waiting(60.0, 1.0, served))
+
+        assert joined.name == "ours"
+        await anna.store("plan", b"at nine", readers=Group("family"))
+        assert (await ben.get("plan", group="ours")).data == b"at nine"
+        await anna.groups.remove("family", ben.identity.public_key)
+        assert [s.row.revoked_at is None for s in anna.invites.standings()] == [False]
+    assert (tmp_path / "anna" / "invites.sqlite").exists()

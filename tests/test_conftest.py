@@ -41,6 +41,8 @@ def test_long(): pass
 
 def run(folder: Path, test: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(TESTS / "conftest.py", folder)
+    left_out = shutil.ignore_patterns("test_*", "__pycache__")
+    shutil.copytree(TESTS / "watched", folder / "tests/watched", ignore=left_out, dirs_exist_ok=True)
     shutil.copy(TESTS.parent / "pyproject.toml", folder)
     (folder / "test_sample.py").write_text(test)
     command = [

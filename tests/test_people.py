@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_records import MS, NET, WALL, Person, Replicas, refusal_of, refused
+from tests.test_records import MS, NET, WALL, Person, Replicas, damaged, refusal_of, refused
 from yzdht.access import Reading, Writing
-from yzdht.crypto.identity import IdentityKeys
+from yzdht.crypto.identity import IdentityKeys, KemKey
+from yzdht.crypto.primitives import check_public_key
 from yzdht.crypto.sealing import Public
 from yzdht.errors import (
     Conflict,
+    InvalidKey,
     InvalidSignature,
     KemKeyMissing,
     KeysUnknown,
@@ -23,7 +27,7 @@ from yzdht.errors import (
     YzError,
 )
 from yzdht.identity_record import About, sign_identity_record
-from yzdht.ids import Target
+from yzdht.ids import PublicKey, Target
 from yzdht.limits import (
     CLOCK_SKEW_S,
     DAY_S,
@@ -31,23 +35,25 @@ from yzdht.limits import (
     KEM_KEY_LIFE_S,
     KEM_KEY_RENEW_S,
     KEM_KEY_USED_AFTER_S,
+    KEYS_RELOADED_S,
     PERSON_IDENTITY_LIFE_S,
     PERSON_IDENTITY_RENEW_S,
     PERSON_LOOKED_UP_S,
     PUT_RETRIES_MAX,
 )
+from yzdht.people import _usable
 from yzdht.readers import Passphrase, To
 from yzdht.records import Origin
 from yzdht.store.keyfile import Identity
-from yzdht.wire.address import NodeType, decode_identity_payload
+from yzdht.wire.address import KemEntry, NodeType, decode_identity_payload
 from yzdht.wire.frame import Caps
+from yzdht.wire.record import SUITE, decode_record
 from yzdht.wire.rpc import Status
 
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from yzdht.ids import PublicKey
     from yzdht.wire.record import Record
 
 
@@ -72,6 +78,13 @@ def kept_in(folder: Path, replicas: Replicas, name: str = "person") -> Person:
     if not path.exists():
         Identity.generate(wall_now=WALL).save(path)
     return Person(replicas, Identity.load(path))
+
+
+def with_its_own_key_as_kem(person: Person, wall: float) -> bytes:
+    """An identity record that names the identity key for both uses."""
+    identity = replace(person.identity, kem=(KemKey(person.identity.signing, int(wall) + KEM_KEY_LIFE_S),))
+    about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
+    return sign_identity_record(identity, NET, about, wall, int(wall * MS) + 1).record.raw
 
 
 def kem_of(record: Record) -> list[PublicKey]:
@@ -118,16 +131,20 @@ async def test_several_are_looked_up_at_once_and_known_for_a_day(replicas: Repli
         await person.records.people.publish()
     await anna.records.people.publish()
     replicas.reads.clear()
+    replicas.paths.clear()
     readers = To(person.identity.public_key for person in people)
 
     await anna.records.store("note", b"1", readers)
-    assert replicas.reads == [Target(person.identity.node_id) for person in people]
+    asked = [Target(person.identity.node_id) for person in people]
+    asked += [person.move_target for person in (*people, anna)]
+    assert replicas.reads == asked
+    assert len(replicas.paths) == 1, "in one round"
     replicas.wall += PERSON_LOOKED_UP_S - 1
     await anna.records.store("note", b"2", readers)
-    assert len(replicas.reads) == 3
+    assert replicas.reads == asked
     replicas.wall += 1
     await anna.records.store("note", b"3", readers)
-    assert len(replicas.reads) == 6
+    assert replicas.reads == 2 * asked
 
     for person in people:
         assert (await person.records.get("note", anna.identity.public_key)).data == b"3"
@@ -148,7 +165,7 @@ async def test_an_identity_record_that_is_forged_or_stale_is_not_sealed_to(
     await ben.records.people.publish()
     target = ben.identity.node_id
     good = replicas.held[target]  # type: ignore[index] # it lies there
-    replicas.shown[target] = [Reading((good[:-1] + b"\0",), 4, 4)]  # type: ignore[index] # as above
+    replicas.shown[target] = [Reading((damaged(good),), 4, 4)]  # type: ignore[index] # as above
     await refusal_of(anna.records.store("note", b"", To([ben.identity.public_key])), InvalidSignature)
 
     replicas.shown[target] = [Reading((good,), 4, 4)]  # type: ignore[index] # as above
@@ -329,6 +346,28 @@ async def test_an_identity_record_that_no_quorum_took_is_not_published(
     assert anna.marks.published_at(anna.identity.node_id, NET) is None
 
 
+async def test_the_key_that_another_device_publishes_during_a_write_is_not_hidden(
+    tmp_path: Path,
+) -> None:
+    class Raced(Replicas):
+        async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
+            if self.verdicts and decode_record(record).seq == int(self.wall * MS):
+                self.held[target] = rival.record.raw
+            return await super().write(target, record, cas, keep_until)
+
+    replicas = Raced()
+    laptop = kept_in(tmp_path, replicas)
+    phone = Identity(laptop.identity.signing, (), laptop.identity.storage_secret)
+    about = About(NodeType.CLIENT, (), Caps.ALWAYS | Caps.CLIENT, PERSON_IDENTITY_LIFE_S)
+    phone.save(tmp_path / "phone.key")
+    rival = sign_identity_record(phone.renewed(WALL), NET, about, WALL, int(WALL * MS) + 1)
+    replicas.verdicts.append(Writing(5, 8, 5, Status.SEQ_TOO_LOW, rival.record.seq))
+
+    await refusal_of(laptop.records.people.publish(), KemKeyMissing)
+
+    assert replicas.held[Target(laptop.identity.node_id)] == rival.record.raw
+
+
 async def test_what_nodes_lost_of_the_own_record_is_published_again(replicas: Replicas, anna: Person) -> None:
     await anna.records.people.publish()
     replicas.held.clear()
@@ -391,3 +430,50 @@ async def test_a_publishing_that_fails_is_tried_again(replicas: Replicas, anna: 
     await anna.records.people.publish()
 
     assert len(replicas.identities()) == 2
+
+
+async def test_a_key_that_another_process_of_the_home_made_opens_what_is_sealed_to_it(
+    replicas: Replicas, anna: Person, tmp_path: Path
+) -> None:
+    running, command = kept_in(tmp_path, replicas), kept_in(tmp_path, replicas)
+    replicas.wall += KEM_KEY_RENEW_S
+    await command.records.people.publish()
+    person = To([running.identity.public_key])
+    await anna.records.store("note", b"to the new key", person)
+    address = await anna.records.put_bytes(b"another", person)
+
+    assert (await running.records.get("note", anna.identity.public_key)).data == b"to the new key"
+    assert await running.records.get_bytes(address) == b"another"
+
+
+async def test_keys_are_looked_for_once_a_minute_at_most(replicas: Replicas, tmp_path: Path) -> None:
+    running, command = kept_in(tmp_path, replicas), kept_in(tmp_path, replicas)
+    people, before = running.records.people, running.identity
+    replicas.wall += KEM_KEY_RENEW_S
+    assert not await people.has_more_keys(before)
+    await command.records.people.publish()
+    assert not await people.has_more_keys(before)
+    replicas.wall += KEYS_RELOADED_S
+
+    answers = await asyncio.gather(*(people.has_more_keys(before) for _ in range(3)))
+
+    assert answers == [True, True, True], "whoever waits for the same keys has them, too"
+    (tmp_path / "person.key").unlink()
+    replicas.wall += KEYS_RELOADED_S
+    assert not await people.has_more_keys(people.identity)
+    assert replicas.counted["keys_not_reloaded"] == 1
+
+
+async def test_what_is_published_as_a_key_and_is_none_is_not_sealed_to(
+    replicas: Replicas, anna: Person, ben: Person
+) -> None:
+    off_the_curve = PublicKey(b"\x02" + bytes(31) + b"\x07")
+    with pytest.raises(InvalidKey):
+        check_public_key(off_the_curve)
+    own, good = ben.identity.public_key, ben.identity.kem[0].key.public_key
+    named = [KemEntry(SUITE, key, int(WALL) + DAY_S) for key in (off_the_curve, own, good)]
+
+    assert _usable(own, tuple(named)) == named[2:]
+
+    replicas.held[Target(ben.identity.node_id)] = with_its_own_key_as_kem(ben, WALL)
+    await refusal_of(anna.records.store("note", b"for ben", To([own])), KeysUnknown)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.vectors.golden import KEM_1, KEM_2, KEY_A, KEY_B
+from tests.vectors.golden import KEM_1, KEM_2, KEY_A, KEY_B, OFF_CURVE
 from yzdht.crypto.primitives import PrivateKey
 from yzdht.errors import UsageError
 from yzdht.limits import NAMED_READERS_MAX
@@ -41,7 +41,7 @@ def test_as_many_as_the_protocol_allows_can_be_named_and_no_more() -> None:
         [None],
         [KEM_2.public_key[:-1]],
         [b"\x04" + bytes(32)],
-        [b"\x02" + b"\xff" * 32],
+        [OFF_CURVE],
     ],
 )
 def test_who_is_no_public_key_is_refused_with_what_to_do(people: Any) -> None:

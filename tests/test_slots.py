@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from tests.test_records import damaged
 from tests.vectors.golden import KEY_A, KEY_B, NETWORK, SELF_KEY_A
 from yzdht.access import Reading, Writing
 from yzdht.crypto.naming import mutable_target, public_tag
@@ -36,13 +37,14 @@ AUTHOR = Author(KeySigner(KEY_A), SELF_KEY_A, NETWORK)
 class Shown:
     """What nodes show, as a test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target = SLOT.target) -> None:
+        self._target = target
         self.readings: list[Reading] = []
         self.wall = WALL
         self.rejected = 0
 
     async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
-        assert (list(targets), paths) == ([SLOT.target], 1)
+        assert (list(targets), paths) == ([self._target], 1)
         return [self.readings]
 
     async def write(self, target: Target, record: bytes, cas: int | None, keep_until: int) -> Writing:
@@ -138,7 +140,7 @@ async def test_two_bodies_with_one_seq_are_a_conflict_also_if_seen_one_after_the
     ("raw", "fault"),
     [
         (b"no record", WireError),
-        (record(1)[:-1] + b"\0", InvalidSignature),
+        (damaged(record(1)), InvalidSignature),
         (
             seal_record(draft(1), b"", Public(), Author(KeySigner(KEY_B), SELF_KEY_A, NETWORK), b""),
             WrongTarget,

@@ -9,11 +9,12 @@ from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.ids import ID_BYTES
 from yzdht.limits import READ_PATHS_MAX
-from yzdht.readers import AnyReaders, Public, Self, To, check_passphrase
+from yzdht.readers import AnyReaders, Group, Public, Self, To, check_passphrase
 from yzdht.records import DEFAULT_TTL_S, Records, Value
 
 
 if TYPE_CHECKING:
+    from yzdht.groups import Groups
     from yzdht.ids import Address, PublicKey
     from yzdht.slot_writer import Receipt
 
@@ -30,17 +31,19 @@ def _check_store(value: object, readers: object, ttl: object, if_seq: object) ->
     if not isinstance(value, bytes | bytearray | memoryview):
         raise UsageError(f"a value is bytes, not {type(value).__name__}", hint="encode text: text.encode()")
     if not isinstance(readers, AnyReaders):
-        raise UsageError("readers is Self(), Public(), To([…]) or Passphrase(…)")
+        raise UsageError("readers is Self(), Public(), To([…]), Group(…) or Passphrase(…)")
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
         raise UsageError("a ttl is a number of seconds", hint="for a week: ttl=7 * 86400")
     if if_seq is not None and (isinstance(if_seq, bool) or not isinstance(if_seq, int)):
         raise UsageError("if_seq is a sequence number, or 0 for nothing stored")
 
 
-def _check_disjoint(disjoint: object) -> None:
+def _check_read(disjoint: object, passphrase: object = None) -> None:
     is_number = isinstance(disjoint, int) and not isinstance(disjoint, bool)
     if not (is_number and disjoint in range(1, 1 + READ_PATHS_MAX)):
         raise UsageError("disjoint is a number of paths, 1 to 3", hint="disjoint=3 for what matters most")
+    if passphrase is not None:
+        check_passphrase(passphrase)
 
 
 def _check_address(address: object) -> None:
@@ -101,6 +104,7 @@ class DhtCalls:
         publisher: PublicKey | None = None,
         disjoint: int = 1,
         passphrase: str | None = None,
+        group: str | None = None,
     ) -> Value: ...
 
     @overload
@@ -112,6 +116,7 @@ class DhtCalls:
         default: _T,
         disjoint: int = 1,
         passphrase: str | None = None,
+        group: str | None = None,
     ) -> Value | _T: ...
 
     async def get(
@@ -122,8 +127,9 @@ class DhtCalls:
         default: object = _Missing.RAISE,
         disjoint: int = 1,
         passphrase: str | None = None,
+        group: str | None = None,
     ) -> object:
-        """Read the newest value under a name; see `Records.get` for errors.
+        """Read the newest value under a name; see `Records.get` and `Records.get_from_group` for errors.
 
         Args:
             name: 1 to 1,024 bytes of UTF-8.
@@ -132,15 +138,17 @@ class DhtCalls:
             disjoint: Paths through the network that share no node, 1 to 3. Nodes that hide a value or show an old one
                 must then lie on every path; it costs as many times the messages.
             passphrase: Of a value that is under one.
+            group: What this home calls the group whose name it is; then whoever of it wrote last, or `publisher`.
 
         """
         if publisher is not None:
             _check_publisher(publisher)
-        _check_disjoint(disjoint)
-        if passphrase is not None:
-            check_passphrase(passphrase)
+        _check_read(disjoint, passphrase)
+        records = self._records()
         try:
-            return await self._records().get(name, publisher, disjoint, passphrase)
+            if group is not None:
+                return await records.get_from_group(Group(group).name, name, publisher, disjoint)
+            return await records.get(name, publisher, disjoint, passphrase)
         except NotFound:
             if default is _Missing.RAISE:
                 raise
@@ -179,7 +187,7 @@ class DhtCalls:
             disjoint: As of `get`.
 
         """
-        _check_disjoint(disjoint)
+        _check_read(disjoint)
         return await self._records().get_entries(name, disjoint)
 
     async def delete_entry(self, name: str) -> Receipt:
@@ -211,11 +219,22 @@ class DhtCalls:
 
         """
         _check_address(address)
-        _check_disjoint(disjoint)
-        if passphrase is not None:
-            check_passphrase(passphrase)
+        _check_read(disjoint, passphrase)
         return await self._records().get_bytes(address, disjoint, passphrase)
 
-    async def delete(self, name: str) -> list[Receipt]:
-        """Delete what is stored under a name, private and public; see `Records.delete` for errors."""
+    async def delete(self, name: str, *, group: str | None = None) -> list[Receipt]:
+        """Delete what is stored under a name, private and public; see `Records.delete` for errors.
+
+        Args:
+            name: 1 to 1,024 bytes of UTF-8.
+            group: What this home calls the group whose name it is; then what any member stored there.
+
+        """
+        if group is not None:
+            return [await self._records().delete_from_group(Group(group).name, name)]
         return await self._records().delete(name)
+
+    @property
+    def groups(self) -> Groups:
+        """The groups of this identity: made, joined and changed."""
+        return self._records().groups

@@ -13,25 +13,40 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
 from yzdht.api import DhtCalls
+from yzdht.asking import Asking
 from yzdht.background import Background
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.errors import DialFailed, NoNode, UsageError
+from yzdht.errors import (
+    DialFailed,
+    IdentityMoved,
+    IdentityRevoked,
+    NoNode,
+    PersonMoved,
+    PublisherRevoked,
+    UsageError,
+)
 from yzdht.gate import Gate
+from yzdht.invites import Invites
+from yzdht.letters import Place
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     CLIENT_PATIENCE_S,
     DELEGATED_TIMEOUT_S,
     DELEGATED_TRIES_MAX,
     GOODBYE_S_MAX,
+    ISSUER_ADDRESSES_TRIED_MAX,
     PUT_PATIENCE_S,
     TURNED_AWAY_S_MIN,
     TURNED_AWAY_TRIES_MAX,
 )
 from yzdht.records import Records
-from yzdht.rpc.engine import Answer, Failed, FailReason
-from yzdht.sessions import Clock, Sessions, SystemClock
-from yzdht.sessions.world import World
+from yzdht.rpc.engine import NO_MEMBER, Answer, Failed, FailReason
+from yzdht.sessions import Clock, SystemClock
+from yzdht.sessions.dialling import on_hearsay
+from yzdht.sessions.membership import ClosedNetwork
+from yzdht.sessions.world import Papers, World
+from yzdht.store import memberships
 from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
@@ -39,19 +54,30 @@ from yzdht.telemetry import Counters
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact, parse_url
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Empty, Get, Got, Method, Put, PutDone, Refusal, Status, WhoAmI
+from yzdht.wire.invite_link import decode_invite_link
+from yzdht.wire.rpc import (
+    Empty,
+    Get,
+    Got,
+    Method,
+    Put,
+    PutDone,
+    Redeem,
+    RedeemAnswer,
+    Refusal,
+    Status,
+    WhoAmI,
+)
+from yzdht.wire.token import TokenType, encode_token
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
-    from yzdht.ids import NodeId, Target
+    from yzdht.ids import GroupId, NodeId, PublicKey, Target
     from yzdht.ports import Now
-    from yzdht.rpc.engine import Down, Peer, Up
-    from yzdht.sessions.connection import Connection
     from yzdht.store.keyfile import AnyPath
-    from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body
 
 
@@ -65,8 +91,14 @@ _OVERLOADED = ("closed", "rate_limited", "busy")
 _SENT_AWAY = Answer(Status.RATE_LIMITED, Refusal(int(1_000 * CLIENT_PATIENCE_S)))
 """What a call is told that the node had no time for."""
 
+_OTHER_LINK = ("link invites to", "ask whoever invited you for the address of one that is")
+_OTHER_HOME = ("home is in", "use another --network")
+
 _DECIDED = (Status.CAS_MISMATCH, Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 """Refusals that say something of the record: another node would say the same."""
+
+_HEEDED = (PublisherRevoked, PersonMoved, IdentityRevoked, IdentityMoved)
+"""Errors that say how an identity ended: what says so is being stored again, which is let end."""
 
 
 _T = TypeVar("_T")
@@ -91,42 +123,42 @@ class Pinged(NamedTuple):
     error: str
 
 
+class _Club(NamedTuple):
+    """The closed network that a client is in, or would like to be.
+
+    Attributes:
+        papers: What it shows.
+        closed: Whose members alone it talks to; None in an open network.
+
+    """
+
+    papers: Papers
+    closed: ClosedNetwork | None
+
+
 class _Nodes:
     """The nodes of a client: sessions, fail-over, and the way to the replicas (`records.Access`)."""
 
-    def __init__(self, urls: tuple[str, ...], credentials: Credentials, clock: Clock) -> None:
+    def __init__(self, urls: tuple[str, ...], credentials: Credentials, clock: Clock, club: _Club) -> None:
         self._urls = urls
         self._clock = clock
+        self._is_guest = club.papers.invite is not None
         self.counters = Counters()
-        world = World(credentials, [WebSocketTransport()], clock, self.counters, is_private_allowed=True)
-        self._sessions = Sessions(world, self)
+        world = World(
+            credentials,
+            [WebSocketTransport()],
+            clock,
+            self.counters,
+            is_private_allowed=True,
+            papers=club.papers,
+            closed=club.closed,
+        )
+        self._asking = Asking(world)
         self._contacts: dict[str, Contact] = {}
         self._background = Background(self._guard)
-        self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
-        self._last_call = 0
         self._last_turn = 0
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)
         self._failures: dict[str, str] = {}
-
-    # SessionsSink
-
-    def on_link(self, peer: Peer, change: Up | Down) -> None:
-        """Sessions come and go; calls dial when they need one."""
-
-    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
-        """A client serves nobody."""
-        status = Status.OK if method is Method.PING else Status.REFUSED
-        connection.reply(number, status, Empty())
-
-    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
-        """A call ended."""
-        future = self._pending.pop(call, None)
-        if future is not None and not future.done():
-            future.set_result(outcome)
-
-    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
-        """Nothing is pushed to a client yet."""
-        self.counters.add("pushes_dropped")
 
     # Nodes
 
@@ -158,7 +190,12 @@ class _Nodes:
     def _no_node(self) -> NoNode:
         tried = "; ".join(f"{url}: {why}" for url, why in self._failures.items())
         error = NoNode(f"no node could be reached ({tried})")
-        if self._failures and all(why.startswith("no session") for why in self._failures.values()):
+        if FailReason.UNINVITED.value in self._failures.values():
+            error.hint = "this network asks for an invite: ask whoever runs it for one, then: yz join LINK"
+        elif any(why.endswith(NO_MEMBER) for why in self._failures.values()):
+            whose, what = _OTHER_LINK if self._is_guest else _OTHER_HOME
+            error.hint = f"your {whose} a closed network of this name, and the node is not of it: {what}"
+        elif self._failures and all(why.startswith("no session") for why in self._failures.values()):
             error.hint = "something answers there: check the network name, the network key and the node id"
         elif any(why.startswith(_OVERLOADED) for why in self._failures.values()):
             error.hint = (
@@ -172,15 +209,12 @@ class _Nodes:
         if known is not None:
             return known
         try:
-            connection = await self._sessions.dial(url)
+            contact = await self._asking.dial(url)
         except DialFailed as error:
             self._failures[url] = str(error).removeprefix(
                 f"{url}: "
             )  # some errors name the address, some do not
             return None
-        peer = connection.peer
-        assert peer is not None
-        contact = Contact(peer.node_id, peer.public_key, (url,), peer.caps)
         self._contacts[url] = contact
         return contact
 
@@ -213,17 +247,7 @@ class _Nodes:
         contact = await self._contact(url)
         if contact is None:
             return Failed(FailReason.UNREACHABLE)
-        self._last_call += 1
-        call = self._last_call
-        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
-        self._pending[call] = future
-        self._sessions.call(call, contact, method, body, DELEGATED_TIMEOUT_S)
-        try:
-            outcome = await future
-        except asyncio.CancelledError:
-            self._pending.pop(call, None)
-            self._sessions.cancel(call)
-            raise
+        outcome = await self._asking.ask(contact, method, body, DELEGATED_TIMEOUT_S)
         if isinstance(outcome, Failed):
             self._failed(url, outcome.reason.value)
             if outcome.reason is FailReason.WRONG_ID:
@@ -254,7 +278,7 @@ class _Nodes:
         await self._background.finish(patience_s)
         for gate in self._gates.values():
             gate.close()
-        await self._sessions.close()
+        await self._asking.close()
 
     def _guard(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -340,6 +364,19 @@ class _Nodes:
             raise self._no_node()
         return refused
 
+    async def redeem(self, issuer: PublicKey, redemption: bytes, urls: Sequence[str]) -> RedeemAnswer | None:
+        """Hand a redemption to its issuer, if that is one of the nodes, or reached where it says it is."""
+        namers = [parse_url(url).host for url in self._urls]
+        heard = await on_hearsay(urls[:ISSUER_ADDRESSES_TRIED_MAX], namers)
+        for url in (*self._by_reach(), *heard):
+            contact = await self._contact(url)
+            if contact is None or contact.public_key != issuer:
+                continue
+            outcome = await self.call(url, Method.REDEEM, Redeem(redemption))
+            if isinstance(outcome, Answer) and isinstance(outcome.body, RedeemAnswer):
+                return outcome.body
+        return None
+
 
 def _writing(answer: Answer) -> Writing:
     done = answer.body
@@ -369,6 +406,7 @@ class Client(DhtCalls):
         passphrase: str | None = None,
         network: str = "main",
         network_key: bytes | None = None,
+        invite: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not urls:
@@ -379,10 +417,12 @@ class Client(DhtCalls):
         self._passphrase = passphrase
         self._network = network_id(network)
         self._network_key = network_key
+        self._invite = None if invite is None else decode_invite_link(invite).token
         self._clock = clock or SystemClock()
         self._home: Home | None = None
         self._nodes: _Nodes | None = None
         self._own_records: Records | None = None
+        self._own_invites: Invites | None = None
 
     @classmethod
     def connect(
@@ -393,6 +433,7 @@ class Client(DhtCalls):
         passphrase: str | None = None,
         network: str = "main",
         network_key: bytes | None = None,
+        invite: str | None = None,
     ) -> Client:
         """A client of the nodes at these addresses; several fail over.
 
@@ -403,6 +444,7 @@ class Client(DhtCalls):
             passphrase: Opens the home's identity.
             network: Name of the network.
             network_key: 32 bytes, for a private network.
+            invite: Link of an invite to a closed network, to be let in as a guest; a membership in the home needs none.
 
         Raises:
             UsageError: An argument does not parse.
@@ -415,6 +457,7 @@ class Client(DhtCalls):
             passphrase=passphrase,
             network=network,
             network_key=network_key,
+            invite=invite,
         )
 
     async def __aenter__(self) -> Self:
@@ -432,19 +475,30 @@ class Client(DhtCalls):
             home.close()
             raise
         self._home, self._nodes = home, nodes
-        self._own_records = Records(home.identity, self._network, nodes, home.marks, SystemRng())
+        self._own_records = Records(home.identity, self._network, nodes, home.keeps, SystemRng())
+        self._own_records.groups.on_removed = self._take_links_back
         return self
 
     async def _connected(self, home: Home) -> _Nodes:
         caps = Caps.ALWAYS | Caps.CLIENT
         credentials = Credentials(home.identity.signer, self._network, caps, self._network_key)
-        nodes = _Nodes(self._urls, credentials, self._clock)
+        nodes = _Nodes(self._urls, credentials, self._clock, self._club(home))
         try:
             await nodes.connect()
         except BaseException:
             await nodes.close()
             raise
         return nodes
+
+    def _club(self, home: Home) -> _Club:
+        """What this client shows: the invite that it was given, else the membership in its home."""
+        token = self._invite
+        if token is not None and token.type is TokenType.NETWORK:
+            return _Club(Papers(invite=encode_token(token)), ClosedNetwork(self._network, token.issuer))
+        kept = None if home.path is None else memberships.read(home.path, self._network)
+        if kept is None or kept.subject != home.identity.node_id:
+            return _Club(Papers(), None)
+        return _Club(Papers(membership=encode_token(kept)), ClosedNetwork(self._network, kept.issuer))
 
     async def __aexit__(
         self,
@@ -453,10 +507,11 @@ class Client(DhtCalls):
         trace: TracebackType | None,
     ) -> None:
         if self._nodes is not None:
-            await self._nodes.close(GOODBYE_S_MAX if kind is None else 0.0)
+            is_in_peace = kind is None or issubclass(kind, _HEEDED)
+            await self._nodes.close(GOODBYE_S_MAX if is_in_peace else 0.0)
         if self._home is not None:
             self._home.close()
-        self._home = self._nodes = self._own_records = None
+        self._home = self._nodes = self._own_records = self._own_invites = None
 
     @property
     def identity(self) -> Identity:
@@ -476,6 +531,21 @@ class Client(DhtCalls):
     def records(self) -> Records:
         """Reads and writes by slot, and identity records."""
         return self._records()
+
+    @property
+    def invites(self) -> Invites:
+        """Invites issued, redeemed and joined by."""
+        if self._own_invites is None:
+            records = self._records()
+            assert self._home is not None
+            assert self._nodes is not None
+            place = Place(self._network, self._nodes, records._slots, self._home.marks, SystemRng())
+            self._own_invites = Invites(records.people, place, self._home.ledger, records.groups)
+        return self._own_invites
+
+    def _take_links_back(self, group_id: GroupId, member: PublicKey) -> None:
+        """Whoever was removed from a group knows the links by which they came."""
+        self.invites.forget_member(group_id, member)
 
     def _records(self) -> Records:
         if self._own_records is None:

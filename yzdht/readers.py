@@ -1,4 +1,4 @@
-"""Who can read a value, as a caller says it: `Self()`, `Public()`, `To([…])`, `Passphrase(…)` (PROTOCOL.md section 8)."""
+"""Who can read a value, as a caller says it: `Self()`, `Public()`, `To([…])`, `Group(…)`, `Passphrase(…)` (PROTOCOL.md section 8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from yzdht.ids import PublicKey
 
 
-__all__ = ["AnyReaders", "Passphrase", "Public", "Self", "To", "check_passphrase"]
+__all__ = ["AnyReaders", "Group", "Passphrase", "Public", "Self", "To", "check_passphrase"]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -59,6 +59,25 @@ def _checked(people: object) -> tuple[PublicKey, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The members of a group, those of the epoch in which the value is stored.
+
+    Attributes:
+        name: What this home calls the group.
+
+    Raises:
+        UsageError: It is no text.
+
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise UsageError(f"a group is named by text, not {type(self.name).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
 class Passphrase:
     """Whoever knows a passphrase and has the value's link; the publisher needs it too.
 
@@ -86,5 +105,5 @@ def check_passphrase(text: object) -> None:
         raise UsageError(f"a passphrase is text, not {type(text).__name__}")
 
 
-AnyReaders = Public | Self | To | Passphrase
+AnyReaders = Public | Self | To | Group | Passphrase
 """Who can read a value."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.access import refused
 from yzdht.crypto.naming import (
@@ -22,12 +22,16 @@ from yzdht.crypto.naming import (
 )
 from yzdht.crypto.sealing import check_value
 from yzdht.crypto.signing import RecordChecks
-from yzdht.errors import CryptoError, NotFound, UsageError, WireError
+from yzdht.errors import CryptoError, LookupFailed, NotFound, UsageError, WireError
+from yzdht.group_values import GroupValues
+from yzdht.groups import Groups
 from yzdht.ids import Address, Target
+from yzdht.known_groups import KnownGroups, Means
 from yzdht.limits import RECORD_LIFE_S_MAX, SEQ_MAX
+from yzdht.moves import Moves
 from yzdht.people import People
 from yzdht.reader_keys import ReaderKeys
-from yzdht.readers import AnyReaders, Passphrase, Public, Self, To
+from yzdht.readers import AnyReaders, Group, Passphrase, Public, Self, To
 from yzdht.slot_writer import Intent, Receipt, SlotWriter
 from yzdht.slots import Seen, Slot, SlotReader, publisher_of
 from yzdht.wire.slot import Kind
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from yzdht.access import Access
     from yzdht.crypto.identity import IdentityKeys
     from yzdht.ids import NetworkId, NodeId, PublicKey, Tag
-    from yzdht.ports import Marks, Rng
+    from yzdht.ports import GroupShelf, Marks, Rng
 
 
 DEFAULT_TTL_S = RECORD_LIFE_S_MAX
@@ -62,6 +66,7 @@ class Value:
         created: Unix seconds.
         expires: Unix seconds.
         is_conflict: True when another body with the same seq was shown too, or seen before.
+        moved_to: The key under which its publisher goes on, 33 bytes; None if they have not moved.
 
     """
 
@@ -72,6 +77,20 @@ class Value:
     created: int
     expires: int
     is_conflict: bool = False
+    moved_to: PublicKey | None = None
+
+
+class Keeps(NamedTuple):
+    """What a home keeps for its records; `Home` gives it.
+
+    Attributes:
+        marks: What it has seen.
+        groups: The groups that it knows.
+
+    """
+
+    marks: Marks
+    groups: GroupShelf
 
 
 class Records:
@@ -81,12 +100,14 @@ class Records:
         identity: Signs and seals.
         network: NET.
         access: The way to the replicas.
-        marks: What this home has seen.
+        keeps: What this home has seen, and the groups that it knows.
         rng: For salts and content keys.
         checks: Whoever else in this process verifies records of that network, so that each is verified once.
 
     Attributes:
         people: The identity record published, and those of others.
+        moves: Who moved to another key, and who is revoked.
+        groups: Those of this identity: made, joined and changed.
 
     """
 
@@ -95,16 +116,23 @@ class Records:
         identity: IdentityKeys,
         network: NetworkId,
         access: Access,
-        marks: Marks,
+        keeps: Keeps,
         rng: Rng,
         checks: RecordChecks | None = None,
     ) -> None:
+        marks, shelf = keeps
         self._network = network
         self._access = access
         self._checks = checks or RecordChecks(network)
         self._slots = SlotReader(access, marks, self._checks)
-        self.people = People(identity, network, access, self._slots, marks)
-        self._keys = ReaderKeys(self.people, network, access, rng)
+        self.moves = Moves(identity, network, access, self._slots, marks)
+        self.people = People(identity, network, access, self._slots, marks, self.moves)
+        means = Means(access, self._slots, shelf, rng)
+        self._known_groups = KnownGroups(self.people, network, means)
+        self.people.listed = self._known_groups.listed
+        self.groups = Groups(self._known_groups, self.people, network, means)
+        self._group_values = GroupValues(self._known_groups, network, self._slots, self.moves)
+        self._keys = ReaderKeys(self.people, self._known_groups, network, access, rng)
         self._writer = SlotWriter(access, self._slots, self._keys)
 
     @property
@@ -133,6 +161,7 @@ class Records:
             PassphraseNeeded: It is under a passphrase and none was given.
             WrongPassphrase: Or another one.
             DecryptionFailed: It is damaged, or was sealed under another key.
+            PublisherRevoked: Nothing that this publisher signed counts any more.
             CryptoError: Every node asked showed forged or foreign records.
             NoNode: No node could be reached.
 
@@ -151,6 +180,31 @@ class Records:
         seen = await self._first([self._slot(publisher, tag)], "nothing is stored in this slot", paths)
         return await self._value(seen, passphrase)
 
+    async def get_from_group(
+        self, group: str, name: str, publisher: PublicKey | None = None, paths: int = 1
+    ) -> Value:
+        """Read the newest value under a name of a group.
+
+        Entries of those who are no members any more do not count.
+
+        Args:
+            group: What this home calls it.
+            name: 1 to 1,024 bytes of UTF-8.
+            publisher: Of this member; None for whoever wrote last.
+            paths: Disjoint paths of the read, 1 to READ_PATHS_MAX.
+
+        Raises:
+            NoSuchGroup: This home knows no such group.
+            NotFound: Nothing is stored, or it was deleted.
+            UnknownEpoch: It was written before this identity joined, or after it was removed.
+            As `get`.
+
+        """
+        self.groups.keep_up(group)
+        self.people.keep_published(even_first=False)
+        seen = await self._group_values.newest(group, name, paths, publisher)
+        return await self._value(seen, None, group)
+
     async def _first(self, slots: list[Slot], missing: str, paths: int) -> Seen:
         """The first slot that has a value, asked one after the other.
 
@@ -158,21 +212,29 @@ class Records:
         """
         self.people.keep_published(even_first=False)
         for slot in slots:
-            seen = await self._slots.read(slot, paths)
+            looked = await self.moves.read([slot.target], self._others([slot.publisher]), paths)
+            self.moves.check_publisher(slot.publisher, looked.faults)
+            seen = self._slots.newest(slot, looked.readings[0])
             if seen is not None and not seen.record.is_tombstone:
                 return seen
         raise NotFound(missing)
 
-    async def _value(self, seen: Seen, passphrase: str | None) -> Value:
+    def _others(self, publishers: list[PublicKey]) -> list[PublicKey]:
+        """Whose ends matter to a reader: of one's own values none is refused, so that nodes are asked before writes."""
+        return [publisher for publisher in publishers if publisher != self.identity.public_key]
+
+    async def _value(self, seen: Seen, passphrase: str | None, group: str | None = None) -> Value:
         record = seen.record
+        publisher = publisher_of(record)
         return Value(
-            data=await self._keys.open(record, passphrase),
+            data=await self._keys.open(record, passphrase, group),
             origin=Origin.SIGNED if record.readers == 0 else Origin.SEALED,
-            publisher=publisher_of(record),
+            publisher=publisher,
             seq=record.seq,
             created=record.created,
             expires=record.expires,
             is_conflict=seen.is_conflict,
+            moved_to=self.moves.check_publisher(publisher),
         )
 
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
@@ -196,7 +258,8 @@ class Records:
             value: At most 61,436 bytes.
             readers: Who can read it.
             ttl: Seconds it lives, 1 to 30 days.
-            if_seq: The seq that must be stored now, 0 for nothing; None to replace whatever is older.
+            if_seq: The seq that must be stored now, 0 for nothing; None to replace whatever is older. In a group it is that
+                of one's own entry.
 
         Raises:
             ValueTooLarge: The value does not fit in a record.
@@ -205,42 +268,74 @@ class Records:
             Conflict: Another device of this identity won each of several attempts.
             KeysUnknown: A named reader has published no keys.
             KeyTooOld: Or the newest ended too long ago.
+            PersonMoved, PublisherRevoked: Or has another key now, or none.
+            IdentityMoved, IdentityRevoked: So has this identity.
+            NoSuchGroup: This home knows no such group.
+            NotAMember: This identity was removed from it.
             WriteQuorumFailed: Too few replicas stored it.
             NoNode: No node could be reached.
 
         """
-        _check_write(ttl, if_seq)
-        check_value(value)  # first of all: what does not fit is refused before anything is sent
+        if isinstance(readers, Group):
+            return await self._store_in_group(name, value, readers, ttl, if_seq)
         is_own = isinstance(readers, Self | Passphrase)
         slot = self._own_slot(name) if is_own else self._public_slot(self.identity.public_key, name)
-        return await self._store(slot, value, readers, int(ttl), if_seq)
+        return await self._store(slot, value, readers, ttl, if_seq)
 
     async def _store(
-        self, slot: Slot, value: bytes, readers: AnyReaders, life_s: int, if_seq: int | None
+        self, slot: Slot, value: bytes, readers: AnyReaders, ttl: float, if_seq: int | None
     ) -> Receipt:
+        _check_write(ttl, if_seq)
+        check_value(value)  # first of all: what does not fit is refused before anything is sent
         sealed_for, warnings = await self._keys.sealed_for(readers)
+        await self.moves.check_own()
         self.people.keep_published(even_first=True)
-        return await self._writer.write(Intent(slot, value, sealed_for, life_s, if_seq, warnings))
+        return await self._writer.write(Intent(slot, value, sealed_for, int(ttl), if_seq, warnings))
+
+    async def _store_in_group(
+        self, name: str, value: bytes | None, group: Group, ttl: float, if_seq: int | None
+    ) -> Receipt:
+        _check_write(ttl, if_seq)
+        check_value(value or b"")
+        self.groups.keep_up(group.name)
+        await self.moves.check_own()
+        sealed_for, warnings = await self._keys.sealed_for(group)
+        kept = self._known_groups.kept(group.name)
+        slot = self._group_values.slot(kept, self.identity.public_key, name)
+        least_seq = 1 + self._group_values.seen_seq(kept, name)
+        self.people.keep_published(even_first=True)
+        return await self._writer.write(
+            Intent(slot, value, sealed_for, int(ttl), if_seq, warnings, least_seq)
+        )
+
+    async def delete_from_group(self, group: str, name: str) -> Receipt:
+        """Delete what is stored under a name of a group, whoever stored it; errors as of `store` and `get_from_group`."""
+        await self._group_values.newest(group, name)
+        return await self._store_in_group(name, None, Group(group), RECORD_LIFE_S_MAX, None)
 
     async def delete(self, name: str) -> list[Receipt]:
         """Delete what is stored under a name, private and public.
 
         Raises:
             NotFound: Nothing is stored.
+            IdentityMoved, IdentityRevoked: This identity has ended.
             WriteQuorumFailed: Too few replicas stored the tombstone.
 
         """
         slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
-        readings = await self._access.read([slot.target for slot in slots])
+        return await self._delete(slots, f"nothing is stored under {name!r}")
+
+    async def _delete(self, slots: list[Slot], missing: str) -> list[Receipt]:
+        looked = await self.moves.read([slot.target for slot in slots], [self.identity.public_key])
+        await self.moves.check_own()
+        readings = looked.readings
         doomed = [s for s, r in zip(slots, readings, strict=True) if self._slots.has_something(s, r)]
         if not doomed:
-            raise NotFound(f"nothing is stored under {name!r}")
+            raise NotFound(missing)
         self.people.keep_published(even_first=True)
         # A tombstone outlives every copy of what it deletes, as long as any may live.
-        return [await self._delete(slot) for slot in doomed]
-
-    async def _delete(self, slot: Slot) -> Receipt:
-        return await self._writer.write(Intent(slot, None, Public(), RECORD_LIFE_S_MAX, None))
+        tombstones = [Intent(slot, None, Public(), RECORD_LIFE_S_MAX, None) for slot in doomed]
+        return [await self._writer.write(tombstone) for tombstone in tombstones]
 
     # Entries of several publishers under one public name
 
@@ -256,15 +351,13 @@ class Records:
 
         A name holds 32 entries; when it is full, the one that expires first leaves. Arguments and errors as of `store`.
         """
-        _check_write(ttl, if_seq)
-        check_value(value)
-        slot = self._entry_slot(name)
-        return await self._store(slot, value, readers, int(ttl), if_seq)
+        return await self._store(self._entry_slot(name), value, readers, ttl, if_seq)
 
     async def get_entries(self, name: str, paths: int = 1) -> list[Value]:
         """The entries under a name that this identity can read, newest first, each with its publisher.
 
-        One that is older than this home has seen of its publisher is left out, and counted.
+        One that is older than this home has seen of its publisher is left out, and counted; so is one of a publisher who
+        is revoked, or of whom that could not be found out.
 
         Args:
             name: 1 to 1,024 bytes of UTF-8.
@@ -278,22 +371,23 @@ class Records:
         """
         slot = self._entry_slot(name)
         self.people.keep_published(even_first=False)
+        entries = await self._slots.entries(slot.tag, slot.target, paths)
+        looked = await self.moves.read(
+            [], self._others([publisher_of(seen.record) for seen in entries]), paths
+        )
         values = []
-        for seen in await self._slots.entries(slot.tag, slot.target, paths):
+        for seen in entries:
             try:
+                self.moves.check_publisher(publisher_of(seen.record), looked.faults)
                 values.append(await self._value(seen, None))
-            except (CryptoError, WireError):
-                self._access.count("unreadable_entries")  # for others, or one that nobody can open
+            except (CryptoError, WireError, LookupFailed):
+                self._access.count("unreadable_entries")  # for others, revoked, or one that nobody can open
         return values
 
     async def delete_entry(self, name: str) -> Receipt:
         """Delete one's own entry under a name; errors as of `delete`."""
-        slot = self._entry_slot(name)
-        [readings] = await self._access.read([slot.target])
-        if not self._slots.has_something(slot, readings):
-            raise NotFound(f"this identity has no entry under {name!r}")
-        self.people.keep_published(even_first=True)
-        return await self._delete(slot)
+        [receipt] = await self._delete([self._entry_slot(name)], f"this identity has no entry under {name!r}")
+        return receipt
 
     def _entry_slot(self, name: str) -> Slot:
         tag = public_tag(self._network, normalise_name(name))
@@ -315,7 +409,7 @@ class Records:
         Raises:
             ValueTooLarge: The value does not fit in a record.
             UsageError: Another argument is out of range.
-            KeysUnknown, KeyTooOld: As of `store`.
+            KeysUnknown, KeyTooOld, PersonMoved, PublisherRevoked: As of `store`.
             WriteQuorumFailed: Too few replicas stored it.
             NoNode: No node could be reached.
 

@@ -1,31 +1,27 @@
-"""Slots written until a quorum holds them (PROTOCOL.md section 8, Order): seqs, tries, and what a refusal is worth."""
+"""Values written into slots (PROTOCOL.md section 8, Order): how each is sealed for its try, and what its writer learns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from yzdht.access import refused
 from yzdht.crypto.sealing import RecordDraft
-from yzdht.errors import CasMismatch, Conflict, CryptoError, LookupFailed, NoNode, WireError
-from yzdht.limits import CLOCK_SKEW_S, PUT_RETRIES_MAX, RECORD_LIFE_S_MAX, SEQ_MAX
-from yzdht.wire.rpc import Status
+from yzdht.errors import Conflict
+from yzdht.limits import RECORD_LIFE_S_MAX, SEQ_MAX
+from yzdht.quorum_writer import QuorumWriter
+from yzdht.wire.record import seq_at
 from yzdht.wire.slot import Kind
 from yzdht.wire.text import encode_slot_link
 
 
 if TYPE_CHECKING:
-    from yzdht.access import Access, Writing
+    from yzdht.access import Access
+    from yzdht.crypto.group_records import KnownEpoch
     from yzdht.crypto.sealing import SealedFor
     from yzdht.ids import PublicKey
-    from yzdht.ports import Now
-    from yzdht.reader_keys import ReaderKeys
+    from yzdht.quorum_writer import Written
     from yzdht.slots import Slot, SlotReader
     from yzdht.wire.record import Record
-
-
-_MS = 1_000
-_OUTRUN = (Status.SEQ_TOO_LOW, Status.EQUIVOCATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +61,29 @@ class Intent:
         life_s: Seconds it lives at least.
         if_seq: The seq that must be stored now, 0 for nothing; None to replace whatever is older.
         warnings: For the receipt.
+        least_seq: What the seq is at least: above those of other entries that it has to outdo.
 
     """
 
     slot: Slot
     value: bytes | None
-    sealed_for: SealedFor
+    sealed_for: SealedFor | KnownEpoch
     life_s: int
     if_seq: int | None
     warnings: tuple[str, ...] = ()
+    least_seq: int = 0
+
+
+class Sealer(Protocol):
+    """Seals and signs: for an identity, or for a group."""
+
+    def seal(self, draft: RecordDraft, value: bytes | None, sealed_for: SealedFor | KnownEpoch) -> Record:
+        """Build a signed record; a tombstone for no value."""
+        ...
 
 
 class SlotWriter:
-    """Writes slots of one identity in one network.
+    """Writes slots of one publisher in one network.
 
     Args:
         access: The way to the replicas.
@@ -86,103 +92,57 @@ class SlotWriter:
 
     """
 
-    def __init__(self, access: Access, slots: SlotReader, keys: ReaderKeys) -> None:
+    def __init__(self, access: Access, slots: SlotReader, keys: Sealer) -> None:
         self._access = access
         self._slots = slots
         self._keys = keys
+        self._writer = QuorumWriter(access, slots)
 
     async def write(self, intent: Intent) -> Receipt:
         """Write until a quorum holds it.
 
         Raises:
             UsageError: The value and its readers do not fit a record.
-            CasMismatch: Not `if_seq` is stored.
-            Conflict: Another device of this identity won each of several attempts.
-            WriteQuorumFailed: Too few replicas stored it.
-            NoNode: No node could be reached.
+            CasMismatch, Conflict, WriteQuorumFailed, NoNode: As of `QuorumWriter.write`.
 
         """
-        least_seq = 1 + (intent.if_seq or 0)
-        for retries_left in reversed(range(1 + PUT_RETRIES_MAX)):
-            now = self._access.now()
-            record = self._seal(intent, least_seq, now)
-            done = await self._access.write(intent.slot.target, record.raw, intent.if_seq, 0)
-            # A quorum beside a holder of something newer is no success yet: that record would win every read.
-            newer_seq = await self._newer_seq(intent, record, done, now)
-            if done.is_quorum and not (newer_seq and retries_left):
-                return self._receipt(intent, record, done)
-            if done.refusal is Status.CAS_MISMATCH:
-                again = await self._is_ours(intent, record, done)
-                if again is None:
-                    raise CasMismatch(done.number)
-                return self._receipt(intent, record, again)
-            if done.refusal not in _OUTRUN:
-                raise refused(done, now)
-            if intent.if_seq is not None:
-                raise CasMismatch(done.number)
-            if not newer_seq:
-                raise Conflict("a node claims a newer record and cannot show it")
-            least_seq = 1 + newer_seq
-        raise Conflict("another writer of this identity was faster each time")
+        return _receipt(intent, await self.write_record(intent))
 
-    async def _is_ours(self, intent: Intent, record: Record, done: Writing) -> Writing | None:
-        """How this very record stands, if it is what the condition met; None if it is not.
+    async def write_record(self, intent: Intent) -> Written:
+        """Write until a quorum holds it; the record that it holds, and how many do. Raises as `write`."""
 
-        A node may have stored it and never answered, so that the next one finds it there. The bytes are the same, and are
-        written again without the condition.
-        """
-        if done.number != record.seq:
-            return None
-        try:
-            seen = await self._slots.read(intent.slot)
-        except (WireError, CryptoError, LookupFailed):
-            return None
-        if seen is None or seen.record.hash != record.hash:
-            return None
-        again = await self._access.write(intent.slot.target, record.raw, None, 0)
-        return again if again.is_quorum else None
+        async def seal(least_seq: int) -> Record:
+            return self._seal(intent, least_seq)
 
-    async def _newer_seq(self, intent: Intent, record: Record, done: Writing, now: Now) -> int:
-        """The seq that outran a record, 0 if none did.
+        return await self._writer.write(intent.slot, seal, intent.if_seq)
 
-        One far in the future counts only if a verified record carries it: a liar could use up all numbers, and one
-        among many holders could keep every write from ending.
-        """
-        if intent.if_seq is not None or done.refusal not in _OUTRUN or done.number < record.seq:
-            return 0
-        if done.number <= (now.wall + CLOCK_SKEW_S) * _MS:
-            return done.number
-        try:
-            seen = await self._slots.read(intent.slot)
-        except NoNode:
-            raise
-        except (WireError, CryptoError, LookupFailed):
-            seen = None
-        return seen.record.seq if seen is not None and seen.record.seq > record.seq else 0
-
-    def _seal(self, intent: Intent, least_seq: int, now: Now) -> Record:
+    def _seal(self, intent: Intent, least_seq: int) -> Record:
         slot, mark = intent.slot, self._slots.mark(intent.slot)
-        created = int(now.wall)
+        wall = self._access.now().wall
+        created = int(wall)
         expires = created + intent.life_s
         if mark is not None:
             least_seq = max(least_seq, 1 + mark.seq)
             expires = min(max(expires, mark.expires), created + RECORD_LIFE_S_MAX)
-        seq = max(least_seq, int(now.wall * _MS))
+        seq = max(least_seq, intent.least_seq, seq_at(wall))
         if seq >= SEQ_MAX:
-            raise Conflict("this slot has used up its sequence numbers")
+            raise Conflict(
+                "this slot has used up its sequence numbers",
+                hint="somebody did that on purpose: choose another name",
+            )
         draft = RecordDraft(slot.kind, created, expires, seq, slot.tag, intent.value is None)
         return self._keys.seal(draft, intent.value, intent.sealed_for)
 
-    def _receipt(self, intent: Intent, record: Record, done: Writing) -> Receipt:
-        slot = intent.slot
-        self._slots.remember(slot, record)
-        return Receipt(
-            publisher=slot.publisher,
-            seq=record.seq,
-            expires=record.expires,
-            link=encode_slot_link(slot.publisher, slot.tag) if slot.kind is Kind.MUTABLE else "",
-            accepted=done.accepted,
-            asked=done.asked,
-            needed=done.needed,
-            warnings=intent.warnings,
-        )
+
+def _receipt(intent: Intent, written: Written) -> Receipt:
+    (record, done), slot = written, intent.slot
+    return Receipt(
+        publisher=slot.publisher,
+        seq=record.seq,
+        expires=record.expires,
+        link=encode_slot_link(slot.publisher, slot.tag) if slot.kind is Kind.MUTABLE else "",
+        accepted=done.accepted,
+        asked=done.asked,
+        needed=done.needed,
+        warnings=intent.warnings,
+    )

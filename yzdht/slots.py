@@ -19,7 +19,7 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from yzdht.access import Access, Reading
     from yzdht.ids import NodeId, PublicKey, Tag
@@ -101,18 +101,24 @@ class SlotReader:
 
     def newest(self, slot: Slot, readings: list[Reading]) -> Seen | None:
         """The same of what was read already; arguments and errors as of `read`."""
-        records, honest = self._believed(readings, lambda reading: self._verified(slot, reading))
+        records = self.shown(slot, readings)
         if records:
             return self._against_mark(slot, records)
-        if not any(reading.is_quorum for reading in honest):
-            raise _too_few(honest)
         self._check_hidden(slot)
         return None
 
-    def _believed(
-        self, readings: list[Reading], verified: Callable[[Reading], list[Record]]
-    ) -> tuple[list[Record], list[Reading]]:
-        """What holds of all that was shown, and who showed nothing else; the fault of the last if nobody did."""
+    def shown(self, slot: Slot, readings: list[Reading]) -> list[Record]:
+        """Every record of a slot that holds, old ones too; raises as `read`, StaleRecord apart."""
+        return self._believed(readings, lambda reading: self._verified(slot, reading))
+
+    def _believed(self, readings: list[Reading], verified: Callable[[Reading], list[Record]]) -> list[Record]:
+        """What holds of all that was shown; nothing, if a quorum has nothing.
+
+        Raises:
+            CryptoError, WireError: Of the last, if everybody showed what does not hold.
+            ReadQuorumFailed: Too few replicas stand behind there being nothing.
+
+        """
         records: list[Record] = []
         honest: list[Reading] = []
         fault: WireError | CryptoError | None = None
@@ -125,7 +131,9 @@ class SlotReader:
                 fault = error
         if fault is not None and not honest:
             raise fault
-        return records, honest
+        if not records and not any(reading.is_quorum for reading in honest):
+            raise _too_few(honest)
+        return records
 
     async def resolve_node_id(self, node_id: NodeId) -> PublicKey:
         """The public key behind a node id, from its identity record.
@@ -149,8 +157,7 @@ class SlotReader:
                 self._marks.met(publisher_of(record))
                 return publisher_of(record)
         if not any(reading.is_quorum for reading in readings):
-            best = max(readings, key=lambda reading: reading.answered)
-            raise ReadQuorumFailed(best.answered, best.needed, best.needed)
+            raise _too_few(readings)
         raise NotFound("no identity record is stored for this node id")
 
     def has_something(self, slot: Slot, readings: list[Reading]) -> bool:
@@ -175,19 +182,35 @@ class SlotReader:
     async def entries(self, tag: Tag, target: Target, paths: int = 1) -> list[Seen]:
         """The newest entry of each publisher under a multi target, newest first.
 
-        Tombstones are left out, and an entry that is older than this home has seen of its publisher, which is counted.
+        Tombstones are left out, and so is an entry that is older than this home has seen of its publisher, which is counted.
+
+        Raises:
+            As `read`, StaleRecord apart.
+
+        """
+        newest = self.newest_entries(tag, target, await self.entries_shown(tag, target, paths))
+        return [each for each in newest if not each.record.is_tombstone]
+
+    async def entries_shown(self, tag: Tag, target: Target, paths: int = 1) -> dict[PublicKey, list[Record]]:
+        """Every entry under a multi target that holds, tombstones and old ones too, by publisher; nothing is remembered.
 
         Raises:
             As `read`, StaleRecord apart.
 
         """
         [readings] = await self._access.read([target], paths)
-        shown, honest = self._believed(readings, lambda reading: self._entries_of(tag, target, reading))
-        if not shown and not any(reading.is_quorum for reading in honest):
-            raise _too_few(honest)
         by_publisher: dict[PublicKey, list[Record]] = {}
-        for record in shown:
+        for record in self._believed(readings, lambda reading: self._entries_of(tag, target, reading)):
             by_publisher.setdefault(publisher_of(record), []).append(record)
+        return by_publisher
+
+    def newest_entries(
+        self, tag: Tag, target: Target, by_publisher: Mapping[PublicKey, list[Record]]
+    ) -> list[Seen]:
+        """Of each publisher the newest of what was shown, newest first, tombstones too; it is remembered.
+
+        One that is older than this home has seen of its publisher is left out, and counted.
+        """
         seen = []
         for publisher, records in by_publisher.items():
             try:
@@ -195,7 +218,7 @@ class SlotReader:
             except StaleRecord:  # of one, who may have brought it about: the others are shown
                 self._access.count("stale_entries")
         seen.sort(key=lambda each: order_key(each.record), reverse=True)
-        return [each for each in seen if not each.record.is_tombstone]
+        return seen
 
     async def immutable(self, target: Target, paths: int = 1) -> Record | None:
         """The immutable record at a target; None for not found.
@@ -205,9 +228,7 @@ class SlotReader:
 
         """
         [readings] = await self._access.read([target], paths)
-        records, honest = self._believed(readings, lambda reading: self._immutables_of(target, reading))
-        if not records and not any(reading.is_quorum for reading in honest):
-            raise _too_few(honest)
+        records = self._believed(readings, lambda reading: self._immutables_of(target, reading))
         return records[0] if records else None
 
     def _immutables_of(self, target: Target, reading: Reading) -> list[Record]:
@@ -242,8 +263,12 @@ class SlotReader:
         if mark is not None and self._is_known(mark):
             raise StaleRecord(0, mark.seq)
 
+    def lives(self, mark: Mark) -> bool:
+        """True if what was seen, a tombstone too, has to be there still."""
+        return mark.expires > self._access.now().wall
+
     def _is_known(self, mark: Mark | None) -> bool:
-        return mark is not None and not mark.is_tombstone and mark.expires > self._access.now().wall
+        return mark is not None and not mark.is_tombstone and self.lives(mark)
 
     def _verified(self, slot: Slot, reading: Reading) -> list[Record]:
         verified = []
@@ -279,6 +304,6 @@ def publisher_of(record: Record) -> PublicKey:
     return record.publisher  # type: ignore[return-value] # only immutables have none
 
 
-def _too_few(honest: list[Reading]) -> ReadQuorumFailed:
-    best = max(honest, key=lambda reading: reading.answered)
+def _too_few(readings: list[Reading]) -> ReadQuorumFailed:
+    best = max(readings, key=lambda reading: reading.answered)
     return ReadQuorumFailed(best.answered, best.needed, max(best.answered, best.needed))

@@ -1,0 +1,400 @@
+"""Groups as one home knows them: which state counts, and what becomes of what cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.group_homes import Holders, Keeps, Member
+from tests.test_records import NET, Person, refusal_of
+from yzdht.access import Reading
+from yzdht.crypto.groups import promote, rotate
+from yzdht.crypto.primitives import PrivateKey
+from yzdht.errors import DecryptionFailed, LastAdmin, NoNode, NoSuchGroup, NotAReader, UsageError
+from yzdht.ids import SECRET_BYTES, EpochSecret, NameSecret, RecordRoot
+from yzdht.limits import GROUP_LOOK_AGAIN_S, GROUP_LOOK_S, KEM_KEY_RENEW_S
+from yzdht.readers import Group, Self
+from yzdht.records import Records
+from yzdht.store.entropy import SystemRng
+from yzdht.store.marks import MemoryMarks
+from yzdht.wire.group_state import encode_group_state
+from yzdht.wire.record import decode_record
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from yzdht.crypto.kept_group import KeptGroup
+    from yzdht.ids import PublicKey
+    from yzdht.known_groups import KnownGroups
+    from yzdht.wire.group_state import GroupState
+
+
+TEAM = Group("team")
+
+
+@pytest.fixture
+def holders() -> Holders:
+    return Holders()
+
+
+@pytest.fixture
+async def pair(holders: Holders) -> tuple[Member, Member]:
+    """Anna, the admin of a group, and Ben, who is in it."""
+    anna, ben = Member(holders), Member(holders)
+    await anna.records.groups.create("team")
+    await ben.records.people.publish()
+    await anna.records.groups.add("team", ben.key)
+    await ben.records.groups.adopt("team", anna.records.groups.group_key("team"))
+    return anna, ben
+
+
+def known(member: Member) -> KnownGroups:
+    return member.records._known_groups
+
+
+def kept(member: Member) -> KeptGroup:
+    return known(member).kept("team")
+
+
+def fresh() -> EpochSecret:
+    return EpochSecret(SystemRng().token(SECRET_BYTES))
+
+
+async def write(admin: Member, state: GroupState) -> None:
+    """Write a state as an admin whose program is another one."""
+    key = kept(admin).private_key
+    assert key is not None
+    await admin.records.groups._write(key, state, None)  # type: ignore[arg-type] # no condition
+
+
+# Looking
+
+
+async def test_a_group_is_looked_for_hourly_at_the_first_use_and_no_more(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    _, ben = pair
+    slot = known(ben).state_slot(kept(ben).group_key)
+    ben.records = ben.restarted(holders)
+    holders.reads.clear()
+
+    for _ in range(3):
+        await known(ben).current("team")
+    assert holders.reads.count(slot.target) == 1
+    holders.wall += GROUP_LOOK_S
+    for _ in range(3):
+        await known(ben).current("team")
+    assert holders.reads.count(slot.target) == 2
+
+
+async def test_what_does_not_fit_is_looked_for_at_once_and_then_once_a_minute(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    _, ben = pair
+
+    assert await known(ben).look_again("team") is not None
+    assert await known(ben).look_again("team") is None
+    holders.wall += GROUP_LOOK_AGAIN_S
+    assert await known(ben).look_again("team") is not None
+
+
+async def test_a_state_that_nodes_could_not_show_is_looked_for_again_in_a_minute(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    slot = known(ben).state_slot(kept(ben).group_key)
+    await anna.records.groups.rotate("team")
+    holders.wall += GROUP_LOOK_S
+    holders.shown[slot.target] = [Reading((), 1, 4)]
+    assert (await known(ben).current("team")).state.epoch == 2
+    holders.shown.clear()
+
+    assert (await known(ben).current("team")).state.epoch == 2
+    holders.wall += GROUP_LOOK_AGAIN_S
+    assert (await known(ben).current("team")).state.epoch == 3
+
+
+async def test_a_look_that_ends_late_does_not_bring_back_a_group_that_was_forgotten(
+    pair: tuple[Member, Member],
+) -> None:
+    anna, _ = pair
+    late = kept(anna)
+    anna.records.groups.leave("team", is_forced=True)
+    known(anna).keep("team", late)
+    assert known(anna).names() == []
+    other = await anna.records.groups.create("team")
+
+    known(anna).keep("team", late)
+
+    assert kept(anna).group_key == other.group_key
+    assert len(kept(anna).epochs) == 1
+
+
+async def test_without_nodes_what_is_known_is_known_and_looking_says_so(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    _, ben = pair
+    holders.is_reachable = False
+    holders.wall += GROUP_LOOK_S
+
+    assert kept(ben).state.epoch == 2
+    await refusal_of(known(ben).look("team"), NoNode)
+    assert known(ben).names() == ["team"]
+
+
+async def test_a_home_whose_marks_are_gone_takes_an_old_state_for_no_fork(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    old = dict(holders.held)
+    await anna.records.groups.rotate("team")
+    await known(ben).look("team")
+    newest = kept(ben).record
+    ben.keeps = Keeps(MemoryMarks(), ben.keeps.groups)
+    ben.records = ben.restarted(holders)
+
+    holders.held = old
+    after = await known(ben).look("team")
+    await holders.settle()
+
+    assert after.record.hash == newest.hash
+    assert after.forks == ()
+    assert holders.held[known(ben).state_slot(after.group_key).target] == newest.raw  # given back to them
+
+
+async def test_a_member_whose_other_process_made_a_new_key_is_not_taken_for_removed(
+    holders: Holders, tmp_path: Path
+) -> None:
+    anna, ben = Member(holders), Member(holders, tmp_path / "ben")
+    await anna.records.groups.create("team")
+    await ben.records.people.publish()
+    await anna.records.groups.add("team", ben.key)
+    await ben.records.groups.adopt("team", anna.records.groups.group_key("team"))
+    command = Member(holders, tmp_path / "ben")
+    holders.wall += KEM_KEY_RENEW_S
+    await command.records.people.publish()
+    await anna.records.groups.rotate("team")
+
+    after = await known(ben).look("team")
+
+    assert (after.is_removed, after.state.epoch) == (False, 3)
+    ben.home.close()
+    command.home.close()
+
+
+# States that lie
+
+
+@pytest.mark.parametrize("lie", ["epoch secret again", "another commitment", "names", "past"])
+async def test_a_state_that_cannot_follow_changes_nothing_and_is_counted(
+    holders: Holders, pair: tuple[Member, Member], lie: str
+) -> None:
+    anna, ben = pair
+    before, at = kept(ben), kept(anna).at
+    state = rotate(at, fresh(), NET)
+    match lie:
+        case "epoch secret again":
+            state = replace(state, epoch_secret=at.state.epoch_secret, epoch_commit=at.state.epoch_commit)
+        case "another commitment":
+            state = replace(state, epoch_commit=at.state.epoch_commit)
+        case "names":
+            state = replace(state, name_secret=NameSecret(bytes(32)))
+        case _:
+            [row] = state.past
+            state = replace(state, past=(replace(row, record_root=RecordRoot(bytes(32))),))
+    await write(anna, state)
+
+    after = await known(ben).look("team")
+
+    assert after == before
+    assert holders.counted["group_states_refused"] == 1
+
+
+async def test_what_is_no_state_changes_nothing(holders: Holders, pair: tuple[Member, Member]) -> None:
+    anna, ben = pair
+    before = kept(ben)
+    key = before.group_key
+    slot = known(ben).state_slot(key)
+    private = kept(anna).private_key
+    assert private is not None
+    kems = tuple(member.kem for member in before.state.members)
+    await anna.records.groups._write_sealed(private, slot, b"no state", kems, before.record.seq)
+
+    assert await known(ben).look("team") == before
+    assert holders.counted["group_states_refused"] == 1
+
+
+@pytest.mark.parametrize("lie", ["a fork", "a state for nobody"])
+async def test_what_a_removed_admin_writes_under_the_old_key_is_ignored_even_before_the_new_one_is_found(
+    holders: Holders, pair: tuple[Member, Member], lie: str
+) -> None:
+    anna, ben = pair
+    cleo = Member(holders)
+    await cleo.records.people.publish()
+    await anna.records.groups.add("team", cleo.key)
+    await cleo.records.groups.adopt("team", anna.records.groups.group_key("team"))
+    await anna.records.groups.promote("team", ben.key)
+    await known(ben).look("team")
+    at, old_key = kept(ben).at, kept(ben).private_key
+    assert old_key is not None
+    await anna.records.groups.remove("team", ben.key)
+    new_slot = known(anna).state_slot(kept(anna).group_key).target
+    hidden = holders.held.pop(new_slot)
+    moved = await known(cleo).look("team")
+    assert moved.state.next_key == kept(anna).group_key
+
+    holders.wall += 5
+    slot = known(ben).state_slot(old_key.public_key)
+    kems: tuple[PublicKey, ...] = (kept(ben).state.members[0].kem,)
+    if lie == "a fork":
+        kems = tuple(member.kem for member in at.state.members)
+    lying = encode_group_state(rotate(at, fresh(), NET))
+    seq = decode_record(holders.held[slot.target]).seq
+    await ben.records.groups._write_sealed(old_key, slot, lying, kems, seq)
+
+    assert await known(cleo).look("team") == moved
+    holders.held[new_slot] = hidden
+    after = await known(cleo).look("team")
+    assert (after.group_key, after.forks, after.is_removed) == (kept(anna).group_key, (), False)
+
+
+async def test_a_group_key_that_is_not_the_groups_makes_nobody_an_admin(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    state = promote(kept(anna).at, ben.key, fresh(), NET)
+    await write(anna, state)
+    private = kept(anna).private_key
+    assert private is not None
+    slot = known(anna).admins_slot(private.public_key)
+    kems = tuple(member.kem for member in state.members)
+    seq = anna.records._slots.mark(slot)
+    assert seq is not None
+    await anna.records.groups._write_sealed(private, slot, PrivateKey.generate().to_pkcs8(), kems, seq.seq)
+
+    after = await known(ben).look("team")
+
+    assert after.is_admin(ben.key)
+    assert after.private_key is None
+    assert not ben.records.groups.known_info("team").is_admin
+    assert holders.counted["group_keys_unread"] == 1
+
+
+async def test_after_both_branches_of_a_fork_were_seen_all_read_what_is_written(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    common = dict(holders.held)
+    holders.wall += 5
+    await write(anna, rotate(kept(anna).at, fresh(), NET))
+    assert (await known(ben).look("team")).state.epoch == 3
+    holders.held = common  # the other side of a cut, where anna's other device has seen nothing
+    anna.keeps = Keeps(MemoryMarks(), anna.keeps.groups)
+    anna.records = anna.restarted(holders)
+    holders.wall += 5
+    await anna.records.groups.rotate("team")
+
+    after = await known(ben).look("team")
+    receipt = await ben.records.store("plan", b"ben's", TEAM)
+
+    assert "without seeing each other" in receipt.warnings[0]
+    assert [fork.epoch for fork in after.forks] == [3]
+    assert after.record.hash == kept(anna).record.hash
+    assert (await anna.records.get_from_group("team", "plan")).data == b"ben's"
+
+
+# What cannot be read
+
+
+async def test_groups_of_an_identity_that_a_home_had_before_stop_nothing(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    await anna.records.groups.create("mine")
+    address = await anna.records.put_bytes(b"photo", TEAM)
+    await anna.records.store("plan", b"hers", TEAM)
+    newcomer = Person(holders)
+    records = Records(newcomer.identity, NET, holders, anna.keeps, SystemRng())
+
+    assert records.groups.names() == ["mine", "team"]
+    assert records.people.listed() == frozenset()
+    await records.store("note", b"own", Self())
+    await refusal_of(records.get_bytes(address), NotAReader)
+    for name in ("mine", "team"):
+        error = await refusal_of(records.get_from_group(name, "plan"), DecryptionFailed)
+        assert "yz group leave --force" in error.hint
+        with pytest.raises(DecryptionFailed):
+            records.groups.leave(name)
+    await records.groups.create("third")
+    records.groups.leave("mine", is_forced=True)
+    assert records.groups.names() == ["team", "third"]
+    assert holders.counted["groups_unreadable"]
+    assert kept(ben).state.epoch == 2
+
+
+async def test_one_damaged_row_leaves_the_other_groups_alone(pair: tuple[Member, Member]) -> None:
+    anna, ben = pair
+    await anna.records.groups.create("hurt")
+    anna.keeps.groups.change(NET, "hurt", lambda sealed: sealed[:-1] + bytes((sealed[-1] ^ 1,)))
+
+    await anna.records.store("plan", b"fine", TEAM)
+
+    assert (await ben.records.get_from_group("team", "plan")).data == b"fine"
+    assert anna.records.people.listed()
+    await refusal_of(anna.records.store("plan", b"", Group("hurt")), DecryptionFailed)
+
+
+# A group is taken up
+
+
+async def test_a_group_that_does_not_exist_or_is_others_is_not_taken_up(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, _ = pair
+    cleo = Member(holders)
+
+    await refusal_of(known(cleo).adopt("team", PrivateKey.generate().public_key), NoSuchGroup)
+    error = await refusal_of(known(cleo).adopt("team", kept(anna).group_key), NotAReader)
+
+    assert "ask an admin to add you" in error.hint
+    assert known(cleo).names() == []
+
+
+async def test_a_name_that_is_taken_is_not_taken_again_and_the_same_group_is_looked_at(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    other = Member(holders)
+    await other.records.groups.create("theirs")
+    await other.records.groups.add("theirs", ben.key)
+    await anna.records.groups.rotate("team")
+
+    await refusal_of(known(ben).adopt("team", other.records.groups.group_key("theirs")), UsageError)
+    assert (await known(ben).adopt("team", kept(anna).group_key)).state.epoch == 3
+
+
+async def test_who_was_removed_and_added_again_is_a_member_and_reads_on(pair: tuple[Member, Member]) -> None:
+    anna, ben = pair
+    await anna.records.groups.remove("team", ben.key)
+    assert (await known(ben).look("team")).is_removed
+    await anna.records.store("between", b"b", TEAM)
+    await anna.records.groups.add("team", ben.key)
+    await anna.records.store("after", b"a", TEAM)
+
+    assert not (await known(ben).look("team")).is_removed
+    assert (await ben.records.get_from_group("team", "after")).data == b"a"
+    await refusal_of(ben.records.get_from_group("team", "between"), NotAReader)
+
+
+async def test_an_only_admin_leaves_by_force_alone(pair: tuple[Member, Member]) -> None:
+    anna, _ = pair
+
+    with pytest.raises(LastAdmin):
+        anna.records.groups.leave("team")
+    anna.records.groups.leave("team", is_forced=True)
+
+    with pytest.raises(NoSuchGroup):
+        kept(anna)

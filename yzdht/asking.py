@@ -1,0 +1,93 @@
+"""The sessions of a process that only asks: a client, or a node that is no member of its closed network yet.
+
+Owns which answer belongs to whose question. Serves nobody: a ping is answered, all else refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from yzdht.sessions import Sessions
+from yzdht.wire.address import Contact
+from yzdht.wire.rpc import Empty, Method, Status
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId
+    from yzdht.rpc.engine import Answer, Down, Failed, Peer, Up
+    from yzdht.sessions.connection import Connection
+    from yzdht.sessions.world import World
+    from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import Body
+
+
+class Asking:
+    """Dials and asks.
+
+    Args:
+        world: What its sessions stand on.
+
+    Attributes:
+        sessions: They; closed with `close`.
+
+    """
+
+    def __init__(self, world: World) -> None:
+        self.sessions = Sessions(world, self)
+        self._counters = world.counters
+        self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
+        self._last_call = 0
+
+    async def dial(self, url: str, node_id: NodeId | None = None) -> Contact:
+        """Who answers at a url.
+
+        Args:
+            url: Where.
+            node_id: Who is to answer there; None for anybody.
+
+        Raises:
+            DialFailed: Nobody does, somebody else, or no member of the closed network.
+
+        """
+        connection = await self.sessions.dial(url, node_id)
+        peer = connection.peer
+        assert peer is not None
+        return Contact(peer.node_id, peer.public_key, (url,), peer.caps)
+
+    async def ask(self, contact: Contact, method: Method, body: Body, deadline_s: float) -> Answer | Failed:
+        """Ask once, and wait for what comes of it; dials where there is no session. Cancelling takes the call back."""
+        self._last_call += 1
+        call = self._last_call
+        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
+        self._pending[call] = future
+        self.sessions.call(call, contact, method, body, deadline_s)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._pending.pop(call, None)
+            self.sessions.cancel(call)
+            raise
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self.sessions.close()
+
+    # SessionsSink
+
+    def on_link(self, peer: Peer, change: Up | Down) -> None:
+        """Sessions come and go; calls dial when they need one."""
+
+    def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
+        """Whoever only asks serves nobody."""
+        connection.reply(number, Status.OK if method is Method.PING else Status.REFUSED, Empty())
+
+    def on_answer(self, call: int, outcome: Answer | Failed) -> None:
+        """A call ended."""
+        future = self._pending.pop(call, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+    def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
+        """Nothing is pushed to whoever only asks, yet."""
+        self._counters.add("pushes_dropped")
