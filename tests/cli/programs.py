@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.watched.plugin import inherited
+
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,7 @@ PATIENCE_S = 60.0
 
 def environment(folder: Path) -> dict[str, str]:
     """Nothing of the person who runs the tests."""
-    return {"HOME": str(folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    return {"HOME": str(folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"} | inherited()
 
 
 @dataclass

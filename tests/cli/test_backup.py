@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.cli.programs import NodeProcess, Person
-from yzdht.cli.archive import copy_database, open_archive
-from yzdht.cli.backup import _MEMBERS as MEMBERS
+from yzdht.cli.archive import Manifest, Source, copy_database, open_archive, write_archive
+from yzdht.cli.backup import is_saved
 from yzdht.errors import NewerFormat, StoreError
+from yzdht.limits import BACKUP_MEMBERS_MAX
 from yzdht.store.rows import RECORDS_SCHEMA
 from yzdht.store.schema import open_database
 
@@ -189,6 +190,61 @@ def test_a_home_comes_back_and_reads_what_it_stored(
     ]
 
 
+def test_a_member_of_a_closed_network_comes_back_as_one(tmp_path: Path) -> None:
+    """Without its membership it would be a node of an open network."""
+    owner = Person(tmp_path / "home", ("--network", "club"))
+    data, path = tmp_path / "data", tmp_path / "all.tar"
+    assert owner.yz("invite", "admit", str(data)).code == 0
+    [membership] = data.glob("membership-*")
+    (data / f"revoked-{8 * 'ab'}").write_bytes(b"as it is")
+    (data / "invites.sqlite").write_bytes(b"an old ledger forgets")
+    (owner.home / membership.name).write_bytes(membership.read_bytes())
+    for kept in (data / f"revoked-{8 * 'ab'}", data / "invites.sqlite", owner.home / membership.name):
+        kept.chmod(0o600)
+    assert owner.yz("backup", "--data", str(data), str(path)).code == 0
+
+    again = Person(tmp_path / "again" / "home")
+    again.home.parent.mkdir()
+    restored = again.yz("backup", "--restore", "--data", str(tmp_path / "restored"), str(path))
+
+    assert restored.code == 0, restored.stderr
+    assert not [name for name in names_in(path) if "invites" in name]
+    assert (tmp_path / "restored" / membership.name).read_bytes() == membership.read_bytes()
+    assert (again.home / membership.name).read_bytes() == membership.read_bytes()
+    (tmp_path / "restored" / f"revoked-{8 * 'ab'}").unlink()
+    with NodeProcess(tmp_path / "restored", "--network", "club") as node:
+        node.ready()
+        assert "closed network issuer=" in node.stderr
+        stranger = Person(tmp_path / "mallory", ("--network", "club")).at(node.url).yz("get", "note")
+    assert (stranger.code, "asks for an invite" in stranger.stderr) == (7, True), stranger.stderr
+
+
+def test_a_home_comes_back_with_its_groups(person: Person, tmp_path: Path) -> None:
+    path = tmp_path / "home.tar"
+    assert person.yz("group", "create", "team").code == 0
+    person.yz("put", "--group", "team", "plan", stdin=b"at nine")
+    assert person.yz("backup", "--only", "home", str(path)).code == 0
+
+    again = Person(tmp_path / "again", person.options)
+    assert again.yz("backup", "--restore", "--only", "home", str(path)).code == 0
+
+    assert again.yz("get", "--group", "team", "plan").stdout == b"at nine"
+
+
+def test_a_backup_has_room_for_many_networks_and_an_end(tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"")
+    sources = [Source(f"home/membership-{number:016x}", source) for number in range(BACKUP_MEMBERS_MAX + 1)]
+    about = Manifest(1, "1", 0, ())
+
+    write_archive(tmp_path / "full.tar", sources[:-1], about, is_forced=False)
+    with open_archive(tmp_path / "full.tar", is_saved) as archive:
+        assert len(archive.manifest.files) == BACKUP_MEMBERS_MAX
+    with pytest.raises(StoreError, match="a backup holds 256 files"):
+        write_archive(tmp_path / "more.tar", sources, about, is_forced=False)
+    assert not (tmp_path / "more.tar").exists()
+
+
 def test_both_come_back_at_once(saved: tuple[Path, Person], tmp_path: Path) -> None:
     view = (
         Person(tmp_path / "home")
@@ -285,7 +341,7 @@ def test_a_hostile_archive_is_refused_and_writes_nothing_of_its_own(
     path = make(tmp_path / "evil.tar")
     (tmp_path / "home").mkdir()
 
-    with pytest.raises(StoreError), open_archive(path, MEMBERS) as archive:
+    with pytest.raises(StoreError), open_archive(path, is_saved) as archive:
         archive.unpack({"home": tmp_path / "home"})
 
     assert {p.name for p in tmp_path.iterdir()} == {"evil.tar", "home"}
@@ -312,7 +368,7 @@ def test_headers_that_would_be_read_whole_or_followed_one_to_the_next_are_refuse
         file.truncate(1 << 37)  # takes no room on the disk
 
     for path in (chain, huge):
-        with pytest.raises(StoreError, match="is damaged"), open_archive(path, MEMBERS):
+        with pytest.raises(StoreError, match="is damaged"), open_archive(path, is_saved):
             pass
 
 
@@ -322,12 +378,12 @@ def test_a_manifest_without_an_end_is_refused_unread(tmp_path: Path) -> None:
         file.write(header(tarfile.REGTYPE, 1 << 36))
         file.truncate(1 << 37)
 
-    with pytest.raises(StoreError, match="is damaged"), open_archive(path, MEMBERS):
+    with pytest.raises(StoreError, match="is damaged"), open_archive(path, is_saved):
         pass
 
 
 def test_a_newer_backup_wants_a_newer_version(tmp_path: Path) -> None:
-    with pytest.raises(NewerFormat), open_archive(tar_of(tmp_path / "new.tar", manifest(format=2)), MEMBERS):
+    with pytest.raises(NewerFormat), open_archive(tar_of(tmp_path / "new.tar", manifest(format=2)), is_saved):
         pass
 
 
@@ -356,7 +412,7 @@ def test_no_bytes_make_anything_but_a_documented_error_leave(
     path.write_bytes((good[:where] + data.draw(st.binary(max_size=64)) + good[where:])[:cut])
 
     try:
-        with open_archive(path, MEMBERS) as archive:
+        with open_archive(path, is_saved) as archive:
             archive.unpack({"home": out})
     except StoreError as error:
         assert error.hint  # noqa: PT017 - not every damage is one

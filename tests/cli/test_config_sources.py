@@ -14,10 +14,11 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 from tests.cli.programs import YZ_NODE, environment
+from tests.vectors.golden import KEY_A
 from yzdht.cli.config_shown import as_object, as_toml
 from yzdht.cli.config_sources import FILE_BYTES_MAX, Chosen, choose, wants_json
 from yzdht.cli.node import cli, main, node_config
-from yzdht.cli.node_settings import BY_NAME, SETTINGS, Kind
+from yzdht.cli.node_settings import BY_NAME, FROM_STDIN, SETTINGS, Kind
 from yzdht.cli.serving import HttpPlace
 from yzdht.cli.settings import DEFAULT_NODE
 from yzdht.cli.sizes import SIZE_MAX, parse_size, show_size
@@ -25,6 +26,7 @@ from yzdht.config import DEFAULT_HOST, DEFAULT_PORT
 from yzdht.errors import ConfigError, ExitCode, UnsafeFile
 from yzdht.http.server import DEFAULT_HOST as HTTP_HOST
 from yzdht.limits import SESSIONS_MAX, SESSIONS_MAX_COMMUNITY
+from yzdht.wire.text import encode_public_key
 
 
 if TYPE_CHECKING:
@@ -136,6 +138,8 @@ SAYINGS: dict[str, st.SearchStrategy[Said]] = {
     "public-address": _some(URLS),
     "trusted-prefix": _some(CIDRS),
     "trusted-proxy": _some(CIDRS),
+    "invite-only": st.sampled_from(["self", encode_public_key(KEY_A.public_key)]).map(_text),
+    "join": st.just(FROM_STDIN).map(_text),  # a link is a secret, and not printed
     "http-port": st.integers(0, 65_535).map(_number),
     "no-http": st.booleans().map(_switch),
     "passphrase-fd": st.integers(0, 1_000_000).map(_number),

@@ -29,7 +29,7 @@ def test_a_name_is_given_shown_and_forgotten(offline: Person) -> None:
     assert (added.code, added.text) == (0, f"Änne  {fingerprint}\n")
     assert "compare it: ask Änne" in added.stderr
     view = {"name": "Änne", "fingerprint": fingerprint, "publicKey": key}
-    assert offline.yz("--json", "id", "list").object == view
+    assert offline.yz("--json", "id", "list").object == view | {"movedTo": None, "revoked": False}
     assert offline.yz("id", "list").text == f"Änne  {fingerprint}\n"
     assert offline.yz("--json", "id", "remove", "ÄNNE").object == view
     assert offline.yz("id", "list").text == ""
@@ -51,6 +51,8 @@ def test_a_name_is_not_taken_from_somebody_unless_told_to(offline: Person) -> No
         "name": "Anna",
         "publicKey": second,
         "fingerprint": offline.yz("id", "list").text.split()[1],
+        "movedTo": None,
+        "revoked": False,
     }
 
 

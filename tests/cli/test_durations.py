@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.cli.durations import parse_ttl
+from yzdht.cli.durations import parse_duration, parse_ttl
 from yzdht.errors import UsageError
 from yzdht.limits import RECORD_LIFE_S_MAX
 
@@ -41,3 +41,10 @@ def test_any_text_is_a_ttl_in_range_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert 1 <= ttl_s <= RECORD_LIFE_S_MAX
+
+
+def test_another_span_may_be_longer_or_nothing() -> None:
+    assert parse_duration("365d", "life") == 365 * 86_400
+    assert parse_duration("0", "wait") == 0
+    with pytest.raises(UsageError, match="the wait 'soon' is not a duration"):
+        parse_duration("soon", "wait")

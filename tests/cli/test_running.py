@@ -63,7 +63,11 @@ def test_the_help_lists_the_exit_codes(
 
 COMMANDS = [
     "put", "get", "rm", "ping", "status", "peers", "doctor", "backup", "testnet", "completion",
-    "id", "id show", "id new", "id export", "id import", "id passphrase",
+    "id", "id show", "id new", "id export", "id import", "id passphrase", "id add", "id list", "id remove",
+    "id revocation", "id revoke", "id move",
+    "group", "group create", "group list", "group members", "group add", "group open", "group remove",
+    "group promote", "group rotate", "group leave",
+    "invite", "invite network", "invite group", "invite list", "invite revoke", "invite serve", "join",
 ]  # fmt: skip
 
 

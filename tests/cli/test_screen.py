@@ -90,6 +90,16 @@ def test_an_error_that_repeats_a_line_end_stays_on_its_line(capsys: pytest.Captu
     assert capsys.readouterr().err == "yz: error: no folder a\\nyz: hint: b\\tc\nyz: hint: chmod a\\nb\n"
 
 
+def test_a_warning_is_one_fact_and_may_have_one_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen("yz").warn("two\nyz: hint: lines", "mend it")
+    Screen("yz").warn("it is old")
+    Screen("yz", is_json=True).warn("it is old", "mend it")
+
+    assert capsys.readouterr().err == (
+        "yz: warning: two\\nyz: hint: lines\nyz: hint: mend it\nyz: warning: it is old\n"
+    )
+
+
 def test_an_error_for_programs_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Screen("yz", is_json=True).fail(NotFound("two\nlines \x1b[31m"))
 

@@ -12,8 +12,9 @@ import pytest
 from tests.cli.programs import NodeProcess, Person
 from yzdht import Client, Identity, Node
 from yzdht.crypto.sealing import Self
-from yzdht.records import Records
+from yzdht.records import Keeps, Records
 from yzdht.store.entropy import SystemRng
+from yzdht.store.groups import SqliteGroups
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.rpc import Body, Get, Got, Method, Status
 
@@ -69,7 +70,9 @@ async def test_two_values_with_one_seq_are_warned_of(
             assert client._nodes is not None
             now = now or client._nodes.now()
             access = _SameInstant(client, now)
-            records = Records(identity, client._network, access, MemoryMarks(), SystemRng())
+            records = Records(
+                identity, client._network, access, Keeps(MemoryMarks(), SqliteGroups(None)), SystemRng()
+            )
             await records.store("name", value, Self())
 
     got = offline.at(node.url, second.url).yz("get", "name")

@@ -138,6 +138,7 @@ def test_a_get_for_programs_says_all_about_a_value(person: Person) -> None:
         "seq": receipt["seq"],
         "expires": receipt["expires"],
         "conflict": False,
+        "movedTo": None,
     }
     assert receipt["expires"] - created == 30 * 86_400
 

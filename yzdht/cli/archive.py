@@ -23,12 +23,12 @@ from msgspec import Meta, Struct
 from yzdht.cli.tar_members import TarMembers
 from yzdht.errors import NewerFormat, StoreError
 from yzdht.limits import BACKUP_MANIFEST_BYTES_MAX, BACKUP_MEMBERS_MAX, BACKUP_PAGES_PER_STEP
-from yzdht.store.files import as_store_error, refuse_unsafe_file
+from yzdht.store.files import as_store_error, refuse_unsafe_file, sync_folder
 from yzdht.store.schema import as_store_error as as_database_error, check_integrity, open_for_reading
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from yzdht.cli.tar_members import Content
@@ -141,9 +141,14 @@ def write_archive(target: Path, sources: Sequence[Source], about: Manifest, *, i
         The manifest as written.
 
     Raises:
-        StoreError: The file exists, or something cannot be read or written; nothing is left behind then.
+        StoreError: The file exists, there is too much, or something cannot be read or written; nothing is left behind then.
 
     """
+    if len(sources) > BACKUP_MEMBERS_MAX:
+        raise StoreError(
+            f"a backup holds {BACKUP_MEMBERS_MAX} files, and here are {len(sources)}",
+            hint="save the node and the home apart with --only; remove files membership-… of networks that you left",
+        )
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         manifest = msgspec.structs.replace(about, files=tuple(map(_entry_of, sources)))
@@ -152,7 +157,7 @@ def write_archive(target: Path, sources: Sequence[Source], about: Manifest, *, i
             _put_in_place(temporary, target, is_forced=is_forced)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except FileExistsError as error:
         raise StoreError(f"{target} exists already", hint="choose another FILE, or use --force") from error
     except OSError as error:
@@ -203,12 +208,12 @@ def _member(name: str, size: int, created_at: int) -> tarfile.TarInfo:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, names: frozenset[str]) -> Iterator[Archive]:
+def open_archive(path: Path, is_known: Callable[[str], bool]) -> Iterator[Archive]:
     """Open a backup.
 
     Args:
         path: Its file.
-        names: Files that a backup may hold, `part/name`; any other is refused.
+        is_known: True for a file that a backup may hold, `part/name`; any other is refused.
 
     Raises:
         NewerFormat: A newer version wrote it.
@@ -220,7 +225,7 @@ def open_archive(path: Path, names: frozenset[str]) -> Iterator[Archive]:
     except OSError as error:
         raise as_store_error(error, path) from error
     with file:
-        yield Archive(path, file, names)
+        yield Archive(path, file, is_known)
 
 
 class Archive:
@@ -231,13 +236,13 @@ class Archive:
 
     """
 
-    def __init__(self, path: Path, file: IO[bytes], names: frozenset[str]) -> None:
+    def __init__(self, path: Path, file: IO[bytes], is_known: Callable[[str], bool]) -> None:
         self._path = path
         with self._as_damage():
             self._tar = TarMembers(file)
         self.manifest = self._read_manifest()
         listed = [entry.name for entry in self.manifest.files]
-        if len(set(listed)) != len(listed) or not set(listed) <= names:
+        if len(set(listed)) != len(listed) or not all(map(is_known, listed)):
             raise self._damaged()
 
     def unpack(self, places: Mapping[str, Path]) -> list[Path]:
@@ -323,9 +328,9 @@ def install_folder(source: Path, target: Path) -> None:
 
     """
     try:
-        _sync_folder(source)
+        sync_folder(source)
         source.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise as_store_error(error, target) from error
 
@@ -343,7 +348,7 @@ def install_files(sources: Sequence[Path], folder: Path) -> None:
             for source in sources:
                 os.link(source, folder / source.name)
                 made.append(folder / source.name)
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError:
             for path in made:
                 path.unlink(missing_ok=True)
@@ -354,11 +359,3 @@ def install_files(sources: Sequence[Path], folder: Path) -> None:
         ) from error
     except OSError as error:
         raise as_store_error(error, folder) from error
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _NODE, _HOME = "node", "home"
 _NODE_KEY_NAME = "node.key"
-_RECORDS_NAME, _MARKS_NAME = "records.sqlite", "marks.sqlite"
+_RECORDS_NAME, _MARKS_NAME, _GROUPS_NAME = "records.sqlite", "marks.sqlite", "groups.sqlite"
 _NODE_FILES = ("version", _NODE_KEY_NAME, "state", _RECORDS_NAME)
-_HOME_FILES = (HOME_KEY_NAME, _MARKS_NAME)
-_DATABASES = frozenset({_RECORDS_NAME, _MARKS_NAME})
-_MEMBERS = frozenset(f"{_NODE}/{name}" for name in _NODE_FILES) | {f"{_HOME}/{name}" for name in _HOME_FILES}
+_HOME_FILES = (HOME_KEY_NAME, _MARKS_NAME, _GROUPS_NAME)
+_DATABASES = frozenset({_RECORDS_NAME, _MARKS_NAME, _GROUPS_NAME})
+_NAMES = {_NODE: frozenset(_NODE_FILES), _HOME: frozenset(_HOME_FILES)}
 
 
 @click.command(
@@ -73,8 +73,8 @@ def backup(  # noqa: PLR0913 - click gives each option its argument
 ) -> None:
     """Save the node of this machine, running or not, and your home to FILE; or restore them from it.
 
-    Of the node its key, records and whom it knows; of the home the identity and what it has seen. FILE is a tar, readable
-    for you alone. It holds keys: whoever has it can pose as you, unless they are under a passphrase.
+    Of the node its key, records and whom it knows; of the home the identity, what it has seen and its groups; of both their
+    memberships of closed networks. FILE is a tar, readable for you alone. It holds keys: whoever has it can pose as you, unless they are under a passphrase.
     """
     if restore:
         if force or no_records:
@@ -85,6 +85,20 @@ def backup(  # noqa: PLR0913 - click gives each option its argument
         _restore(settings, file, data, only)
     else:
         _save(settings, file, (data, only), has_records=not no_records, is_forced=force)
+
+
+def is_saved(name: str) -> bool:
+    """True for a file that a backup may hold, `part/name`."""
+    part, _, inner = name.partition("/")
+    return inner in _NAMES.get(part, ()) or (part in _NAMES and _is_of_closed_network(part, inner))
+
+
+def _is_of_closed_network(part: str, name: str) -> bool:
+    """What a member keeps; not an issuer's ledger, of which an old one would admit again, and forget who was revoked."""
+    from yzdht.store.folder import is_revocation_list  # noqa: PLC0415 - loads the library
+    from yzdht.store.memberships import is_membership  # noqa: PLC0415 - as above
+
+    return is_membership(name) or (part == _NODE and is_revocation_list(name))
 
 
 # Saving
@@ -173,7 +187,8 @@ def _copies(folder: Path, part: str, names: Sequence[str], scratch: Path) -> lis
 
     refuse_unsafe_folder(folder)
     found: list[Source] = []
-    for name in names:
+    more = sorted(entry.name for entry in folder.iterdir() if _is_of_closed_network(part, entry.name))
+    for name in (*names, *more):
         copy = scratch / f"{part}-{name}"
         if name in _DATABASES:
             if not (folder / name).exists():
@@ -223,7 +238,7 @@ def _restore(settings: Settings, file: Path, data: Path | None, only: str | None
     from yzdht.cli.progress import progress_aside  # noqa: PLC0415 - loads asyncio
     from yzdht.store.files import make_folder, refuse_unsafe_folder  # noqa: PLC0415 - as above
 
-    with progress_aside(f"restoring from {file}"), open_archive(file, _MEMBERS) as archive:
+    with progress_aside(f"restoring from {file}"), open_archive(file, is_saved) as archive:
         manifest = archive.manifest
         parts = {entry.name.partition("/")[0] for entry in manifest.files}
         wanted = parts if only is None else {only}

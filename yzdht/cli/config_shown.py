@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from yzdht.cli.node_settings import SETTINGS, Kind
+from yzdht.cli.node_settings import FROM_STDIN, SETTINGS, Kind
 from yzdht.cli.sizes import show_size
 from yzdht.errors import ConfigError
 
@@ -31,7 +31,9 @@ def as_toml(chosen: Mapping[str, Chosen]) -> str:
     lines = ["# yz-node runs with this; --config FILE reads it again."]
     for setting in SETTINGS:
         value, source, is_derived = chosen[setting.name]
-        if value is None:
+        if _is_hidden(value, setting):
+            lines.append(f"# {setting.name}: given, and not shown  # {_printable(source)}")
+        elif value is None:
             lines.append(f"# {setting.name}: {setting.unset}  # {_printable(source)}")
         else:
             mark = "# " if is_derived else ""  # so that it follows when the file is changed
@@ -44,9 +46,18 @@ def as_toml(chosen: Mapping[str, Chosen]) -> str:
 def as_object(chosen: Mapping[str, Chosen]) -> dict[str, object]:
     """The same for programs: `settings` by name, null for none, and `sources`."""
     return {
-        "settings": {setting.name: _lasting(chosen[setting.name].value, setting) for setting in SETTINGS},
+        "settings": {setting.name: _shown(chosen[setting.name].value, setting) for setting in SETTINGS},
         "sources": {name: of.source for name, of in chosen.items()},
     }
+
+
+def _shown(value: Value, setting: Setting) -> Value:
+    return "given, and not shown" if _is_hidden(value, setting) else _lasting(value, setting)
+
+
+def _is_hidden(value: Value, setting: Setting) -> bool:
+    """True for a secret; to say that it comes from stdin is none."""
+    return setting.is_secret and value not in (None, FROM_STDIN)
 
 
 def _lasting(value: Value, setting: Setting) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +12,7 @@ from yzdht.errors import ContactChanged, NotFound, UsageError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from yzdht.crypto.moving import Moved, Revoked
     from yzdht.ids import PublicKey
     from yzdht.store.marks import Contact, MemoryMarks, SqliteMarks
 
@@ -62,7 +60,7 @@ def add(settings: Settings, *, name: str, who: str, fingerprint: str | None, for
 
 
 def _add(settings: Settings, contact: Contact, *, is_forced: bool) -> None:
-    with _marks(settings) as marks:
+    with settings.remembered() as marks:
         known = marks.contact(contact.name)
         if known is not None and known.public_key != contact.public_key and not is_forced:
             raise ContactChanged(f"{known.name} is somebody else so far, {_fingerprint(known.public_key)}")
@@ -73,16 +71,17 @@ def _add(settings: Settings, contact: Contact, *, is_forced: bool) -> None:
 @json_option
 @click.pass_obj
 def list_(settings: Settings) -> None:
-    """Show everybody who has a name, with their fingerprints."""
-    with _marks(settings) as marks:
+    """Show everybody who has a name, with their fingerprints, and who is known to have moved or to be revoked."""
+    with settings.remembered() as marks:
         contacts = marks.contacts()
+        ends = [_end(settings, marks, contact.public_key) for contact in contacts]
     screen = settings.screen
     width = max((len(contact.name) for contact in contacts), default=0)
-    for contact in contacts:
+    for contact, end in zip(contacts, ends, strict=True):
         if screen.is_json:
-            screen.object(_view(*contact))
+            screen.object(_view(*contact) | _end_view(end))
         else:
-            screen.line(f"{contact.name:<{width}}  {_fingerprint(contact.public_key)}")
+            screen.line(f"{contact.name:<{width}}  {_fingerprint(contact.public_key)}{_ended(end)}")
     if not contacts and not screen.is_json:
         screen.say("nobody has a name yet: yz id add NAME PUBLIC_KEY")
 
@@ -93,7 +92,7 @@ def list_(settings: Settings) -> None:
 @click.pass_obj
 def remove(settings: Settings, *, name: str) -> None:
     """Forget a name; values stored for them stay as they are."""
-    with _marks(settings) as marks:
+    with settings.remembered() as marks:
         known = marks.contact(name)
         if known is None:
             raise NotFound(f"nobody is called {name[:80]!r}", hint="see: yz id list")
@@ -104,16 +103,35 @@ def remove(settings: Settings, *, name: str) -> None:
         settings.screen.say(f"{known.name} is forgotten")
 
 
-@contextmanager
-def _marks(settings: Settings) -> Iterator[MemoryMarks | SqliteMarks]:
-    """What the home remembers."""
-    from yzdht.store.home import Home  # noqa: PLC0415 - loads the library
+def _end(settings: Settings, marks: MemoryMarks | SqliteMarks, person: PublicKey) -> Moved | Revoked | None:
+    """What this home knows of somebody's end; no node is asked."""
+    from yzdht.crypto.naming import network_id, node_id_of  # noqa: PLC0415 - loads the library
+    from yzdht.moves import known_end  # noqa: PLC0415 - as above
 
-    home = Home.open(settings.home, identity=settings.identity)
-    try:
-        yield home.marks
-    finally:
-        home.close()
+    return known_end(marks.move(node_id_of(person), network_id(settings.network)))
+
+
+def _successor(end: Moved | Revoked | None) -> PublicKey | None:
+    from yzdht.crypto.moving import Moved  # noqa: PLC0415 - loads the cryptography
+
+    return end.successor if isinstance(end, Moved) else None
+
+
+def _ended(end: Moved | Revoked | None) -> str:
+    if end is None:
+        return ""
+    successor = _successor(end)
+    return "  revoked" if successor is None else f"  moved to {_fingerprint(successor)}"
+
+
+def _end_view(end: Moved | Revoked | None) -> dict[str, object]:
+    from yzdht.wire.text import encode_public_key  # noqa: PLC0415 - loads the library
+
+    successor = _successor(end)
+    return {
+        "movedTo": None if successor is None else encode_public_key(successor),
+        "revoked": end is not None and successor is None,
+    }
 
 
 def _fingerprint(public_key: PublicKey) -> str:

@@ -1,4 +1,4 @@
-"""How people write a time to live: `90`, `90s`, `15m`, `12h`, `7d`, `4w`."""
+"""How people write a span of time: `90`, `90s`, `15m`, `12h`, `7d`, `4w`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,24 @@ def parse_ttl(text: str) -> int:
         UsageError: It is written in another way, or out of that range.
 
     """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise UsageError(f"the ttl {text[:40]!r} is not a duration", hint=_HINT)
-    ttl_s = int(match["count"]) * _UNITS_S[match["unit"]]
+    ttl_s = parse_duration(text, "ttl")
     if not 1 <= ttl_s <= RECORD_LIFE_S_MAX:
         raise UsageError(f"the ttl {text} is not between 1 second and 30 days", hint=_HINT)
     return ttl_s
+
+
+def parse_duration(text: str, what: str) -> int:
+    """Seconds, 0 or more.
+
+    Args:
+        text: What a person wrote.
+        what: What it is for; for errors.
+
+    Raises:
+        UsageError: It is written in another way.
+
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"the {what} {text[:40]!r} is not a duration", hint=_HINT)
+    return int(match["count"]) * _UNITS_S[match["unit"]]

@@ -13,7 +13,7 @@ import click
 from yzdht.cli.manual import READING, manual
 from yzdht.cli.passphrase import ask, is_terminal, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
-from yzdht.errors import PassphraseNeeded
+from yzdht.errors import PassphraseNeeded, UsageError
 from yzdht.limits import READ_PATHS_MAX
 
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     epilog=manual(
         "yz get notes/today",
         "yz get -o news.html --from X7C6-M2PZ-FDRC-F19M news",
+        "yz get --group team plan",
         "yz --json get notes/today",
         "yz get --disjoint 3 notes/today",
         codes=READING,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     "--from", "source", metavar="WHO",
     help="Whose: a contact's name, a public key, a node id, the fingerprint of an identity met, or a yz: link.",
 )  # fmt: skip
+@click.option(
+    "--group", metavar="GROUP", help="Under NAME of this group: what any member, or --from, wrote last."
+)
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Write to FILE, all or nothing; a new file is readable for you alone.",
@@ -49,23 +53,27 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @json_option
 @click.pass_obj
-def get(
+def get(  # noqa: PLR0913 - click gives each option its argument
     settings: Settings,
     *,
     name: str,
     source: str | None,
+    group: str | None,
     output: Path | None,
     disjoint: int,
     phrase_fd: int | None,
 ) -> None:
     """Read the value under NAME, or of a yz: link."""
-    from yzdht.cli.sources import parse_source, read_value  # noqa: PLC0415 - loads the library
+    from yzdht.cli.sources import LINK_START, Way, parse_source, read_value  # noqa: PLC0415 - loads the library
 
     whose = parse_source(settings, name, source)
+    if group is not None and name.startswith(LINK_START):
+        raise UsageError("a link names no group's value", hint="give its NAME, or leave --group out")
 
     def read(passphrase: str | None) -> Value:
         return settings.through_client(
-            f"reading {name}", lambda client: read_value(client, name, whose, disjoint, passphrase)
+            f"reading {name}",
+            lambda client: read_value(client, name, whose, Way(disjoint, passphrase, group)),
         )
 
     try:
@@ -77,10 +85,15 @@ def get(
         value = read(ask(f"passphrase of {name}: "))
     screen = settings.screen
     if value.is_conflict:
-        screen.say(
-            f"{screen.program}: warning: two values carry seq {value.seq}: their publisher wrote from two devices "
+        screen.warn(
+            f"two values carry seq {value.seq}: their publisher wrote from two devices "
             "at once, or a key was copied; this is the one that all readers choose"
         )
+    if value.moved_to is not None and value.publisher != settings.identity.public_key:
+        from yzdht.moves import person_moved  # noqa: PLC0415 - part of the library
+
+        moved = person_moved(value.publisher, value.moved_to)
+        screen.warn(str(moved), moved.hint)
     if output is not None and str(output) != "-":
         write_whole(output, value.data)
     elif not screen.is_json:
@@ -107,6 +120,7 @@ def value_view(name: str, value: Value) -> dict[str, object]:
         "created": value.created,
         "expires": value.expires,
         "conflict": value.is_conflict,
+        "movedTo": None if value.moved_to is None else encode_public_key(value.moved_to),
     }
 
 

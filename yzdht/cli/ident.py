@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from yzdht.cli.contacts import add, list_, remove
+from yzdht.cli.exports import read_export, read_keyfile
 from yzdht.cli.manual import manual
+from yzdht.cli.moving import move, revocation, revoke
 from yzdht.cli.passphrase import ask_twice, credential, opened, read_passphrase_fd
 from yzdht.cli.settings import Settings, json_option
-from yzdht.errors import StoreError, UsageError, WireError
-from yzdht.limits import KEYFILE_BYTES_MAX
+from yzdht.errors import StoreError, UsageError
 
 
 if TYPE_CHECKING:
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
 
 _PRIVATE = 0o600
 _FORCE_HELP = "Put the identity that is there aside first; it is kept beside as identity.key.TIME.bak."
+_REVOCATION_HINT = (
+    "for the day on which the keys are lost or stolen: yz id revocation FILE, kept apart from them"
+)
 
 
 @click.group(
     "id", epilog=manual("yz id show", "yz id export -o backup.key", "yz --home DIR id import backup.key")
 )
 def ident() -> None:
-    """Show, make, back up and protect your identity; give names to people."""
+    """Show, make, back up, protect, move and revoke your identity; give names to people."""
 
 
-for _command in (add, list_, remove):
+for _command in (add, list_, remove, revocation, revoke, move):
     ident.add_command(_command)
 
 
@@ -59,6 +63,7 @@ def new(settings: Settings, *, force: bool) -> None:
     _refuse_overwrite(settings, is_forced=force)
     identity = Identity.generate()
     _install(settings, identity, settings.passphrase)
+    settings.screen.say(_REVOCATION_HINT)
 
 
 # Back up and move
@@ -94,6 +99,7 @@ def export(settings: Settings, *, output: Path | None) -> None:
         screen.line(str(path))
     screen.say(f"phrase: {phrase}")
     screen.say("it is shown this once; keep it apart from the file")
+    screen.say(_REVOCATION_HINT)
 
 
 def _create(path: Path, data: bytes) -> None:
@@ -116,16 +122,15 @@ def import_(settings: Settings, *, file: Path, force: bool) -> None:
     --passphrase-fd carries the phrase of FILE; it is kept under the systemd credential yz-passphrase, or under none. If
     it is the identity of this home already, the keys of both devices are kept: what is sealed to either opens here.
     """
+    identity = opened(lambda phrase: read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
     if os.path.lexists(settings.key_path) and not force:
-        _merge(settings, file)
+        _merge(settings, identity)
         return
-    identity = opened(lambda phrase: _read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
     _install(settings, identity, credential())
 
 
-def _merge(settings: Settings, file: Path) -> None:
-    """Take over the keys of another device, if FILE holds the identity that is here."""
-    identity = opened(lambda phrase: _read_export(file, phrase), settings.passphrase, f"phrase of {file}: ")
+def _merge(settings: Settings, identity: Identity) -> None:
+    """Take over the keys of another device, if it is the identity that is here."""
     protection = credential()
     own = opened(lambda phrase: _own(settings, phrase), protection, f"passphrase of {settings.key_path}: ")
     if own.public_key != identity.public_key:
@@ -141,28 +146,6 @@ def _own(settings: Settings, phrase: str | None) -> Identity:
     from yzdht.store.keyfile import Identity  # noqa: PLC0415 - loads the cryptography
 
     return Identity.load(settings.key_path, phrase)
-
-
-def _read_export(path: Path, phrase: str | None) -> Identity:
-    from yzdht.crypto.keyfile import needs_passphrase  # noqa: PLC0415 - loads the cryptography
-    from yzdht.store.keyfile import Identity  # noqa: PLC0415 - as above
-
-    data = _read(path)
-    try:
-        if needs_passphrase(data):  # others may see it: its phrase is long
-            return Identity.import_bytes(data, phrase)
-    except WireError as error:
-        raise StoreError(f"{path} is not an export of an identity: {error}", hint="check the path") from error
-    return Identity.load(path)
-
-
-def _read(path: Path) -> bytes:
-    from yzdht.store.files import read_file  # noqa: PLC0415 - loads the library
-
-    data = read_file(path, KEYFILE_BYTES_MAX)
-    if data is None:
-        raise UsageError(f"there is no file {path}", hint="check the path")
-    return data
 
 
 # Protect
@@ -240,7 +223,7 @@ def _show(settings: Settings, identity: Identity, more: dict[str, object]) -> No
     from yzdht.wire.text import encode_public_key  # noqa: PLC0415 - as above
 
     path = settings.key_path
-    is_protected = needs_passphrase(_read(path))
+    is_protected = needs_passphrase(read_keyfile(path))
     screen = settings.screen
     if screen.is_json:
         screen.object(

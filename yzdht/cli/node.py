@@ -15,10 +15,11 @@ from yzdht.cli.config_sources import choose, wants_json
 from yzdht.cli.descriptors import allow_files, files_for, fill_standard_descriptors
 from yzdht.cli.manual import LOCAL, manual
 from yzdht.cli.network_key import read_network_key
-from yzdht.cli.node_settings import SETTINGS, Kind
+from yzdht.cli.node_settings import FROM_STDIN, SETTINGS, Kind
 from yzdht.cli.passphrase import given_passphrase, opened
 from yzdht.cli.running import run
 from yzdht.errors import ConfigError, ExitCode
+from yzdht.limits import INVITE_LINK_CHARS_MAX
 from yzdht.version import VERSION
 
 
@@ -115,13 +116,14 @@ def cli(screen: Screen, /, *, config: Path | None, print_config: bool, **flags: 
 def _print_config(screen: Screen, chosen: Configuration) -> None:
     from yzdht.cli.config_shown import as_object, as_toml  # noqa: PLC0415 - rarely needed
 
-    config = node_config(chosen)  # it refuses what cannot work together
+    link = chosen.text_or_none("join")
+    config = node_config(
+        chosen, join=None if link == FROM_STDIN else link
+    )  # it refuses what cannot work together
     for option, block, why in config.too_wide():
-        screen.say(f"{screen.program}: warning: {option} {block}: {why}")
-        screen.say(f"{screen.program}: hint: name only what is yours")
+        screen.warn(f"{option} {block}: {why}", "name only what is yours")
     for option, bytes_max, why in config.too_little():
-        screen.say(f"{screen.program}: warning: {option} {bytes_max:,} B: {why}")
-        screen.say(f"{screen.program}: hint: {_UNIT_HINT}")
+        screen.warn(f"{option} {bytes_max:,} B: {why}", _UNIT_HINT)
     if screen.is_json:
         screen.object(as_object(chosen))
     else:
@@ -129,7 +131,10 @@ def _print_config(screen: Screen, chosen: Configuration) -> None:
 
 
 def node_config(
-    chosen: Configuration, network_key: bytes | None = None, passphrase: str | None = None
+    chosen: Configuration,
+    network_key: bytes | None = None,
+    passphrase: str | None = None,
+    join: str | None = None,
 ) -> NodeConfig:
     """How a node runs that was told this.
 
@@ -137,13 +142,15 @@ def node_config(
         chosen: What every setting came to.
         network_key: 32 bytes, of the file that the settings name.
         passphrase: Of the node's key.
+        join: The link of an invite.
 
     Raises:
         ConfigError: It cannot run like that.
 
     """
-    from yzdht.config import NodeConfig, parse_node_type  # noqa: PLC0415 - loads the library
+    from yzdht.config import NodeConfig, parse_issuer, parse_join, parse_node_type  # noqa: PLC0415 - loads the library
 
+    issuer = chosen.text_or_none("invite-only")
     http_port = chosen.number_or_none("http-port")
     if http_port and http_port == chosen.number("port") and not chosen.is_on("no-http"):
         raise ConfigError(
@@ -166,7 +173,25 @@ def node_config(
         sessions_max=chosen.number("max-sessions"),
         bandwidth_bytes_per_s=chosen.number_or_none("max-bandwidth"),
         trusted_proxies=chosen.texts("trusted-proxy"),
+        invite_only=None if issuer is None else parse_issuer(issuer),
+        join=None if join is None else parse_join(join),
     )
+
+
+def _link(chosen: Configuration) -> str | None:
+    """The link of `--join`, from stdin where the setting says so.
+
+    Raises:
+        ConfigError: Nothing comes from there.
+
+    """
+    link = chosen.text_or_none("join")
+    if link != FROM_STDIN:
+        return link
+    line = sys.stdin.readline(INVITE_LINK_CHARS_MAX + 1).strip()
+    if not line:
+        raise ConfigError("no link came from stdin", hint="write it there: yz-node --join - < FILE")
+    return line
 
 
 def _run(screen: Screen, chosen: Configuration) -> None:
@@ -174,17 +199,18 @@ def _run(screen: Screen, chosen: Configuration) -> None:
     passphrase = given_passphrase(chosen.number_or_none("passphrase-fd"))
     key_path = chosen.text_or_none("network-key")
     key = read_network_key(None if key_path is None else Path(key_path))
+    link = _link(chosen)
 
     from yzdht.cli.announcement import Place  # noqa: PLC0415 - loads the library
     from yzdht.cli.serving import HttpPlace, Teller, serve  # noqa: PLC0415 - as above
 
     def run_node(phrase: str | None) -> None:
         teller = Teller(screen)
-        config = node_config(chosen, key, phrase)
+        config = node_config(chosen, key, phrase, link)
         for option, bytes_max, why in config.too_little():
             log.warning("bound too low option=%s bytes=%d why=%s hint=%s", option, bytes_max, why, _UNIT_HINT)
         _allow_connections(config)
-        node = _node(config, teller.hear)
+        node = _node(config, teller.hear, link)
         place = Place(config.host, config.port, config.network, key_path, str(config.data))
         http = None if chosen.is_on("no-http") else HttpPlace(port=chosen.number_or_none("http-port"))
         with new_runner() as runner:
@@ -203,7 +229,7 @@ def _allow_connections(config: NodeConfig) -> None:
         log.warning("file limit too low files=%d sessions=%d hint=%s", files, sessions_max, hint)
 
 
-def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> Node:
+def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None], link: str | None = None) -> Node:
     from yzdht.node import Node  # noqa: PLC0415 - loads the library
 
     return Node(
@@ -223,6 +249,8 @@ def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None]) -> 
         max_storage=config.storage_bytes_max,
         max_bandwidth=config.bandwidth_bytes_per_s,
         trusted_proxies=config.trusted_proxies,
+        invite_only=config.invite_only,
+        join=link,
     )
 
 

@@ -25,6 +25,9 @@ Value: TypeAlias = bool | int | str | tuple[str, ...] | None
 
 PREFIX = "YZ_NODE_"
 
+FROM_STDIN = "-"
+"""In place of a link, which holds a secret: its first line is the link."""
+
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _WORDS = {
     "true": True, "yes": True, "on": True, "1": True,
@@ -60,6 +63,7 @@ class Setting:
         default: Used when nobody says anything; None for nothing.
         unset: What None means.
         named: Environment variables by which others call it, after its own.
+        is_secret: It is shown to nobody, not even to whoever asks what a node would run with.
 
     """
 
@@ -72,6 +76,7 @@ class Setting:
     default: Value = None
     unset: str = "none"
     named: tuple[str, ...] = ()
+    is_secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -181,6 +186,21 @@ def _prefix(text: str) -> str:
     return text
 
 
+def _issuer(text: str) -> str:
+    from yzdht.config import parse_issuer  # noqa: PLC0415 - as above
+
+    parse_issuer(text)
+    return text
+
+
+def _invite(text: str) -> str:
+    from yzdht.config import parse_join  # noqa: PLC0415 - as above
+
+    if text != FROM_STDIN:
+        parse_join(text)
+    return text
+
+
 def _network(text: str) -> str:
     from yzdht.crypto.naming import network_id  # noqa: PLC0415 - as above
 
@@ -214,6 +234,9 @@ SETTINGS = (
             _prefix, ()),
     Setting("trusted-proxy", Kind.LIST, "CIDR", "Whoever connects from here stands for many.", '["203.0.113.7"]',
             _prefix, ()),
+    Setting("invite-only", Kind.TEXT, "PK", "Serve only whom this key invited; self: its own.", '"self"', _issuer, unset="an open network"),
+    Setting("join", Kind.TEXT, "LINK", "Become a member by an invite; - reads it from stdin.", '"-"', _invite,
+            is_secret=True),
     Setting("http-port", Kind.NUMBER, "N", "Status page on loopback; 0: a free port.", "8084", _number(0, _PORT_MAX),
             unset="port + 1, or the next free one"),
     Setting("no-http", Kind.SWITCH, "--http", "No status page, no health checks, no metrics.", "true", default=False),

@@ -35,6 +35,7 @@ _STDIN = 0
         "yz put --public --ttl 7d news news.html",
         "yz put --if-seq 0 lock mine.txt",
         "yz put --to anna --to X7C6-M2PZ-FDRC-F19M plan plan.txt",
+        "yz put --group team plan plan.txt",
         "yz put --passphrase-fd 3 wifi wifi.txt 3< phrase",
         codes=WRITING,
     )
@@ -55,6 +56,7 @@ _STDIN = 0
     "--to", "to", metavar="WHO", multiple=True,
     help="For this person and yourself: a contact's name, a fingerprint, public key, node id or yz: link. Up to 32.",
 )  # fmt: skip
+@click.option("--group", metavar="GROUP", help="For the members of this group, under NAME of the group.")
 @click.option(
     "--passphrase-fd", "phrase_fd", metavar="N", type=click.IntRange(0),
     help="For whoever knows the passphrase that is read from descriptor N, and has the link.",
@@ -70,6 +72,7 @@ def put(  # noqa: PLR0913 - click gives each option its argument
     is_public: bool,
     if_seq: int | None,
     to: tuple[str, ...],
+    group: str | None,
     phrase_fd: int | None,
 ) -> None:
     """Store the bytes of FILE or of stdin under NAME, for yourself alone if nothing else is said.
@@ -79,11 +82,11 @@ def put(  # noqa: PLR0913 - click gives each option its argument
     from yzdht.cli.receipts import by_nodes, instant, receipt_view  # noqa: PLC0415 - loads the library
     from yzdht.cli.sources import refuse_link  # noqa: PLC0415 - as above
 
-    if is_public + bool(to) + (phrase_fd is not None) > 1:
-        raise UsageError("--public, --to and --passphrase-fd exclude each other", hint="choose one")
+    if is_public + bool(to) + (group is not None) + (phrase_fd is not None) > 1:
+        raise UsageError("--public, --to, --group and --passphrase-fd exclude each other", hint="choose one")
     refuse_link(name)
     ttl_s = parse_ttl(ttl)
-    readers_of = _readers(settings, is_public=is_public, to=to, phrase_fd=phrase_fd)
+    readers_of = _readers(settings, is_public=is_public, to=to, group=group, phrase_fd=phrase_fd)
     value = read_value(file)
 
     async def store(client: Client) -> Receipt:
@@ -93,22 +96,25 @@ def put(  # noqa: PLR0913 - click gives each option its argument
     receipt = settings.through_client(f"storing {name}", store)
     screen = settings.screen
     for warning in receipt.warnings:
-        screen.say(f"{screen.program}: warning: {warning}")
+        screen.warn(warning)
     if screen.is_json:
         screen.object({"name": name, **receipt_view(receipt), "public": is_public})
         return
     screen.say(f"stored {by_nodes(receipt)}, seq {receipt.seq}, until {instant(receipt.expires)}")
-    screen.say(f"link {receipt.link}")
+    if receipt.link:
+        screen.say(f"link {receipt.link}")
 
 
 def _readers(
-    settings: Settings, *, is_public: bool, to: tuple[str, ...], phrase_fd: int | None
+    settings: Settings, *, is_public: bool, to: tuple[str, ...], group: str | None, phrase_fd: int | None
 ) -> Callable[[Client], Awaitable[AnyReaders]]:
     """Who the options say reads it; node ids are looked up once there is a client."""
     from yzdht.cli.sources import parse_person, resolve_person  # noqa: PLC0415 - loads the library
-    from yzdht.readers import Passphrase, Public, Self, To  # noqa: PLC0415 - as above
+    from yzdht.readers import Group, Passphrase, Public, Self, To  # noqa: PLC0415 - as above
 
     readers: AnyReaders = Public() if is_public else Self()
+    if group is not None:
+        readers = Group(group)
     if phrase_fd is not None:
         readers = Passphrase(read_passphrase_fd(phrase_fd))
     people = [parse_person(settings, who, "--to") for who in to]

@@ -72,6 +72,14 @@ class Screen:
         if not self.is_json:
             _talk(text)
 
+    def warn(self, fact: str, hint: str = "") -> None:
+        """Talk of what is not as it should be, each part on one line as `fail` shows it."""
+        if self.is_json:
+            return
+        _talk(f"{self.program}: warning: {on_one_line(fact)}")
+        if hint:
+            _talk(f"{self.program}: hint: {on_one_line(hint)}")
+
     def fail(self, error: YzError) -> None:
         """Show an error, each part of it on one line, so that nothing in it passes for a hint."""
         if self.is_json:

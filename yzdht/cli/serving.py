@@ -57,6 +57,8 @@ class Teller:
             log.warning(
                 "no bootstrap address reached tried=%s retry_in_s=%s", event["tried"], event["retryInS"]
             )
+        if event["event"] == "invite" and "retryInS" in event:
+            log.warning("invite not redeemed yet retry_in_s=%s", event["retryInS"])
         if event["event"] == "leaving":
             self._screen.say(
                 f"handing records over to other nodes, {event['endsInS']:.0f} s at most; a second signal ends it at once"
@@ -79,8 +81,7 @@ class Teller:
         else:
             self._tell(lambda: self._screen.line("\n".join(announcement(view, place))))
         if not view["addresses"]:
-            self._screen.say(f"{self._screen.program}: warning: {NO_ADDRESS}")
-            self._screen.say(f"{self._screen.program}: hint: {NO_ADDRESS_HINT}")
+            self._screen.warn(NO_ADDRESS, NO_ADDRESS_HINT)
             log.warning("no address to advertise host=%s port=%d", place.host, place.port)
         held, self._held = self._held or [], None
         for event in held:
@@ -135,6 +136,7 @@ async def serve(
         DataLocked: Another node holds the data folder.
         StoreError: The data folder cannot be used.
         WrongPassphrase: The node's key does not open.
+        InviteRefused: The issuer of its invite says no.
 
     """
     with _ended_by_signal() as ended, ServiceManager() as manager:

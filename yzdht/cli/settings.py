@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path  # noqa: TC003 - field types of a dataclass
@@ -16,11 +17,14 @@ from yzdht.cli.screen import Screen  # noqa: TC001 - field types of a dataclass
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from yzdht.client import Client
+    from yzdht.errors import YzError
     from yzdht.people import People
+    from yzdht.records import Records
     from yzdht.store.keyfile import Identity
+    from yzdht.store.marks import MemoryMarks, SqliteMarks
 
 
 DEFAULT_NODE = "ws://127.0.0.1:8083"
@@ -82,12 +86,61 @@ class Settings:
             self.screen.say(f"a new identity was made, {identity.fingerprint}, in {path}")
         return identity
 
-    def through_client(self, doing: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    @contextmanager
+    def remembered(self) -> Iterator[MemoryMarks | SqliteMarks]:
+        """What the home remembers, without any node; the home is made on first use.
+
+        Raises:
+            As `identity`.
+
+        """
+        from yzdht.store.home import Home  # noqa: PLC0415 - loads the cryptography
+
+        home = Home.open(self.home, identity=self.identity)
+        try:
+            yield home.marks
+        finally:
+            home.close()
+
+    @contextmanager
+    def offline(self) -> Iterator[Records]:
+        """Reads and writes that reach no node, for what the home knows of its groups; the home is made on first use.
+
+        Raises:
+            As `identity`.
+
+        """
+        from yzdht.access import Offline  # noqa: PLC0415 - loads the cryptography
+        from yzdht.crypto.naming import network_id  # noqa: PLC0415 - as above
+        from yzdht.records import Records  # noqa: PLC0415 - as above
+        from yzdht.sessions import SystemClock  # noqa: PLC0415 - as above
+        from yzdht.store.entropy import SystemRng  # noqa: PLC0415 - as above
+        from yzdht.store.home import Home  # noqa: PLC0415 - as above
+
+        home = Home.open(self.home, identity=self.identity)
+        try:
+            access = Offline(SystemClock().now)
+            yield Records(home.identity, network_id(self.network), access, home.keeps, SystemRng())
+        finally:
+            home.close()
+
+    def through_client(
+        self,
+        doing: str,
+        work: Callable[[Client], Awaitable[_T]],
+        *,
+        invite: str | None = None,
+        identity: Identity | None = None,
+        is_anybody: bool = False,
+    ) -> _T:
         """Connect, work, say goodbye.
 
         Args:
             doing: Shown when it takes long.
             work: Given the connected client.
+            invite: Link by which a closed network lets in whoever is no member yet.
+            identity: Whose client it is instead of the home's; nothing that it sees is kept then.
+            is_anybody: It does not matter whose client it is: no key is opened, and no home made.
 
         Raises:
             NoNode: No node could be reached.
@@ -99,6 +152,7 @@ class Settings:
         from yzdht.cli.progress import progress  # noqa: PLC0415 - loads asyncio
         from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
         from yzdht.crypto.naming import network_id  # noqa: PLC0415 - as above
+        from yzdht.store.keyfile import Identity  # noqa: PLC0415 - as above
         from yzdht.wire.address import parse_url  # noqa: PLC0415 - as above
 
         nodes = self.nodes or (DEFAULT_NODE,)
@@ -106,17 +160,26 @@ class Settings:
             parse_url(url)  # what is mistyped is refused before a passphrase is asked for
         network_id(self.network)
         network_key = read_network_key(self.network_key_path)
+        home = None if identity or (is_anybody and not self.home.is_dir()) else self.home
+        if identity is None:
+            identity = Identity.generate() if is_anybody else self.identity
         client = Client.connect(
-            *nodes, identity=self.identity, home=self.home, network=self.network, network_key=network_key
+            *nodes,
+            identity=identity,
+            home=home,
+            network=self.network,
+            network_key=network_key,
+            invite=invite,
         )
 
-        async def connect_and_work() -> tuple[_T, People]:
+        async def connect_and_work() -> tuple[_T, People, YzError | None]:
             with progress(doing):
                 async with client:
-                    return await work(client), client.records.people
+                    ended = client.records.moves.own_end()
+                    return await work(client), client.records.people, ended
 
-        done, people = asyncio.run(connect_and_work())
-        if people.fault is not None:  # the present call is none the worse for it
-            self.screen.say(f"{self.screen.program}: warning: {people.fault}")
-            self.screen.say(f"{self.screen.program}: hint: {people.fault.hint}")
+        done, people, ended = asyncio.run(connect_and_work())
+        for fault in (people.fault, ended):
+            if fault is not None:  # the present call is none the worse for it
+                self.screen.warn(str(fault), fault.hint)
         return done

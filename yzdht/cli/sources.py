@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import node_id_of, parse_fingerprint
 from yzdht.errors import NotFound, UsageError, WireError
-from yzdht.store.home import Home
 from yzdht.wire.text import SlotLink, decode_node_id, decode_public_key, decode_slot_link
 
 
@@ -175,19 +174,30 @@ def _remembered(settings: Settings, name: str, fingerprint: str | None) -> Publi
     identity = settings.identity
     if fingerprint == identity.fingerprint:
         return identity.public_key
-    home = Home.open(settings.home, identity=identity)
-    try:
-        met = None if fingerprint is None else home.marks.resolve_fingerprint(fingerprint)
-        contact = home.marks.contact(name)
-    finally:
-        home.close()
+    with settings.remembered() as marks:
+        met = None if fingerprint is None else marks.resolve_fingerprint(fingerprint)
+        contact = marks.contact(name)
     return met if met is not None or contact is None else contact.public_key
 
 
-async def read_value(
-    client: Client, name: str, source: Source, disjoint: int = 1, passphrase: str | None = None
-) -> Value:
-    """Read what NAME and --from mean, along so many disjoint paths, under a passphrase if there is one.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a value is read.
+
+    Attributes:
+        disjoint: Paths that share no node.
+        passphrase: Of the value; None for none.
+        group: Whose name it is; None for nobody's but its publisher's.
+
+    """
+
+    disjoint: int = 1
+    passphrase: str | None = field(default=None, repr=False)
+    group: str | None = None
+
+
+async def read_value(client: Client, name: str, source: Source, way: Way) -> Value:
+    """Read what NAME and --from mean.
 
     Raises:
         UsageError: A link and a name that it cannot belong to.
@@ -196,14 +206,20 @@ async def read_value(
     """
     match source:
         case Oneself():
-            return await client.get(name, disjoint=disjoint, passphrase=passphrase)
+            return await client.get(name, disjoint=way.disjoint, passphrase=way.passphrase, group=way.group)
         case Keyholder() | Holder():
             publisher = await resolve_person(client, source)
-            return await client.get(name, publisher=publisher, disjoint=disjoint, passphrase=passphrase)
+            return await client.get(
+                name,
+                publisher=publisher,
+                disjoint=way.disjoint,
+                passphrase=way.passphrase,
+                group=way.group,
+            )
         case SlotLink():
             if not name.startswith(LINK_START) and source.tag not in client.records.tags_of(name):
                 raise UsageError(
                     f"the link does not belong to the name {name!r}",
                     hint="check the name, or leave it out: yz get yz:…",
                 )
-            return await client.records.get_slot(source.publisher, source.tag, disjoint, passphrase)
+            return await client.records.get_slot(source.publisher, source.tag, way.disjoint, way.passphrase)

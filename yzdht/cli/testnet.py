@@ -263,9 +263,7 @@ class _Testnet:
             raise YzError("no node is left", hint="see above how they ended; --log-level info tells more")
 
     def _tell_ended(self, child: Child) -> None:
-        self._screen.say(
-            f"{self._screen.program}: warning: node {child.number} (pid {child.pid}) {child.ending}"
-        )
+        self._screen.warn(f"node {child.number} (pid {child.pid}) {child.ending}")
         self._screen_event({"event": "ended", "number": child.number, "pid": child.pid, "code": child.code})
 
     def _screen_event(self, event: dict[str, object]) -> None:
