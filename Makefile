@@ -18,6 +18,7 @@ PORT ?= 8083
 ARGS ?=
 WHAT ?= soak
 TESTS ?= tests
+BENCH ?= bench/lookup.py
 YZ_SEEDS ?= 200
 
 help: ## this list
@@ -29,8 +30,19 @@ run: $(VENV)/.run ## start a node on port 8083; more flags with ARGS="…"
 
 test: $(VENV)/.dev debian-packages ## lint, then every test with branch coverage
 	$(MAKE) --no-print-directory lint
-	echo "Running the tests"
-	exec $(BIN)/python -m pytest --cov --cov-report=term
+	echo "Running the tests; those of the simulator beside all others, told last"
+	rm -f .coverage .coverage.*
+	log=$$(mktemp)
+	COVERAGE_FILE=.coverage.sim $(BIN)/python -m pytest tests/sim --cov --cov-report= >"$$log" 2>&1 &
+	sim=$$!
+	trap 'kill $$sim 2>/dev/null || true; rm -f "$$log"' EXIT
+	status=0
+	COVERAGE_FILE=.coverage.rest $(BIN)/python -m pytest --ignore=tests/sim --cov --cov-report= || status=$$?
+	wait $$sim || status=$$?
+	cat "$$log"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	exit $$status
 
 lint: $(VENV)/.dev ## ruff, mypy and import-linter
 	echo "Checking style, types and imports"
@@ -45,7 +57,7 @@ bench: $(VENV)/.dev ## every measurement under bench/
 	  $(BIN)/python "$$script"
 	done
 
-soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results; TESTS="…" chooses
+soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results; TESTS="…" and BENCH="…" choose
 	export YZ_SOAK=1 YZ_SEEDS=$(YZ_SEEDS)
 	mkdir -p docs/results
 	log=docs/results/$$(date -u +%Y-%m-%d)-$(WHAT).log
@@ -59,7 +71,10 @@ soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under 
 	echo "Tests that are marked soak, then the long forms of all others" | tee -a "$$log"
 	long -s -m soak $(TESTS) || { status=$$?; [ $$status = 5 ] || exit $$status; echo "No test is marked soak" | tee -a "$$log"; }
 	long -rP $(TESTS)
-	$(BIN)/python bench/lookup.py | tee -a "$$log"
+	for script in $(BENCH); do
+	  echo "== $$script" | tee -a "$$log"
+	  $(BIN)/python "$$script" | anonymous | tee -a "$$log"
+	done
 	echo "Log: $$log"
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt anew

@@ -21,8 +21,9 @@ from tests.hostile.liar import (
     target_of,
 )
 from tests.sessions.kit import NODE, Time, turns, until
+from tests.vectors.golden import OFF_CURVE
 from yzdht import Identity, Node
-from yzdht.ids import PublicKey, RecordHash, Target, distance
+from yzdht.ids import RecordHash, Target, distance
 from yzdht.limits import READ_TIMEOUT_S
 from yzdht.wire.address import Contact
 from yzdht.wire.frame import RecordType
@@ -254,7 +255,7 @@ async def test_made_up_contacts_are_not_believed(liar: Liar, nodes: list[Node], 
         WireContact(person.public_key, (urls[number % len(urls)],), int(NODE))
         for number, person in enumerate(crowd)
     )
-    no_key = WireContact(PublicKey(b"\x02" + b"\xff" * 32), (liar.url,), int(NODE))
+    no_key = WireContact(OFF_CURVE, (liar.url,), int(NODE))
     found = reply(Status.OK, FoundNodes((*contacts, no_key)))
     value = reply(Status.OK, FoundValue((), (*contacts, no_key)))
     by_method(liar, {Method.FIND_NODE: found, Method.FIND_VALUE: value})

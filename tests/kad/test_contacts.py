@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.vectors.golden import OFF_CURVE
 from yzdht.crypto.naming import network_id, node_id_of
 from yzdht.crypto.primitives import PrivateKey
 from yzdht.crypto.signing import RecordChecks
-from yzdht.ids import PublicKey, SessionId, Target
+from yzdht.ids import SessionId, Target
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
@@ -75,7 +76,7 @@ def test_clients_and_those_already_known_are_no_contacts() -> None:
 
 def test_a_key_off_the_curve_is_counted_and_skipped() -> None:
     desk = Desk("127.0.0.1")
-    forged = WireContact(PublicKey(b"\x02" + b"\xff" * 32), ("ws://127.0.0.1:2",), CAPS)
+    forged = WireContact(OFF_CURVE, ("ws://127.0.0.1:2",), CAPS)
     honest = WireContact(KEYS[3], ("ws://127.0.0.1:3",), CAPS)
 
     assert [c.public_key for c in desk.contacts.usable((forged, honest), desk.namer)] == [KEYS[3]]

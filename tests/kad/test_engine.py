@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 from tests.kad.kit import NODE, at
 from tests.sim.authors import NET, WALL, NullChecks, Pen, forged
 from tests.sim.node import SimRng
-from yzdht.ids import NodeId, PublicKey, SessionId, Target
+from tests.vectors.golden import OFF_CURVE
+from yzdht.ids import NodeId, SessionId, Target
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import (
     CountedNotice,
@@ -531,7 +532,7 @@ def test_an_operator_may_allow_private_addresses() -> None:
         WireContact(Pen(2).public_key, (), int(NODE)),
         WireContact(OWN.public_key, ("ws://10.0.0.1:1",), int(NODE)),
         WireContact(Pen(1).public_key, ("ws://10.0.0.1:1",), int(NODE)),
-        WireContact(PublicKey(b"\x02" + b"\xff" * 32), ("ws://10.0.0.1:1",), int(NODE)),
+        WireContact(OFF_CURVE, ("ws://10.0.0.1:1",), int(NODE)),
     ],
     ids=["client", "no routing", "no address", "oneself", "known", "no key"],
 )

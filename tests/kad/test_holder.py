@@ -19,6 +19,7 @@ from yzdht.limits import (
     RECORD_BYTES_MAX,
     RECORD_LIFE_S_MAX,
     REPLICAS,
+    SEQ_MAX,
     STORE_BURST_BYTES_STRANGER,
     STORE_BYTES_PER_S_STRANGER,
     STORE_CHARGE_BYTES_MIN,
@@ -128,6 +129,26 @@ def test_a_move_record_never_expires_and_is_kept_for_a_month() -> None:
 
     assert isinstance(write, Write)
     assert (write.keep_until, write.expires) == (WALL + MONTH, EXPIRES_NEVER)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x90\x90", b"new key", b"\xc0"])
+def test_the_last_seq_of_a_move_slot_is_kept_for_revocations(value: bytes) -> None:
+    """A thief could take it otherwise, and the owner's revocation would be answered 409."""
+    node = Node()
+
+    assert node.offer(PEN.move(SEQ_MAX, value)) == refused(Status.BAD_SIGNATURE)
+    assert isinstance(node.offer(PEN.move(SEQ_MAX - 1, value)), Write)
+    assert isinstance(node.offer(PEN.move(SEQ_MAX, b"\x90")), Write)
+
+
+def test_nothing_follows_a_revocation() -> None:
+    node = Node()
+    last = PEN.move(SEQ_MAX, b"\x90")
+    node.keep(last)
+
+    lower = refused(Status.SEQ_TOO_LOW, SEQ_MAX, last.record.hash)
+    assert node.offer(PEN.move(SEQ_MAX - 1, b"new key")) == lower
+    assert node.offer(PEN.move(SEQ_MAX, b"new key")) == refused(Status.BAD_SIGNATURE)
 
 
 def test_keep_until_means_nothing_for_other_records() -> None:

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def forms_of(secret: str) -> dict[str, bytes]:
+def forms_of(secret: str | bytes) -> dict[str, bytes]:
     """How the secret would look, plain or encoded with whatever stands before and behind it.
 
     Base64 has three alignments. Of each the characters that depend on the neighbours are left out, so that any text
     that contains the secret, encoded as a whole, contains one of the three.
     """
-    raw = secret.encode()
-    forms = {
-        "utf-8": raw,
-        "utf-16-le": secret.encode("utf-16-le"),
-        "utf-16-be": secret.encode("utf-16-be"),
-        "hex": raw.hex().encode(),
-        "HEX": raw.hex().upper().encode(),
-    }
+    if isinstance(secret, str):
+        raw = secret.encode()
+        wide = {encoding: secret.encode(encoding) for encoding in ("utf-16-le", "utf-16-be")}
+        forms = {"utf-8": raw} | wide
+    else:
+        raw = secret
+        forms = {"raw": raw}
+    forms |= {"hex": raw.hex().encode(), "HEX": raw.hex().upper().encode()}
     for before in range(3):
         end = (before + len(raw)) // 3 * 4  # the last group is whole, or left out
         start = (0, 2, 3)[before]
@@ -33,7 +33,7 @@ def forms_of(secret: str) -> dict[str, bytes]:
     return forms
 
 
-def found_in(haystacks: Mapping[str, bytes], secrets: Iterable[str]) -> list[str]:
+def found_in(haystacks: Mapping[str, bytes], secrets: Iterable[str | bytes]) -> list[str]:
     """Where which secret was found, in which form; empty is what one hopes for."""
     return [
         f"{secret!r} as {form} in {place}"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SECRET = "¿The secret? >>> 7f3a~ÿ"  # holds bytes that base64 and base64url write differently
 
+KEY = bytes(range(200, 233))
+
 
 ENCODERS: list[Callable[[bytes], bytes]] = [
     bytes,
@@ -32,6 +34,13 @@ def test_a_secret_is_found_in_whatever_contains_it(
     before: bytes, behind: bytes, encode: Callable[[bytes], bytes]
 ) -> None:
     assert found_in({"haystack": encode(before + SECRET.encode() + behind)}, [SECRET])
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20), st.sampled_from(ENCODERS))
+def test_a_key_is_found_in_whatever_contains_it(
+    before: bytes, behind: bytes, encode: Callable[[bytes], bytes]
+) -> None:
+    assert found_in({"haystack": encode(before + KEY + behind)}, [KEY])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

@@ -37,7 +37,8 @@ from yzdht.crypto.identity import IdentityKeys
 from yzdht.errors import CryptoError, LookupFailed, StaleRecord
 from yzdht.ids import Target
 from yzdht.limits import BUCKET_SIZE, REACHES_WANTED, REPLICAS
-from yzdht.records import Records
+from yzdht.records import Keeps, Records
+from yzdht.store.groups import SqliteGroups
 from yzdht.store.marks import MemoryMarks
 
 
@@ -240,7 +241,9 @@ def lines_of(kind: str, networks: int, figures: Counter[str]) -> list[str]:
 def reader_of(world: World, node: SimNode) -> Records:
     """Somebody who reads through a node, with real checks and a memory."""
     somebody = IdentityKeys(key(300_000), (), bytes(32))
-    return Records(somebody, NET, SimAccess(world, node), MemoryMarks(), SimRng("reader"))
+    return Records(
+        somebody, NET, SimAccess(world, node), Keeps(MemoryMarks(), SqliteGroups(None)), SimRng("reader")
+    )
 
 
 def overtaken(world: World, shown: str) -> tuple[Records, Records]:

@@ -112,6 +112,7 @@ class World:
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._mono = _MONO
+        self._woken_at = -1.0
         self._now = Now(_MONO, WALL)
         self._cpu_began = process_time()
 
@@ -167,10 +168,19 @@ class World:
             assert self._events[0][0] <= until, f"it did not happen within {within_s} s"
             self._step()
 
+    def doze(self, seconds: float) -> None:
+        """Let every machine sleep: time passes, nothing happens, and what was due is due when they wake."""
+        self._mono += seconds
+        self._woken_at = self._mono
+        slept = [(max(at, self._mono), number, run, args) for at, number, run, args in self._events]
+        self._events[:] = sorted(slept, key=lambda event: event[:2])
+
     def _step(self) -> None:
         self._mono, _, run, args = heappop(self._events)
         run(*args)
         self.events += 1
+        if self._mono == self._woken_at:
+            return  # what is overdue after a sleep happens first
         if self.check_every and self.events % self.check_every == 0:
             self._check_next(self.events // self.check_every)
 
