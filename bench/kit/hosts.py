@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import uvloop
 
 from bench.kit.contenders import nodes_of
+from bench.kit.crypto_clock import CryptoClock
 
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class _Serving:
         self._nodes = nodes
         self._control = control
         self._profile: cProfile.Profile | None = None
+        self._clock: CryptoClock | None = None
 
     async def run(self, line: Line) -> int:
         asyncio.get_running_loop().add_reader(line.lifeline, os._exit, 0)
@@ -73,6 +75,9 @@ class _Serving:
                 for node in more["nodes"]:
                     await self._nodes.kill(node)
                 return None
+            case "crypto":
+                self._clock = self._clock or CryptoClock()
+                return self._clock.seconds()
             case "profile":
                 return self._turn_profile(is_on=more["is_on"])
             case _:
@@ -240,6 +245,15 @@ class Network:
         else:
             dids = [host.ask(verb, work=work, is_at_once=False) for host, work in by_host.items()]
         return Did([s for took_s, _ in dids for s in took_s], sum(failed for _, failed in dids))
+
+    def crypto_s(self) -> list[dict[str, float]]:
+        """Seconds by kind that each process has spent in cryptography since this was called first."""
+        return [host.ask("crypto") for host in self._hosts]
+
+    def next_host(self, offset: int = 0) -> int:
+        """Which process has the node that the next operation goes through."""
+        host, _ = self._alive[(self._turn + offset) % len(self._alive)]
+        return self._hosts.index(host)
 
     def kill(self, share: float) -> int:
         """End that share of the nodes at once, evenly spread; how many that are."""
