@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from hashlib import sha256
@@ -50,12 +51,12 @@ def credentials(
 
 
 def initiator(who: Credentials | None = None, expected: NodeId | None = None) -> Initiator:
-    """Always the same run: fixed ephemeral, deterministic signatures."""
+    """Always the same Hello; the keys of a run are new with each responder."""
     return Initiator(who or credentials(A), expected, E_I)
 
 
-def responder(who: Credentials | None = None) -> Responder:
-    return Responder(who or credentials(B), E_R)
+def responder(who: Credentials | None = None, ephemeral: PrivateKey | None = None) -> Responder:
+    return Responder(who or credentials(B), ephemeral)
 
 
 def run(one: Initiator, other: Responder) -> tuple[Established, Established]:
@@ -121,20 +122,29 @@ def written_welcome(  # what B answers to the Hello of `initiator()`
     offer: bytes = b"\1\1",
     label: str = "yz1 hs resp",
     tail: bytes = b"",
+    ephemeral: PrivateKey | None = None,
 ) -> bytes:
-    opening = b"\2" + offer + E_R.public_key + ext
-    written = Written(initiator().hello(), opening, E_R, E_I.public_key)
+    ephemeral = ephemeral or PrivateKey.generate()
+    opening = b"\2" + offer + ephemeral.public_key + ext
+    written = Written(initiator().hello(), opening, ephemeral, E_I.public_key)
     return opening + written.welcome(key, p2 or claim(key), label, tail)
 
 
-def written_proof(key: PrivateKey = A, p3: bytes | None = None, label: str = "yz1 hs init") -> bytes:
-    """What A answers to the Welcome of `responder()`."""
-    hello = initiator().hello()
-    welcome = responder().receive_hello(hello)
-    written = Written(hello, welcome[:38], E_I, E_R.public_key)
+def written_proof(welcome: bytes, key: PrivateKey, p3: bytes, label: str = "yz1 hs init") -> bytes:
+    """What A answers to a Welcome that answers the Hello of `initiator()`."""
+    written = Written(initiator().hello(), welcome[:38], E_I, welcome[3:36])
     plain = Aead(written.k_r).open(bytes(12), welcome[38:], written.th1)
     th2 = sha256(written.th1 + plain[:-64]).digest()
-    return written.proof(key, p3 or claim(key), sha256(th2 + plain[-64:]).digest(), label)
+    return written.proof(key, p3, sha256(th2 + plain[-64:]).digest(), label)
+
+
+def proved(
+    key: PrivateKey = A, p3: bytes | None = None, label: str = "yz1 hs init"
+) -> tuple[Callable[[bytes], Established], bytes]:
+    """Where a responder that has sent Welcome takes Proof, and the one that is written for it."""
+    other = responder()
+    welcome = other.receive_hello(initiator().hello())
+    return other.receive_proof, written_proof(welcome, key, p3 or claim(key), label)
 
 
 def claim(key: PrivateKey, caps: int = 1, ext: bytes = b"\0\0") -> bytes:
@@ -161,14 +171,18 @@ MALFORMED_EXT = [
 # Vectors
 
 
-@pytest.mark.parametrize("name", ["handshake", "handshake_bound", "handshake_psk"])
+# Golden: handshake_token has the same ephemerals and so the same keys, under which it seals tokens beside the claims.
+PLAIN = pytest.param("handshake", marks=pytest.mark.own_salts)
+
+
+@pytest.mark.parametrize("name", [PLAIN, "handshake_bound", "handshake_psk"])
 def test_handshake_vectors_reproduce(name: str) -> None:
     case = (VECTORS | OWN_VECTORS)[name]
     binding = bytes.fromhex(case.get("binding", ""))
     psk = bytes.fromhex(case["psk"]) if "psk" in case else None
     caps = case.get("caps", 1)
     one = initiator(credentials(A, case.get("caps_initiator", caps), psk=psk, binding=binding))
-    other = responder(credentials(B, case.get("caps_responder", caps), psk=psk, binding=binding))
+    other = responder(credentials(B, case.get("caps_responder", caps), psk=psk, binding=binding), E_R)
 
     hello = one.hello()
     welcome = other.receive_hello(hello)
@@ -182,11 +196,12 @@ def test_handshake_vectors_reproduce(name: str) -> None:
 
 
 def test_the_test_writes_the_same_bytes() -> None:
-    one, other = initiator(), responder()
+    ephemeral = PrivateKey.generate()
+    one, other = initiator(), responder(ephemeral=ephemeral)
     welcome = other.receive_hello(one.hello())
 
-    assert written_welcome() == welcome
-    assert written_proof() == one.receive_welcome(welcome)
+    assert written_welcome(ephemeral=ephemeral) == welcome
+    assert written_proof(welcome, A, claim(A)) == one.receive_welcome(welcome)
 
 
 # A run that succeeds
@@ -267,9 +282,7 @@ def test_own_identity_at_the_other_end_is_refused_by_the_initiator() -> None:
 
 
 def test_own_identity_at_the_other_end_is_refused_by_the_responder() -> None:
-    other, _ = awaiting_proof()
-
-    refused(other.receive_proof, written_proof(B))
+    refused(*proved(B))
 
 
 def test_reflected_hello_is_refused() -> None:
@@ -311,23 +324,23 @@ def test_wrong_network_key_is_refused() -> None:
 
 def test_capability_bit_0_unset_is_refused_by_both() -> None:
     refused(dialled().receive_welcome, written_welcome(p2=claim(B, 0x30)))
-    refused(awaiting_proof()[0].receive_proof, written_proof(p3=claim(A, 0x30)))
+    refused(*proved(p3=claim(A, 0x30)))
 
 
 def test_ignored_capability_bits_are_cleared() -> None:
-    other, _ = awaiting_proof()
+    receive, proof = proved(p3=claim(A, 0xFFFFFFFF))
 
-    assert other.receive_proof(written_proof(p3=claim(A, 0xFFFFFFFF))).peer_caps == 0x1FF1
+    assert receive(proof).peer_caps == 0x1FF1
 
 
 def test_signature_of_the_other_role_is_refused() -> None:
     refused(dialled().receive_welcome, written_welcome(label="yz1 hs init"))
-    refused(awaiting_proof()[0].receive_proof, written_proof(label="yz1 hs resp"))
+    refused(*proved(label="yz1 hs resp"))
 
 
 def test_claim_signed_by_another_key_is_refused() -> None:
     refused(dialled().receive_welcome, written_welcome(E_R, claim(B)))
-    refused(awaiting_proof()[0].receive_proof, written_proof(E_I, claim(A)))
+    refused(*proved(E_I, claim(A)))
 
 
 @pytest.mark.parametrize("key", [bytes(33), b"\2" + b"\xff" * 32, b"\4" + A.public_key[1:]])
@@ -337,7 +350,7 @@ def test_bad_public_keys_are_refused_everywhere(key: bytes) -> None:
     refused(responder().receive_hello, b"\1\1\1\1" + key + b"\0\0")
     refused(dialled().receive_welcome, b"\2\1\1" + key + b"\0\0" + bytes(119))
     refused(dialled().receive_welcome, written_welcome(p2=key + rest))
-    refused(awaiting_proof()[0].receive_proof, written_proof(p3=key + rest))
+    refused(*proved(p3=key + rest))
 
 
 # Tampering
@@ -352,10 +365,11 @@ def test_every_flipped_bit_of_welcome_is_refused() -> None:
 
 
 def test_every_flipped_bit_of_proof_is_refused() -> None:
-    _, proof = awaiting_proof()
+    other, proof = awaiting_proof()
 
     for bit in range(8 * len(proof)):
-        refused(awaiting_proof()[0].receive_proof, flip(proof, bit))
+        refused(copy.copy(other).receive_proof, flip(proof, bit))
+    other.receive_proof(proof)
 
 
 def test_every_flipped_bit_of_hello_fails_the_handshake() -> None:
@@ -459,14 +473,14 @@ def test_eight_offers_are_accepted() -> None:
 def test_truncated_messages_are_refused_at_every_length() -> None:
     hello = initiator().hello()
     welcome = responder().receive_hello(hello)
-    _, proof = awaiting_proof()
+    other, proof = awaiting_proof()
 
     for size in range(len(hello)):
         refused(responder().receive_hello, hello[:size])
     for size in range(len(welcome)):
         refused(dialled().receive_welcome, welcome[:size])
     for size in range(len(proof)):
-        refused(awaiting_proof()[0].receive_proof, proof[:size])
+        refused(copy.copy(other).receive_proof, proof[:size])
 
 
 def test_trailing_bytes_are_refused() -> None:
@@ -496,11 +510,10 @@ def test_welcome_and_proof_are_at_most_4095_bytes() -> None:
     refused(dialled().receive_welcome, written_welcome(p2=claim(B, 1, ext((0x7F, bytes(room + 1))))))
 
     room = HANDSHAKE_MESSAGE_BYTES_MAX - 120 - 3
-    largest = written_proof(p3=claim(A, 1, ext((0x7F, bytes(room)))))
+    receive, largest = proved(p3=claim(A, 1, ext((0x7F, bytes(room)))))
     assert len(largest) == HANDSHAKE_MESSAGE_BYTES_MAX
-    awaiting_proof()[0].receive_proof(largest)
-    longer = written_proof(p3=claim(A, 1, ext((0x7F, bytes(room + 1)))))
-    refused(awaiting_proof()[0].receive_proof, longer)
+    receive(largest)
+    refused(*proved(p3=claim(A, 1, ext((0x7F, bytes(room + 1))))))
 
 
 def test_unknown_extensions_are_ignored_everywhere() -> None:
@@ -509,7 +522,8 @@ def test_unknown_extensions_are_ignored_everywhere() -> None:
     responder().receive_hello(hello_of(b"\1\1", block))
     dialled().receive_welcome(written_welcome(ext=block))
     dialled().receive_welcome(written_welcome(p2=claim(B, 1, block)))
-    awaiting_proof()[0].receive_proof(written_proof(p3=claim(A, 1, block)))
+    receive, proof = proved(p3=claim(A, 1, block))
+    receive(proof)
 
 
 @pytest.mark.parametrize("block", MALFORMED_EXT)
@@ -517,7 +531,7 @@ def test_malformed_extensions_are_refused_everywhere(block: bytes) -> None:
     refused(responder().receive_hello, hello_of(b"\1\1", block))
     refused(dialled().receive_welcome, written_welcome(ext=block))
     refused(dialled().receive_welcome, written_welcome(p2=claim(B, 1, block)))
-    refused(awaiting_proof()[0].receive_proof, written_proof(p3=claim(A, 1, block)))
+    refused(*proved(p3=claim(A, 1, block)))
 
 
 # One attempt per machine
@@ -544,7 +558,7 @@ def test_the_handshakes_of_a_closed_network_reproduce() -> None:
     given = OWN_VECTORS["handshake_token"]
     one = replace(credentials(A, given["caps"]), token=bytes.fromhex(given["token_initiator"]))
     other = replace(credentials(B, given["caps"]), token=bytes.fromhex(given["token_responder"]))
-    dials, answers = initiator(one), responder(other)
+    dials, answers = initiator(one), responder(other, E_R)
     welcome = answers.receive_hello(dials.hello())
 
     assert welcome.hex() == given["welcome"]
@@ -559,7 +573,8 @@ def test_what_is_shown_is_not_looked_at(shown: bytes) -> None:
 
     assert one.established is not None
     assert one.established.shown == shown
-    assert awaiting_proof()[0].receive_proof(written_proof(p3=claim(A, 1, block))).shown == shown
+    receive, proof = proved(p3=claim(A, 1, block))
+    assert receive(proof).shown == shown
 
 
 @pytest.mark.parametrize(
@@ -567,7 +582,7 @@ def test_what_is_shown_is_not_looked_at(shown: bytes) -> None:
 )
 def test_a_token_is_shown_once_and_is_no_longer_than_one(block: bytes) -> None:
     refused(dialled().receive_welcome, written_welcome(p2=claim(B, 1, block)))
-    refused(awaiting_proof()[0].receive_proof, written_proof(p3=claim(A, 1, block)))
+    refused(*proved(p3=claim(A, 1, block)))
 
 
 def test_a_failed_initiator_takes_nothing_more() -> None:
@@ -590,7 +605,7 @@ def test_a_failed_responder_takes_nothing_more() -> None:
 
 
 def test_steps_out_of_order_end_the_machine() -> None:
-    refused(responder().receive_proof, written_proof())
+    refused(responder().receive_proof, awaiting_proof()[1])
     refused(initiator().receive_welcome, written_welcome())
 
     one = dialled()
@@ -693,14 +708,16 @@ def test_well_formed_welcomes_and_proofs_are_accepted(
 
     assert one.established is not None
     assert one.established.peer_caps == (caps | 1) & 0x1FF1
-    assert awaiting_proof()[0].receive_proof(written_proof(p3=p3)).peer_key == A.public_key
+    receive, proof = proved(p3=p3)
+    assert receive(proof).peer_key == A.public_key
 
 
 @settings(max_examples=50)
 @given(st.binary(max_size=150))
 def test_arbitrary_claims_under_the_right_key_are_refused(plaintext: bytes) -> None:
     """A peer that completes ECDH may still seal anything."""
-    opening = b"\2\1\1" + E_R.public_key + b"\0\0"
-    written = Written(initiator().hello(), opening, E_R, E_I.public_key)
+    ephemeral = PrivateKey.generate()
+    opening = b"\2\1\1" + ephemeral.public_key + b"\0\0"
+    written = Written(initiator().hello(), opening, ephemeral, E_I.public_key)
 
     refused(dialled().receive_welcome, opening + Aead(written.k_r).seal(bytes(12), plaintext, written.th1))

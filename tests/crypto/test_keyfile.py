@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from os import urandom
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,14 @@ A, KEM_1, KEM_2 = (
     PrivateKey.from_scalar(bytes.fromhex(VECTORS["keys"][name])) for name in ("sk_A", "kem_1", "kem_2")
 )
 SECRET = bytes.fromhex(VECTORS["identity"]["S"])
-SALT = bytes(range(16))
 CHEAP = KdfParameters(Kdf.ARGON2ID, ARGON2_M_KIB_MIN, 1, 1)
 HEADER_BYTES = 27
 COMMIT_END = HEADER_BYTES + 32
+
+
+def salt16() -> bytes:
+    """Another one for every sealing, as the product draws them: key and nonce follow from it."""
+    return urandom(16)
 
 
 def identity() -> IdentityKeys:
@@ -93,7 +98,7 @@ def test_identity_of_the_own_vectors_opens(name: str) -> None:
 
 @pytest.mark.parametrize(("passphrase", "parameters"), [("", NO_KDF), ("secret", CHEAP)])
 def test_what_is_sealed_opens(passphrase: str, parameters: KdfParameters) -> None:
-    sealed = seal_keyfile(b"content", passphrase, parameters, SALT)
+    sealed = seal_keyfile(b"content", passphrase, parameters, salt16())
 
     assert open_keyfile(sealed, passphrase) == b"content"
     assert needs_passphrase(sealed) is bool(passphrase)
@@ -107,7 +112,7 @@ def test_default_parameters_are_those_of_section_13() -> None:
 
 
 def test_wrong_passphrase_is_named() -> None:
-    sealed = seal_keyfile(b"content", "secret", CHEAP, SALT)
+    sealed = seal_keyfile(b"content", "secret", CHEAP, salt16())
 
     with pytest.raises(WrongPassphrase):
         open_keyfile(sealed, "Secret")
@@ -115,7 +120,7 @@ def test_wrong_passphrase_is_named() -> None:
 
 @pytest.mark.parametrize("at", [11, HEADER_BYTES, COMMIT_END, -1])
 def test_damage_under_a_passphrase_looks_like_a_wrong_one(at: int) -> None:
-    damaged = bytearray(seal_keyfile(b"content", "secret", CHEAP, SALT))
+    damaged = bytearray(seal_keyfile(b"content", "secret", CHEAP, salt16()))
     damaged[at] ^= 1
 
     with pytest.raises(WrongPassphrase):
@@ -123,7 +128,7 @@ def test_damage_under_a_passphrase_looks_like_a_wrong_one(at: int) -> None:
 
 
 def test_every_flipped_bit_without_a_kdf_is_refused() -> None:
-    sealed = seal_keyfile(b"content", "", NO_KDF, SALT)
+    sealed = seal_keyfile(b"content", "", NO_KDF, salt16())
 
     for bit in range(8 * len(sealed)):
         damaged = bytearray(sealed)
@@ -133,7 +138,7 @@ def test_every_flipped_bit_without_a_kdf_is_refused() -> None:
 
 
 def test_damage_without_a_kdf_is_called_damage() -> None:
-    sealed = seal_keyfile(b"content", "", NO_KDF, SALT)
+    sealed = seal_keyfile(b"content", "", NO_KDF, salt16())
 
     with pytest.raises(DecryptionFailed, match="damaged"):
         open_keyfile(sealed[:-1] + bytes((sealed[-1] ^ 1,)), "")
@@ -143,11 +148,11 @@ def test_passphrase_is_nfc() -> None:
     composed, decomposed = "müsli", unicodedata.normalize("NFD", "müsli")
     assert composed != decomposed
 
-    assert open_keyfile(seal_keyfile(b"content", decomposed, CHEAP, SALT), composed) == b"content"
+    assert open_keyfile(seal_keyfile(b"content", decomposed, CHEAP, salt16()), composed) == b"content"
 
 
 def test_phrase_is_used_as_it_is_typed() -> None:
-    sealed = seal_keyfile(b"content", "abcd-efgh", CHEAP, SALT)
+    sealed = seal_keyfile(b"content", "abcd-efgh", CHEAP, salt16())
 
     for other in ("ABCD-EFGH", "abcdefgh", "abcd-efgh "):
         with pytest.raises(WrongPassphrase):
@@ -160,14 +165,14 @@ def test_phrase_is_used_as_it_is_typed() -> None:
 @pytest.mark.parametrize("parameters", [CHEAP, PBKDF2_DEFAULT])
 def test_impossible_passphrases_are_a_usage_error(passphrase: str, parameters: KdfParameters) -> None:
     with pytest.raises(UsageError):
-        seal_keyfile(b"content", passphrase, parameters, SALT)
+        seal_keyfile(b"content", passphrase, parameters, salt16())
     with pytest.raises(UsageError):
         open_keyfile(bytes.fromhex(VECTORS["keyfile"]["file"]), passphrase)
 
 
 def test_passphrase_without_a_kdf_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
-        seal_keyfile(b"content", "secret", NO_KDF, SALT)
+        seal_keyfile(b"content", "secret", NO_KDF, salt16())
 
 
 @pytest.mark.parametrize("salt", [b"", bytes(15), bytes(17)])
@@ -179,11 +184,11 @@ def test_salt_has_16_bytes(salt: bytes) -> None:
 def test_content_is_bounded() -> None:
     room = KEYFILE_BYTES_MAX - COMMIT_END - 16
 
-    largest = seal_keyfile(bytes(room), "", NO_KDF, SALT)
+    largest = seal_keyfile(bytes(room), "", NO_KDF, salt16())
     assert len(largest) == KEYFILE_BYTES_MAX
     assert open_keyfile(largest, "") == bytes(room)
     with pytest.raises(UsageError):
-        seal_keyfile(bytes(room + 1), "", NO_KDF, SALT)
+        seal_keyfile(bytes(room + 1), "", NO_KDF, salt16())
     with pytest.raises(WireError):
         open_keyfile(largest + b"x", "")
 
@@ -209,7 +214,7 @@ OUT_OF_BOUNDS = [
 
 @pytest.mark.parametrize(("kdf", "m_kib", "t", "p"), OUT_OF_BOUNDS)
 def test_parameters_out_of_bounds_are_refused_before_any_work(kdf: int, m_kib: int, t: int, p: int) -> None:
-    header = b"YZK1" + bytes((kdf,)) + m_kib.to_bytes(4) + bytes((t, p)) + SALT
+    header = b"YZK1" + bytes((kdf,)) + m_kib.to_bytes(4) + bytes((t, p)) + bytes(16)
     file = header + bytes(60)
 
     with pytest.raises(WireError, match="out of bounds"):
@@ -217,7 +222,7 @@ def test_parameters_out_of_bounds_are_refused_before_any_work(kdf: int, m_kib: i
     with pytest.raises(WireError, match="out of bounds"):
         needs_passphrase(file)
     with pytest.raises(UsageError):
-        seal_keyfile(b"content", "secret" if kdf else "", KdfParameters(Kdf(kdf), m_kib, t, p), SALT)
+        seal_keyfile(b"content", "secret" if kdf else "", KdfParameters(Kdf(kdf), m_kib, t, p), salt16())
 
 
 @pytest.mark.parametrize("kdf", [3, 4, 255])
@@ -227,7 +232,7 @@ def test_unknown_kdf_is_refused(kdf: int) -> None:
 
 
 def test_truncated_keyfile_is_refused_at_every_length() -> None:
-    sealed = seal_keyfile(b"content", "", NO_KDF, SALT)
+    sealed = seal_keyfile(b"content", "", NO_KDF, salt16())
 
     for size in range(len(sealed)):
         with pytest.raises((WireError, DecryptionFailed)):
@@ -272,7 +277,7 @@ def test_identity_without_kem_keys_decodes() -> None:
 def test_the_largest_identity_fits_in_a_keyfile() -> None:
     most = IdentityKeys(A, (KemKey(KEM_1, 1),) * KEM_KEYS_KEPT_MAX, SECRET)
 
-    sealed = seal_keyfile(encode_identity(most), "", NO_KDF, SALT)
+    sealed = seal_keyfile(encode_identity(most), "", NO_KDF, salt16())
 
     assert len(decode_identity(open_keyfile(sealed, "")).kem) == KEM_KEYS_KEPT_MAX
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from os import urandom
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,8 +127,9 @@ def test_aes_gcm_reproduces_a_known_value() -> None:
     assert sealed.hex() == "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
 
 
-@given(st.binary(min_size=32, max_size=32), st.binary(min_size=12, max_size=12), st.binary(), st.binary())
-def test_what_is_sealed_opens(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> None:
+@given(st.binary(min_size=12, max_size=12), st.binary(), st.binary())
+def test_what_is_sealed_opens(nonce: bytes, plaintext: bytes, aad: bytes) -> None:
+    key = urandom(32)
     sealed = Aead(key).seal(nonce, plaintext, aad)
 
     assert len(sealed) == len(plaintext) + 16
@@ -135,7 +137,7 @@ def test_what_is_sealed_opens(key: bytes, nonce: bytes, plaintext: bytes, aad: b
 
 
 def test_every_flipped_bit_and_every_cut_of_a_ciphertext_is_refused() -> None:
-    aead, nonce = Aead(bytes(32)), bytes(12)
+    aead, nonce = Aead(urandom(32)), bytes(12)
     sealed = aead.seal(nonce, MESSAGE, b"aad")
     damaged = [flip(sealed, bit) for bit in range(8 * len(sealed))]
     damaged += [sealed[:end] for end in range(len(sealed))] + [sealed + b"\0"]
@@ -146,12 +148,13 @@ def test_every_flipped_bit_and_every_cut_of_a_ciphertext_is_refused() -> None:
 
 
 def test_another_key_nonce_or_aad_is_refused() -> None:
-    sealed = Aead(bytes(32)).seal(bytes(12), MESSAGE, b"aad")
+    right = urandom(32)
+    sealed = Aead(right).seal(bytes(12), MESSAGE, b"aad")
 
     for key, nonce, aad in [
-        (b"\x01" * 32, bytes(12), b"aad"),
-        (bytes(32), b"\x01" * 12, b"aad"),
-        (bytes(32), bytes(12), b""),
+        (flip(right, 100), bytes(12), b"aad"),
+        (right, b"\x01" * 12, b"aad"),
+        (right, bytes(12), b""),
     ]:
         with pytest.raises(DecryptionFailed):
             Aead(key).open(nonce, sealed, aad)

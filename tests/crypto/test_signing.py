@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import urandom
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,7 +215,7 @@ def test_the_record_seen_longest_ago_is_forgotten_first(monkeypatch: pytest.Monk
     st.binary(max_size=200), st.sampled_from([Public(), Self()]), st.sampled_from([Kind.MUTABLE, Kind.MULTI])
 )
 def test_what_is_sealed_verifies(value: bytes, readers: Public | Self, kind: Kind) -> None:
-    raw = seal_record(replace(DRAFT, kind=kind), value, readers, AUTHOR, bytes(24))
+    raw = seal_record(replace(DRAFT, kind=kind), value, readers, AUTHOR, urandom(24))
 
     RecordChecks(NETWORK).verify(raw, target(raw))
 

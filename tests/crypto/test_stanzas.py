@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from os import urandom
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -75,11 +76,11 @@ def reader(*kem: PrivateKey) -> OpeningKeys:
 
 def sealed(value: bytes, people: list[PrivateKey], *, has_self: bool = True) -> Record:
     named = Named(keys_of(people), CEK, has_self)
-    return decode_record(seal_record(DRAFT, value, named, AUTHOR, SALT))
+    return decode_record(seal_record(DRAFT, value, named, AUTHOR, urandom(24)))
 
 
 def locked(value: bytes, readers: Locked = LOCKED) -> Record:
-    return decode_record(seal_record(DRAFT, value, readers, AUTHOR, SALT))
+    return decode_record(seal_record(DRAFT, value, readers, AUTHOR, urandom(24)))
 
 
 # Named readers
@@ -111,8 +112,8 @@ def test_an_older_key_of_a_reader_opens_it_too() -> None:
 
 
 def test_immutables_are_sealed_for_named_readers_and_under_a_passphrase() -> None:
-    named = decode_record(seal_immutable(b"v", Named(keys_of(PEOPLE[:2]), CEK), AUTHOR, SALT))
-    under = decode_record(seal_immutable(b"v", LOCKED, AUTHOR, SALT))
+    named = decode_record(seal_immutable(b"v", Named(keys_of(PEOPLE[:2]), CEK), AUTHOR, urandom(24)))
+    under = decode_record(seal_immutable(b"v", LOCKED, AUTHOR, urandom(24)))
 
     assert open_record(named, reader(PEOPLE[1])) == b"v"
     assert open_record(named, OWN) == b"v"
@@ -184,14 +185,15 @@ def test_stanzas_do_not_open_in_another_record() -> None:
     parsed = sealed(b"v", PEOPLE[:1])
     other = encode_fixed(replace(DRAFT, seq=2), Readers.STANZAS, KEY_A.public_key)
     prefix = parsed.header[:-56]
-    moved = decode_record(seal_box(CEK, SALT, other, prefix, b"v") + bytes(64))
+    moved = decode_record(seal_box(CEK, parsed.salt, other, prefix, b"v") + bytes(64))
     for keys in (reader(PEOPLE[0]), OWN):
         with pytest.raises(NotAReader):
             open_record(moved, keys)
 
 
 def test_a_stanza_that_wraps_another_key_opens_no_box() -> None:
-    prefix = encode_named(Named(keys_of(PEOPLE[:1]), b"x" * 32), CONTEXT, SELF_KEY_A)
+    named = Named(keys_of(PEOPLE[:1]), b"x" * 32, has_self=False)
+    prefix = encode_named(named, CONTEXT, SELF_KEY_A)
     parsed = decode_record(seal_box(CEK, SALT, CONTEXT.fixed, prefix, b"v") + bytes(64))
     with pytest.raises(CryptoError, match="not sealed under this key"):
         open_record(parsed, reader(PEOPLE[0]))
@@ -201,8 +203,8 @@ def test_the_stanzas_are_those_of_the_protocol_page() -> None:
     """Opened with nothing of this module but the primitives."""
     parsed = sealed(b"v", PEOPLE[:1])
     stanzas = dict(split_stanzas(parsed.header))
-    info = lp("yz1 wrap hpke") + sha256(parsed.fixed) + SALT
-    wrap = kdf(SELF_KEY_A, SALT, "yz1 wrap self", sha256(parsed.fixed), 32)
+    info = lp("yz1 wrap hpke") + sha256(parsed.fixed) + parsed.salt
+    wrap = kdf(SELF_KEY_A, parsed.salt, "yz1 wrap self", sha256(parsed.fixed), 32)
 
     assert PEOPLE[0].hpke_open(stanzas[2], info) == CEK
     assert Aead(wrap).open(bytes(12), stanzas[1]) == CEK
@@ -237,7 +239,7 @@ def test_a_record_that_is_under_no_passphrase_asks_for_none() -> None:
 def test_the_passphrase_stanza_is_that_of_the_protocol_page() -> None:
     parsed = locked(b"v")
     [(kind, body)] = split_stanzas(parsed.header)
-    wrap = kdf(KEY, SALT, "yz1 wrap pass", sha256(parsed.fixed), 32)
+    wrap = kdf(KEY, parsed.salt, "yz1 wrap pass", sha256(parsed.fixed), 32)
 
     assert (kind, len(body)) == (4, 71)
     assert body[:23] == b"\x02" + (600_000).to_bytes(4) + b"\0\0" + b"s" * 16
@@ -270,7 +272,7 @@ def with_cost(cost: bytes) -> Record:
 def test_a_passphrase_stanza_does_not_open_in_another_record() -> None:
     parsed = locked(b"v")
     other = encode_fixed(replace(DRAFT, seq=2), Readers.STANZAS, KEY_A.public_key)
-    moved = decode_record(seal_box(CEK, SALT, other, parsed.header[:-56], b"v") + bytes(64))
+    moved = decode_record(seal_box(CEK, parsed.salt, other, parsed.header[:-56], b"v") + bytes(64))
     stanza = passphrase_stanza(moved)
     assert stanza is not None
     with pytest.raises(WrongPassphrase):

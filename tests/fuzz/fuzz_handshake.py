@@ -15,7 +15,7 @@ from yzdht.crypto.handshake import (
     _split_proof,
     _split_welcome,
 )
-from yzdht.crypto.primitives import Aead
+from yzdht.crypto.primitives import Aead, PrivateKey, hmac_sha256, sha256
 from yzdht.crypto.signing import KeySigner
 from yzdht.errors import CryptoError, HandshakeFailed, WireError
 from yzdht.wire.frame import Caps
@@ -33,6 +33,7 @@ DECODERS = (
 )
 A = Credentials(KeySigner(KEY_A, deterministic=True), NETWORK, Caps.ALWAYS)
 B = Credentials(KeySigner(KEY_B, deterministic=True), NETWORK, Caps.ALWAYS)
+CLAIM = KEY_A.public_key + Caps.ALWAYS.to_bytes(4)
 HELLO = Initiator(A, ephemeral=KEM_1).hello()
 
 
@@ -42,8 +43,22 @@ def initiator() -> Initiator:
     return hand
 
 
-def responder() -> Responder:
-    return Responder(B, ephemeral=KEM_2)
+def responder(ephemeral: PrivateKey = KEM_2) -> Responder:
+    return Responder(B, ephemeral)
+
+
+def claimed(claim: bytes) -> tuple[Responder, bytes]:
+    """A responder that awaits Proof, and one that A signs and seals around any claim.
+
+    The keys of the run follow from the claim: they seal nothing else, and a find is found again.
+    """
+    other = responder(PrivateKey.from_scalar(sha256(claim)))
+    other.receive_hello(HELLO)
+    keys = other._pending
+    assert keys is not None
+    th4 = sha256(keys.th3 + claim)
+    signature = A.signer.sign("yz1 hs init", NETWORK, th4 + hmac_sha256(keys.mac_initiator, th4))
+    return other, b"\x03" + Aead(keys.proof).seal(bytes(12), claim + signature, keys.th3)
 
 
 def seeds() -> Iterator[bytes]:
@@ -52,10 +67,8 @@ def seeds() -> Iterator[bytes]:
     proof = dials.receive_welcome(welcome)
     for number, message in enumerate((HELLO, welcome, proof)):
         yield bytes((number,)) + message
-    pending = responder()
-    pending.receive_hello(HELLO)
-    assert pending._pending is not None
-    yield b"\x03" + Aead(pending._pending.proof).open(bytes(12), proof[1:], pending._pending.th3)
+    yield b"\x03" + CLAIM + b"\x00\x00"
+    yield b"\x03" + CLAIM + b"\x00\x07\x20\x00\x04abcd"
     yield b"\x04" + HELLO[:-2] + b"\x00\x07\x01\x00\x04abcd"
 
 
@@ -68,14 +81,13 @@ def one(data: bytes) -> None:
             _refused(responder().receive_hello, message)
         case 1:
             _refused(initiator().receive_welcome, message)
-        case 2 | 3 as which:
+        case 2:
             pending = responder()
             pending.receive_hello(HELLO)
-            keys = pending._pending
-            assert keys is not None
-            if which == 3:  # a claim that is sealed as it should be
-                message = b"\x03" + Aead(keys.proof).seal(bytes(12), message, keys.th3)
             _refused(pending.receive_proof, message)
+        case 3:
+            pending, proof = claimed(message)
+            _refused(pending.receive_proof, proof)
         case _:
             for split in (_decode_hello, _split_welcome, _split_proof, _decode_claim):
                 try:

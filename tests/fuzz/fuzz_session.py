@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from os import urandom
 from typing import TYPE_CHECKING
 
 from tests.fuzz.engine import Pieces, joined, run
@@ -44,27 +46,26 @@ def seeds() -> Iterator[bytes]:
     yield b"\0" + joined(encode_inner(RecordType.ALERT, b"\0\1"))
 
 
-def _established() -> tuple[Established, Established]:
+def _established() -> Established:
     caps = Caps.ALWAYS | Caps.ROUTING
     dials = Initiator(Credentials(KeySigner(KEY_A), NETWORK, caps))
     dialled = Responder(Credentials(KeySigner(KEY_B), NETWORK, caps))
     proof = dials.receive_welcome(dialled.receive_hello(dials.hello()))
-    other = dialled.receive_proof(proof)
-    assert dials.established is not None
-    return dials.established, other
+    return dialled.receive_proof(proof)
 
 
-ONE, OTHER = _established()
+DIALLED = _established()
 
 
 def one(data: bytes) -> None:
     pieces = Pieces(data)
     mode = pieces.byte() % 3
     session = Session(Responder(Credentials(KeySigner(KEY_B), NETWORK, Caps.ALWAYS)), at(0))
-    session._open(OTHER, at(0))
+    ours, theirs = urandom(32), urandom(32)  # of this input alone: counters begin at 0 with each
+    session._open(replace(DIALLED, secret_out=ours, secret_in=theirs), at(0))
     session.state = State.AWAITING_READY if mode == 1 else State.OPEN
-    far = RecordLayer(ONE.secret_out, ONE.secret_in, 0.0)
-    near = RecordLayer(OTHER.secret_out, OTHER.secret_in, 0.0)
+    far = RecordLayer(theirs, ours, 0.0)
+    near = RecordLayer(ours, theirs, 0.0)
     for call in range(1, 4):
         session.call(call, Method.FIND_NODE, FindNode(Target(bytes(32)), 20), 5.0, at(0))
     while not pieces.is_empty:

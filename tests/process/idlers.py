@@ -21,9 +21,11 @@ from yzdht import Identity
 from yzdht.crypto.handshake import Credentials, Initiator
 from yzdht.crypto.naming import network_id
 from yzdht.errors import DialFailed
+from yzdht.loop_turns import LoopTurns
 from yzdht.rpc.session import Ended, Opened
 from yzdht.sessions import SystemClock
 from yzdht.sessions.connection import Connection
+from yzdht.sessions.request_turns import RequestTurns
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.frame import Caps
 
@@ -48,6 +50,9 @@ class Visitor:
     def __init__(self) -> None:
         self.is_open = False
         self.settled = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.handshake_turns = LoopTurns(loop, 1, Connection.hear_early)
+        self.request_turns = RequestTurns(loop, Connection.serve_next)
         self._clock = SystemClock()
         self._credentials = Credentials(Identity.generate().signer, network_id("main"), _CAPS)
 
@@ -68,10 +73,6 @@ class Visitor:
 
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         """Nobody cares."""
-
-    def may_shake_hands(self, _connection: Connection) -> bool:
-        """Nobody knocks here."""
-        return True
 
     def on_gone(self, _connection: Connection) -> None:
         """The link is closed."""

@@ -53,6 +53,8 @@ CROWD = [f"11.{110 + number // 250}.{number % 250}.1" for number in range(1_000)
 """Attackers in as many prefixes."""
 STORAGE_BYTES_MAX = 8 << 20
 SLOWER_MAX = 5.0
+SLOWEST = 8
+"""So many are noted with the time at which they began: a stall shows as several of one moment."""
 SLACK_BYTES = 48 << 20
 """Caches of records and keys that fill while somebody asks for them, SQLite's pages, and what malloc keeps."""
 WITH_SESSIONS = {"requests", "slow", "stores"}
@@ -206,6 +208,13 @@ class Siege:
         used = (self.victim.cpu_s() - cpu_s) / (until_ - since)
         await until(lambda: self._are_done(until_), "the honest clients did what they had begun")
         deeds = {each.name: each.within(since, until_) for each in self.honest}
+        slowest = sorted((deed for each in deeds.values() for deed in each), key=lambda deed: -deed.took_s)[
+            :SLOWEST
+        ]
+        self.note(
+            "  slowest: "
+            + ", ".join(f"{d.what} {d.took_s * 1e3:.0f} at {d.began - since:.2f} s" for d in slowest)
+        )
         return Watched(used, (peak, self.victim.rss_bytes()), deeds)
 
     async def _has_sessions(self, count: int) -> bool:

@@ -16,7 +16,9 @@ from yzdht.wire.frame import Caps
 
 
 if TYPE_CHECKING:
+    from yzdht.loop_turns import LoopTurns
     from yzdht.rpc.session import Event
+    from yzdht.sessions.request_turns import RequestTurns
 
 
 class Nobody:
@@ -29,8 +31,13 @@ class Nobody:
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         raise AssertionError("nothing is carried here")
 
-    def may_shake_hands(self, connection: Connection) -> bool:
+    @property
+    def handshake_turns(self) -> LoopTurns[Connection]:
         raise AssertionError("nobody knocks here")
+
+    @property
+    def request_turns(self) -> RequestTurns[Connection]:
+        raise AssertionError("nobody asks here")
 
     def on_gone(self, connection: Connection) -> None:
         raise AssertionError("nothing goes here")

@@ -1013,24 +1013,28 @@ async def test_new_dials_have_a_pace_of_their_own_where_that_is_bounded(
     assert isinstance(await node.answer_to(node.ask(second.contact)), Answer)
 
 
+def limited(party: Party) -> list[Answer]:
+    answers = [outcome for outcome in party.answers.values() if isinstance(outcome, Answer)]
+    return [answer for answer in answers if answer.status is Status.RATE_LIMITED]
+
+
 async def test_a_peer_that_asks_too_much_is_told_so_and_not_read_for_a_while_and_others_are_served(
     village: Village, clock: Time
 ) -> None:
     node = await village.party("node")
     greedy, modest = await village.party("greedy"), await village.party("modest")
     await greedy.answer_to(greedy.ask(node.contact))
-    outcomes: list[object] = []
-    while Status.RATE_LIMITED not in outcomes:
-        calls = [greedy.ask(node.contact) for _ in range(250)]
-        await until(lambda: greedy.answers.keys() & calls)  # noqa: B023 - waited for before the next turn
-        await turns(20)
-        outcomes += [o.status for o in map(greedy.answers.get, calls) if isinstance(o, Answer)]
 
-    served = len(node.requests)
+    while not node.counters.get("rate_limited", "requests"):
+        answered = len(greedy.answers) + 250
+        for _ in range(250):
+            greedy.ask(node.contact)
+        await until(lambda: node.counters.get("rate_limited", "requests") or len(greedy.answers) == answered)  # noqa: B023 - waited for before the next turn
+
     assert node.counters.get("rate_limited", "requests") == 1
-    refusal = next(
-        o for o in greedy.answers.values() if isinstance(o, Answer) and o.status is Status.RATE_LIMITED
-    )
+    served = len(node.requests)
+    await until(lambda: limited(greedy))
+    refusal = limited(greedy)[0]
     assert isinstance(refusal.body, Refusal)
     assert refusal.body.number >= REST_S[0] * 1_000
     assert isinstance(await modest.answer_to(modest.ask(node.contact)), Answer)

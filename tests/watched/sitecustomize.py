@@ -1,6 +1,7 @@
 """Python imports this at its start where tests have put this folder on PYTHONPATH: has every sealing watched.
 
-Nothing of yzdht is imported before the program does so itself.
+Nothing of yzdht is imported before the program does so itself. A fuzzer that takes modules from this finder can
+instrument them still: they run as `get_code` gives them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
@@ -16,24 +17,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
 
 WATCHED = "yzdht.crypto.primitives"
 
 
-class _Watching(Loader):
+class _Watching(InspectLoader):
     """Loads the module as its own loader does, then has it watched."""
 
-    def __init__(self, loader: Loader, folder: str) -> None:
+    def __init__(self, loader: InspectLoader, folder: str) -> None:
         self._loader = loader
         self._folder = folder
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+    def get_source(self, fullname: str) -> str | None:
+        return self._loader.get_source(fullname)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        return self._loader.get_code(fullname)
 
     def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
+        super().exec_module(module)
         sealings = import_module("sealings")
         sealings.Ledger(import_module("pathlib").Path(self._folder)).watch(module)
 
@@ -48,7 +52,8 @@ class _Finder(MetaPathFinder):
         if fullname != WATCHED:
             return None
         spec = PathFinder.find_spec(fullname, path)
-        if spec is not None and spec.loader is not None:
+        if spec is not None:
+            assert isinstance(spec.loader, InspectLoader)
             spec.loader = _Watching(spec.loader, self._folder)
         return spec
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ROOT = HERE.parent.parent
 KEY, NONCE, IV = bytes(32), bytes(12), 0x5A5A
 MANY = 10 * REMEMBERED_OF_A_CIPHER
 
@@ -27,6 +28,11 @@ REUSE = """
 from yzdht.crypto.primitives import Aead
 for plaintext in (b"one", b"other"):
     Aead(bytes(32)).seal(bytes(12), plaintext)
+"""
+
+INSTRUMENTED = f"""
+import tests.fuzz.engine
+{REUSE}
 """
 
 FORKED_AND_KILLED = """
@@ -75,7 +81,8 @@ def counted(number: int) -> bytes:
 
 
 def run_program(program: str, folder: Path) -> None:
-    watched = {"PYTHONPATH": str(HERE), FOLDER_VARIABLE: str(folder)}
+    folders = os.pathsep.join(map(str, (HERE, ROOT)))
+    watched = {"PYTHONPATH": folders, FOLDER_VARIABLE: str(folder)}
     subprocess.run([sys.executable, "-c", program], env=os.environ | watched, check=True)
 
 
@@ -155,6 +162,13 @@ def test_a_reuse_in_a_program_is_found(tmp_path: Path) -> None:
 
     [fault] = report_of(tmp_path).faults
     assert "under one key for different things" in fault
+
+
+@pytest.mark.process
+def test_a_reuse_is_found_where_a_fuzzer_instruments_what_is_watched(tmp_path: Path) -> None:
+    run_program(INSTRUMENTED, tmp_path)
+
+    assert len(report_of(tmp_path).faults) == 1
 
 
 @pytest.mark.process

@@ -1,7 +1,7 @@
 """One channel and the session on it: messages in, messages out, one timer, and back-pressure both ways.
 
-A peer that does not read its answers gets no more of its requests served: they wait here, bounded, and then the
-channel is not read any more. Calls to a peer that does not read wait too, bounded, then fail as busy.
+A peer that does not read its answers gets no more of its requests served, and one that asks more at once than others has
+them served in turns: they wait here, bounded, and then the channel is not read any more. Calls to a peer that does not read wait too, bounded, then fail as busy.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
     from yzdht.crypto.handshake import Initiator, Responder
     from yzdht.ids import NodeId
+    from yzdht.loop_turns import LoopTurns
     from yzdht.ports import Link
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.clock import Clock
+    from yzdht.sessions.request_turns import RequestTurns
     from yzdht.wire.rpc import Body, Method, Status
 
 
@@ -45,7 +47,23 @@ class _Waiting(NamedTuple):
 
 
 class Owner(Protocol):
-    """Whoever is told what happens on a connection."""
+    """Whoever is told what happens on a connection.
+
+    Attributes:
+        handshake_turns: Whether a message of a handshake is answered now; if not, `hear_early` is called in its turn.
+        request_turns: The same for a request, and `serve_next`.
+
+    """
+
+    @property
+    def handshake_turns(self) -> LoopTurns[Connection]:
+        """Of messages of handshakes."""
+        ...
+
+    @property
+    def request_turns(self) -> RequestTurns[Connection]:
+        """Of requests."""
+        ...
 
     def on_event(self, connection: Connection, event: Event) -> None:
         """A session event, in order."""
@@ -57,10 +75,6 @@ class Owner(Protocol):
 
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         """Its link carried so many bytes since it last said so; only of one that is metered."""
-        ...
-
-    def may_shake_hands(self, connection: Connection) -> bool:
-        """Whether a message of a handshake is answered now; if not, the owner calls `hear_early` when it is its turn."""
         ...
 
     def on_gone(self, connection: Connection) -> None:
@@ -185,7 +199,7 @@ class Connection:
             return
         if self._early is not None:
             self._early.append(message)  # no more than was read at once: the link is paused
-        elif session.is_answering and not self._owner.may_shake_hands(self):
+        elif session.is_answering and not self._owner.handshake_turns.is_now(self):
             self._early = [message]
             self.link.pause_reading()
         else:
@@ -204,13 +218,22 @@ class Connection:
 
     def on_writable(self) -> None:
         """The peer reads again."""
-        while self._deferred and not self.link.is_congested:
-            request = self._deferred.pop(0)
-            self._deferred_bytes -= _size(request.body)
-            self._owner.on_event(self, request)
+        if self._deferred:
+            self._owner.request_turns.wait(self, is_heavy=True)
         self._read_on()
         self._send_waiting()
         self._pump()
+
+    def serve_next(self) -> None:
+        """It is the turn of one of its requests that wait."""
+        if not self._deferred or self.link.is_congested or self._rest is not None:
+            return  # `on_writable` follows, or the end of its rest
+        request = self._deferred.pop(0)
+        self._deferred_bytes -= _size(request.body)
+        self._owner.on_event(self, request)
+        if self._deferred:
+            self._owner.request_turns.wait(self)
+        self._read_on()
 
     def on_closed(self, reason: str) -> None:
         """The link is gone."""
@@ -284,6 +307,8 @@ class Connection:
 
     def _end_rest(self) -> None:
         self._rest = None
+        if self._deferred:
+            self._owner.request_turns.wait(self, is_heavy=True)
         self._read_on()
 
     def _read_on(self) -> None:
@@ -366,7 +391,7 @@ class Connection:
             size = _size(event.body)
             self._open[event.number] = size
             self._open_bytes += size
-            if self._deferred or self.link.is_congested:
+            if self._deferred or self.link.is_congested or not self._owner.request_turns.is_now(self):
                 self._defer(event, size)
                 return
         if isinstance(event, Ended):

@@ -45,6 +45,7 @@ from yzdht.sessions.entrance import Entrance, caps_of
 from yzdht.sessions.links import Links
 from yzdht.sessions.membership import Standing
 from yzdht.sessions.places import Places
+from yzdht.sessions.request_turns import RequestTurns
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
@@ -88,7 +89,8 @@ class Sessions:
         self._links = Links(world.bounds.links_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
-        self._handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
+        self.handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
+        self.request_turns = RequestTurns(self._loop, Connection.serve_next)
         self._places = Places(world.bounds, world.is_known)
         self._entrance = Entrance(world, self._loop)
         self._restraint = Restraint(world)
@@ -526,6 +528,7 @@ class Sessions:
 
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)
+        self.request_turns.forget(connection)
         self._links.ended(connection)
         self._no_longer_half_open(connection)
         self._entrance.leave(connection)
@@ -562,10 +565,6 @@ class Sessions:
     def on_carried(self, connection: Connection, taken: int, given: int) -> None:
         """A connection carried so many bytes."""
         self._restraint.carried(connection, taken, given)
-
-    def may_shake_hands(self, connection: Connection) -> bool:
-        """Whether it is the turn of a handshake that somebody else began."""
-        return self._handshake_turns.is_now(connection)
 
     def on_gone(self, connection: Connection) -> None:
         """A link is closed for good: its socket is free."""

@@ -1,0 +1,185 @@
+"""Requests in turns of the loop: who asked little goes before who has had its share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from hypothesis import given, strategies as st
+
+from yzdht.limits import (
+    REQUESTS_OF_HEAVY_PER_LOOP_TURN,
+    REQUESTS_PER_LOOP_TURN,
+    REQUESTS_PER_SESSION_AND_LOOP_TURN,
+)
+from yzdht.sessions.request_turns import RequestTurns
+
+
+EACH = REQUESTS_PER_SESSION_AND_LOOP_TURN
+SERVED_PER_TURN_MAX = REQUESTS_PER_LOOP_TURN + REQUESTS_OF_HEAVY_PER_LOOP_TURN
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Desk:
+    """Sessions with what they ask, and who was served in which order."""
+
+    def __init__(self) -> None:
+        self.turns = RequestTurns(asyncio.get_running_loop(), self.serve)
+        self.backlog: Counter[str] = Counter()
+        self.served: list[str] = []
+
+    def ask(self, comer: str, times: int = 1) -> int:
+        """Send so many requests within this turn; return how many are served at once."""
+        at_once = 0
+        for _ in range(times):
+            if not self.backlog[comer] and self.turns.is_now(comer):
+                at_once += 1
+            else:
+                self.backlog[comer] += 1
+        return at_once
+
+    def serve(self, comer: str) -> None:
+        self.served.append(comer)
+        self.backlog[comer] -= 1
+        if self.backlog[comer]:
+            self.turns.wait(comer)
+
+
+async def test_who_asks_little_is_served_at_once() -> None:
+    desk = Desk()
+
+    assert desk.ask("a", EACH) == EACH
+    assert desk.ask("b") == 1
+
+
+async def test_who_asks_much_has_its_share_in_each_turn() -> None:
+    desk = Desk()
+
+    assert desk.ask("a", 3 * EACH) == EACH
+    assert desk.served == []
+    await turns(1)
+    assert desk.served == ["a"] * REQUESTS_OF_HEAVY_PER_LOOP_TURN
+    await turns(2 * EACH)
+    assert desk.served == ["a"] * 2 * EACH
+
+
+async def test_a_turn_serves_so_many() -> None:
+    desk = Desk()
+
+    assert (
+        sum(desk.ask(f"s{number}") for number in range(3 * REQUESTS_PER_LOOP_TURN)) == REQUESTS_PER_LOOP_TURN
+    )
+    await turns(1)
+    assert len(desk.served) == REQUESTS_PER_LOOP_TURN
+    await turns(2)
+    assert desk.served == [
+        f"s{number}" for number in range(REQUESTS_PER_LOOP_TURN, 3 * REQUESTS_PER_LOOP_TURN)
+    ]
+
+
+async def test_a_crowd_that_asks_much_keeps_nobody_waiting_who_asks_little() -> None:
+    desk = Desk()
+    crowd = [f"crowd {number}" for number in range(100)]
+    for each in crowd:
+        desk.turns.wait(each, is_heavy=True)
+        desk.backlog[each] = 50
+
+    for turn in range(20):
+        await turns(1)
+        assert desk.ask(f"little {turn}") == 1
+    assert len(desk.served) == 20 * REQUESTS_OF_HEAVY_PER_LOOP_TURN
+    assert desk.served == crowd[: len(desk.served)]
+
+
+async def test_a_crowd_that_asks_little_leaves_a_share_to_who_asks_much() -> None:
+    desk = Desk()
+    desk.ask("much", 100)
+
+    for turn in range(10):
+        for number in range(2 * REQUESTS_PER_LOOP_TURN):
+            desk.ask(f"{turn} {number}")
+        await turns(1)
+    assert desk.served.count("much") == 10 * REQUESTS_OF_HEAVY_PER_LOOP_TURN
+
+
+async def test_who_is_forgotten_is_not_served() -> None:
+    desk = Desk()
+    desk.ask("a", EACH + 1)
+    desk.ask("b", EACH + 1)
+    assert len(desk.turns) == 2
+
+    desk.turns.forget("a")
+    desk.turns.forget("nobody")
+    await turns(2)
+
+    assert desk.served == ["b"]
+    assert len(desk.turns) == 0
+
+
+async def test_one_that_is_served_may_have_others_forgotten() -> None:
+    loop = asyncio.get_running_loop()
+    served: list[int] = []
+
+    def serve(comer: int) -> None:
+        served.append(comer)
+        line.forget(comer + 1)
+
+    line = RequestTurns(loop, serve)
+    for comer in range(4):
+        line.wait(comer, is_heavy=True)
+    for comer in range(10, 14):
+        line.wait(comer)
+    await turns(3)
+
+    assert served == [0, 2, 10, 12]
+
+
+async def test_who_waits_waits_once() -> None:
+    desk = Desk()
+    desk.backlog["a"] = 1
+    for _ in range(3):
+        desk.turns.wait("a")
+        desk.turns.wait("a", is_heavy=True)
+
+    assert len(desk.turns) == 1
+    await turns(3)
+    assert desk.served == ["a"]
+
+
+async def test_a_line_that_is_empty_leaves_the_loop_alone() -> None:
+    desk = Desk()
+    desk.ask("a")
+    await turns(2)
+
+    assert not desk.turns._is_armed
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 60)), max_size=12), max_size=12)
+)
+def test_everybody_is_served_what_it_asked_and_a_turn_no_more_than_its_bound(
+    asked: list[list[tuple[str, int]]],
+) -> None:
+    async def story() -> None:
+        desk = Desk()
+        expected: Counter[str] = Counter()
+        done: Counter[str] = Counter()
+        for burst in asked:
+            before, at_once = len(desk.served), 0
+            for comer, times in burst:
+                expected[comer] += times
+                now = desk.ask(comer, times)
+                done[comer] += now
+                at_once += now
+            assert at_once <= REQUESTS_PER_LOOP_TURN
+            await turns(1)
+            assert len(desk.served) - before <= SERVED_PER_TURN_MAX
+        await turns(sum(expected.values()) + 2)
+        assert done + Counter(desk.served) == expected
+        assert len(desk.turns) == 0
+
+    asyncio.run(story())
