@@ -2,11 +2,12 @@
 
 Twelve nodes, a process each. Every operation has a record of 1 KiB of its own, sealed for its owner, and reads it once, through
 another node than it was stored through, so that no cache knows it; sessions are open. Encryption is what seals and opens
-values and session records, key derivation included; signing and verifying is shown apart. CPU is that of all processes
-until 0.3 s after the last operation, what goes on in the background included, and what idle nodes use meanwhile.
+values and session records and blinds names, key derivation included; signing and verifying is shown apart. CPU is that of
+all processes until 0.3 s after the last operation, what goes on in the background included, and what idle nodes use meanwhile.
 
 On the way to the caller lie the node that was asked and, beside others at work at the same time, the busiest other node:
-what these two spend on encryption is shown beside the latency of each operation, medians.
+what these two spend on encryption is shown beside the latency of each operation, medians. Where nodes share few cores the
+encryption of the others at work holds the caller up too, which is left out: it does not on machines of their own.
 
     python bench/sealing_share.py [--nodes N] [--rounds N] [--count N] [--json]
 """

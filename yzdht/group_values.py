@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.crypto.naming import group_tag, multi_target, normalise_name
+from yzdht.crypto.naming import group_tag, multi_target
 from yzdht.errors import NotFound, PublisherRevoked, StaleRecord
 from yzdht.slots import Slot, publisher_of
 from yzdht.wire.record import order_key
@@ -78,7 +78,7 @@ class GroupValues:
 
     def slot(self, kept: KeptGroup, member: PublicKey, name: str) -> Slot:
         """Where a member writes its entry."""
-        tag = group_tag(kept.state.name_secret, self._network, normalise_name(name))
+        tag = group_tag(kept.state.name_secret, self._network, name)
         return Slot(member, tag, multi_target(self._network, tag), Kind.MULTI)
 
     def seen_seq(self, kept: KeptGroup, name: str) -> int:

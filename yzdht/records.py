@@ -16,7 +16,6 @@ from yzdht.crypto.naming import (
     immutable_target,
     multi_target,
     mutable_target,
-    normalise_name,
     own_tag,
     public_tag,
 )
@@ -38,6 +37,8 @@ from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from yzdht.access import Access
     from yzdht.crypto.identity import IdentityKeys
     from yzdht.ids import NetworkId, NodeId, PublicKey, Tag
@@ -167,7 +168,7 @@ class Records:
 
         """
         if publisher is None:
-            slots = [self._own_slot(name), self._public_slot(self.identity.public_key, name)]
+            slots: Iterable[Slot] = self._private_then_public(name)
         else:
             slots = [self._public_slot(publisher, name)]
         seen = await self._first(slots, f"nothing is stored under {name!r}", paths)
@@ -205,7 +206,7 @@ class Records:
         seen = await self._group_values.newest(group, name, paths, publisher)
         return await self._value(seen, None, group)
 
-    async def _first(self, slots: list[Slot], missing: str, paths: int) -> Seen:
+    async def _first(self, slots: Iterable[Slot], missing: str, paths: int) -> Seen:
         """The first slot that has a value, asked one after the other.
 
         A public tag can be guessed by dictionary, so nodes are not asked for it while a private record answers.
@@ -390,7 +391,7 @@ class Records:
         return receipt
 
     def _entry_slot(self, name: str) -> Slot:
-        tag = public_tag(self._network, normalise_name(name))
+        tag = public_tag(self._network, name)
         return Slot(self.identity.public_key, tag, multi_target(self._network, tag), Kind.MULTI)
 
     # Immutables
@@ -453,15 +454,19 @@ class Records:
 
     def tags_of(self, name: str) -> tuple[Tag, Tag]:
         """The private and the public tag of one's own name."""
-        name = normalise_name(name)
         return own_tag(self.identity.name_key, self._network, name), public_tag(self._network, name)
 
+    def _private_then_public(self, name: str) -> Iterator[Slot]:
+        """One's own slots of a name, the second computed only if it is asked for."""
+        yield self._own_slot(name)
+        yield self._public_slot(self.identity.public_key, name)
+
     def _own_slot(self, name: str) -> Slot:
-        tag = own_tag(self.identity.name_key, self._network, normalise_name(name))
+        tag = own_tag(self.identity.name_key, self._network, name)
         return self._slot(self.identity.public_key, tag)
 
     def _public_slot(self, publisher: PublicKey, name: str) -> Slot:
-        return self._slot(publisher, public_tag(self._network, normalise_name(name)))
+        return self._slot(publisher, public_tag(self._network, name))
 
     def _slot(self, publisher: PublicKey, tag: Tag) -> Slot:
         return Slot(publisher, tag, mutable_target(self._network, publisher, tag))

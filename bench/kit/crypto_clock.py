@@ -1,5 +1,7 @@
 """How long a process spends in cryptography: encrypting and decrypting apart from signing and verifying.
 
+Names are blinded under a key so that nobody reads them: that counts as encrypting.
+
 Functions of yzdht.crypto are wrapped where they are, and wherever another module has imported them by name. Time inside one
 that calls another, as a signature within the sealing of a record, counts for the inner one. What the clock itself costs is
 measured first and taken off. Handshakes are not counted: sessions are open long before.
@@ -12,7 +14,7 @@ import sys
 from time import thread_time
 from typing import TYPE_CHECKING, Any
 
-from yzdht.crypto import primitives, sealing, session
+from yzdht.crypto import naming, primitives, sealing, session
 
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ CLOCK = "clock"
 _TIMED: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     (ENCRYPTION, session.RecordLayer, ("seal", "open")),
     (ENCRYPTION, sealing, ("seal_record", "seal_immutable", "open_record")),
+    (ENCRYPTION, naming, ("own_tag", "group_tag")),
     (SIGNATURES, primitives.PrivateKey, ("sign",)),
     (SIGNATURES, primitives, ("verify",)),
 )

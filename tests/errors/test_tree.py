@@ -9,18 +9,13 @@ from yzdht.errors import (
     CasMismatch,
     CryptoError,
     ExitCode,
-    LookupFailed,
     NotAReader,
     QuorumFailed,
-    ReadQuorumFailed,
     StaleRecord,
     UsageError,
-    ValueTooLarge,
     WireError,
-    WriteQuorumFailed,
     YzError,
 )
-from yzdht.limits import VALUE_BYTES_MAX
 
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
@@ -98,29 +93,3 @@ def test_exit_codes_are_the_documented_ones() -> None:
 )
 def test_errors_end_the_command_line_with_their_code(kind: type[YzError], code: ExitCode) -> None:
     assert kind.exit_code is code
-
-
-def test_a_stale_record_says_what_was_shown_and_what_was_seen() -> None:
-    error = StaleRecord(5, 9)
-
-    assert (error.seq, error.seen_seq) == (5, 9)
-    assert str(error) == "the nodes showed seq 5, but seq 9 was seen before"
-
-
-def test_a_failed_quorum_counts() -> None:
-    read, write = ReadQuorumFailed(1, 4, 8), WriteQuorumFailed(2, 5, 8, "301")
-
-    assert (read.answered, read.needed, read.asked) == (1, 4, 8)
-    assert str(read) == "1 of 8 nodes answered, 4 are needed"
-    assert str(write) == "2 of 8 nodes stored it durably, 5 are needed (301)"
-    assert isinstance(write, LookupFailed)
-
-
-def test_a_cas_mismatch_says_what_is_stored() -> None:
-    assert str(CasMismatch(7)) == "compare-and-swap refused: seq 7 is stored"
-    assert str(CasMismatch(0)) == "compare-and-swap refused: nothing is stored"
-    assert CasMismatch(7).seq == 7
-
-
-def test_the_largest_value_in_the_hint_is_the_real_one() -> None:
-    assert f"{VALUE_BYTES_MAX:,} bytes" in ValueTooLarge.default_hint
