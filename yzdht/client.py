@@ -438,7 +438,7 @@ class Client(DhtCalls):
         """A client of the nodes at these addresses; several fail over.
 
         Args:
-            urls: `ws://` or `wss://` addresses.
+            urls: `tcp://`, `ws://` or `wss://` addresses.
             identity: Who reads and writes; the home's when None, a new one in memory without a home.
             home: Folder of the identity and of what it has seen; None remembers nothing after the end.
             passphrase: Opens the home's identity.
