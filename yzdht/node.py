@@ -20,6 +20,7 @@ from yzdht.belonging import Belonging, Circumstances
 from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
+from yzdht.dial_back import BackDialler
 from yzdht.errors import StoreError, UsageError
 from yzdht.housekeeping import House, Housekeeping
 from yzdht.identity_record import About
@@ -362,6 +363,7 @@ class Node(DhtCalls):
             self._belonging.membership.closed,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
+        self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         means = Means(self.store_of_records, self._pump, self._clock, self._time)
         self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
