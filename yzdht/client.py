@@ -51,7 +51,7 @@ from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import Contact, parse_url
 from yzdht.wire.frame import Caps
 from yzdht.wire.invite_link import decode_invite_link
@@ -146,7 +146,7 @@ class _Nodes:
         self.counters = Counters()
         world = World(
             credentials,
-            [WebSocketTransport()],
+            [OnePort()],
             clock,
             self.counters,
             is_private_allowed=True,
@@ -438,7 +438,7 @@ class Client(DhtCalls):
         """A client of the nodes at these addresses; several fail over.
 
         Args:
-            urls: `ws://` or `wss://` addresses.
+            urls: `tcp://`, `ws://` or `wss://` addresses.
             identity: Who reads and writes; the home's when None, a new one in memory without a home.
             home: Folder of the identity and of what it has seen; None remembers nothing after the end.
             passphrase: Opens the home's identity.

@@ -316,7 +316,7 @@ def test_the_environment_may_ask_for_objects(word: str, *, is_wanted: bool) -> N
         ("port = {a = 1}", "port has to be a number", "write: port = 8083"),
         ('bootstrap = "ws://a"', "bootstrap has to be a list of texts", 'write: bootstrap = ["ws://'),
         ('bootstrap = ["ws://a", 1]', "bootstrap has to be a list of texts", 'write: bootstrap = ["ws://'),
-        ('bootstrap = ["http://a"]', "bootstrap: the address 'http://a' starts with neither", "ws://"),
+        ('bootstrap = ["http://a"]', "bootstrap: the address 'http://a' starts with none of", "ws://"),
         (
             'public-address = ["ws://0.0.0.0:1"]',
             "public-address: nobody can dial ws://0.0.0.0:1",
@@ -397,6 +397,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"YZ_NODE_NO_HTTP": "perhaps"}, "YZ_NODE_NO_HTTP: 'perhaps' is neither true nor false", "true or false"),
         ({"YZ_NODE_JSON": "perhaps"}, "YZ_NODE_JSON: 'perhaps' is neither true nor false", "true or false"),
         ({"PUBLIC_ADDRESS_WSS": "ws://a"}, "PUBLIC_ADDRESS_WSS: 'ws://a' does not start with wss://", "wss://HOST"),
+        (
+            {"PUBLIC_ADDRESS_TCP": "ws://a:1"},
+            "PUBLIC_ADDRESS_TCP: 'ws://a:1' does not start with tcp://",
+            "tcp://HOST:PORT",
+        ),
         ({"PUBLIC_ADDRESS_WS": "wss://a"}, "PUBLIC_ADDRESS_WS: 'wss://a' does not start with ws://", "ws://HOST"),
         ({"YZ_NODE_BOOTSTRAP": "ws://a,ws://b"}, "YZ_NODE_BOOTSTRAP: the address of 'a,ws:'", "ws://"),
     ],

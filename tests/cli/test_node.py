@@ -363,9 +363,9 @@ def test_a_key_under_a_passphrase_needs_it_at_every_start(tmp_path: Path) -> Non
     ("words", "code", "error"),
     [
         (["--port", "65536"], 2, "--port: '65536' is no number from 0 to 65535"),
-        (["--bootstrap", "http://127.0.0.1"], 2, "starts with neither ws:// nor wss://"),
+        (["--bootstrap", "http://127.0.0.1"], 2, "starts with none of tcp://, ws:// and wss://"),
         (["--bootstrap", "ws://127.0.0.1#abc"], 2, "a node id is 64 lower-case hexadecimal digits"),
-        (["--public-address", "127.0.0.1:8083"], 2, "starts with neither ws:// nor wss://"),
+        (["--public-address", "127.0.0.1:8083"], 2, "starts with none of tcp://, ws:// and wss://"),
         (["--trusted-proxy", "8.8.8.8/24"], 2, "--trusted-proxy: the prefix '8.8.8.8/24' has bits set"),
         (["--type", "client"], 2, "--type: 'client' is none of community, infrastructure"),
         (["--max-storage", "1.5GiB"], 2, "--max-storage: '1.5GiB' is no size"),

@@ -323,7 +323,7 @@ def test_what_is_written_wrongly_is_refused_before_any_node_is_asked(
         (["get", ""], "a name is 1 to 1,024 bytes"),
         (["get", "x" * 1_025], "a name is 1 to 1,024 bytes"),
         (["--network", "", "ping"], "network name"),
-        (["--node", "http://127.0.0.1", "ping"], "starts with neither ws:// nor wss://"),
+        (["--node", "http://127.0.0.1", "ping"], "starts with none of tcp://, ws:// and wss://"),
         (["--home", "/dev/null/home", "id", "show"], "Not a directory"),
     ],
 )

@@ -38,7 +38,7 @@ def seeds() -> Iterator[bytes]:
     for text in (
         "ws://192.0.2.1:8083", "wss://node1.yz.example/ws?x=1", "ws://[2001:db8::1]:1", "ws://[::ffff:10.0.0.1]",
         "ws://a_b-c.example.:65535", f"ws://127.0.0.1:8083#{'ab' * 32}", "ab" * 32, "203.0.113.0/24",
-        "2001:db8::/48", "64:ff9b::a00:1", "webrtc-direct://192.0.2.1",
+        "2001:db8::/48", "64:ff9b::a00:1", "webrtc-direct://192.0.2.1", "tcp://192.0.2.1:8083", "tcp://[2001:db8::1]:1/",
     ):  # fmt: skip
         yield text.encode()
 
@@ -61,7 +61,8 @@ def one(data: bytes) -> None:
     assert address_of(text).url == url.text
     assert url.ip is not None or not is_public(url.host)
     _judge(url.host)
-    parse_address(url.text)  # what passes the first check passes the dialler's too
+    if url.protocol != "tcp":
+        parse_address(url.text)  # what passes the first check passes the dialler's too
 
 
 def _judge(host: str) -> None:

@@ -254,6 +254,7 @@ def _identities() -> list[Case]:
     later = (
         Address("webrtc-direct", "webrtc-direct://192.0.2.1:8083?ufrag=a&pwd=b&fp=c", ("browser", "later")),
     )
+    roads = tuple(address_of(url) for url in ("tcp://192.0.2.1:8083", "tcp://[2001:db8::1]:8083", "wss://h"))
     return [
         case(
             "identity of infrastructure",
@@ -262,6 +263,7 @@ def _identities() -> list[Case]:
         ),
         case("identity of a person", "identity", IdentityPayload("client", (), 0x801, (newest, older))),
         case("identity with 16 addresses", "identity", IdentityPayload("community", many, U32, (older,))),
+        case("identity with raw TCP", "identity", IdentityPayload("community", roads, 0x30, (newest,))),
         case("identity of a later version", "identity", IdentityPayload("community", later, 1, (newest,))),
     ]
 

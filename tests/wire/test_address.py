@@ -56,6 +56,9 @@ KEM = KemEntry(1, KEM_1.public_key, 1_767_225_600)
         ("ws://h:", Url("ws", "h", 80, "/"), "ws://h:80"),
         ("ws://h.:80", Url("ws", "h.", 80, "/"), "ws://h.:80"),
         ("ws://_under-score.h", Url("ws", "_under-score.h", 80, "/"), "ws://_under-score.h:80"),
+        ("tcp://192.0.2.1:8083", Url("tcp", "192.0.2.1", 8083, "/"), "tcp://192.0.2.1:8083"),
+        ("TCP://Node1.example:1/", Url("tcp", "node1.example", 1, "/"), "tcp://node1.example:1"),
+        ("tcp://[2001:DB8::1]:80", Url("tcp", "2001:db8::1", 80, "/"), "tcp://[2001:db8::1]:80"),
         ("ws://[::1]:8083", Url("ws", "::1", 8083, "/"), "ws://[::1]:8083"),
         ("ws://[2001:DB8:0:0::1]", Url("ws", "2001:db8::1", 80, "/"), "ws://[2001:db8::1]:80"),
         ("ws://[::ffff:192.0.2.1]:1", Url("ws", "::ffff:c000:201", 1, "/"), "ws://[::ffff:c000:201]:1"),
@@ -79,7 +82,18 @@ def test_addresses_that_parse(text: str, url: Url, normal: str) -> None:
         "192.0.2.1:8083",
         "http://h",
         "https://h",
-        "tcp://h:1",
+        "tcp://h",
+        "tcp://h:",
+        "tcp://h:0",
+        "tcp://:1",
+        "tcp:h:1",
+        "tcp://h:1/path",
+        "tcp://h:1//",
+        "tcp://h:1?x",
+        "tcp://h:1/?x",
+        "tcp://h:1#node",
+        "tcp://user@h:1",
+        "udp://h:1",
         "webrtc-direct://h:1",
         "ws:",
         "ws:h",
@@ -154,24 +168,29 @@ def test_the_longest_address_parses() -> None:
     assert parse_url(text).text == text
 
 
-@given(st.text(max_size=60) | st.text("ws:/[]@#?.%0129af\\ ", max_size=20).map(lambda tail: "ws://" + tail))
+tails = st.text("ws:/[]@#?.%0129af\\ ", max_size=20)
+
+
+@given(st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["tcp", "ws"]), tails))
 @example("ws://[::1]:1/?")
+@example("tcp://[::1]:1/?")
 def test_any_text_is_an_address_in_normal_form_or_a_usage_error(text: str) -> None:
     try:
         url = parse_url(text)
     except UsageError:
         return
     assert parse_url(url.text) == url
-    assert url.protocol in ("ws", "wss")
+    assert url.protocol in ("tcp", "ws", "wss")
+    assert url.protocol != "tcp" or url.path == "/"
     assert 1 <= url.port <= 65_535
     assert url.path.startswith("/")
     assert not set(url.text) & set(" \r\n\t\\#")
     assert len(url.text) <= URL_BYTES_MAX
 
 
-@given(st.ip_addresses(), st.integers(1, 65_535))
-def test_every_ip_address_parses_back(ip: IPv4Address | IPv6Address, port: int) -> None:
-    url = parse_url(Url("wss", str(ip), port, "/").text)
+@given(st.ip_addresses(), st.integers(1, 65_535), st.sampled_from(["tcp", "ws", "wss"]))
+def test_every_ip_address_parses_back(ip: IPv4Address | IPv6Address, port: int, protocol: str) -> None:
+    url = parse_url(Url(protocol, str(ip), port, "/").text)
 
     assert (url.ip, url.port) == (ip, port)
 
@@ -189,11 +208,12 @@ def test_names_have_no_ip() -> None:
     assert parse_url("ws://192.0.2.1").ip == ip_address("192.0.2.1")
 
 
-def test_an_https_page_cannot_use_plain_websockets() -> None:
+def test_a_page_can_use_neither_tcp_nor_plain_websockets() -> None:
     assert address_of("ws://H:1") == Address("ws", "ws://h:1", ("python", "nodejs"))
     assert address_of("wss://h") == Address("wss", "wss://h:443", ("browser", "python", "nodejs"))
+    assert address_of("tcp://H:1") == Address("tcp", "tcp://h:1", ("python", "nodejs"))
     with pytest.raises(UsageError):
-        address_of("tcp://h:1")
+        address_of("udp://h:1")
 
 
 # Identity payloads

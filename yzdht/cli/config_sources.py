@@ -192,13 +192,14 @@ def _read_variables(setting: Setting, names: list[str], environ: Mapping[str, st
 
 
 def _check_scheme(name: str, urls: list[str]) -> None:
-    """`PUBLIC_ADDRESS_WSS` and `PUBLIC_ADDRESS_WS` say in their names what they hold."""
-    for ending, scheme in (("_WSS", "wss://"), ("_WS", "ws://")):
+    """`PUBLIC_ADDRESS_TCP`, `PUBLIC_ADDRESS_WS` and `PUBLIC_ADDRESS_WSS` say in their names what they hold."""
+    for ending, form in (("_TCP", "tcp://HOST:PORT"), ("_WSS", "wss://HOST"), ("_WS", "ws://HOST")):
+        scheme = form[: form.index("H")]
         wrong = [url for url in urls if name.endswith(ending) and not url.lower().startswith(scheme)]
         if wrong:
             raise ConfigError(
                 f"{name}: {wrong[0][:80]!r} does not start with {scheme}",
-                hint=f"write it as {scheme}HOST, several separated by spaces",
+                hint=f"write it as {form}, several separated by spaces",
             )
 
 

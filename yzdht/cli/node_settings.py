@@ -229,7 +229,7 @@ SETTINGS = (
     Setting("allow-private", Kind.SWITCH, "--no-allow-private",
             "Advertise loopback; dial private addresses that others name.", "true", default=False),
     Setting("public-address", Kind.LIST, "URL", "Advertise this, not the interfaces.", '["wss://node1.example"]',
-            _public_address, (), named=("PUBLIC_ADDRESS_WSS", "PUBLIC_ADDRESS_WS")),
+            _public_address, (), named=("PUBLIC_ADDRESS_WSS", "PUBLIC_ADDRESS_TCP", "PUBLIC_ADDRESS_WS")),
     Setting("trusted-prefix", Kind.LIST, "CIDR", "Know any number of nodes of this block.", '["203.0.113.0/24"]',
             _prefix, ()),
     Setting("trusted-proxy", Kind.LIST, "CIDR", "Whoever connects from here stands for many.", '["203.0.113.7"]',

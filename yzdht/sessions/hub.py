@@ -277,7 +277,7 @@ class Sessions:
         scheme = url.partition(":")[0]
         transport = next((t for t in self._world.transports if scheme in t.schemes), None)
         if transport is None:
-            raise DialFailed(f"the address {url} needs a protocol that this node does not speak")
+            raise DialFailed(f"{url}: this node does not speak {scheme}")
         made: list[Connection] = []
         outcome: asyncio.Future[Connection] = self._loop.create_future()
 

@@ -46,7 +46,7 @@ class ClientType(StrEnum):
     NODEJS = "nodejs"
 
 
-_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+_DEFAULT_PORTS = {"tcp": None, "ws": 80, "wss": 443}
 _NAME_LENGTH_MAX = 253
 _PORT_MAX = 65_535
 _NETLOC = re.compile(
@@ -57,13 +57,13 @@ _NETLOC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A parsed `ws` or `wss` address.
+    """A parsed `tcp`, `ws` or `wss` address.
 
     Attributes:
-        protocol: `ws` or `wss`.
+        protocol: `tcp`, `ws` or `wss`.
         host: IP literal without brackets, or a name, lower case.
         port: 1 to 65535.
-        path: `/` unless the url names one.
+        path: `/` unless the url names one; always so for `tcp`.
 
     """
 
@@ -100,7 +100,7 @@ def _ip(host: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=ADDRESSES_CACHED_MAX)
 def parse_url(text: str) -> Url:
-    """Parse an address that a WebSocket can be opened to.
+    """Parse an address that a channel can be opened to.
 
     Raises:
         UsageError: Not such an address; the hint shows one.
@@ -116,14 +116,19 @@ def parse_url(text: str) -> Url:
     except ValueError:
         raise _refused("the address does not parse") from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise _refused(f"the address {text[:80]!r} starts with neither ws:// nor wss://")
+        raise _refused(f"the address {text[:80]!r} starts with none of tcp://, ws:// and wss://")
     if parts.fragment:
         raise _refused(f"the address {text[:80]!r} is not host and port")
     host, port = _split_netloc(parts.netloc.lower())
     path = parts.path or "/"
     if parts.query:
         path += "?" + parts.query
-    url = Url(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port, path)
+    if parts.scheme == "tcp" and path != "/":
+        raise _refused(f"the address {text[:80]!r} names a path, and tcp has none")
+    port = port or _DEFAULT_PORTS[parts.scheme]
+    if port is None:
+        raise _refused(f"the address {text[:80]!r} names no port")
+    url = Url(parts.scheme, host, port, path)
     if len(url.text) > URL_BYTES_MAX:
         raise _refused("the address with its port is longer than 512 bytes")
     return url
@@ -144,7 +149,9 @@ def _split_netloc(netloc: str) -> tuple[str, int | None]:
 
 
 def _refused(why: str) -> UsageError:
-    return UsageError(why, hint="write it as ws://host:port, for example ws://192.0.2.1:8083")
+    return UsageError(
+        why, hint="write it as tcp://host:port or ws://host:port, for example ws://192.0.2.1:8083"
+    )
 
 
 class Address(Struct, frozen=True, array_like=True, gc=False):
@@ -158,7 +165,7 @@ class Address(Struct, frozen=True, array_like=True, gc=False):
 
 
 def address_of(url: str) -> Address:
-    """The address entry of a `ws` or `wss` url, with the client types that can use it.
+    """The address entry of a url, with the client types that can use it.
 
     Raises:
         UsageError: The url does not parse.
@@ -169,7 +176,7 @@ def address_of(url: str) -> Address:
     if parsed.protocol == "wss":
         types = (ClientType.BROWSER, ClientType.PYTHON, ClientType.NODEJS)
     else:
-        types = (ClientType.PYTHON, ClientType.NODEJS)  # an https page may not open ws://
+        types = (ClientType.PYTHON, ClientType.NODEJS)  # a page opens no TCP, an https page no ws://
     return Address(parsed.protocol, parsed.text, tuple(t.value for t in types))
 
 
