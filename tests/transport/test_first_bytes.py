@@ -11,6 +11,7 @@ from yzdht.transport.first_bytes import Kind, kind_of
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
+        (b"", None),
         (b"G", Kind.HTTP),
         (b"GET / HTTP/1.1", Kind.HTTP),
         (b"\x16", None),

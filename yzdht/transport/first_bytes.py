@@ -32,9 +32,11 @@ def kind_of(head: bytes) -> Kind | None:
     """What speaks; None while that cannot be said yet.
 
     Args:
-        head: What has come so far, at least one byte.
+        head: What has come so far.
 
     """
+    if not head:
+        return None
     first = head[0]
     if first == _GET:
         return Kind.HTTP
