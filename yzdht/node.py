@@ -17,7 +17,16 @@ from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
 from yzdht.belonging import Belonging, Circumstances
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
+from yzdht.certificates import TlsMeans
+from yzdht.config import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    NodeConfig,
+    Tls,
+    parse_issuer,
+    parse_join,
+    parse_node_type,
+)
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.dial_back import BackDialler
@@ -100,6 +109,7 @@ class Node(DhtCalls):
         trusted_proxies: Sequence[str] = (),
         invite_only: str | PublicKey | None = None,
         join: str | None = None,
+        tls: Tls | None = None,
         type: Literal["community", "infrastructure"] | NodeType = NodeType.COMMUNITY,  # noqa: A002 - as the flag
         max_sessions: int | None = None,
         max_storage: int | None = None,
@@ -125,6 +135,7 @@ class Node(DhtCalls):
             trusted_proxies: CIDRs of proxies in front of it: whoever connects from there stands for many.
             invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
             join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
+            tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
             type: How much it takes where the next three say nothing; gives no privilege.
             max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
             max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
@@ -157,6 +168,7 @@ class Node(DhtCalls):
             trusted_proxies=tuple(trusted_proxies),
             invite_only=parse_issuer(invite_only) if isinstance(invite_only, str) else invite_only,
             join=None if join is None else parse_join(join),
+            tls=tls or Tls(),
         )
         self._whose = Whose(identity, home)
         self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
@@ -180,6 +192,7 @@ class Node(DhtCalls):
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
+        self.tls: TlsMeans | None = None
 
     # Life
 
@@ -191,6 +204,7 @@ class Node(DhtCalls):
             DataLocked: Another node holds the data folder.
             StoreError: The data folder cannot be used.
             WrongPassphrase: The node's key does not open.
+            CertificateRefused: Its certificate cannot be served with.
             InviteRefused: The link of `join` is refused by its issuer.
 
         """
@@ -350,7 +364,12 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
-        transport = OnePort(on_refused=lambda _, why: self.counters.add("links_refused", why))
+        tls = self.tls = TlsMeans(self.config.tls, self._clock.now().wall)
+        transport = OnePort(
+            trust=tls.trust,
+            tls=tls.shown,
+            on_refused=lambda _, why: self.counters.add("links_refused", why),
+        )
         world = World(
             Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
             [transport],
