@@ -1,0 +1,280 @@
+"""Dialling: which peers are being dialled, the calls that wait for them, and what a dial that ends means.
+
+PROTOCOL.md section 6. Owns the tasks of dials; the sessions that come of them belong to the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.crypto.handshake import Initiator
+from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
+from yzdht.ids import shorten
+from yzdht.limits import CALLS_WAITING_MAX, DIAL_TIMEOUT_S, DIALS_WAITING_MAX
+from yzdht.rpc.engine import Failed, FailReason
+from yzdht.sessions.dialling import Addresses, Dial, DialPace, Pauses, WaitingCall
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from yzdht.ids import NodeId
+    from yzdht.ports import Link
+    from yzdht.rpc.session import Ended
+    from yzdht.sessions.connection import Connection
+    from yzdht.sessions.world import SessionsSink, World
+    from yzdht.wire.address import Contact
+    from yzdht.wire.rpc import Body, Method
+
+
+log = logging.getLogger(__name__)
+
+
+class Exchange(Protocol):
+    """Where a dial's session goes, and the calls that waited for it."""
+
+    def connect(self, link: Link) -> Connection:
+        """A connection on an open link, whose session has not begun."""
+        ...
+
+    def serving(self, node_id: NodeId) -> Connection | None:
+        """The session that serves a node."""
+        ...
+
+    def send(self, connection: Connection, call: int, waiting: WaitingCall) -> None:
+        """Send a call that waited; its whole time begins anew."""
+        ...
+
+
+class Dialler:
+    """Every dial of one process.
+
+    Args:
+        world: What sessions stand on.
+        sink: Is told which calls came to nothing.
+        exchange: Takes the sessions.
+        on_fault: Task guard: given a task that must not fail silently.
+
+    """
+
+    def __init__(
+        self,
+        world: World,
+        sink: SessionsSink,
+        exchange: Exchange,
+        on_fault: Callable[[asyncio.Task[None]], None] | None,
+    ) -> None:
+        self._world = world
+        self._sink = sink
+        self._exchange = exchange
+        self._on_fault = on_fault
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dials: dict[NodeId, Dial] = {}
+        self._turns = asyncio.Semaphore(world.bounds.dials_in_flight_max)
+        self._pace = DialPace(world.bounds.dials_per_s)
+        self._addresses = Addresses(world.clock, is_private_allowed=world.is_private_allowed)
+        self._pauses = Pauses()
+        self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
+        self._is_closing = False
+
+    # Calls that wait
+
+    def call(self, call: int, contact: Contact, method: Method, body: Body, timeout_s: float) -> None:
+        """Have a call wait for a contact that is dialled, if it is not already; `on_answer` follows."""
+        dial = self._dials.get(contact.node_id) or self._start(contact)
+        if isinstance(dial, FailReason):
+            self._loop.call_soon(self._sink.on_answer, call, Failed(dial))
+        elif len(dial.waiting) >= CALLS_WAITING_MAX:
+            self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.BUSY))
+        else:
+            timer = self._loop.call_later(timeout_s, self._expire, dial, call)
+            dial.waiting[call] = WaitingCall(method, body, timeout_s, timer)
+
+    def _expire(self, dial: Dial, call: int) -> None:
+        """A call's deadline runs while its peer is being dialled, too."""
+        del dial.waiting[call]
+        self._sink.on_answer(call, Failed(dial.why_late(self._world.clock.now().mono)))
+
+    def cancel(self, call: int) -> None:
+        """Forget a call that waits; nothing follows."""
+        for dial in self._dials.values():
+            if (waiting := dial.waiting.pop(call, None)) is not None:
+                waiting.timer.cancel()
+
+    # Dials
+
+    async def dial(self, url: str, expected: NodeId | None) -> Connection:
+        """Open a session at an address that a person typed; `expected` is who must answer, None for anybody.
+
+        Raises:
+            DialFailed: Nobody answers there, or the wrong one, or not with this network's handshake.
+
+        """
+        self._addresses.typed.add(url)
+        return await self._open(url, expected)
+
+    def renew(self, url: str, node_id: NodeId) -> None:
+        """Dial a node again at the address at which it serves now."""
+        if not self._is_closing:
+            self._spawn(self._renew_at(url, node_id))
+
+    async def _renew_at(self, url: str, node_id: NodeId) -> None:
+        try:
+            await self._open(url, node_id)
+        except DialFailed:
+            self._world.counters.add("dials_failed")
+
+    def _start(self, contact: Contact) -> Dial | FailReason:
+        """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
+        if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max + DIALS_WAITING_MAX:
+            return FailReason.BUSY
+        mono = self._world.clock.now().mono
+        if not contact.urls:
+            return FailReason.UNREACHABLE
+        if (reason := self._pauses.why(contact.node_id, mono)) is not None:
+            return reason
+        wait_s = self._pace.turn(mono)
+        if wait_s is None:
+            self._world.counters.add("rate_limited", "dials")
+            return FailReason.BUSY
+        dial = self._dials[contact.node_id] = Dial()
+        self._spawn(self._dial_contact(contact, dial, wait_s))
+        return dial
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._on_fault is not None:
+            task.add_done_callback(self._on_fault)
+
+    async def _dial_contact(self, contact: Contact, dial: Dial, wait_s: float) -> None:
+        """Try the addresses of a contact when it is its turn; then send, or fail, the calls that waited."""
+        reason = FailReason.UNREACHABLE
+        try:
+            await asyncio.sleep(wait_s)
+            async with self._turns:
+                if dial.waiting:
+                    dial.begun_at = self._world.clock.now().mono
+                    reason = await self._try_addresses(contact)
+                else:
+                    self._pace.give_back()
+                    reason = FailReason.BUSY
+        finally:
+            del self._dials[contact.node_id]
+            connection = self._exchange.serving(contact.node_id)
+            if connection is None:  # there may have been one
+                reason = self._why_failed(contact, reason)
+            for call, waiting in dial.take_all():
+                if connection is None:
+                    self._sink.on_answer(call, Failed(reason))
+                else:
+                    self._exchange.send(connection, call, waiting)
+
+    def _why_failed(self, contact: Contact, reason: FailReason) -> FailReason:
+        """What to say of a contact with whom no session came about; it is left alone for a while if it is to blame."""
+        mono = self._world.clock.now().mono
+        turned_away = self._pauses.why(contact.node_id, mono)
+        if turned_away is None and reason is not FailReason.BUSY:
+            is_typed = not self._addresses.typed.isdisjoint(contact.urls)
+            self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
+        return turned_away or reason
+
+    async def _try_addresses(self, contact: Contact) -> FailReason:
+        """Try the addresses of a contact in turn, until there is a session; what to say if there is none."""
+        reason = FailReason.UNREACHABLE
+        is_put_off = False
+        for url in contact.urls:
+            if self._exchange.serving(contact.node_id) is not None:
+                break  # it dialled us meanwhile
+            try:
+                await self._open(await self._addresses.to_dial(url), contact.node_id, url)
+                break
+            except DialFailed as error:
+                if isinstance(error, ReachedAnother):
+                    reason = FailReason.WRONG_ID
+                is_put_off = is_put_off or isinstance(error, DialledTooOften)
+                log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
+                self._world.counters.add("dials_failed")
+        # Not tried at every address: nothing is known against the contact.
+        return FailReason.BUSY if is_put_off else reason
+
+    async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
+        if self._is_closing:
+            raise DialFailed("this end is closing")
+        scheme = url.partition(":")[0]
+        transport = next((t for t in self._world.transports if scheme in t.schemes), None)
+        if transport is None:
+            raise DialFailed(f"{url}: this node does not speak {scheme}")
+        made: list[Connection] = []
+        outcome: asyncio.Future[Connection] = self._loop.create_future()
+
+        def accept(link: Link) -> Connection:
+            connection = self._exchange.connect(link)
+            connection.url = shown_url or url
+            made.append(connection)
+            self._outcomes[connection] = outcome
+            connection.begin(Initiator(self._world.credentials_to_dial(), expected))
+            if self._is_closing:
+                connection.close()
+            return connection
+
+        try:
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(shown_url or url))
+            return await outcome
+        except TransportError as error:
+            if isinstance(error, DialFailed):
+                raise
+            raise DialFailed(str(error)) from error
+        finally:
+            self._forget(made, outcome)
+
+    def _forget(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
+        """A dial ended; if it was given up, so is its half-open session."""
+        for connection in made:
+            del self._outcomes[connection]
+            if connection.peer is None:
+                connection.close()
+        if not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()  # looked at, though the dial may have ended before it
+
+    # What becomes of their sessions
+
+    def reached(self, node_id: NodeId) -> None:
+        """A session with a node began, whoever dialled: it can be reached."""
+        self._pauses.succeeded(node_id)
+
+    def opened(self, connection: Connection, serving: Connection) -> None:
+        """The peer of a connection is proved, and `serving` is the session to use with it."""
+        outcome = self._outcomes.get(connection)
+        if outcome is not None and not outcome.done():
+            outcome.set_result(serving)
+
+    def ended(self, connection: Connection, event: Ended) -> bool:
+        """A connection ended; True if the node that was dialled had no place for its session, or not for long."""
+        outcome = self._outcomes.get(connection)
+        if outcome is not None and not outcome.done():
+            failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed
+            outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
+        is_typed = connection.url in self._addresses.typed
+        return self._pauses.ended(connection, event, self._world.clock.now().mono, is_typed=is_typed)
+
+    # The end
+
+    def refuse(self) -> None:
+        """Begin no dial any more, and end what comes of those under way."""
+        self._is_closing = True
+
+    async def close(self) -> None:
+        """End every dial, and fail what waits for one."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for dial in self._dials.values():  # whose task was cancelled before its first step
+            for call, _ in dial.take_all():
+                self._sink.on_answer(call, Failed(FailReason.UNREACHABLE))
+        self._dials.clear()
