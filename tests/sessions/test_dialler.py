@@ -10,11 +10,14 @@ from tests.sessions.kit import NODE, Party, Silent, Time, Village, sessions_of, 
 from yzdht.errors import DialFailed, ReachedAnother
 from yzdht.limits import (
     CALLS_WAITING_MAX,
+    CONTACT_URLS_MAX,
     DIAL_PAUSE_S_MIN,
     DIALS_IN_FLIGHT_MAX,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_ADDRESS_PER_S,
+    DIALS_PER_PEER_MAX,
     DIALS_WAITING_MAX,
+    HANDSHAKE_PATIENCE_S,
     HANDSHAKE_TIMEOUT_S,
 )
 from yzdht.rpc.engine import Answer, Failed, FailReason
@@ -76,7 +79,115 @@ async def test_the_next_address_of_a_contact_is_tried(village: Village) -> None:
     contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
 
     assert isinstance(await low.answer_to(low.ask(contact)), Answer)
-    assert low.counters.get("dials_failed") == 3
+    assert low.counters.get("dials_failed") == 1, "what this end does not speak is not dialled"
+
+
+async def test_the_address_that_worked_goes_first_and_the_one_that_failed_last(village: Village) -> None:
+    low, high = await village.pair()
+    urls = ("memory://nowhere", high.url)
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+    await low.answer_to(low.ask(contact))
+
+    for connection, _ in low.sessions.open_connections():
+        connection.close()
+    await until(lambda: sessions_of(low, high) == [0, 0])
+
+    assert isinstance(await low.answer_to(low.ask(contact)), Answer)
+    assert low.counters.get("dials_failed") == 1, "in the first round"
+
+
+async def test_the_first_address_whose_handshake_completes_is_kept_and_the_others_say_nothing(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    silent = Silent()
+    await MemoryTransport(village.network).listen("silent", 0, silent)
+    urls = ("memory://silent", high.url)
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+    call = low.ask(contact)
+    await until(lambda: silent.heard)
+
+    await clock.advance(HANDSHAKE_PATIENCE_S)
+
+    assert isinstance(await low.answer_to(call), Answer)
+    await until(lambda: silent.reasons)
+    assert len(silent.heard) == 1, "the silent end saw a Hello, and the close of its link"
+    assert low.counters.get("dials_failed") == 0
+    assert sessions_of(low, high) == [1, 1]
+    for connection, _ in low.sessions.open_connections():
+        assert connection.url == high.url
+        connection.close()
+    await until(lambda: sessions_of(low, high) == [0, 0])
+    assert isinstance(await low.answer_to(low.ask(contact)), Answer), "no pause"
+    assert len(silent.links) == 1, "what worked went first"
+
+
+async def test_an_address_where_another_node_answers_leaves_the_next_to_be_tried(village: Village) -> None:
+    low, high = await village.pair()
+    other = await village.party("other")
+    urls = (other.url, high.url)
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+
+    assert isinstance(await low.answer_to(low.ask(contact)), Answer)
+    assert low.counters.get("dials_failed") == 1
+    assert low.ups() == 1
+
+
+async def silents(village: Village, count: int) -> tuple[Silent, tuple[str, ...]]:
+    """An end that says nothing, at several addresses."""
+    silent = Silent()
+    for number in range(count):
+        await MemoryTransport(village.network).listen(f"silent {number}", 0, silent)
+    return silent, tuple(f"memory://silent {number}" for number in range(count))
+
+
+async def test_a_contact_with_many_addresses_is_dialled_at_few_of_them_and_fewer_at_once(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    silent, urls = await silents(village, 2 * CONTACT_URLS_MAX)
+    call = low.ask(Contact(high.node_id, high.identity.public_key, urls, high.contact.caps), timeout_s=1e6)
+
+    for count in range(1, DIALS_PER_PEER_MAX + 1):
+        await until(lambda count=count: len(silent.links) == count)  # type: ignore[misc]
+        await clock.advance(HANDSHAKE_PATIENCE_S)
+    for _ in range(6):
+        assert len(silent.links) - len(silent.reasons) <= DIALS_PER_PEER_MAX
+        await clock.advance(HANDSHAKE_TIMEOUT_S, steps=4)
+
+    assert await low.answer_to(call) == Failed(FailReason.UNREACHABLE)
+    assert len(silent.links) == CONTACT_URLS_MAX
+    assert low.counters.get("dials_failed") == CONTACT_URLS_MAX
+
+
+async def test_all_addresses_of_all_peers_share_the_bound_of_dials_under_way(
+    village: Village, clock: Time
+) -> None:
+    one = await village.party("one", bounds=SessionBounds(dials_in_flight_max=2))
+    silent, urls = await silents(village, CONTACT_URLS_MAX)
+    strangers = [Identity.generate() for _ in range(3)]
+    for stranger in strangers:
+        one.ask(Contact(stranger.node_id, stranger.public_key, urls, NODE), timeout_s=1e6)
+
+    while len(one.answers) < len(strangers):
+        await clock.advance(HANDSHAKE_PATIENCE_S, steps=4)
+        assert len(silent.links) - len(silent.reasons) <= 2
+
+    assert len(silent.links) == len(strangers) * CONTACT_URLS_MAX
+
+
+async def test_further_addresses_of_a_peer_take_turns_of_the_pace_too(village: Village, clock: Time) -> None:
+    one = await village.party("one", bounds=SessionBounds(dials_per_s=0.001))
+    silent, urls = await silents(village, CONTACT_URLS_MAX)
+    stranger = Identity.generate()
+    call = one.ask(Contact(stranger.node_id, stranger.public_key, urls, NODE), timeout_s=1e6)
+
+    await until(lambda: silent.links)
+    await clock.advance(HANDSHAKE_TIMEOUT_S, steps=10)
+
+    assert await one.answer_to(call) == Failed(FailReason.BUSY), "not tried everywhere"
+    assert len(silent.links) == 1
+    assert one.counters.get("rate_limited", "dials") == CONTACT_URLS_MAX - 1
 
 
 async def test_an_address_that_was_dialled_too_often_says_nothing_against_who_is_there(

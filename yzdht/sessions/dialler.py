@@ -6,15 +6,27 @@ PROTOCOL.md section 6. Owns the tasks of dials; the sessions that come of them b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol
 
 from yzdht.crypto.handshake import Initiator
 from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
-from yzdht.limits import CALLS_WAITING_MAX, DIAL_TIMEOUT_S, DIALS_WAITING_MAX
+from yzdht.limits import (
+    ADDRESS_STAGGER_S,
+    CALLS_WAITING_MAX,
+    DIAL_TIMEOUT_S,
+    DIALS_PER_PEER_MAX,
+    DIALS_WAITING_MAX,
+    FAMILIES_LOOK_S,
+)
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.sessions.dialling import Addresses, Dial, DialPace, Pauses, WaitingCall
+from yzdht.sessions.race import Attempt, Race
+from yzdht.staggered import UNTIL_ANOTHER_ENDS, Staggered
+from yzdht.transport.choose import History, Means, choose
+from yzdht.wire.address import ClientType
 
 
 if TYPE_CHECKING:
@@ -77,7 +89,10 @@ class Dialler:
         self._pace = DialPace(world.bounds.dials_per_s)
         self._addresses = Addresses(world.clock, is_private_allowed=world.is_private_allowed)
         self._pauses = Pauses()
-        self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
+        self._history = History()
+        self._attempts: dict[Connection, Attempt] = {}
+        self._own_means = Means(ClientType.PYTHON, frozenset())
+        self._means_until = float("-inf")
         self._is_closing = False
 
     # Calls that wait
@@ -114,7 +129,7 @@ class Dialler:
 
         """
         self._addresses.typed.add(url)
-        return await self._open(url, expected)
+        return await self._open(url, Attempt(url, expected))
 
     def renew(self, url: str, node_id: NodeId) -> None:
         """Dial a node again at the address at which it serves now."""
@@ -123,9 +138,9 @@ class Dialler:
 
     async def _renew_at(self, url: str, node_id: NodeId) -> None:
         try:
-            await self._open(url, node_id)
-        except DialFailed:
-            self._world.counters.add("dials_failed")
+            await self._open(url, Attempt(url, node_id))
+        except DialFailed as error:
+            self._note_failure(node_id, url, error)
 
     def _start(self, contact: Contact) -> Dial | FailReason:
         """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
@@ -171,7 +186,7 @@ class Dialler:
             for call, waiting in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
-                else:
+                else:  # that began to wait just now
                     self._exchange.send(connection, call, waiting)
 
     def _why_failed(self, contact: Contact, reason: FailReason) -> FailReason:
@@ -184,62 +199,108 @@ class Dialler:
         return turned_away or reason
 
     async def _try_addresses(self, contact: Contact) -> FailReason:
-        """Try the addresses of a contact in turn, until there is a session; what to say if there is none."""
-        reason = FailReason.UNREACHABLE
-        is_put_off = False
-        for url in contact.urls:
-            if self._exchange.serving(contact.node_id) is not None:
-                break  # it dialled us meanwhile
-            try:
-                await self._open(await self._addresses.to_dial(url), contact.node_id, url)
-                break
-            except DialFailed as error:
-                if isinstance(error, ReachedAnother):
-                    reason = FailReason.WRONG_ID
-                is_put_off = is_put_off or isinstance(error, DialledTooOften)
-                log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
-                self._world.counters.add("dials_failed")
-        # Not tried at every address: nothing is known against the contact.
-        return FailReason.BUSY if is_put_off else reason
+        """Dial a contact at the addresses that are worth it, until there is a session; what to say if there is none."""
+        mono = self._world.clock.now().mono
+        has_session = self._exchange.serving(contact.node_id) is not None
+        past = self._history.of(contact.node_id)
+        starts = choose(
+            self._means(mono),
+            contact.urls,
+            past,
+            mono,
+            has_session=has_session,
+            may_dial=self._addresses.may_dial,
+        )
+        race = Race(contact.node_id)
+        await Staggered(
+            [start.url for start in starts],
+            lambda url: self._attempt(race, url),
+            gap_s=ADDRESS_STAGGER_S,
+            at_once_max=DIALS_PER_PEER_MAX,
+            wait_s=lambda url: self._how_long(race, url),
+        ).first()
+        return race.reason
 
-    async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
+    def _how_long(self, race: Race, url: str) -> float | None:
+        """How long an address must wait that could be dialled now; None if it need not be dialled."""
+        if self._is_closing or self._exchange.serving(race.node_id) is not None:
+            return None  # it dialled us meanwhile
+        if race.under_way and self._turns.locked():
+            return UNTIL_ANOTHER_ENDS
+        return race.wait_s(url, self._world.clock.now().mono)
+
+    async def _attempt(self, race: Race, url: str) -> Connection | None:
+        """Dial one of a peer's addresses; None if no session comes of it."""
+        with race.begin(url) as attempt:
+            # The first one under way has the turn of its contact.
+            turn = self._turns if len(race.under_way) > 1 else contextlib.nullcontext()
+            try:
+                async with turn:
+                    if len(race.tried) > 1:
+                        await self._next_turn()
+                    return await self._open(await self._addresses.to_dial(url), attempt)
+            except DialFailed as error:
+                if race.winner is None:
+                    log.debug("dial failed peer=%s reason=%s", shorten(race.node_id), error)
+                    race.failed(attempt, error)
+                    self._note_failure(race.node_id, url, error)
+                return None
+
+    def _note_failure(self, node_id: NodeId, url: str, error: DialFailed) -> None:
+        self._world.counters.add("dials_failed")
+        if not self._is_closing and not isinstance(error, DialledTooOften):
+            self._history.failed(node_id, url, self._world.clock.now().mono)
+
+    async def _next_turn(self) -> None:
+        """Wait for a turn of the pace for one more address.
+
+        Raises:
+            DialledTooOften: There is none soon.
+
+        """
+        wait_s = self._pace.turn(self._world.clock.now().mono)
+        if wait_s is None:
+            self._world.counters.add("rate_limited", "dials")
+            raise DialledTooOften("too many dials wait for their turn")
+        await asyncio.sleep(wait_s)
+
+    def _means(self, mono: float) -> Means:
+        """What this process can dial; its interfaces come and go."""
+        if mono >= self._means_until:
+            protocols = frozenset(s for t in self._world.transports for s in t.schemes)
+            self._own_means = Means(ClientType.PYTHON, protocols, *self._world.families())
+            self._means_until = mono + FAMILIES_LOOK_S
+        return self._own_means
+
+    async def _open(self, url: str, attempt: Attempt) -> Connection:
         if self._is_closing:
             raise DialFailed("this end is closing")
         scheme = url.partition(":")[0]
         transport = next((t for t in self._world.transports if scheme in t.schemes), None)
         if transport is None:
             raise DialFailed(f"{url}: this node does not speak {scheme}")
-        made: list[Connection] = []
-        outcome: asyncio.Future[Connection] = self._loop.create_future()
 
         def accept(link: Link) -> Connection:
             connection = self._exchange.connect(link)
-            connection.url = shown_url or url
-            made.append(connection)
-            self._outcomes[connection] = outcome
-            connection.begin(Initiator(self._world.credentials_to_dial(), expected))
-            if self._is_closing:
+            connection.url = attempt.url
+            self._attempts[connection] = attempt
+            attempt.linked(connection, self._world.clock.now().mono)
+            connection.begin(Initiator(self._world.credentials_to_dial(), attempt.expected))
+            if self._is_closing or attempt.is_lost:
                 connection.close()
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(shown_url or url))
-            return await outcome
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(attempt.url))
+            return await attempt.outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
                 raise
             raise DialFailed(str(error)) from error
         finally:
-            self._forget(made, outcome)
-
-    def _forget(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
-        """A dial ended; if it was given up, so is its half-open session."""
-        for connection in made:
-            del self._outcomes[connection]
-            if connection.peer is None:
-                connection.close()
-        if not outcome.cancel() and not outcome.cancelled():
-            outcome.exception()  # looked at, though the dial may have ended before it
+            for connection in attempt.connections:
+                del self._attempts[connection]
+            attempt.give_up()
 
     # What becomes of their sessions
 
@@ -249,16 +310,27 @@ class Dialler:
 
     def opened(self, connection: Connection, serving: Connection) -> None:
         """The peer of a connection is proved, and `serving` is the session to use with it."""
-        outcome = self._outcomes.get(connection)
-        if outcome is not None and not outcome.done():
-            outcome.set_result(serving)
+        node_id = connection.node_id
+        assert node_id is not None
+        attempt = self._attempts.get(connection)
+        if attempt is not None:
+            self._history.worked(node_id, attempt.url)
+            attempt.won(serving)
+        if node_id in self._dials:
+            self._loop.call_soon(self._send_waiting, node_id)  # the other addresses take a while to end
+
+    def _send_waiting(self, node_id: NodeId) -> None:
+        dial, serving = self._dials.get(node_id), self._exchange.serving(node_id)
+        if dial is not None and serving is not None:
+            for call, waiting in dial.take_all():
+                self._exchange.send(serving, call, waiting)
 
     def ended(self, connection: Connection, event: Ended) -> bool:
         """A connection ended; True if the node that was dialled had no place for its session, or not for long."""
-        outcome = self._outcomes.get(connection)
-        if outcome is not None and not outcome.done():
+        attempt = self._attempts.get(connection)
+        if attempt is not None:
             failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed
-            outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
+            attempt.lost(failure(f"no session with {connection.url}: {event.reason}"))
         is_typed = connection.url in self._addresses.typed
         return self._pauses.ended(connection, event, self._world.clock.now().mono, is_typed=is_typed)
 
