@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inviting import Host, Town, link_of
+from tests.inviting import Host, link_of
 from tests.test_records import NET, refusal_of
 from yzdht.access import Reading
 from yzdht.crypto.invite import issue_membership
@@ -43,21 +43,7 @@ if TYPE_CHECKING:
     from yzdht.wire.token import Redemption
 
 
-@pytest.fixture
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture
-async def anna(town: Town) -> Host:
-    host = Host(town)
-    await host.founds()
-    return host
-
-
-@pytest.fixture
-def ben(town: Town) -> Host:
-    return Host(town)
+pytest_plugins = ["tests.hosts"]
 
 
 class Liar:

@@ -61,22 +61,7 @@ if TYPE_CHECKING:
     Join = Callable[..., Awaitable[Joined]]
 
 
-@pytest.fixture
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture
-async def anna(town: Town) -> Host:
-    """Who invites."""
-    host = Host(town)
-    await host.founds()
-    return host
-
-
-@pytest.fixture
-def ben(town: Town) -> Host:
-    return Host(town)
+pytest_plugins = ["tests.hosts"]
 
 
 @pytest.fixture(params=["by session", "by record"])

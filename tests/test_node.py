@@ -49,7 +49,6 @@ from yzdht.wire.address import Contact, decode_identity_payload
 from yzdht.wire.frame import RecordType
 from yzdht.wire.record import Record, decode_record
 from yzdht.wire.rpc import (
-    DialBack,
     Empty,
     FindNode,
     FindValue,
@@ -428,7 +427,7 @@ async def test_a_node_tells_an_asker_where_it_sees_it(clock: Time, stranger: Par
 
 @pytest.mark.parametrize(
     ("method", "body"),
-    [(Method.DIAL_BACK, DialBack()), (Method.UNSUBSCRIBE, Unsubscribe(bytes(16)))],
+    [(Method.UNSUBSCRIBE, Unsubscribe(bytes(16)))],
 )
 async def test_what_a_node_does_not_serve_yet_is_refused(
     clock: Time, stranger: Party, method: Method, body: Body

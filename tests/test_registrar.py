@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inviting import HOUR, Host, Town, link_of
+from tests.inviting import HOUR, Host, link_of
 from tests.test_records import NET, WALL, refusal_of, refused
 from yzdht.crypto.groups import admins_tag, group_id_of, state_tag
 from yzdht.crypto.invite import Office, check_membership
@@ -33,21 +33,7 @@ if TYPE_CHECKING:
     from yzdht.wire.record import Record
 
 
-@pytest.fixture
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture
-async def anna(town: Town) -> Host:
-    host = Host(town)
-    await host.founds()
-    return host
-
-
-@pytest.fixture
-def ben(town: Town) -> Host:
-    return Host(town)
+pytest_plugins = ["tests.hosts"]
 
 
 async def redemption(

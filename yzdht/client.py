@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
+from yzdht.addresses import families
 from yzdht.api import DhtCalls
 from yzdht.asking import Asking
 from yzdht.background import Background
@@ -152,6 +153,7 @@ class _Nodes:
             is_private_allowed=True,
             papers=club.papers,
             closed=club.closed,
+            families=families,
         )
         self._asking = Asking(world)
         self._contacts: dict[str, Contact] = {}

@@ -73,8 +73,34 @@ ENVELOPES_PER_ANSWER_MAX = 4_096
 SUMMARY_ROWS_MAX = 256
 HOLES_MAX = 64
 DIAL_BACK_URLS_MAX = 4
+DIAL_BACK_S_MAX = 8.0
+"""For one address; those of a request are tried at the same time."""
+DIAL_BACKS_PER_S_PER_PEER = 1 / 60
+DIAL_BACKS_PER_S_PER_PREFIX = 1 / 15
+DIAL_BACKS_BURST_PER_PREFIX = 4.0
+DIAL_BACKS_PER_S = 2.0
+DIAL_BACKS_BURST = 16.0
+DIAL_BACKS_AT_ONCE_MAX = 8
+DIAL_BACK_TIMEOUT_S = 12.0
+"""The asker waits so long."""
 
 # Section 6: addresses and identity records
+
+PROBERS_AGREEING = 2
+"""Peers of different networks that must say the same of an address."""
+PROBERS_DENYING = 3
+"""Where so many are to be had, they are asked before a node takes itself for unreachable."""
+PROBERS_PER_ROUND_MAX = 6
+"""Peers asked in one round for each IP version."""
+REACH_ROUND_S = 3_600.0
+REACH_ROUND_S_TROUBLED = 600.0
+"""While an address is withdrawn or the node is not reached."""
+REACH_AGAIN_S_MIN = 30.0
+"""After a round that found nothing out; doubles up to REACH_ROUND_S."""
+REACH_LOOK_EVERY_S = 30.0
+"""So often the interfaces are looked at."""
+REACH_KEPT_S = 3 * 3_600.0
+"""For so long what was found of an address stands although later rounds say nothing."""
 
 URL_BYTES_MAX = 512
 ADDRESSES_MAX = 16

@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.addresses import advertised, interface_hosts
+from yzdht.addresses import advertised, families, interface_hosts
 from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
@@ -20,22 +20,20 @@ from yzdht.belonging import Belonging, Circumstances
 from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
+from yzdht.dial_back import BackDialler
 from yzdht.errors import StoreError, UsageError
+from yzdht.housekeeping import House, Housekeeping
 from yzdht.identity_record import About
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
-from yzdht.kad.holder import sure_range
 from yzdht.limits import (
     GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
     LEAVE_TOLD_AFTER_S,
-    MACHINE_LOOK_EVERY_S,
     NODE_IDENTITY_LIFE_S,
-    REPLICAS,
-    STATE_SAVE_EVERY_S,
 )
 from yzdht.own_access import OwnAccess
 from yzdht.own_identity import Means, OwnIdentity
@@ -179,7 +177,6 @@ class Node(DhtCalls):
         self.started: Now | None = None
         self._disk = DiskAlarm(self.telemetry)
         self._time = ClockAlarm(self.telemetry, self._clock.now())
-        self._clock_was_set = asyncio.Event()
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
@@ -220,8 +217,7 @@ class Node(DhtCalls):
             assert self._own_identity is not None
             self._own_identity.keep()
             is_waiting = await self._belonging.ask_for_admission()
-            self._spawn(self._maintain())
-            self._spawn(self._watch_machine())
+            self._keep_house(self._own_identity)
             self._spawn(watch_loop(self.telemetry))
             if self._belonging.membership.closed is not None:
                 self._spawn(self._belonging.watch_revocations(self.sessions, self._pump.joined))
@@ -231,6 +227,23 @@ class Node(DhtCalls):
                 await self._meet_others()
             self._is_started = True
             undo.pop_all()
+
+    def _keep_house(self, own: OwnIdentity) -> None:
+        house = House(
+            self.node_id,
+            self.engine,
+            self.store_of_records,
+            self._pump,
+            self._peers,
+            self._clock,
+            self.telemetry,
+            self._disk,
+            self._time,
+        )
+        rounds = (self._belonging.look, self._rejoin_if_alone)
+        housekeeping = Housekeeping(house, own, rounds)
+        self._spawn(housekeeping.go_round())
+        self._spawn(housekeeping.watch_machine())
 
     async def stop(self) -> None:
         """Hand over what it keeps, LEAVE_S_MAX at most; then say goodbye, commit what is queued, close everything.
@@ -348,8 +361,10 @@ class Node(DhtCalls):
             lambda node_id: self.engine.table.get(node_id) is not None,
             self._belonging.membership.papers,
             self._belonging.membership.closed,
+            families,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
+        self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
         means = Means(self.store_of_records, self._pump, self._clock, self._time)
         self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
@@ -486,48 +501,6 @@ class Node(DhtCalls):
         joining = self._joining
         if joining is not None and joining.tried and not joining.is_trying and not len(self.engine.table):
             self._spawn(self._keep_trying(joining))
-
-    async def _maintain(self) -> None:
-        """Publish the identity record once joined and every 12 h, sweep, and save who is known."""
-        own = self._own_identity
-        assert own is not None
-        while True:
-            with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 can lose a cancellation
-                async with asyncio.timeout(STATE_SAVE_EVERY_S):
-                    await self._pump.joined.wait()
-            own.renew()
-            if self._pump.joined.is_set():
-                await own.publish()
-            self._look_after_store(self._clock.now())
-            self._peers.save(self._clock.now())
-            self._belonging.look()
-            self._rejoin_if_alone()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STATE_SAVE_EVERY_S):
-                    await self._clock_was_set.wait()
-            self._clock_was_set.clear()
-
-    async def _watch_machine(self) -> None:
-        """See when somebody sets the clock, and try a disk again that refuses."""
-        own = self._own_identity
-        assert own is not None
-        while True:
-            await asyncio.sleep(MACHINE_LOOK_EVERY_S)
-            if self._time.has_jumped(self._clock.now()):
-                self._clock_was_set.set()
-            if self._disk.is_refusing:
-                own.keep()  # what others ask for first; a commit shows that there is room again
-
-    def _look_after_store(self, now: Now) -> None:
-        """Have it forget what expired, and tell it what it must not give up when it is full."""
-        store = self.store_of_records
-        nearest = self.engine.table.closest(self.node_id, REPLICAS, only_storing=True)
-        store.protect(sure_range(self.node_id, [entry.node_id for entry in nearest]))
-        self._time.look_at_refusals(now.wall)
-        store.sweep(self._time.sweep_before(now))
-        given_up = store.evicted - self.counters.get("targets_given_up")
-        if given_up:
-            self.counters.add("targets_given_up", amount=given_up)
 
     # What the engine and the store tell
 

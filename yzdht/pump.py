@@ -19,13 +19,14 @@ from yzdht.kad.engine import (
     PutNotice,
 )
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
-from yzdht.wire.rpc import Method, Redeem, Refusal, Status, WhoAmI
+from yzdht.wire.rpc import DialBack, Method, Redeem, Refusal, Status, WhoAmI
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yzdht.ids import Target
+    from yzdht.dial_back import BackDialler
+    from yzdht.ids import NodeId, Target
     from yzdht.kad.engine import KadEngine, Notice
     from yzdht.kad.read import ReadResult
     from yzdht.kad.write import Draft, WriteResult
@@ -58,12 +59,16 @@ class Pump:
         sessions: Through which the engine calls; to be set before anything happens.
         joined: Set once lookups name nobody new.
         desk: Answers REDEEM; None where no invites are redeemed.
+        back_dialler: Answers DIAL_BACK; None where nobody is dialled back.
+        on_pinged: Told who dialled this node as a client and sent PING, and the monotonic second at which that session
+            opened: whoever dials back does so.
         left: Set once the engine has handed over what it could, or nobody may wait for that any more.
 
     """
 
     sessions: Sessions
     desk: Desk | None = None
+    back_dialler: BackDialler | None = None
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Pump:
         self._clock = clock
         self._telemetry = telemetry
         self._on_joined = on_joined
+        self.on_pinged: Callable[[NodeId, float], None] = lambda _node_id, _opened_at: None
         self.joined = asyncio.Event()
         self.left = asyncio.Event()
         self._gets: dict[int, asyncio.Future[ReadResult]] = {}
@@ -164,6 +170,11 @@ class Pump:
         if isinstance(body, Redeem):
             self._on_redeem(connection, number, body)
             return
+        if isinstance(body, DialBack) and self.back_dialler is not None:
+            self.back_dialler.serve(connection, number, body)
+            return
+        if method is Method.PING and connection.is_client and not connection.is_initiator:
+            self.on_pinged(peer.node_id, connection.opened_at or 0.0)
         self._last_request += 1
         self._requests[self._last_request] = (connection, number, method)
         self._engine.on_request(self._last_request, peer, method, body, self._clock.now())

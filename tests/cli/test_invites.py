@@ -43,6 +43,17 @@ def link_of(person: Person, *words: str) -> str:
     return link
 
 
+def serving_at(person: Person) -> subprocess.Popen[str]:
+    """`yz invite serve`, which says on its stdout whom it lets in."""
+    return subprocess.Popen(
+        person.command("--json", "invite", "serve"),
+        stdout=subprocess.PIPE,
+        env=person.environment(),
+        cwd=person.home.parent,
+        text=True,
+    )
+
+
 def listed(person: Person) -> list[dict[str, Any]]:
     return [json.loads(line) for line in person.yz("--json", "invite", "list").stdout.splitlines()]
 
@@ -81,13 +92,7 @@ def test_whoever_comes_while_the_issuer_is_away_is_in_once_the_issuer_has_looked
         away.stderr
     )
 
-    with subprocess.Popen(
-        person.command("--json", "invite", "serve"),
-        stdout=subprocess.PIPE,
-        env=person.environment(),
-        cwd=person.home.parent,
-        text=True,
-    ) as serving:
+    with serving_at(person) as serving:
         assert serving.stdout is not None
         assert json.loads(serving.stdout.readline())["outcome"] == "admitted"
         serving.terminate()
@@ -160,22 +165,10 @@ def test_a_link_that_is_over_changed_or_another_group_s_lets_nobody_in(
 def test_who_serves_lets_people_in(person: Person, friend: Person) -> None:
     person.yz("group", "create", "team")
     link = link_of(person, "group", "team", "--uses", "2")
-    with subprocess.Popen(
-        person.command("--json", "invite", "serve"),
-        stdout=subprocess.PIPE,
-        env=person.environment(),
-        cwd=person.home.parent,
-        text=True,
-    ) as serving:
+    with serving_at(person) as serving:
         friend.yz("join", "--wait", "0", link)
         serving.terminate()
-    with subprocess.Popen(
-        person.command("--json", "invite", "serve"),
-        stdout=subprocess.PIPE,
-        env=person.environment(),
-        cwd=person.home.parent,
-        text=True,
-    ) as serving:
+    with serving_at(person) as serving:
         assert serving.stdout is not None
         if json.loads(person.yz("--json", "invite", "list").text)["uses"] == 0:
             assert json.loads(serving.stdout.readline())["outcome"] == "admitted"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+from types import ModuleType
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -21,6 +24,7 @@ from yzdht.errors import WrongNodeId
 from yzdht.ids import NodeId
 from yzdht.limits import (
     HANDSHAKE_TIMEOUT_S,
+    KEY_UPDATE_S,
 )
 from yzdht.rpc.session import Ended, Opened, Requested, Session, State
 from yzdht.wire.frame import RecordType
@@ -40,10 +44,40 @@ def test_both_ends_open_and_know_each_other() -> None:
     assert one.established.peer_id == node_id_of(KEY_B.public_key)
     assert other.established.peer_id == node_id_of(KEY_A.public_key)
     assert one.established.session_id == other.established.session_id
-    assert pair.one.established is one.established
     assert pair.one.state is pair.other.state is State.OPEN
     assert pair.one.is_initiator
     assert not pair.other.is_initiator
+
+
+def held_by(session: Session) -> set[bytes]:
+    """Every byte string that a session leads to."""
+    found: set[bytes] = set()
+    seen: set[int] = set()
+    todo: list[object] = [vars(session)]
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, type | ModuleType):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, bytes):
+            found.add(thing)
+        todo += gc.get_referents(thing)
+    return found
+
+
+def test_a_session_keeps_no_secret_from_which_what_it_said_before_could_be_read() -> None:
+    pair = Pair()
+    pair.deliver()
+    (opened,) = pair.one.take_events()
+    assert isinstance(opened, Opened)
+    first = opened.established
+    assert first.secret_out in held_by(pair.one)  # the next one is derived from it
+
+    pair.pass_time(KEY_UPDATE_S + 120)
+
+    held = held_by(pair.one)
+    assert pair.one.state is State.OPEN
+    assert held.isdisjoint({first.secret_out, first.secret_in, first.exporter})
 
 
 def test_states_follow_the_handshake() -> None:

@@ -81,9 +81,9 @@ def test_every_table_holds_whom_a_handshake_proved() -> None:
         for node in world.nodes:
             assert isinstance(node, SecureNode)
             for entry in node.engine.table:
-                proved = node.ends[entry.node_id][0].machine.established
+                proved = node.ends[entry.node_id][0].peer
                 assert proved is not None
-                assert proved.peer_key == entry.public_key
+                assert proved.public_key == entry.public_key
 
 
 def test_a_seed_replays_to_the_byte() -> None:

@@ -160,7 +160,6 @@ class Session:
     def __init__(self, handshake: Initiator | Responder, now: Now) -> None:
         self._handshake: Initiator | Responder | None = handshake
         self.is_initiator = isinstance(handshake, Initiator)
-        self.established: Established | None = None
         self.state = State.AWAITING_HELLO
         self.rtt = RoundTrip()
         self.dropped = 0
@@ -241,8 +240,9 @@ class Session:
             self._send_record(RecordType.READY, b"", now.mono)
 
     def _open(self, established: Established, now: Now) -> None:
-        self.established = established
-        self._handshake = None
+        self._handshake = (
+            None  # its secrets go with it, and the first ones of the record layer at the first key update
+        )
         self._layer = RecordLayer(established.secret_out, established.secret_in, now.mono)
         self._opened_at = self._heard_at = now.mono
         self._events.append(Opened(established))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from yzdht.crypto.handshake import Established
+    from yzdht.ids import PublicKey
     from yzdht.sessions.admission import Refusal
     from yzdht.sessions.connection import Connection
     from yzdht.sessions.world import World
@@ -42,6 +43,7 @@ class Entrance:
         self._loop = loop
         self._guests = Guests()
         self._inside: dict[Connection, tuple[Pass, asyncio.TimerHandle | None]] = {}
+        self._papers: dict[Connection, tuple[PublicKey, bytes | None]] = {}  # by whom, and what, was shown
 
     @property
     def guests(self) -> int:
@@ -52,7 +54,12 @@ class Entrance:
         """How a peer stands that is proved; whoever was dialled and is no member is a stranger."""
         if self._closed is None:
             return _ANYBODY
-        found = self._closed.judge(established.peer_key, established.shown, self._clock.now().wall)
+        self._papers[connection] = established.peer_key, established.shown
+        return self._judge_again(connection)
+
+    def _judge_again(self, connection: Connection) -> Pass:
+        assert self._closed is not None
+        found = self._closed.judge(*self._papers[connection], self._clock.now().wall)
         return STRANGER if found.standing is Standing.GUEST and connection.is_initiator else found
 
     def enter(self, connection: Connection, found: Pass) -> Refusal | Connection | None:
@@ -75,6 +82,7 @@ class Entrance:
     def leave(self, connection: Connection) -> None:
         """A session ended; a no-op for one that was not let in."""
         self._guests.leave(connection)
+        self._papers.pop(connection, None)
         _, timer = self._inside.pop(connection, (None, None))
         if timer is not None:
             timer.cancel()
@@ -110,9 +118,7 @@ class Entrance:
     def _look_at(self, connection: Connection) -> None:
         """Judge again what was shown when the session began; the clock may have been set, too."""
         before, timer = self._inside[connection]
-        assert connection.session is not None
-        assert connection.session.established is not None
-        found = self.judge(connection, connection.session.established)
+        found = self._judge_again(connection)
         if found.standing is not before.standing:
             connection.turn_away()
         elif found.standing is Standing.MEMBER:
