@@ -52,7 +52,7 @@ from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import Contact, parse_url
 from yzdht.wire.frame import Caps
 from yzdht.wire.invite_link import decode_invite_link
@@ -147,7 +147,7 @@ class _Nodes:
         self.counters = Counters()
         world = World(
             credentials,
-            [WebSocketTransport()],
+            [OnePort()],
             clock,
             self.counters,
             is_private_allowed=True,

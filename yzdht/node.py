@@ -50,7 +50,7 @@ from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import (
     Address,
     Contact,
@@ -350,7 +350,7 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
-        transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
+        transport = OnePort(on_refused=lambda _, why: self.counters.add("links_refused", why))
         world = World(
             Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
             [transport],
@@ -365,7 +365,7 @@ class Node(DhtCalls):
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
-        self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
+        self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
         means = Means(self.store_of_records, self._pump, self._clock, self._time)
         self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
 

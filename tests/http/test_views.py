@@ -69,7 +69,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
     assert status["nodeId"] == node.node_id.hex()
     assert (status["version"], status["pid"]) == (VERSION, os.getpid())
     assert (status["network"], status["type"], status["state"]) == ("main", "community", "ready")
-    assert status["listen"] == [f"ws://127.0.0.1:{node.port}"]
+    assert status["listen"] == [f"tcp://127.0.0.1:{node.port}"]
     assert status["addresses"] == [{"url": f"ws://127.0.0.1:{node.port}", "reachable": "unknown"}]
     assert status["bootstrap"] == {"tried": 1, "joined": 1}
     table, sessions, traffic = status["table"], status["sessions"], status["traffic"]

@@ -120,7 +120,7 @@ class Sessions:
         return len(self._by_id)
 
     def traffic(self) -> dict[tuple[str, str], int]:
-        """Bytes carried so far, by direction (`in`, `out`) and road (`ws`, `wss`, `memory`); never fewer than before."""
+        """Bytes carried so far, by direction (`in`, `out`) and road (`tcp`, `tls`, `ws`, `wss`, `memory`); never fewer than before."""
         return self._links.traffic()
 
     def garbled(self) -> int:
