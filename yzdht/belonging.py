@@ -24,7 +24,7 @@ from yzdht.revocations import Revocations
 from yzdht.slots import SlotReader
 from yzdht.store.ledger import SqliteLedger
 from yzdht.store.marks import MemoryMarks
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Belonging:
             self._identity.signer, self._config.network_id, GUEST_CAPS, self._config.network_key
         )
         applicant = Applicant(credentials, self._identity.kem[0].key.public_key, link)
-        way = Way(self._config.bootstraps(), [WebSocketTransport()], around.clock, around.rng)
+        way = Way(self._config.bootstraps(), [OnePort()], around.clock, around.rng)
         self._joiner = Joiner(applicant, way, around.on_event)
         membership = await self._joiner.try_once()
         if membership is not None:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
+from yzdht.addresses import families
 from yzdht.api import DhtCalls
 from yzdht.asking import Asking
 from yzdht.background import Background
@@ -51,7 +52,7 @@ from yzdht.store.entropy import SystemRng
 from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import Contact, parse_url
 from yzdht.wire.frame import Caps
 from yzdht.wire.invite_link import decode_invite_link
@@ -146,12 +147,13 @@ class _Nodes:
         self.counters = Counters()
         world = World(
             credentials,
-            [WebSocketTransport()],
+            [OnePort()],
             clock,
             self.counters,
             is_private_allowed=True,
             papers=club.papers,
             closed=club.closed,
+            families=families,
         )
         self._asking = Asking(world)
         self._contacts: dict[str, Contact] = {}

@@ -462,9 +462,10 @@ LINK_UNHEARD_MESSAGES_MAX = 1_024
 WEBSOCKET_PING_EVERY_S = 1.0
 WEBSOCKET_PINGS_AT_ONCE = 10
 WEBSOCKET_PONG_BYTES_MAX = 2 + 125
-HTTP_OPENING_BYTES_MAX = 16_384
+OPENING_BYTES_MAX = 16_384
+TLS_READ_BYTES = 65_536
 OPENINGS_PER_LOOP_TURN = 8
-"""Parts of HTTP requests that are parsed, and answered when whole; one takes a quarter of a millisecond with its link."""
+"""Parts of HTTP requests and of TLS handshakes; one that ends in a link takes a quarter of a millisecond with it."""
 OPENING_TIMEOUT_S = 5.0
 OPENINGS_MAX = 1_024
 LISTEN_BACKLOG = 512
@@ -483,6 +484,15 @@ DIAL_TURN_S_MAX = 1.0
 """A dial that would have to wait longer for its turn is not made: of a call's time, two thirds are for the peer."""
 DIAL_FAIR_S = 1.5
 """A call that had less than that since its peer was dialled says nothing against the peer."""
+ADDRESS_STAGGER_S = 0.25
+"""Between the beginnings of dials of one peer's addresses."""
+DIALS_PER_PEER_MAX = 3
+"""At once: with CONTACT_URLS_MAX addresses each, contacts would be a lever for whoever makes them up."""
+HANDSHAKE_PATIENCE_S = 1.0
+"""A peer to whom a link is open is not dialled elsewhere before this: it may just have much to do."""
+FAMILIES_LOOK_S = 60.0
+ADDRESS_FAILED_S = 600.0
+"""For so long an address that failed is tried after all others of its peer."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0
 DIALS_PER_HOST_PER_S = 5.0
@@ -528,7 +538,7 @@ IDLE_SESSION_BYTES = 25_000
 """What a node holds for others, at most, whatever they do (tests/sessions/test_ledger.py adds it up):
 
     sessions        SESSIONS_MAX x (IDLE_SESSION_BYTES + HELD_BYTES_STEP)                 145 MB; for 200 6 MB
-    not yet proved  (HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX) x (IDLE_SESSION_BYTES + HTTP_OPENING_BYTES_MAX)
+    not yet proved  (HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX) x (IDLE_SESSION_BYTES + OPENING_BYTES_MAX)
                                                                                            95 MB
     frames          SESSIONS_MAX x (WEBSOCKET_MESSAGE_BYTES_MAX, of a message that is not whole, and WEBSOCKET_PONG_BYTES_MAX x
                     (WEBSOCKET_PINGS_AT_ONCE + SESSION_SILENT_S_MAX / WEBSOCKET_PING_EVERY_S), both until it is weighed)

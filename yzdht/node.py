@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.addresses import advertised, interface_hosts
+from yzdht.addresses import advertised, families, interface_hosts
 from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
@@ -52,7 +52,7 @@ from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
-from yzdht.transport.websocket import WebSocketTransport
+from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import (
     Address,
     Contact,
@@ -354,7 +354,7 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
-        transport = WebSocketTransport(on_refused=lambda _, why: self.counters.add("links_refused", why))
+        transport = OnePort(on_refused=lambda _, why: self.counters.add("links_refused", why))
         world = World(
             Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
             [transport],
@@ -365,10 +365,11 @@ class Node(DhtCalls):
             lambda node_id: self.engine.table.get(node_id) is not None,
             self._belonging.membership.papers,
             self._belonging.membership.closed,
+            families,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
-        self.listener: Listener = await self.sessions.listen("ws", self.config.host, self.config.port)
+        self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
         means = Means(self.store_of_records, self._pump, self._clock, self._time)
         outlook = Outlook(
             self._pump,

@@ -10,9 +10,11 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 from tests.fuzz.engine import Pieces, joined, run
-from yzdht.limits import HTTP_OPENING_BYTES_MAX
+from yzdht.limits import OPENING_BYTES_MAX
 from yzdht.transport.bounds import LinkBounds
-from yzdht.transport.websocket_opening import ClientOpening, Openings, ServerOpening
+from yzdht.transport.first_bytes import Kind
+from yzdht.transport.openings import Openings, ServerOpening
+from yzdht.transport.websocket_opening import ClientOpening
 
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 DECODERS = (
-    "yzdht.transport.websocket_opening.ServerOpening.data_received",
+    "yzdht.transport.websocket_opening.ServerHandshake.take",
     "yzdht.transport.websocket_opening.ClientOpening.data_received",
     "yzdht.transport.websocket_link.WebSocketLink.data_received",
 )
@@ -124,7 +126,11 @@ async def _one(data: bytes) -> None:
         opening._websocket.key = KEY
     else:
         openings = Openings(
-            lambda _link: cast("Any", owner), lambda _end, why: refused.append(why), 60.0, BOUNDS
+            lambda _link: cast("Any", owner),
+            lambda _end, why: refused.append(why),
+            60.0,
+            BOUNDS,
+            kinds=frozenset({Kind.HTTP}),
         )
         opening = ServerOpening(openings)
     wire.protocol = opening
@@ -144,7 +150,7 @@ async def _one(data: bytes) -> None:
     else:
         assert not opening._openings.pending
         assert len(refused) <= 1
-        assert opening._bytes_taken <= HTTP_OPENING_BYTES_MAX + len(data)
+        assert opening._bytes_taken <= OPENING_BYTES_MAX + len(data)
     assert len(owner.reasons) <= 1
 
 

@@ -69,7 +69,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
     assert status["nodeId"] == node.node_id.hex()
     assert (status["version"], status["pid"]) == (VERSION, os.getpid())
     assert (status["network"], status["type"], status["state"]) == ("main", "community", "ready")
-    assert status["listen"] == [f"ws://127.0.0.1:{node.port}"]
+    assert status["listen"] == [f"tcp://127.0.0.1:{node.port}"]
     [address] = cast("list[dict[str, object]]", status["addresses"])
     assert address == {
         "url": f"ws://127.0.0.1:{node.port}",

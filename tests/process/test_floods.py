@@ -28,8 +28,8 @@ from yzdht import Identity
 from yzdht.limits import (
     HELD_BYTES_MAX,
     HELD_BYTES_STEP,
-    HTTP_OPENING_BYTES_MAX,
     IDLE_SESSION_BYTES,
+    OPENING_BYTES_MAX,
     STORE_QUEUE_BYTES_MAX,
     VALUE_BYTES_MAX,
 )
@@ -124,7 +124,7 @@ class Case:
     @property
     def memory_bytes_max(self) -> int:
         """What the node may grow by."""
-        each = IDLE_SESSION_BYTES + HELD_BYTES_STEP + HTTP_OPENING_BYTES_MAX
+        each = IDLE_SESSION_BYTES + HELD_BYTES_STEP + OPENING_BYTES_MAX
         return (self.crowd + self.street) * each + HELD_BYTES_MAX + STORE_QUEUE_BYTES_MAX + SLACK_BYTES
 
 

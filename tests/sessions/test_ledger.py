@@ -13,11 +13,11 @@ from yzdht.limits import (
     HELD_BYTES_MAX,
     HELD_BYTES_PER_GET,
     HELD_BYTES_STEP,
-    HTTP_OPENING_BYTES_MAX,
     IDLE_SESSION_BYTES,
     LINK_UNSENT_BYTES_MAX,
     LINKS_WAITING_MAX,
     MESSAGE_BYTES_MAX,
+    OPENING_BYTES_MAX,
     OPENINGS_MAX,
     SESSION_SILENT_S_MAX,
     SESSIONS_MAX,
@@ -44,7 +44,7 @@ def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megaby
     total = (
         sessions * (IDLE_SESSION_BYTES + HELD_BYTES_STEP)
         + sessions * (WEBSOCKET_MESSAGE_BYTES_MAX + pongs)
-        + unproved * (IDLE_SESSION_BYTES + HTTP_OPENING_BYTES_MAX)
+        + unproved * (IDLE_SESSION_BYTES + OPENING_BYTES_MAX)
         + HELD_BYTES_MAX
         + LINK_UNSENT_BYTES_MAX
         + MESSAGE_BYTES_MAX

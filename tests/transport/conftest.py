@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from tests.transport.authority import Authority
 from tests.transport.roads import Road
 
 
@@ -24,3 +25,8 @@ async def ws() -> AsyncIterator[Road]:
     road = Road("ws")
     yield road
     await road.stop()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from yzdht.errors import DialFailed
 from yzdht.ports import Endpoint, Link, Listener, Transport
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
+from yzdht.transport.one_port import OnePort
+from yzdht.transport.tcp import TcpTransport
 from yzdht.transport.websocket import WebSocketTransport
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.transport.authority import Authority
     from yzdht.transport.bounds import LinkBounds
 
 
@@ -90,10 +94,18 @@ class Owners:
 
 
 class Road:
-    """One kind of transport with a place to listen."""
+    """One kind of transport with a place to listen.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: `memory`, `tcp`, `ws`, or `tls`, which is wss to this project's own TLS.
+        authority: Of `tls`.
+
+    """
+
+    def __init__(self, kind: str, authority: Authority | None = None) -> None:
         self.kind = kind
+        self.scheme = "wss" if kind == "tls" else kind
+        self._authority = authority
         self._network = MemoryNetwork()
         self._listeners: list[Listener] = []
         self._owners: list[Owner] = []
@@ -101,6 +113,11 @@ class Road:
     def transport(self, bounds: LinkBounds | None = None) -> Transport:
         if self.kind == "memory":
             return MemoryTransport(self._network, bounds=bounds)
+        if self.kind == "tcp":
+            return TcpTransport(bounds=bounds)
+        if self._authority is not None:
+            served = self._authority.served()
+            return OnePort(trust=self._authority.trust, tls=lambda: served, bounds=bounds)
         return WebSocketTransport(bounds=bounds)
 
     async def listen(
@@ -114,7 +131,19 @@ class Road:
         listener = await (transport or self.transport()).listen(host, 0, accept, admit)
         self._listeners.append(listener)
         place = listener.endpoints[0]
-        return listener, f"{self.kind}://{place.host}" + (f":{place.port}" if place.port else "")
+        return listener, f"{self.scheme}://{place.host}" + (f":{place.port}" if place.port else "")
+
+    async def is_refused(self, transport: Transport, url: str) -> bool:
+        """Dial where nobody is wanted: a raw connection is only closed, every other kind fails to open."""
+        near = Owners()
+        if self.kind == "tcp":
+            await transport.dial(url, near, PATIENCE_S)
+            return await (await near.next()).closed() in {"closed by peer", "reset"}
+        try:
+            await transport.dial(url, near, PATIENCE_S)
+        except DialFailed as failure:
+            return "closed the connection" in str(failure) and bool(failure.hint) and near.count == 0
+        return False
 
     async def connect(self, bounds: LinkBounds | None = None) -> tuple[Owner, Owner]:
         """Open a link; who owns the end that dialled, and who the other."""

@@ -18,14 +18,15 @@ from tests.transport.strangers import Stranger, frame, request
 from yzdht.errors import DialFailed
 from yzdht.limits import (
     ACCEPTS_PER_LOOP_TURN,
-    HTTP_OPENING_BYTES_MAX,
+    OPENING_BYTES_MAX,
     OPENING_TIMEOUT_S,
     OPENINGS_PER_LOOP_TURN,
 )
-from yzdht.transport import websocket_opening
+from yzdht.transport import openings as openings_module
 from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.first_bytes import Kind
+from yzdht.transport.openings import Openings, ServerOpening
 from yzdht.transport.websocket import WebSocketTransport
-from yzdht.transport.websocket_opening import Openings, ServerOpening
 
 
 if TYPE_CHECKING:
@@ -233,9 +234,7 @@ async def test_an_opened_connection_is_no_longer_timed(make_door: Callable[[floa
 
 async def test_a_request_above_the_bound_is_closed(door: Door) -> None:
     stranger = await door.knock()
-    stranger.say(
-        b"GET / HTTP/1.1\r\n" + b"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * (HTTP_OPENING_BYTES_MAX // 32)
-    )
+    stranger.say(b"GET / HTTP/1.1\r\n" + b"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * (OPENING_BYTES_MAX // 32))
 
     await stranger.hear_rest()
     assert await door.refusal() in {"opening too large", "not a WebSocket request"}
@@ -270,7 +269,7 @@ async def test_frames_before_the_answer_are_refused(door: Door) -> None:
 
 
 async def test_the_oldest_opening_makes_room(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_opening, "OPENINGS_MAX", 2)
+    monkeypatch.setattr(openings_module, "OPENINGS_MAX", 2)
     oldest, *others = [await door.knock() for _ in range(3)]
 
     assert await oldest.hear_rest() == b""
@@ -428,7 +427,8 @@ class Line:
     def __init__(self, opening_s: float = OPENING_TIMEOUT_S) -> None:
         self.refused: list[tuple[int, str]] = []
         self.accepted: list[int] = []
-        self.openings = Openings(self._accept, self._on_refused, opening_s, LinkBounds())
+        kinds = frozenset({Kind.HTTP})
+        self.openings = Openings(self._accept, self._on_refused, opening_s, LinkBounds(), kinds=kinds)
         self.wires: list[Wire] = []
         self.members: list[ServerOpening] = []
 
@@ -525,7 +525,7 @@ async def test_whose_transport_closes_before_its_turn_is_not_answered() -> None:
 
 
 async def test_what_comes_on_while_in_line_is_kept_within_the_bound_of_a_request() -> None:
-    line, half = Line(), HTTP_OPENING_BYTES_MAX // 2
+    line, half = Line(), OPENING_BYTES_MAX // 2
     line.come(OPENINGS_PER_LOOP_TURN, request())
     line.come(2)
     whole, flood = line.members[-2:]
@@ -546,7 +546,7 @@ async def test_what_comes_on_while_in_line_is_kept_within_the_bound_of_a_request
 async def test_who_waits_for_a_turn_is_not_crowded_out_by_who_says_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(websocket_opening, "OPENINGS_MAX", 2)
+    monkeypatch.setattr(openings_module, "OPENINGS_MAX", 2)
     line, each = Line(), OPENINGS_PER_LOOP_TURN
     line.come(each + 1, request())  # the last of them waits
     line.come(1)
@@ -565,9 +565,9 @@ async def test_the_parser_is_made_with_the_first_byte() -> None:
     line.come(1)
     gc.collect()
 
-    assert line.members[0]._websocket is None
+    assert line.members[0]._http is None
     line.members[0].data_received(b"G")
-    assert line.members[0]._websocket is not None
+    assert line.members[0]._http is not None
 
 
 async def test_closing_the_listener_empties_the_line() -> None:

@@ -133,7 +133,7 @@ class Connection:
 
     @property
     def road(self) -> str:
-        """How the other end is reached: `ws`, `wss`, `memory`."""
+        """How the other end is reached: `tcp`, `tls`, `ws`, `wss`, `memory`."""
         return self.link.remote.protocol
 
     @property

@@ -78,7 +78,7 @@ class Links:
         return in_use
 
     def traffic(self) -> dict[tuple[str, str], int]:
-        """Bytes carried so far, by direction (`in`, `out`) and road (`ws`, `wss`, `memory`); never fewer than before."""
+        """Bytes carried so far, by direction (`in`, `out`) and road (`tcp`, `tls`, `ws`, `wss`, `memory`); never fewer than before."""
         carried = self._carried.copy()
         for connection in self._all:
             carried["in", connection.road] += connection.bytes_in

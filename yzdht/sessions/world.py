@@ -73,6 +73,7 @@ class World:
         is_known: True for a node of the routing table.
         papers: What this end shows; may change.
         closed: The closed network whose members alone are served; None for an open one.
+        families: Whether this machine has an IPv4 and an IPv6 address to dial others from; asked now and then.
 
     """
 
@@ -85,6 +86,7 @@ class World:
     is_known: Callable[[NodeId], bool] = lambda _node_id: False
     papers: Papers = field(default_factory=Papers)
     closed: ClosedNetwork | None = None
+    families: Callable[[], tuple[bool, bool]] = lambda: (True, True)
 
     def credentials_to_dial(self) -> Credentials:
         """This end's half of a handshake that it begins."""

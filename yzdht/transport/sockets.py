@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
@@ -14,9 +15,12 @@ from yzdht.transport.names import look_up
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     type_sockaddr = tuple[str, int] | tuple[str, int, int, int]
+
+
+_Link = TypeVar("_Link")
 
 
 async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None = None) -> list[str]:
@@ -39,6 +43,28 @@ async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None 
     if may_reach is not None and not all(may_reach(address) for address in found):
         raise OSError("its name leads to an address that is not dialled on hearsay") from None
     return found
+
+
+async def dial_each(addresses: list[str], deadline: float, dial: Callable[[str], Awaitable[_Link]]) -> _Link:
+    """Try the addresses of a host in turn, each with its share of what is left of the time; what the first opens.
+
+    Args:
+        addresses: At least one; emptied but for the last.
+        deadline: In the event loop's time.
+        dial: Opens a channel to one.
+
+    Raises:
+        As `dial` does for the last.
+
+    """
+    loop = asyncio.get_running_loop()
+    while len(addresses) > 1:
+        try:
+            async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
+                return await dial(addresses.pop(0))
+        except (OSError, DialFailed):
+            continue
+    return await dial(addresses[0])
 
 
 def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:

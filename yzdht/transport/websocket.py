@@ -16,21 +16,20 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from yzdht.errors import DialFailed
-from yzdht.limits import ACCEPTS_PER_LOOP_TURN, LISTEN_BACKLOG, OPENING_TIMEOUT_S
+from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
-from yzdht.transport.sockets import bind, endpoint_of, explain_dial, resolve
-from yzdht.transport.websocket_opening import ClientOpening, Openings, ServerOpening
+from yzdht.transport.first_bytes import Kind
+from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
+from yzdht.transport.sockets import dial_each, explain_dial, resolve
+from yzdht.transport.websocket_opening import ClientOpening
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from yzdht.ports import Endpoint, Link, LinkHandler
+    from yzdht.transport.openings import StreamListener
     from yzdht.transport.websocket_link import WebSocketLink
-
-
-def ignore_refusal(_remote: Endpoint, _reason: str) -> None:
-    """Count nothing: the default of `on_refused`."""
 
 
 class WebSocketTransport:
@@ -88,7 +87,7 @@ class WebSocketTransport:
             async with asyncio.timeout(timeout_s):
                 deadline = asyncio.get_running_loop().time() + timeout_s
                 addresses = await resolve(uri.host, uri.port, may_reach)
-                return await self._dial_any(url, uri, accept, addresses, deadline)
+                return await dial_each(addresses, deadline, lambda ip: self._dial_one(url, uri, ip, accept))
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise explain_dial(url, error) from error
 
@@ -98,7 +97,7 @@ class WebSocketTransport:
         port: int,
         accept: Callable[[Link], LinkHandler | None],
         admit: Callable[[Endpoint], bool] | None = None,
-    ) -> WebSocketListener:
+    ) -> StreamListener:
         """Accept channels on the paths `/` and `/ws`.
 
         Args:
@@ -111,36 +110,9 @@ class WebSocketTransport:
             ListenFailed: The address is taken, forbidden or not this machine's.
 
         """
-        sockets = await bind(host, port)
-        endpoints = [endpoint_of(sock.getsockname(), "ws") for sock in sockets]
-        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds, admit)
-        loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(
-                lambda: ServerOpening(openings), sock=sock, backlog=ACCEPTS_PER_LOOP_TURN
-            )
-            for sock in sockets
-        ]
-        for sock in sockets:  # asyncio accepts as many at once as it was given for the backlog; uvloop, one
-            sock.listen(LISTEN_BACKLOG)
-        return WebSocketListener(endpoints, servers, openings)
-
-    async def _dial_any(
-        self,
-        url: str,
-        uri: WebSocketURI,
-        accept: Callable[[Link], LinkHandler],
-        addresses: list[str],
-        deadline: float,
-    ) -> WebSocketLink:
-        loop = asyncio.get_running_loop()
-        while len(addresses) > 1:
-            try:
-                async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
-                    return await self._dial_one(url, uri, addresses.pop(0), accept)
-            except (OSError, DialFailed):
-                continue
-        return await self._dial_one(url, uri, addresses[0], accept)
+        kinds = frozenset({Kind.HTTP})
+        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds, admit, kinds)
+        return await open_listener(host, port, "ws", openings)
 
     async def _dial_one(
         self, url: str, uri: WebSocketURI, address: str, accept: Callable[[Link], LinkHandler]
@@ -160,30 +132,6 @@ class WebSocketTransport:
         if self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()
         return self._ssl_context
-
-
-class WebSocketListener:
-    """An address that is being listened on; implements `yzdht.ports.Listener`."""
-
-    def __init__(
-        self, endpoints: Sequence[Endpoint], servers: Sequence[asyncio.AbstractServer], openings: Openings
-    ) -> None:
-        self._endpoints = endpoints
-        self._servers = servers
-        self._openings = openings
-
-    @property
-    def endpoints(self) -> Sequence[Endpoint]:
-        """Where it listens, with the real port; one per address of the host."""
-        return self._endpoints
-
-    async def close(self) -> None:
-        """Stop accepting and drop what is half open; links already open stay open. Idempotent."""
-        for server in self._servers:
-            server.close()  # wait_closed() would wait for the links, on Python 3.12 and later
-        self._openings.drop_all()
-        for _ in range(2):  # uvloop closes the socket one turn later
-            await asyncio.sleep(0)
 
 
 def parse_address(url: str) -> WebSocketURI:

@@ -1,0 +1,210 @@
+"""TLS on a connection that is open already, of which bytes may have been read: a Transport on a Transport.
+
+What `loop.start_tls` does cannot be used here, since it takes no bytes that came before; and the protocol behind it keeps
+256 KiB for each connection. This one keeps nothing: what comes is handed on as it is opened, what is written is sealed
+and written at once, and back-pressure both ways is that of the connection below. After the handshake no byte of it is
+anybody's proof: who is there is the business of the handshake of sessions inside. Source: RFC 8446.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import Any, cast
+
+from yzdht.limits import TLS_READ_BYTES
+
+
+class TlsChannel(asyncio.Transport, asyncio.Protocol):
+    """One end of TLS: the transport of what is inside, the protocol of the connection below.
+
+    Until `set_protocol` its maker feeds it; then the connection does.
+
+    Args:
+        transport: The connection below.
+        context: Certificates.
+        is_server: False for the end that dialled.
+        host: Whose certificate is expected; of that end alone.
+
+    Attributes:
+        has_ended: True once the other end has said that it sends no more.
+        is_open: True once the handshake is done.
+
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        context: ssl.SSLContext,
+        *,
+        is_server: bool = True,
+        host: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._below = transport
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, is_server, host)
+        self._protocol: asyncio.Protocol | None = None
+        self._is_goodbye_said = False
+        self._is_end_told = False
+        self._fault: ssl.SSLError | None = None
+        self.has_ended = False
+        self.is_open = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came; what was inside.
+
+        Raises:
+            ssl.SSLError: It is no TLS, or the two ends do not agree; what tells the other end is written.
+
+        """
+        self._incoming.write(data)
+        try:
+            if not self.is_open:
+                self._tls.do_handshake()
+                self.is_open = True
+            return self._read()
+        except ssl.SSLWantReadError:
+            return b""
+        finally:
+            self._write_out()
+
+    def _read(self) -> bytes:
+        pieces = []
+        with suppress(ssl.SSLWantReadError):
+            while piece := self._tls.read(TLS_READ_BYTES):
+                pieces.append(piece)
+            self.has_ended = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _write_out(self) -> None:
+        if self._outgoing.pending and not self._below.is_closing():
+            self._below.write(self._outgoing.read())
+
+    # What the connection below says
+
+    def data_received(self, data: bytes) -> None:
+        """Open what came and hand it on."""
+        try:
+            plain = self.feed(data)
+        except ssl.SSLError as error:
+            self._fault = error
+            self._below.abort()
+            return
+        if plain:
+            self._inside.data_received(plain)
+        if self.has_ended:
+            self.tell_end()
+
+    def eof_received(self) -> None:
+        """The other end sends no more, whether it said so inside or not: sessions know whether that was meant."""
+        self._tell_eof()
+
+    def tell_end(self) -> bool:
+        """Tell whoever is inside that the other end sends no more, and close; False if nobody is."""
+        if self._protocol is None:
+            return False
+        self._tell_eof()
+        self.close()
+        return True
+
+    def _tell_eof(self) -> None:
+        if not self._is_end_told:
+            self._is_end_told = True
+            self._inside.eof_received()
+
+    def pause_writing(self) -> None:
+        """Too much waits below."""
+        self._inside.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It no longer does."""
+        self._inside.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection below is gone."""
+        self._inside.connection_lost(exc or self._fault)
+
+    @property
+    def _inside(self) -> asyncio.Protocol:
+        assert self._protocol is not None
+        return self._protocol
+
+    # What the protocol inside calls
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """From now on what is inside is this one's."""
+        self._protocol = cast("asyncio.Protocol", protocol)
+        self._below.set_protocol(self)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Whose it is."""
+        return self._inside
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as of any transport
+        """`ssl_object`, or what the connection below knows."""
+        return self._tls if name == "ssl_object" else self._below.get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Seal and write; a no-op once this end has said goodbye."""
+        if self._is_goodbye_said or self._below.is_closing():
+            return
+        view = memoryview(data)
+        while view:
+            view = view[self._tls.write(view) :]  # one record of 16 KiB at a time
+        self._write_out()
+
+    def can_write_eof(self) -> bool:
+        """TLS closes each direction by itself."""
+        return True
+
+    def write_eof(self) -> None:
+        """Say that nothing more comes, and half-close."""
+        self._say_goodbye()
+        if not self._below.is_closing():
+            self._below.write_eof()
+
+    def _say_goodbye(self) -> None:
+        if not self._is_goodbye_said:
+            self._is_goodbye_said = True
+            with suppress(ssl.SSLError):  # it also wants the answer, which may never come
+                self._tls.unwrap()
+            self._write_out()
+
+    def close(self) -> None:
+        """Say goodbye, write what waits, then close."""
+        self._say_goodbye()
+        self._below.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._below.abort()
+
+    def is_closing(self) -> bool:
+        """True once it closes."""
+        return self._below.is_closing()
+
+    def pause_reading(self) -> None:
+        """Read nothing from below."""
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._below.resume_reading()
+
+    def is_reading(self) -> bool:
+        """False while paused."""
+        return self._below.is_reading()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """From how many waiting bytes, sealed, `pause_writing` is told."""
+        self._below.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """As set."""
+        return self._below.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes wait, sealed."""
+        return self._below.get_write_buffer_size()
