@@ -9,7 +9,7 @@ import psutil
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.addresses import advertised, interface_hosts
+from yzdht.addresses import advertised, families, interface_hosts
 from yzdht.limits import ADDRESSES_MAX
 
 
@@ -109,6 +109,27 @@ def test_no_interface_makes_it_advertise_a_wildcard(found: list[object], wildcar
             shown = urls(wildcard, is_private_allowed=allowed)
             assert not {"ws://0.0.0.0:8083", "ws://[::]:8083"} & set(shown)
             assert allowed or not any("127." in u.split("//")[1][:4] or "[::1]" in u for u in shown)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_machine_with_addresses_of_both_families_dials_both() -> None:
+    assert families() == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("found", "both"),
+    [
+        (["127.0.0.1", "::1", "fe80::1%eth0", "fe80::1"], (False, False)),
+        (["127.0.0.1", "10.0.0.1"], (True, False)),
+        (["::1", "fd00:1::7"], (False, True)),
+    ],
+)
+def test_loopback_and_link_local_addresses_lead_to_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, found: list[str], both: tuple[bool, bool]
+) -> None:
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": [Nic(0, host) for host in found]})
+
+    assert families() == both
 
 
 def test_this_machine_s_own_interfaces_are_read() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from yzdht.limits import ADDRESSES_MAX
-from yzdht.wire.address import Address, address_of, scope_of
+from yzdht.wire.address import Address, address_of, is_loopback, scope_of
 
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def advertised(
     if _is_wildcard(host) and not is_private_allowed:
         hosts = [h for h in hosts if not ip_address(h).is_loopback]
     return tuple(address_of(f"ws://{_bracketed(h)}:{port}") for h in hosts)[:ADDRESSES_MAX]
+
+
+def families() -> tuple[bool, bool]:
+    """Whether an interface has an IPv4, and an IPv6, address from which others can be dialled."""
+    hosts = [host for host in interface_hosts("::") if not is_loopback(host)]
+    return any(":" not in host for host in hosts), any(":" in host for host in hosts)
 
 
 def interface_hosts(wildcard: str) -> list[str]:

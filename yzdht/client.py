@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
+from yzdht.addresses import families
 from yzdht.api import DhtCalls
 from yzdht.asking import Asking
 from yzdht.background import Background
@@ -163,6 +164,7 @@ class _Nodes:
             is_private_allowed=True,
             papers=club.papers,
             closed=club.closed,
+            families=families,
         )
         self._asking = Asking(world)
         self._contacts: dict[str, Contact] = {}

@@ -485,6 +485,15 @@ DIAL_TURN_S_MAX = 1.0
 """A dial that would have to wait longer for its turn is not made: of a call's time, two thirds are for the peer."""
 DIAL_FAIR_S = 1.5
 """A call that had less than that since its peer was dialled says nothing against the peer."""
+ADDRESS_STAGGER_S = 0.25
+"""Between the beginnings of dials of one peer's addresses."""
+DIALS_PER_PEER_MAX = 3
+"""At once: with CONTACT_URLS_MAX addresses each, contacts would be a lever for whoever makes them up."""
+HANDSHAKE_PATIENCE_S = 1.0
+"""A peer to whom a link is open is not dialled elsewhere before this: it may just have much to do."""
+FAMILIES_LOOK_S = 60.0
+ADDRESS_FAILED_S = 600.0
+"""For so long an address that failed is tried after all others of its peer."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0
 DIALS_PER_HOST_PER_S = 5.0

@@ -306,7 +306,7 @@ async def test_an_offer_stripped_or_added_in_the_middle_is_noticed(
         made: list[Connection] = []
 
         def accept(link: Link) -> Connection:
-            connection = near.sessions._connect(link)
+            connection = near.sessions.connect(link)
             connection.begin(Initiator(credentials, far.node_id, offers=offers))
             made.append(connection)
             return connection

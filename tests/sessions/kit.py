@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ids import NodeId
-    from yzdht.ports import Transport
+    from yzdht.ports import Link, Transport
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.connection import Connection
     from yzdht.sessions.membership import ClosedNetwork
@@ -192,6 +192,32 @@ class Party:
     def _guard(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed_tasks.append(error)
+
+
+class Silent:
+    """The far end of a link that says what it is told to say, and nothing else."""
+
+    def __init__(self) -> None:
+        self.links: list[Link] = []
+        self.heard: list[bytes] = []
+        self.reasons: list[str] = []
+
+    def __call__(self, link: Link) -> Silent:
+        self.links.append(link)
+        return self
+
+    def on_message(self, message: bytes) -> None:
+        self.heard.append(message)
+
+    def on_writable(self) -> None:
+        pass
+
+    def on_closed(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def sessions_of(*parties: Party) -> list[int]:
+    return [len(party.sessions) for party in parties]
 
 
 class Village:

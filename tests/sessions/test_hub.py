@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, live_timers, session_with, turns, until
-from yzdht.errors import DialFailed, ReachedAnother
+from tests.sessions.kit import (
+    CLIENT,
+    Party,
+    Silent,
+    Time,
+    Village,
+    live_timers,
+    session_with,
+    sessions_of,
+    turns,
+    until,
+)
+from yzdht.errors import DialFailed
 from yzdht.limits import (
-    CALLS_WAITING_MAX,
     CLIENT_SESSIONS_PER_NODE_ID_MAX,
-    DIAL_PAUSE_S_MIN,
-    DIALS_IN_FLIGHT_MAX,
-    DIALS_PER_ADDRESS_BURST,
-    DIALS_PER_ADDRESS_PER_S,
-    DIALS_WAITING_MAX,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_PREFIX_MAX,
     HANDSHAKE_BURST_PER_PEER,
@@ -55,28 +60,6 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Peer
 
 
-class Silent:
-    """The far end of a link that says what it is told to say, and nothing else."""
-
-    def __init__(self) -> None:
-        self.links: list[Link] = []
-        self.heard: list[bytes] = []
-        self.reasons: list[str] = []
-
-    def __call__(self, link: Link) -> Silent:
-        self.links.append(link)
-        return self
-
-    def on_message(self, message: bytes) -> None:
-        self.heard.append(message)
-
-    def on_writable(self) -> None:
-        pass
-
-    def on_closed(self, reason: str) -> None:
-        self.reasons.append(reason)
-
-
 class Stubborn(Party):
     """Reads nothing once its session is open, the end of it included."""
 
@@ -84,10 +67,6 @@ class Stubborn(Party):
         connection = session_with(self.sessions, peer.node_id)
         if connection is not None:
             connection.link.pause_reading()
-
-
-def sessions_of(*parties: Party) -> list[int]:
-    return [len(party.sessions) for party in parties]
 
 
 # One session per peer
@@ -239,195 +218,7 @@ async def test_sessions_of_one_client_identity_are_never_merged_and_the_17th_is_
     assert isinstance(await last.answer_to(last.ask(node.contact)), Answer)
 
 
-# Dialling
-
-
-async def test_a_dial_that_reaches_another_node_says_so(village: Village) -> None:
-    low, high = await village.pair()
-    absent = Identity.generate()
-
-    with pytest.raises(ReachedAnother):
-        await low.sessions.dial(high.url, absent.node_id)
-    call = low.ask(Contact(absent.node_id, absent.public_key, (high.url,), high.contact.caps))
-
-    assert await low.answer_to(call) == Failed(FailReason.WRONG_ID)
-    await until(lambda: sessions_of(low, high) == [0, 0])
-    assert low.counters.get("sessions_faulted", "handshake") == 2
-    assert low.ups() == high.ups() == 0
-
-
-async def test_a_node_that_could_not_be_reached_is_left_alone_for_longer_and_longer(
-    village: Village, clock: Time
-) -> None:
-    low, high = await village.pair()
-    await high.sessions.close()
-
-    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
-    assert await low.answer_to(low.ask(high.contact)) == Failed(FailReason.UNREACHABLE)
-    assert low.counters.get("dials_failed") == 1
-    await clock.advance(DIAL_PAUSE_S_MIN)
-    await low.answer_to(low.ask(high.contact))
-    assert low.counters.get("dials_failed") == 2
-    await clock.advance(DIAL_PAUSE_S_MIN)
-    await low.answer_to(low.ask(high.contact))
-    assert low.counters.get("dials_failed") == 2
-    await clock.advance(DIAL_PAUSE_S_MIN)
-    await low.answer_to(low.ask(high.contact))
-    assert low.counters.get("dials_failed") == 3
-
-
-async def test_reaching_a_node_ends_its_pause(village: Village) -> None:
-    low, high = await village.pair()
-    nowhere = Contact(high.node_id, high.identity.public_key, ("memory://nowhere",), high.contact.caps)
-    assert await low.answer_to(low.ask(nowhere)) == Failed(FailReason.UNREACHABLE)
-
-    await high.sessions.dial(low.url)
-    await until(low.ups)
-
-    assert isinstance(await low.answer_to(low.ask(nowhere)), Answer)
-
-
-async def test_the_next_address_of_a_contact_is_tried(village: Village) -> None:
-    low, high = await village.pair()
-    urls = ("wss://", "quic://new", "memory://nowhere", high.url)
-    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
-
-    assert isinstance(await low.answer_to(low.ask(contact)), Answer)
-    assert low.counters.get("dials_failed") == 3
-
-
-async def test_an_address_that_was_dialled_too_often_says_nothing_against_who_is_there(
-    village: Village, clock: Time
-) -> None:
-    party = Party(clock)
-    village.parties.append(party)
-
-    def somebody() -> Contact:
-        identity = Identity.generate()
-        return Contact(identity.node_id, identity.public_key, ("ws://127.0.0.1:1",), NODE)
-
-    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
-        assert await party.answer_to(party.ask(somebody())) == Failed(FailReason.UNREACHABLE)
-    last = somebody()
-    assert await party.answer_to(party.ask(last)) == Failed(FailReason.BUSY)
-
-    await clock.advance(1 / DIALS_PER_ADDRESS_PER_S)
-    assert await party.answer_to(party.ask(last)) == Failed(FailReason.UNREACHABLE)  # tried, without a pause
-
-
-async def test_a_contact_without_addresses_is_unreachable(village: Village) -> None:
-    low, high = await village.pair()
-    contact = Contact(high.node_id, high.identity.public_key, (), high.contact.caps)
-
-    assert await low.answer_to(low.ask(contact)) == Failed(FailReason.UNREACHABLE)
-
-
-async def test_dials_under_way_and_calls_that_wait_for_one_are_bounded(village: Village) -> None:
-    low, high = await village.pair()
-    silent = Silent()
-    await MemoryTransport(village.network).listen("silent", 0, silent)
-    hidden = Contact(high.node_id, high.identity.public_key, ("memory://silent",), high.contact.caps)
-    waiting = [low.ask(hidden) for _ in range(CALLS_WAITING_MAX)]
-    busy = low.ask(hidden)
-    strangers = [Identity.generate() for _ in range(DIALS_IN_FLIGHT_MAX + DIALS_WAITING_MAX)]
-    others = [low.ask(Contact(s.node_id, s.public_key, ("memory://silent",), hidden.caps)) for s in strangers]
-
-    assert await low.answer_to(busy) == Failed(FailReason.BUSY)
-    assert await low.answer_to(others[-1]) == Failed(FailReason.BUSY)
-    await until(lambda: len(silent.links) == DIALS_IN_FLIGHT_MAX)
-    assert not any(call in low.answers for call in waiting)
-
-    await low.sessions.close()
-    assert all(low.answers[call] == Failed(FailReason.UNREACHABLE) for call in waiting)
-
-
-async def test_more_dials_than_may_be_under_way_wait_for_their_turn(village: Village) -> None:
-    others = [await village.party(f"other {number}") for number in range(5)]
-    one = await village.party("one", bounds=SessionBounds(dials_in_flight_max=2))
-    calls = [one.ask(other.contact) for other in others]
-
-    assert all([isinstance(await one.answer_to(call), Answer) for call in calls])
-
-
-async def test_a_call_that_waits_for_a_dial_can_be_cancelled(village: Village) -> None:
-    low, high = await village.pair()
-    call, other = low.ask(high.contact), low.ask(high.contact)
-
-    low.sessions.cancel(call)
-    await low.answer_to(other)
-    await turns(5)
-
-    assert call not in low.answers
-    assert len(high.requests) == 1
-
-
-async def test_a_cancelled_call_brings_nothing(village: Village) -> None:
-    low, high = await village.pair()
-    await low.answer_to(low.ask(high.contact))
-    call = low.ask(high.contact)
-
-    low.sessions.cancel(call)
-    await low.answer_to(low.ask(high.contact))
-
-    assert call not in low.answers
-
-
-async def test_a_dial_to_an_end_that_says_nothing_ends_with_the_handshake_s_time(
-    village: Village, clock: Time
-) -> None:
-    low, _ = await village.pair()
-    silent = Silent()
-    await MemoryTransport(village.network).listen("silent", 0, silent)
-    dial = asyncio.ensure_future(low.sessions.dial("memory://silent"))
-    await until(lambda: silent.heard)
-
-    await clock.advance(HANDSHAKE_TIMEOUT_S)
-
-    with pytest.raises(DialFailed, match="timed out"):
-        await dial
-    await until(lambda: silent.reasons)
-    assert len(low.sessions) == 0
-
-
-async def test_a_dial_that_is_given_up_leaves_nothing_open(village: Village) -> None:
-    low, _ = await village.pair()
-    silent = Silent()
-    await MemoryTransport(village.network).listen("silent", 0, silent)
-    dial = asyncio.ensure_future(low.sessions.dial("memory://silent"))
-    await until(lambda: silent.heard)
-
-    dial.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dial
-    await turns(10)
-
-    assert silent.reasons
-    assert len(low.sessions) == 0
-
-
-@pytest.mark.net
-@pytest.mark.parametrize(
-    ("is_private_allowed", "is_typed", "is_reached"),
-    [(False, False, False), (True, False, True), (False, True, True)],
-)
-async def test_a_name_that_leads_to_a_private_address_is_dialled_if_that_is_allowed_or_it_was_typed(
-    clock: Time, *, is_private_allowed: bool, is_typed: bool, is_reached: bool
-) -> None:
-    here = Party(clock, WebSocketTransport(), is_private_allowed=is_private_allowed)
-    there = Party(clock, WebSocketTransport())
-    url = (await there.listen()).replace("127.0.0.1", "localhost")
-    contact = Contact(there.node_id, there.identity.public_key, (url,), there.contact.caps)
-    if is_typed:
-        await here.sessions.dial(url)
-        await here.sessions.dial(url)  # the first session must not answer for the second dial
-
-    outcome = await here.answer_to(here.ask(contact))
-
-    assert isinstance(outcome, Answer) is is_reached
-    if not is_reached:
-        assert there.counters.get("sessions_opened") == 0
-    await here.sessions.close()
-    await there.sessions.close()
+# Who must not meet
 
 
 async def test_a_node_that_dials_itself_is_refused_and_counted(village: Village) -> None:
@@ -998,19 +789,6 @@ async def test_bodies_that_are_none_are_counted_while_their_session_lives_and_af
     await low.sessions.close()
     await until(lambda: not len(high.sessions))
     assert high.sessions.garbled() == 1
-
-
-async def test_new_dials_have_a_pace_of_their_own_where_that_is_bounded(
-    village: Village, clock: Time
-) -> None:
-    node = await village.party("node", bounds=SessionBounds(dials_per_s=0.1))
-    first, second = await village.party("first"), await village.party("second")
-
-    assert isinstance(await node.answer_to(node.ask(first.contact)), Answer)
-    assert await node.answer_to(node.ask(second.contact)) == Failed(FailReason.BUSY)
-    assert node.counters.get("rate_limited", "dials") == 1
-    await clock.advance(10.0)
-    assert isinstance(await node.answer_to(node.ask(second.contact)), Answer)
 
 
 def limited(party: Party) -> list[Answer]:

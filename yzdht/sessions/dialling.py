@@ -34,7 +34,7 @@ from yzdht.limits import (
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
 from yzdht.transport.names import look_up
-from yzdht.wire.address import is_public, may_dial, parse_url
+from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
 if TYPE_CHECKING:
@@ -234,6 +234,16 @@ class Addresses:
         address = await resolve(url, is_private_allowed=self._is_private_allowed)
         self._pace.check(address, self._clock.now().mono)
         return address
+
+    def may_dial(self, url: str) -> bool:
+        """Whether an address may be dialled at all; one that was heard was judged by who named it where it was heard."""
+        if self._is_private_allowed or url in self.typed:
+            return True
+        try:
+            parsed = parse_url(url)
+        except UsageError:
+            return False
+        return parsed.ip is None or scope_of(parsed.host) is not None
 
     def may_reach(self, url: str) -> Callable[[str], bool] | None:
         """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ."""

@@ -9,14 +9,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from yzdht.crypto.handshake import Initiator, Responder
+from yzdht.crypto.handshake import Responder
 from yzdht.crypto.naming import node_id_of
-from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother, TransportError, WrongNodeId
 from yzdht.ids import shorten
 from yzdht.limits import (
-    CALLS_WAITING_MAX,
-    DIAL_TIMEOUT_S,
-    DIALS_WAITING_MAX,
     GOODBYE_S_MAX,
     HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     RETIRED_LOOK_S,
@@ -32,15 +28,13 @@ from yzdht.rpc.engine import (
     TURNED_AWAY,
     Answer,
     Down,
-    Failed,
-    FailReason,
     Peer,
     Up,
 )
 from yzdht.rpc.session import Answered, Ended, Event, Expiring, Opened, Pushed, Requested, Spent
 from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
-from yzdht.sessions.dialling import Addresses, Dial, DialPace, Pauses, WaitingCall
+from yzdht.sessions.dialler import Dialler
 from yzdht.sessions.entrance import Entrance, caps_of
 from yzdht.sessions.links import Links
 from yzdht.sessions.membership import Standing
@@ -53,10 +47,11 @@ from yzdht.wire.rpc import Empty, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from yzdht.ids import NodeId
     from yzdht.ports import Endpoint, Link, Listener
+    from yzdht.sessions.dialling import WaitingCall
     from yzdht.sessions.membership import Pass
     from yzdht.sessions.world import SessionsSink, World
     from yzdht.wire.address import Contact
@@ -81,25 +76,18 @@ class Sessions:
     ) -> None:
         self._world = world
         self._sink = sink
-        self._on_fault = on_fault
         self._own_id = node_id_of(world.credentials.signer.public_key)
         self._loop = asyncio.get_running_loop()
         self._by_id: dict[NodeId, Connection] = {}
         self._all: set[Connection] = set()
         self._links = Links(world.bounds.links_max)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._doorway = Doorway(world.bounds)
         self.handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
         self.request_turns = RequestTurns(self._loop, Connection.serve_next)
         self._places = Places(world.bounds, world.is_known)
         self._entrance = Entrance(world, self._loop)
         self._restraint = Restraint(world)
-        self._dials: dict[NodeId, Dial] = {}
-        self._dial_turns = asyncio.Semaphore(world.bounds.dials_in_flight_max)
-        self._addresses = Addresses(world.clock, is_private_allowed=world.is_private_allowed)
-        self._outcomes: dict[Connection, asyncio.Future[Connection]] = {}
-        self._pauses = Pauses()
-        self._dial_pace = DialPace(world.bounds.dials_per_s)
+        self._dialler = Dialler(world, sink, self, on_fault)
         self._calls: dict[int, Connection] = {}
         self._listeners: list[Listener] = []
         self._idle_look: asyncio.TimerHandle | None = None
@@ -148,28 +136,28 @@ class Sessions:
         """Part from whoever is no member of this closed network any more: its revocation list is another one."""
         self._entrance.look_again()
 
+    def begin_anew(self) -> None:
+        """Say goodbye to every node: what this end shows has changed. Calls dial again."""
+        for connection in list(self._all):
+            if connection.peer is not None and not connection.is_client:
+                connection.close()
+
     # Calls
 
     def call(self, call: int, contact: Contact, method: Method, body: Body, timeout_s: float) -> None:
         """Send a request to a contact, dialling it if there is no session; `on_answer` follows."""
         connection = self._by_id.get(contact.node_id)
         if connection is not None:
-            self._calls[call] = connection
-            connection.call(call, method, body, timeout_s)
+            self.call_on(connection, call, method, body, timeout_s)
             return
-        dial = self._dials.get(contact.node_id) or self._start_dial(contact)
-        if isinstance(dial, FailReason):
-            self._loop.call_soon(self._sink.on_answer, call, Failed(dial))
-        elif len(dial.waiting) >= CALLS_WAITING_MAX:
-            self._loop.call_soon(self._sink.on_answer, call, Failed(FailReason.BUSY))
-        else:
-            timer = self._loop.call_later(timeout_s, self._expire, dial, call)
-            dial.waiting[call] = WaitingCall(method, body, timeout_s, timer)
+        self._dialler.call(call, contact, method, body, timeout_s)
 
-    def _expire(self, dial: Dial, call: int) -> None:
-        """A call's deadline runs while its peer is being dialled, too."""
-        del dial.waiting[call]
-        self._sink.on_answer(call, Failed(dial.why_late(self._world.clock.now().mono)))
+    def call_on(
+        self, connection: Connection, call: int, method: Method, body: Body, timeout_s: float
+    ) -> None:
+        """Send a request in a session; `on_answer` follows."""
+        self._calls[call] = connection
+        connection.call(call, method, body, timeout_s)
 
     def cancel(self, call: int) -> None:
         """Forget a call; nothing follows."""
@@ -177,9 +165,7 @@ class Sessions:
         if connection is not None:
             connection.cancel(call)
             return
-        for dial in self._dials.values():
-            if (waiting := dial.waiting.pop(call, None)) is not None:
-                waiting.timer.cancel()
+        self._dialler.cancel(call)
 
     # Dialling
 
@@ -194,121 +180,7 @@ class Sessions:
             DialFailed: Nobody answers there, or the wrong one, or not with this network's handshake.
 
         """
-        self._addresses.typed.add(url)
-        return await self._open(url, expected)
-
-    def _start_dial(self, contact: Contact) -> Dial | FailReason:
-        """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
-        if self._is_closing or len(self._dials) >= self._world.bounds.dials_in_flight_max + DIALS_WAITING_MAX:
-            return FailReason.BUSY
-        mono = self._world.clock.now().mono
-        if not contact.urls:
-            return FailReason.UNREACHABLE
-        if (reason := self._pauses.why(contact.node_id, mono)) is not None:
-            return reason
-        wait_s = self._dial_pace.turn(mono)
-        if wait_s is None:
-            self._world.counters.add("rate_limited", "dials")
-            return FailReason.BUSY
-        dial = self._dials[contact.node_id] = Dial()
-        self._spawn(self._dial_contact(contact, dial, wait_s))
-        return dial
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if self._on_fault is not None:
-            task.add_done_callback(self._on_fault)
-
-    async def _dial_contact(self, contact: Contact, dial: Dial, wait_s: float) -> None:
-        """Try the addresses of a contact when it is its turn; then send, or fail, the calls that waited."""
-        reason = FailReason.UNREACHABLE
-        try:
-            await asyncio.sleep(wait_s)
-            async with self._dial_turns:
-                if dial.waiting:
-                    dial.begun_at = self._world.clock.now().mono
-                    reason = await self._try_addresses(contact)
-                else:
-                    self._dial_pace.give_back()
-                    reason = FailReason.BUSY
-        finally:
-            del self._dials[contact.node_id]
-            connection = self._by_id.get(contact.node_id)
-            if connection is None:  # there may have been one
-                mono, is_typed = (
-                    self._world.clock.now().mono,
-                    not self._addresses.typed.isdisjoint(contact.urls),
-                )
-                turned_away = self._pauses.why(contact.node_id, mono)
-                if turned_away is None and reason is not FailReason.BUSY:
-                    self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
-                reason = turned_away or reason
-            for call, (method, body, timeout_s, _) in dial.take_all():
-                if connection is None:
-                    self._sink.on_answer(call, Failed(reason))
-                else:
-                    self._calls[call] = connection
-                    connection.call(call, method, body, timeout_s)
-
-    async def _try_addresses(self, contact: Contact) -> FailReason:
-        """Try the addresses of a contact in turn, until there is a session; what to say if there is none."""
-        reason = FailReason.UNREACHABLE
-        is_put_off = False
-        for url in contact.urls:
-            if contact.node_id in self._by_id:
-                break  # it dialled us meanwhile
-            try:
-                await self._open(await self._addresses.to_dial(url), contact.node_id, url)
-                break
-            except DialFailed as error:
-                if isinstance(error, ReachedAnother):
-                    reason = FailReason.WRONG_ID
-                is_put_off = is_put_off or isinstance(error, DialledTooOften)
-                log.debug("dial failed peer=%s reason=%s", shorten(contact.node_id), error)
-                self._world.counters.add("dials_failed")
-        # Not tried at every address: nothing is known against the contact.
-        return FailReason.BUSY if is_put_off else reason
-
-    async def _open(self, url: str, expected: NodeId | None, shown_url: str | None = None) -> Connection:
-        if self._is_closing:
-            raise DialFailed("this end is closing")
-        scheme = url.partition(":")[0]
-        transport = next((t for t in self._world.transports if scheme in t.schemes), None)
-        if transport is None:
-            raise DialFailed(f"{url}: this node does not speak {scheme}")
-        made: list[Connection] = []
-        outcome: asyncio.Future[Connection] = self._loop.create_future()
-
-        def accept(link: Link) -> Connection:
-            connection = self._connect(link)
-            connection.url = shown_url or url
-            made.append(connection)
-            self._outcomes[connection] = outcome
-            connection.begin(Initiator(self._world.credentials_to_dial(), expected))
-            if self._is_closing:
-                connection.close()
-            return connection
-
-        try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(shown_url or url))
-            return await outcome
-        except TransportError as error:
-            if isinstance(error, DialFailed):
-                raise
-            raise DialFailed(str(error)) from error
-        finally:
-            self._forget_dial(made, outcome)
-
-    def _forget_dial(self, made: list[Connection], outcome: asyncio.Future[Connection]) -> None:
-        """A dial ended; if it was given up, so is its half-open session."""
-        for connection in made:
-            del self._outcomes[connection]
-            if connection.peer is None:
-                connection.close()
-        if not outcome.cancel() and not outcome.cancelled():
-            outcome.exception()  # looked at, though the dial may have ended before it
+        return await self._dialler.dial(url, expected)
 
     # Listening
 
@@ -343,7 +215,7 @@ class Sessions:
         if isinstance(turn, Refusal):
             self._world.counters.add(*turn)
             return None
-        connection = self._connect(link)
+        connection = self.connect(link)
         if turn is Turn.LATER:
             link.pause_reading()
             self._doorway.wait(connection)
@@ -371,12 +243,24 @@ class Sessions:
                 self._world.counters.add("links_refused", "half_open_prefix")
                 waiting.close()
 
-    def _connect(self, link: Link) -> Connection:
+    # What the dialler needs
+
+    def connect(self, link: Link) -> Connection:
+        """A connection on an open link, whose session has not begun."""
         connection = Connection(link, self._world.clock, self._loop, self)
         connection.is_metered = self._restraint.is_metering
         self._all.add(connection)
         self._links.add(connection)
         return connection
+
+    def serving(self, node_id: NodeId) -> Connection | None:
+        """The session that serves a node."""
+        return self._by_id.get(node_id)
+
+    def send(self, connection: Connection, call: int, waiting: WaitingCall) -> None:
+        """Send a call that waited for its peer to be reached."""
+        self._calls[call] = connection
+        connection.call(call, waiting.method, waiting.body, waiting.timeout_s)
 
     # Events of connections
 
@@ -431,7 +315,7 @@ class Sessions:
         self._no_longer_half_open(connection)
         now = self._world.clock.now()
         connection.opened_at = connection.used_at = now.mono
-        self._pauses.succeeded(peer.node_id)
+        self._dialler.reached(peer.node_id)
         if not self._is_let_in(connection, found) or not self._has_place(connection, peer, now.mono):
             self._loop.call_soon(connection.part)
         else:
@@ -439,9 +323,7 @@ class Sessions:
             log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
             if not peer.caps & Caps.CLIENT:
                 self._add_node(connection, peer)
-        outcome = self._outcomes.get(connection)
-        if outcome is not None and not outcome.done():
-            outcome.set_result(self._by_id.get(peer.node_id, connection))
+        self._dialler.opened(connection, self._by_id.get(peer.node_id, connection))
 
     def _is_let_in(self, connection: Connection, found: Pass) -> bool:
         """Take it in at the door of a closed network; another guest may have to go for it."""
@@ -516,15 +398,8 @@ class Sessions:
     def _renew(self, connection: Connection) -> None:
         """Make before break: whoever dialled dials again, and the new session replaces the old."""
         peer = connection.peer
-        if not connection.is_initiator or connection.url is None or peer is None or self._is_closing:
-            return
-        self._spawn(self._renew_at(connection.url, peer.node_id))
-
-    async def _renew_at(self, url: str, node_id: NodeId) -> None:
-        try:
-            await self._open(url, node_id)
-        except DialFailed:
-            self._world.counters.add("dials_failed")
+        if connection.is_initiator and connection.url is not None and peer is not None:
+            self._dialler.renew(connection.url, peer.node_id)
 
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)
@@ -541,16 +416,10 @@ class Sessions:
             why = "HandshakeTimedOut" if event.error is None else type(event.error).__name__
             self._world.counters.add("sessions_refused", why)
             log.debug("session refused remote=%s reason=%s", connection.link.remote.host, event.reason)
-        outcome = self._outcomes.get(connection)
-        if outcome is not None and not outcome.done():
-            failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed
-            outcome.set_exception(failure(f"no session with {connection.url}: {event.reason}"))
+        is_turned_away = self._dialler.ended(connection, event)
         peer = connection.peer
         if peer is not None:
             self._places.leave(connection, is_client=connection.is_client)
-            is_typed = connection.url in self._addresses.typed
-            mono = self._world.clock.now().mono
-            is_turned_away = self._pauses.ended(connection, event, mono, is_typed=is_typed)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 is_over = event.reason in (NO_MEMBER, NOT_INVITED)  # for both ends, whoever said so
@@ -576,18 +445,12 @@ class Sessions:
     async def close(self) -> None:
         """Stop listening, say goodbye to everybody, and end; GOODBYE_S_MAX for it, and once more where links do not end."""
         self._is_closing = True
+        self._dialler.refuse()
         if self._idle_look is not None:
             self._idle_look.cancel()
         for listener in self._listeners:
             await listener.close()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        for dial in self._dials.values():  # whose task was cancelled before its first step
-            for call, _ in dial.take_all():
-                self._sink.on_answer(call, Failed(FailReason.UNREACHABLE))
-        self._dials.clear()
+        await self._dialler.close()
         for connection in list(self._all):
             connection.close()
         await self._links.none_left(GOODBYE_S_MAX)
