@@ -66,7 +66,6 @@ from yzdht.wire.frame import Caps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
@@ -201,12 +200,7 @@ class Node(DhtCalls):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
