@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.authority import Authority
+from tests.transport.authority import Authority
 from yzdht import Client, Node, Tls
 from yzdht.certificates import OwnCertificate, trust_in
 from yzdht.errors import CertificateRefused, ExitCode, NoNode, UnsafeFile
@@ -185,7 +185,7 @@ async def test_a_node_serves_tls_on_its_port_to_whoever_trusts_its_authority(aut
         async with Client.connect(f"wss://localhost:{node.port}", ca=authority.ca) as dht:
             await dht.store("name", b"value")
             assert (await dht.get("name")).data == b"value"
-        assert set(node.sessions.traffic()) == {("in", "wss"), ("out", "wss")}
+        assert node.sessions.traffic()["in", "wss"] > 0
 
 
 async def test_a_certificate_that_is_not_trusted_says_what_to_do(

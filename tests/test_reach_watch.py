@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from contextlib import AsyncExitStack
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, until
+from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
 from yzdht import Node
-from yzdht.limits import REACH_ROUND_S
-from yzdht.reachability import Reach, Word
+from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
+from yzdht.reachability import Place, Reach, Word
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
@@ -271,17 +272,37 @@ async def test_answers_of_another_length_or_text_do_no_harm(
     assert node.reach.judge.node is Reach.UNKNOWN
 
 
-async def test_who_is_reached_asks_again_after_an_hour(clock: Time, stack: AsyncExitStack) -> None:
-    nodes = await network(stack, clock, 3)
+async def test_it_asks_hourly_when_all_is_well_and_oftener_when_not_and_ever_less_often_when_nobody_answers(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    judge, pause_s = node.reach.judge, node.reach._pause_s
 
-    def asked() -> int:
-        return sum(node.counters.get("rpc_sent", "dial_back/ok") for node in nodes)
+    assert pause_s(has_heard=True) == REACH_ROUND_S
+    silent = [pause_s(has_heard=False) for _ in range(12)]
+    assert silent == sorted(silent)
+    assert (silent[0], silent[-1]) == (REACH_AGAIN_S_MIN, REACH_ROUND_S)
+    assert pause_s(has_heard=True) == REACH_ROUND_S
+    place = Place(HOST, node.port)
+    for group in ("one", "two"):
+        judge.heard(group, HOST, {place: Word.SILENT}, is_proved=False)
+    judge.settle([place], 0.0)
+    assert pause_s(has_heard=True) == REACH_ROUND_S_TROUBLED
 
-    before = asked()
-    await clock.advance(REACH_ROUND_S / 2, steps=50)
-    assert asked() == before
-    await clock.advance(REACH_ROUND_S, steps=100)
-    await until(lambda: asked() > before)
+
+async def test_a_change_begins_the_next_round_at_once(clock: Time, stack: AsyncExitStack) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    resting = asyncio.ensure_future(node.reach._rest(clock.now().mono + 3_600, node.reach._places()))
+    await turns(3)
+    assert not resting.done()
+
+    node.reach.look_soon()
+    await until(resting.done)
+
+    elsewhere = [Place(HOST, 1)]
+    await node.reach._rest(clock.now().mono + 3_600, elsewhere)
 
 
 async def test_on_loopback_without_allow_private_nobody_is_asked(clock: Time, stack: AsyncExitStack) -> None:

@@ -37,12 +37,10 @@ from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.leaving import hand_over
 from yzdht.limits import (
     ADDRESSES_MAX,
-    GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
-    LEAVE_S_MAX,
-    LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
 )
 from yzdht.own_access import OwnAccess
@@ -61,6 +59,7 @@ from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
+from yzdht.transport.forwarded import Proxies
 from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import (
     Address,
@@ -74,7 +73,6 @@ from yzdht.wire.frame import Caps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
@@ -135,7 +133,7 @@ class Node(DhtCalls):
             allow_private: Advertise loopback, dial private addresses that others name.
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
-            trusted_proxies: CIDRs of proxies in front of it: whoever connects from there stands for many.
+            trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
             invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
             join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
             tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
@@ -214,12 +212,7 @@ class Node(DhtCalls):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -277,7 +270,7 @@ class Node(DhtCalls):
                 await self._close()
 
     async def _leave(self) -> None:
-        """Hand over while sessions are up and requests are served; whoever reads along is told if that takes long."""
+        """Hand over while sessions are up and requests are served."""
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -285,23 +278,7 @@ class Node(DhtCalls):
         if not self._is_started:
             return
         self._is_started = False
-        told = asyncio.get_running_loop().call_later(
-            LEAVE_TOLD_AFTER_S,
-            self._on_event,
-            {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S},
-        )
-        try:
-            async with asyncio.timeout(LEAVE_S_MAX):
-                await asyncio.gather(self._pump.leave(), self._background.finish(GOODBYE_S_MAX))
-        except TimeoutError:
-            done = self.engine.handed_over()
-            log.warning(
-                "left before everything was handed over node=%s handed_over=%d missed=%d unread=%d",
-                shorten(self.node_id),
-                *done,
-            )
-        finally:
-            told.cancel()
+        await hand_over(self._pump, self._background, self.engine, self._on_event)
 
     async def _close(self) -> None:
         self._is_running = False
@@ -369,10 +346,12 @@ class Node(DhtCalls):
 
     async def _listen(self) -> None:
         tls = self.tls = TlsMeans(self.config.tls, self._clock.now().wall)
+        bounds = SessionBounds.of(self.config.capacity)
         transport = OnePort(
             trust=tls.trust,
             tls=tls.shown,
             on_refused=lambda _, why: self.counters.add("links_refused", why),
+            proxies=Proxies(bounds.is_proxy),
         )
         world = World(
             Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
@@ -380,7 +359,7 @@ class Node(DhtCalls):
             self._clock,
             self.counters,
             self.config.is_private_allowed,
-            SessionBounds.of(self.config.capacity),
+            bounds,
             lambda node_id: self.engine.table.get(node_id) is not None,
             self._belonging.membership.papers,
             self._belonging.membership.closed,

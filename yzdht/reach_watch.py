@@ -236,8 +236,8 @@ class ReachWatch:
 
     def _pause_s(self, *, has_heard: bool) -> float:
         if not has_heard:
-            self._again_s = min(2 * self._again_s, REACH_ROUND_S)
-            return self._again_s / 2
+            pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
+            return pause_s
         self._again_s = REACH_AGAIN_S_MIN
         is_troubled = self.judge.node is Reach.UNREACHABLE or any(
             map(self.judge.is_withdrawn, self._look.own_urls())

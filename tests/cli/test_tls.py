@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.authority import Authority
 from tests.cli.programs import NodeProcess, Person
 from tests.cli.test_node import fails, terminal_heard
+from tests.transport.authority import Authority
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from tests.authority import Authority
+from tests.transport.authority import Authority
 from tests.transport.roads import Road
 
 

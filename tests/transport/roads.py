@@ -16,7 +16,7 @@ from yzdht.transport.websocket import WebSocketTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.authority import Authority
+    from tests.transport.authority import Authority
     from yzdht.transport.bounds import LinkBounds
 
 

@@ -20,7 +20,7 @@ from yzdht.transport.bounds import LinkBounds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.authority import Authority
+    from tests.transport.authority import Authority
     from yzdht.ports import Endpoint, Link
 
 

@@ -19,7 +19,7 @@ from yzdht.transport.one_port import OnePort
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.authority import Authority
+    from tests.transport.authority import Authority
     from yzdht.ports import Endpoint, Listener
 
 

@@ -12,7 +12,7 @@ from yzdht.transport.tls_channel import TlsChannel
 
 
 if TYPE_CHECKING:
-    from tests.authority import Authority
+    from tests.transport.authority import Authority
 
 
 class Wire(asyncio.Transport):
