@@ -15,6 +15,7 @@ from yzdht.crypto.primitives import certificate_life
 from yzdht.errors import CertificateRefused, InvalidKey, UnsafeFile
 from yzdht.limits import CERTIFICATE_BYTES_MAX
 from yzdht.store.files import refuse_foreign_file
+from yzdht.transport.tls_channel import hardened
 
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class OwnCertificate:
             raise CertificateRefused(
                 f"the certificate {self._path} is not valid yet", hint="check this machine's clock"
             )
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = hardened(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         try:
             context.load_cert_chain(self._path, self._key_path, self._refuse_passphrase)
         except ssl.SSLError as error:
@@ -166,7 +167,7 @@ def trust_in(path: Path | None) -> ssl.SSLContext | None:
         return None
     _life_of(path)
     try:
-        return ssl.create_default_context(cafile=path)
+        return hardened(ssl.create_default_context(cafile=path))
     except ssl.SSLError as error:
         raise CertificateRefused(f"{path} holds no usable certificate ({error.reason or error})") from error
 

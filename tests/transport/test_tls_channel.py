@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from yzdht.transport.tls_channel import TlsChannel
+from yzdht.transport.tls_channel import TlsChannel, TlsDial, hardened
 
 
 if TYPE_CHECKING:
@@ -237,3 +237,94 @@ def test_who_is_there_can_be_asked_of_the_channel(pair: Pair) -> None:
     assert seen.version() == "TLSv1.3"
     assert pair.server.get_extra_info("peername", "below") == "below"
     assert pair.server.get_protocol() is pair.inside[1]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_versions_carry_messages_and_neither_a_second_handshake(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    pair = Pair(authority)
+    trust = hardened(authority.trust)
+    trust.maximum_version = version
+    pair.client = TlsChannel(pair.wires[0], trust, is_server=False, host="localhost")
+    pair.open()
+    pair.client.write(b"hello")
+    pair.to_server()
+
+    assert pair.inside[1].heard == b"hello"
+    assert pair.client.get_extra_info("ssl_object").version() == version.name.replace("_", ".")
+    assert trust.options & ssl.OP_NO_RENEGOTIATION
+
+
+# Dialling
+
+
+class Newcomer(Inside):
+    """Whoever is inside, before it has a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[asyncio.BaseTransport] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made.append(transport)
+
+
+class Dialled:
+    """An end that dials, with one that the test feeds."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        host: str = "localhost",
+        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> None:
+        self.near, self.far = Wire(), Wire()
+        self.inside = Newcomer()
+        self.faults: list[str] = []
+        trust = authority.trust
+        trust.maximum_version = version
+        self.server = TlsChannel(self.far, authority.served())
+        self.dial = TlsDial(trust, host, self.inside, lambda error: self.faults.append(str(error.reason)))
+        self.dial.connection_made(self.near)
+
+    def exchange(self) -> None:
+        """One flight each."""
+        self.server.feed(self.near.take())
+        self.dial.data_received(self.far.take())
+
+
+def test_whoever_is_inside_hears_of_the_connection_once_the_handshake_is_done(authority: Authority) -> None:
+    dialled = Dialled(authority)
+    assert dialled.inside.made == []
+    dialled.exchange()
+
+    [channel] = dialled.inside.made
+    assert isinstance(channel, TlsChannel)
+    assert dialled.near.protocol == channel
+    assert dialled.faults == []
+
+
+def test_what_comes_with_the_end_of_the_handshake_is_handed_in(authority: Authority) -> None:
+    dialled = Dialled(authority, version=ssl.TLSVersion.TLSv1_2)  # in which the server has the last word
+    dialled.exchange()
+    dialled.server.feed(dialled.near.take())
+    dialled.server.write(b"early")
+    dialled.server.write_eof()
+    assert dialled.inside.made == []
+    dialled.dial.data_received(dialled.far.take())
+
+    assert len(dialled.inside.made) == 1
+    assert dialled.inside.heard == b"early"
+    assert dialled.inside.told == ["eof"]
+
+
+def test_a_refused_certificate_is_told_before_the_loss(authority: Authority) -> None:
+    dialled = Dialled(authority, "other.example")
+    dialled.exchange()
+    dialled.dial.connection_lost(None)
+
+    assert dialled.faults == ["CERTIFICATE_VERIFY_FAILED"]
+    assert dialled.near.is_aborted
+    assert dialled.inside.told == [None]
+    assert dialled.inside.made == []

@@ -11,9 +11,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from yzdht.limits import TLS_READ_BYTES
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same context, with which no peer can begin a second handshake: writing could then wait for reading."""
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
 
 
 class TlsChannel(asyncio.Transport, asyncio.Protocol):
@@ -93,9 +103,13 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
             self._below.abort()
             return
         if plain:
-            self._inside.data_received(plain)
+            self.hand_in(plain)
         if self.has_ended:
             self.tell_end()
+
+    def hand_in(self, plain: bytes) -> None:
+        """Tell whoever is inside what came; who that is may change with every call."""
+        self._inside.data_received(plain)
 
     def eof_received(self) -> None:
         """The other end sends no more, whether it said so inside or not: sessions know whether that was meant."""
@@ -151,8 +165,13 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
         if self._is_goodbye_said or self._below.is_closing():
             return
         view = memoryview(data)
-        while view:
-            view = view[self._tls.write(view) :]  # one record of 16 KiB at a time
+        try:
+            while view:
+                view = view[self._tls.write(view) :]  # one record of 16 KiB at a time
+        except ssl.SSLError as error:
+            self._fault = error
+            self._below.abort()
+            return
         self._write_out()
 
     def can_write_eof(self) -> bool:
@@ -208,3 +227,57 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
     def get_write_buffer_size(self) -> int:
         """How many bytes wait, sealed."""
         return self._below.get_write_buffer_size()
+
+
+class TlsDial(asyncio.Protocol):
+    """The handshake of a connection that was dialled, until whoever is inside takes over.
+
+    Args:
+        context: Whose certificates count.
+        host: Whose certificate is expected, a name or an address.
+        inside: Is told of its connection once the handshake is done, or of the loss of the one below.
+        on_fault: Told why there is no TLS, before that loss.
+
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        host: str,
+        inside: asyncio.Protocol,
+        on_fault: Callable[[ssl.SSLError], None],
+    ) -> None:
+        self._context = context
+        self._host = host
+        self._inside = inside
+        self._on_fault = on_fault
+        self._below: asyncio.Transport
+        self._channel: TlsChannel
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        self._below = cast("asyncio.Transport", transport)
+        self._channel = TlsChannel(self._below, self._context, is_server=False, host=self._host)
+        self._channel.feed(b"")
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of the handshake; hand over once it is done."""
+        channel = self._channel
+        try:
+            plain = channel.feed(data)
+        except ssl.SSLError as error:
+            self._on_fault(error)
+            self._below.abort()
+            return
+        if not channel.is_open:
+            return
+        channel.set_protocol(self._inside)
+        self._inside.connection_made(channel)
+        if plain:
+            channel.hand_in(plain)
+        if channel.has_ended:
+            channel.tell_end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Be gone before it was done."""
+        self._inside.connection_lost(exc)

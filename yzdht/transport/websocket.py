@@ -21,6 +21,7 @@ from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.first_bytes import Kind
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
 from yzdht.transport.sockets import dial_each, explain_dial, resolve
+from yzdht.transport.tls_channel import TlsDial, hardened
 from yzdht.transport.websocket_opening import ClientOpening
 
 
@@ -117,20 +118,25 @@ class WebSocketTransport:
     async def _dial_one(
         self, url: str, uri: WebSocketURI, address: str, accept: Callable[[Link], LinkHandler]
     ) -> WebSocketLink:
-        tls = self._trust() if uri.secure else None
         opening = ClientOpening(url, uri, accept, self._bounds)
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: opening, address, uri.port, ssl=tls, server_hostname=uri.host if tls else None
+        protocol: asyncio.Protocol = opening
+        if uri.secure:
+            protocol = TlsDial(
+                self._trust(), uri.host, opening, lambda error: opening.fail(explain_dial(url, error))
             )
+        below: asyncio.Transport | None = None
+        try:
+            below, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, address, uri.port)
             return await opening.opened
         except (asyncio.CancelledError, OSError, DialFailed):
             opening.give_up()
+            if below is not None:
+                below.abort()
             raise
 
     def _trust(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
+            self._ssl_context = hardened(ssl.create_default_context())
         return self._ssl_context
 
 

@@ -171,6 +171,11 @@ class ClientOpening(asyncio.Protocol):
         """Fail unless it was answered before."""
         self._fail("closed the connection while it was being opened" + ("" if exc is None else f" ({exc})"))
 
+    def fail(self, failure: DialFailed) -> None:
+        """There will be no link; a no-op once there is one, or another reason."""
+        if not self.opened.done():
+            self.opened.set_exception(failure)
+
     def give_up(self) -> None:
         """Undo the dial, a link that nobody will hear of included."""
         if not self.opened.cancel() and not self.opened.cancelled() and self.opened.exception() is None:
@@ -199,8 +204,7 @@ class ClientOpening(asyncio.Protocol):
         link.start(self._accept(link), events)
 
     def _fail(self, why: str) -> None:
-        if not self.opened.done():
-            self.opened.set_exception(DialFailed(f"{self._url}: {why}"))
+        self.fail(DialFailed(f"{self._url}: {why}"))
 
 
 def explain_status(code: int) -> str:
