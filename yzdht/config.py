@@ -228,7 +228,7 @@ class Capacity:
         dials_in_flight_max: Dials at a time, 1 or more.
         storage_bytes_max: Bytes of the bodies of all records that strangers store.
         bandwidth_bytes_per_s: Bytes per second in each direction; None for no bound.
-        trusted_proxies: Whoever connects from there stands for others: no limit per prefix or host counts them as one.
+        trusted_proxies: Proxies in front of it: whoever connects from there is whom X-Forwarded-For names, or stands for many.
         dials_per_s: New dials per second on average; None for no bound.
 
     """

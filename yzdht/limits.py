@@ -468,6 +468,8 @@ OPENINGS_PER_LOOP_TURN = 8
 """Parts of HTTP requests and of TLS handshakes; one that ends in a link takes a quarter of a millisecond with it."""
 OPENING_TIMEOUT_S = 5.0
 OPENINGS_MAX = 1_024
+FORWARDED_CHARACTERS_MAX = 1_024
+FORWARDED_HOPS_MAX = 16
 LISTEN_BACKLOG = 512
 ACCEPTS_PER_LOOP_TURN = 8
 DIAL_TIMEOUT_S = 4.0

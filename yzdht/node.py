@@ -52,6 +52,7 @@ from yzdht.store.memory import MemoryStore
 from yzdht.store.policy import Quotas
 from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
+from yzdht.transport.forwarded import Proxies
 from yzdht.transport.one_port import OnePort
 from yzdht.wire.address import (
     Address,
@@ -65,7 +66,6 @@ from yzdht.wire.frame import Caps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
@@ -125,7 +125,7 @@ class Node(DhtCalls):
             allow_private: Advertise loopback, dial private addresses that others name.
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
-            trusted_proxies: CIDRs of proxies in front of it: whoever connects from there stands for many.
+            trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
             invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
             join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
             type: How much it takes where the next three say nothing; gives no privilege.
@@ -200,12 +200,7 @@ class Node(DhtCalls):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -354,14 +349,18 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
-        transport = OnePort(on_refused=lambda _, why: self.counters.add("links_refused", why))
+        bounds = SessionBounds.of(self.config.capacity)
+        transport = OnePort(
+            on_refused=lambda _, why: self.counters.add("links_refused", why),
+            proxies=Proxies(bounds.is_proxy),
+        )
         world = World(
             Credentials(self.identity.signer, self._network, _CAPS, self.config.network_key),
             [transport],
             self._clock,
             self.counters,
             self.config.is_private_allowed,
-            SessionBounds.of(self.config.capacity),
+            bounds,
             lambda node_id: self.engine.table.get(node_id) is not None,
             self._belonging.membership.papers,
             self._belonging.membership.closed,

@@ -9,6 +9,7 @@ import ssl
 import pytest
 
 from yzdht.errors import ListenFailed
+from yzdht.ports import Endpoint
 from yzdht.transport.sockets import bind, endpoint_of, explain_bind, explain_dial, resolve
 
 
@@ -35,7 +36,7 @@ async def test_a_name_has_addresses_without_repetition() -> None:
     ],
 )
 def test_an_ipv4_address_is_shown_as_such(sockaddr: tuple[str, int], host: str) -> None:
-    assert endpoint_of(sockaddr, "ws") == (host, 7, "ws")
+    assert endpoint_of(sockaddr, "ws") == Endpoint(host, 7, "ws")
 
 
 async def test_a_bound_port_cannot_be_bound_again_once_it_listens() -> None:

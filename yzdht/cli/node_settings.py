@@ -232,7 +232,7 @@ SETTINGS = (
             _public_address, (), named=("PUBLIC_ADDRESS_WSS", "PUBLIC_ADDRESS_TCP", "PUBLIC_ADDRESS_WS")),
     Setting("trusted-prefix", Kind.LIST, "CIDR", "Know any number of nodes of this block.", '["203.0.113.0/24"]',
             _prefix, ()),
-    Setting("trusted-proxy", Kind.LIST, "CIDR", "Whoever connects from here stands for many.", '["203.0.113.7"]',
+    Setting("trusted-proxy", Kind.LIST, "CIDR", "A proxy: believe X-Forwarded-For from here.", '["203.0.113.7"]',
             _prefix, ()),
     Setting("invite-only", Kind.TEXT, "PK", "Serve only whom this key invited; self: its own.", '"self"', _issuer, unset="an open network"),
     Setting("join", Kind.TEXT, "LINK", "Become a member by an invite; - reads it from stdin.", '"-"', _invite,
