@@ -27,7 +27,7 @@ from yzdht.limits import (
     TRUSTED_BITS_MIN_V4,
     TRUSTED_BITS_MIN_V6,
 )
-from yzdht.wire.address import NodeType, parse_url, public_prefix
+from yzdht.wire.address import NodeType, is_loopback, parse_url, public_prefix
 from yzdht.wire.invite_link import InviteLink, decode_invite_link
 from yzdht.wire.text import decode_node_id, decode_public_key
 from yzdht.wire.token import TokenType
@@ -242,6 +242,32 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What TLS stands on; of a node.
+
+    Attributes:
+        certificate: File of the certificate that it shows, its chain behind it; None to serve no TLS.
+        key: File of its private key.
+        ca: File of the authorities that count when wss is dialled; None for the system's.
+
+    Raises:
+        ConfigError: Only one of certificate and key is there.
+
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError(
+                "a certificate is of no use without its key, nor a key without its certificate",
+                hint="name both: --tls-cert FILE --tls-key FILE",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """How a node runs.
 
@@ -253,6 +279,7 @@ class NodeConfig:
         network: Name of the network.
         network_key: 32 bytes that every node and client of a private network holds; None for an open one.
         is_private_allowed: Advertise loopback and dial private addresses that others name.
+        is_mapping_ports: Ask the router to forward the port where nobody reaches it else.
         public_addresses: Advertised instead of the interfaces' addresses.
         trusted_prefixes: CIDRs whose nodes are exempt from the diversity limits of the table.
         passphrase: Opens the node's key.
@@ -263,6 +290,7 @@ class NodeConfig:
         trusted_proxies: CIDRs of proxies in front of this node.
         invite_only: Whoever has no invite by this key is not served; None for an open network, that of `join`, or the one
             that this node has joined before.
+        tls: Its certificate, and whose it trusts.
         join: The invite by which this node becomes a member, if it is none yet.
 
     """
@@ -274,6 +302,7 @@ class NodeConfig:
     network: str = "main"
     network_key: bytes | None = field(default=None, repr=False)
     is_private_allowed: bool = False
+    is_mapping_ports: bool = True
     public_addresses: tuple[str, ...] = ()
     trusted_prefixes: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
@@ -283,7 +312,14 @@ class NodeConfig:
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[str, ...] = ()
     invite_only: PublicKey | OwnKey | None = None
+    tls: Tls = field(default_factory=Tls)
     join: InviteLink | None = field(default=None, repr=False)
+
+    @property
+    def may_map_ports(self) -> bool:
+        """True for a node at home: who runs infrastructure, or names addresses, has seen to it."""
+        is_at_home = self.type is NodeType.COMMUNITY and not self.public_addresses
+        return self.is_mapping_ports and is_at_home and not is_loopback(self.host)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:

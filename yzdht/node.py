@@ -17,7 +17,16 @@ from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
 from yzdht.belonging import Belonging, Circumstances
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
+from yzdht.certificates import TlsMeans
+from yzdht.config import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    NodeConfig,
+    Tls,
+    parse_issuer,
+    parse_join,
+    parse_node_type,
+)
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.dial_back import BackDialler
@@ -28,17 +37,16 @@ from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.leaving import hand_over
 from yzdht.limits import (
     ADDRESSES_MAX,
-    GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
-    LEAVE_S_MAX,
-    LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
 )
 from yzdht.own_access import OwnAccess
 from yzdht.own_identity import Means, OwnIdentity
 from yzdht.own_person import OwnPerson, Whose
+from yzdht.port_mapping import PortMapping
 from yzdht.pump import Pump
 from yzdht.reach_watch import CLIENT_CAPS, REACH_HINT, Outlook, ReachWatch
 from yzdht.saved_peers import SavedPeers
@@ -98,11 +106,13 @@ class Node(DhtCalls):
         network: str = "main",
         network_key: bytes | None = None,
         allow_private: bool = False,
+        port_mapping: bool = True,
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
         invite_only: str | PublicKey | None = None,
         join: str | None = None,
+        tls: Tls | None = None,
         type: Literal["community", "infrastructure"] | NodeType = NodeType.COMMUNITY,  # noqa: A002 - as the flag
         max_sessions: int | None = None,
         max_storage: int | None = None,
@@ -123,11 +133,13 @@ class Node(DhtCalls):
             network: Name of the network.
             network_key: 32 bytes, for a private network.
             allow_private: Advertise loopback, dial private addresses that others name.
+            port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
             trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
             invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
             join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
+            tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
             type: How much it takes where the next three say nothing; gives no privilege.
             max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
             max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
@@ -150,6 +162,7 @@ class Node(DhtCalls):
             network=network,
             network_key=network_key,
             is_private_allowed=allow_private,
+            is_mapping_ports=port_mapping,
             public_addresses=tuple(public_addresses),
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
@@ -160,6 +173,7 @@ class Node(DhtCalls):
             trusted_proxies=tuple(trusted_proxies),
             invite_only=parse_issuer(invite_only) if isinstance(invite_only, str) else invite_only,
             join=None if join is None else parse_join(join),
+            tls=tls or Tls(),
         )
         self._whose = Whose(identity, home)
         self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
@@ -183,6 +197,7 @@ class Node(DhtCalls):
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
+        self.tls: TlsMeans | None = None
 
     # Life
 
@@ -194,6 +209,7 @@ class Node(DhtCalls):
             DataLocked: Another node holds the data folder.
             StoreError: The data folder cannot be used.
             WrongPassphrase: The node's key does not open.
+            CertificateRefused: Its certificate cannot be served with.
             InviteRefused: The link of `join` is refused by its issuer.
 
         """
@@ -228,17 +244,8 @@ class Node(DhtCalls):
             undo.pop_all()
 
     def _keep_house(self, own: OwnIdentity) -> None:
-        house = House(
-            self.node_id,
-            self.engine,
-            self.store_of_records,
-            self._pump,
-            self._peers,
-            self._clock,
-            self.telemetry,
-            self._disk,
-            self._time,
-        )
+        records, knows = self.store_of_records, (self._pump, self._peers, self._clock, self.telemetry)
+        house = House(self.node_id, self.engine, records, *knows, self._disk, self._time)
         rounds = (self._belonging.look, self._rejoin_if_alone)
         housekeeping = Housekeeping(house, own, rounds)
         self._spawn(housekeeping.go_round())
@@ -258,31 +265,16 @@ class Node(DhtCalls):
                 await self._close()
 
     async def _leave(self) -> None:
-        """Hand over while sessions are up and requests are served; whoever reads along is told if that takes long."""
+        """Hand over while sessions are up and requests are served."""
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         if not self._is_started:
             return
+        self._background.start(self.reach.end())
         self._is_started = False
-        told = asyncio.get_running_loop().call_later(
-            LEAVE_TOLD_AFTER_S,
-            self._on_event,
-            {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S},
-        )
-        try:
-            async with asyncio.timeout(LEAVE_S_MAX):
-                await asyncio.gather(self._pump.leave(), self._background.finish(GOODBYE_S_MAX))
-        except TimeoutError:
-            done = self.engine.handed_over()
-            log.warning(
-                "left before everything was handed over node=%s handed_over=%d missed=%d unread=%d",
-                shorten(self.node_id),
-                *done,
-            )
-        finally:
-            told.cancel()
+        await hand_over(self._pump, self._background, self.engine, self._on_event)
 
     async def _close(self) -> None:
         self._is_running = False
@@ -349,8 +341,11 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
+        tls = self.tls = TlsMeans(self.config.tls, self._clock.now().wall)
         bounds = SessionBounds.of(self.config.capacity)
         transport = OnePort(
+            trust=tls.trust,
+            tls=tls.shown,
             on_refused=lambda _, why: self.counters.add("links_refused", why),
             proxies=Proxies(bounds.is_proxy),
         )
@@ -378,6 +373,7 @@ class Node(DhtCalls):
             self._own_urls,
             self.config.public_addresses,
             lambda: self.port,
+            PortMapping(self.port, self._rng) if self.config.may_map_ports else None,
             self._on_reach_settled,
         )
         self.reach = ReachWatch(outlook)

@@ -140,6 +140,11 @@ class ReachWatch:
         """Something has changed: begin the next round at once."""
         self._changed.set()
 
+    async def end(self) -> None:
+        """Take back what the router was asked for."""
+        if self._look.router is not None:
+            await self._look.router.end()
+
     async def _rest(self, until: float, places: Sequence[Place]) -> None:
         """Wait until some monotonic second, or until the node's addresses are others."""
         self._changed.clear()
@@ -260,8 +265,11 @@ class ReachWatch:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
             return pause_s
         self._again_s = REACH_AGAIN_S_MIN
-        if self._look.router is not None and self._look.router.mapping is not None:
-            return self._look.router.mapping.life_s / 2
+        router = self._look.router
+        if (
+            router is not None and router.mapping is not None
+        ):  # renewed in time, whatever a router says of that
+            return min(REACH_ROUND_S, max(REACH_AGAIN_MAPPED_S, router.mapping.life_s / 2))
         is_troubled = self.judge.node is Reach.UNREACHABLE or any(
             map(self.judge.is_withdrawn, self._look.own_urls())
         )

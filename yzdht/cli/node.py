@@ -148,7 +148,7 @@ def node_config(
         ConfigError: It cannot run like that.
 
     """
-    from yzdht.config import NodeConfig, parse_issuer, parse_join, parse_node_type  # noqa: PLC0415 - loads the library
+    from yzdht.config import NodeConfig, Tls, parse_issuer, parse_join, parse_node_type  # noqa: PLC0415 - loads the library
 
     issuer = chosen.text_or_none("invite-only")
     http_port = chosen.number_or_none("http-port")
@@ -165,6 +165,7 @@ def node_config(
         network=chosen.text("network"),
         network_key=network_key,
         is_private_allowed=chosen.is_on("allow-private"),
+        is_mapping_ports=not chosen.is_on("no-port-mapping"),
         public_addresses=chosen.texts("public-address"),
         trusted_prefixes=chosen.texts("trusted-prefix"),
         passphrase=passphrase,
@@ -175,7 +176,13 @@ def node_config(
         trusted_proxies=chosen.texts("trusted-proxy"),
         invite_only=None if issuer is None else parse_issuer(issuer),
         join=None if join is None else parse_join(join),
+        tls=Tls(_file(chosen, "tls-cert"), _file(chosen, "tls-key"), _file(chosen, "ca")),
     )
+
+
+def _file(chosen: Configuration, name: str) -> Path | None:
+    path = chosen.text_or_none(name)
+    return None if path is None else Path(path).absolute()
 
 
 def _link(chosen: Configuration) -> str | None:
@@ -240,6 +247,7 @@ def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None], lin
         network=config.network,
         network_key=config.network_key,
         allow_private=config.is_private_allowed,
+        port_mapping=config.is_mapping_ports,
         public_addresses=config.public_addresses,
         trusted_prefixes=config.trusted_prefixes,
         passphrase=config.passphrase,
@@ -251,6 +259,7 @@ def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None], lin
         trusted_proxies=config.trusted_proxies,
         invite_only=config.invite_only,
         join=link,
+        tls=config.tls,
     )
 
 
