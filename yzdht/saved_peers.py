@@ -65,7 +65,9 @@ class SavedPeers:
         self.has_known_others = bool(saved)
         for peer in saved:
             age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
-            self._engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
+            self._engine.remember(
+                peer.public_key, peer.addresses, Caps(peer.caps), now, age_s, peer.worked or None
+            )
         return bool(saved)
 
     def save(self, now: Now) -> None:

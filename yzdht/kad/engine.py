@@ -251,11 +251,18 @@ class KadEngine:
         self._start_deferred(now)
 
     def remember(
-        self, public_key: PublicKey, addresses: tuple[Address, ...], caps: Caps, now: Now, age_s: float = 0.0
+        self,
+        public_key: PublicKey,
+        addresses: tuple[Address, ...],
+        caps: Caps,
+        now: Now,
+        age_s: float = 0.0,
+        worked_url: str | None = None,
     ) -> None:
         """Take in a node known from before a restart, last seen `age_s` seconds ago; it is dialled at once."""
-        node_id = node_id_of(public_key)
-        entry = Entry(node_id, public_key, int.from_bytes(node_id), caps, addresses, seen_at=now.mono - age_s)
+        node_id, seen_at = node_id_of(public_key), now.mono - age_s
+        point = int.from_bytes(node_id)
+        entry = Entry(node_id, public_key, point, caps, addresses, worked_url, seen_at=seen_at)
         self.table.remember(entry, now.mono)
 
     def known(self) -> list[Entry]:
