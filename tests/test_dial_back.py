@@ -111,6 +111,15 @@ async def test_who_can_be_dialled_hears_so_and_sees_the_ping_of_a_session_of_its
     assert len([c for c in node.sessions._all if c.node_id == asker.node_id]) == 1
 
 
+async def test_a_node_that_is_a_client_for_want_of_reach_is_dialled_back_too(node: Node, clock: Time) -> None:
+    client = Party(clock, caps=CLIENT)
+    await client.listen()
+
+    assert await words_of(client, node, client.url) == [(True, "")]
+
+    await client.sessions.close()
+
+
 async def test_a_port_where_nobody_listens_is_refused(node: Node, asker: Party) -> None:
     assert await words_of(asker, node, f"ws://{HOST}:{closed_port()}") == [(False, Word.REFUSED)]
 

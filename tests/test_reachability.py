@@ -12,6 +12,7 @@ from yzdht.reachability import Finding, Place, Reach, Reachability, Word, places
 HOME = Place("11.0.0.1", 8083)
 URL = "ws://11.0.0.1:8083"
 A, B, C = ("11.1.0.0/24", "11.1.0.9"), ("11.2.0.0/24", "11.2.0.9"), ("11.3.0.0/24", "11.3.0.9")
+GROUPS = [A[0], B[0], C[0]]
 NEIGHBOUR, OTHER_NEIGHBOUR = ("192.168.1.3", "192.168.1.3"), ("192.168.1.4", "192.168.1.4")
 
 
@@ -32,7 +33,7 @@ def heard_enough(judge: Reachability, said: list[tuple[tuple[str, str], Word]]) 
     enough = []
     for who, word in said:
         say(judge, who, word)
-        enough.append(judge.has_heard_enough)
+        enough.append(judge.has_heard_enough(GROUPS))
     return enough
 
 
@@ -119,15 +120,15 @@ def test_peers_that_dialled_nothing_say_nothing() -> None:
 
     assert judge.node is Reach.UNKNOWN
     assert not judge.is_withdrawn(URL)
-    assert not judge.has_heard_enough
+    assert not judge.has_heard_enough(GROUPS)
 
 
 def test_an_address_that_peers_see_elsewhere_is_tried_by_the_node_itself_before_it_is_withdrawn() -> None:
     judge = Reachability()
     say(judge, A, Word.NOT_YOURS)
-    assert judge.to_try_itself([HOME]) == []
+    assert judge.to_try_itself([HOME], [HOME]) == []
     say(judge, B, Word.NOT_YOURS)
-    assert judge.to_try_itself([HOME]) == [HOME]
+    assert judge.to_try_itself([HOME], [HOME]) == [HOME]
 
     judge.tried_itself(HOME, is_reached=True)
     judge.settle([HOME], 0.0)
@@ -139,6 +140,38 @@ def test_an_address_that_peers_see_elsewhere_is_tried_by_the_node_itself_before_
     judge.settle([HOME], 0.0)
     assert judge.finding(URL).word is Word.NOT_YOURS
     assert judge.is_withdrawn(URL)
+
+
+def test_a_machine_that_sends_from_one_address_and_listens_at_another_is_not_unreachable() -> None:
+    judge, sent_from, at_home = Reachability(), Place("11.0.0.2", 8083), Place("192.168.1.2", 8083)
+    for who in (A, B, C):
+        judge.heard(
+            *who,
+            {HOME: Word.NOT_YOURS, at_home: Word.NOT_YOURS, sent_from: Word.REFUSED},
+            is_proved=False,
+        )
+
+    assert judge.to_try_itself([HOME, at_home], []) == [HOME]
+    judge.tried_itself(HOME, is_reached=True)
+    judge.settle([HOME, at_home, sent_from], 0.0)
+    assert judge.node is Reach.UNKNOWN
+
+
+def test_whom_a_stranger_dialled_is_reached_whatever_others_say() -> None:
+    judge = Reachability()
+    judge.came_in(*C)
+    judged((A, Word.SILENT), (B, Word.SILENT), judge=judge)
+
+    assert judge.node is Reach.REACHABLE
+    assert judge.is_withdrawn(URL)
+
+
+def test_a_neighbour_that_dialled_it_says_nothing_of_the_internet() -> None:
+    judge = Reachability()
+    judge.came_in(*NEIGHBOUR)
+    judged((A, Word.SILENT), (B, Word.SILENT), judge=judge)
+
+    assert judge.node is Reach.UNREACHABLE
 
 
 def test_a_withdrawn_address_comes_back_when_it_is_reached_again() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from yzdht.limits import HANDSHAKE_TIMEOUT_S
 from yzdht.sessions import Sessions
 from yzdht.wire.address import Contact
 from yzdht.wire.rpc import Empty, Method, Status
@@ -57,11 +58,35 @@ class Asking:
 
     async def ask(self, contact: Contact, method: Method, body: Body, deadline_s: float) -> Answer | Failed:
         """Ask once, and wait for what comes of it; dials where there is no session. Cancelling takes the call back."""
-        self._last_call += 1
-        call = self._last_call
-        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
-        self._pending[call] = future
+        call, future = self._begin()
         self.sessions.call(call, contact, method, body, deadline_s)
+        return await self._outcome(call, future)
+
+    async def ask_at(self, url: str, node_id: NodeId, method: Method, body: Body) -> Answer | Failed:
+        """Dial somebody at a url, and ask in that very session; a client answers there, too, whom no call finds.
+
+        Args:
+            url: Where.
+            node_id: Who is to answer there.
+            method: What is asked.
+            body: Its body.
+
+        Raises:
+            DialFailed: As `dial`.
+
+        """
+        connection = await self.sessions.dial(url, node_id)
+        call, future = self._begin()
+        self.sessions.call_on(connection, call, method, body, HANDSHAKE_TIMEOUT_S)
+        return await self._outcome(call, future)
+
+    def _begin(self) -> tuple[int, asyncio.Future[Answer | Failed]]:
+        self._last_call += 1
+        future: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
+        self._pending[self._last_call] = future
+        return self._last_call, future
+
+    async def _outcome(self, call: int, future: asyncio.Future[Answer | Failed]) -> Answer | Failed:
         try:
             return await future
         except asyncio.CancelledError:

@@ -27,7 +27,6 @@ from yzdht.limits import (
     DIAL_BACKS_PER_S,
     DIAL_BACKS_PER_S_PER_PEER,
     DIAL_BACKS_PER_S_PER_PREFIX,
-    DIAL_TIMEOUT_S,
     PREFIXES_TRACKED_MAX,
 )
 from yzdht.reachability import Word
@@ -180,8 +179,7 @@ class BackDialler:
     async def _reach(self, url: str, peer: Peer) -> Word:
         asking = Asking(self._world_of_one(peer.host))
         try:
-            contact = await asking.dial(url, peer.node_id)
-            answer = await asking.ask(contact, Method.PING, Empty(), DIAL_TIMEOUT_S)
+            answer = await asking.ask_at(url, peer.node_id, Method.PING, Empty())
         except ReachedAnother:
             return Word.ANOTHER
         except DialFailed as error:

@@ -29,6 +29,7 @@ from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.limits import (
+    ADDRESSES_MAX,
     GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
@@ -39,6 +40,7 @@ from yzdht.own_access import OwnAccess
 from yzdht.own_identity import Means, OwnIdentity
 from yzdht.own_person import OwnPerson, Whose
 from yzdht.pump import Pump
+from yzdht.reach_watch import CLIENT_CAPS, REACH_HINT, Outlook, ReachWatch
 from yzdht.saved_peers import SavedPeers
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
@@ -55,6 +57,7 @@ from yzdht.wire.address import (
     Address,
     Contact,
     NodeType,
+    address_of,
     json_view,
 )
 from yzdht.wire.frame import Caps
@@ -219,6 +222,7 @@ class Node(DhtCalls):
             is_waiting = await self._belonging.ask_for_admission()
             self._keep_house(self._own_identity)
             self._spawn(watch_loop(self.telemetry))
+            self._spawn(self.reach.watch())
             if self._belonging.membership.closed is not None:
                 self._spawn(self._belonging.watch_revocations(self.sessions, self._pump.joined))
             if is_waiting:
@@ -367,6 +371,17 @@ class Node(DhtCalls):
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
         means = Means(self.store_of_records, self._pump, self._clock, self._time)
+        outlook = Outlook(
+            self._pump,
+            self.engine,
+            world,
+            self._rng,
+            self._own_urls,
+            self.config.public_addresses,
+            lambda: self.port,
+            self._on_reach_settled,
+        )
+        self.reach = ReachWatch(outlook)
         self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
 
     def _quotas(self) -> Quotas:
@@ -442,14 +457,32 @@ class Node(DhtCalls):
         record = self._own_identity.record
         return json_view(self.node_id, self._own_identity.payload, record.seq, record.expires)
 
-    def _about(self) -> About:
-        addresses = advertised(
-            self.config.host,
-            self.port,
-            self.config.public_addresses,
-            is_private_allowed=self.config.is_private_allowed,
+    def _own_urls(self) -> list[str]:
+        config = self.config
+        own = advertised(
+            config.host, self.port, config.public_addresses, is_private_allowed=config.is_private_allowed
         )
-        return About(self.config.type, addresses, _CAPS, NODE_IDENTITY_LIFE_S)
+        return [address.url for address in own]
+
+    def _about(self) -> About:
+        addresses = tuple(map(address_of, self.reach.to_advertise(self._own_urls())[:ADDRESSES_MAX]))
+        return About(
+            self.config.type, addresses, CLIENT_CAPS if self.is_client_only else _CAPS, NODE_IDENTITY_LIFE_S
+        )
+
+    @property
+    def is_client_only(self) -> bool:
+        """True while nobody reaches it: it keeps nothing for others then, and serves its own users (section 6)."""
+        return not self.engine.is_storing
+
+    def _on_reach_settled(self) -> None:
+        """Others reach this node, or they do not, there or elsewhere: say so."""
+        if self.is_client_only:
+            self._remember("others do not reach this node, so it keeps nothing for them", REACH_HINT)
+        own = self._own_identity
+        assert own is not None
+        if own.follow():
+            self._background.start(own.publish())
 
     def redeem_through(self, registrar: Registrar) -> None:
         """Answer REDEEM for the invites of one more issuer, such as the person of this node's home."""

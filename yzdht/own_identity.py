@@ -127,3 +127,13 @@ class OwnIdentity:
         with suppress(StoreError):  # told where it was found, and tried again
             self._sign()
             self.keep()
+
+    def follow(self) -> bool:
+        """Make it anew if it says something else than what is so by now; True if it did."""
+        about = self._about()
+        if (about.addresses, int(about.caps)) == (self.payload.addresses, self.payload.caps):
+            return False
+        with suppress(StoreError):
+            self._sign()
+            self.keep()
+        return True

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
 from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_AGREEING, PROBERS_DENYING, REACH_KEPT_S
-from yzdht.wire.address import is_public, parse_url
+from yzdht.wire.address import Scope, is_public, parse_url, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 
 class Word(StrEnum):
@@ -97,6 +97,7 @@ class _Round:
     failed: dict[str, bool] = field(default_factory=dict)  # whether the group is of the public internet
     reached: dict[str, bool] = field(default_factory=dict)
     own: dict[Place, bool] = field(default_factory=dict)
+    scopes: set[Scope] = field(default_factory=set)  # of those who failed
 
 
 class Reachability:
@@ -157,23 +158,43 @@ class Reachability:
             heard.failed.pop(group, None)
         elif group not in heard.reached and not _DENIALS.isdisjoint(believed.values()):
             heard.failed[group] = is_public(prober_host)
+            heard.scopes.add(scope_of(prober_host))
 
     def tried_itself(self, place: Place, *, is_reached: bool) -> None:
         """The node dialled an address of its own, which peers could not: they see it somewhere else."""
         self._round.own[place] = is_reached
 
-    def to_try_itself(self, places: Iterable[Place]) -> list[Place]:
-        """Those of some places that no peer dialled since the node does not come from there."""
-        return [p for p in places if len(self._strangers_to(p)) >= PROBERS_AGREEING]
+    def to_try_itself(self, places: Iterable[Place], typed: Container[Place | None]) -> list[Place]:
+        """Those of some places that no peer dialled since the node does not come from there.
 
-    @property
-    def has_heard_enough(self) -> bool:
-        """True once nobody else need be asked in this round."""
-        heard = self._round
+        Args:
+            places: All that the node has.
+            typed: Those that an operator named. Others matter only where those who failed to reach the node could dial
+                them: a machine may send from one address and listen at another.
+
+        """
+        scopes = self._round.scopes
+        unseen = [p for p in places if len(self._strangers_to(p)) >= PROBERS_AGREEING]
+        return [p for p in unseen if p in typed or (not p.is_name and scope_of(p.host) in scopes)]
+
+    def came_in(self, group: str, host: str) -> None:
+        """A node dialled this one lately, of its own accord."""
+        self._round.reached[group] = is_public(host)
+        self._round.failed.pop(group, None)
+
+    def has_heard_enough(self, groups: Sequence[str]) -> bool:
+        """True once nobody else need be asked in this round.
+
+        Args:
+            groups: Those that were asked for one IP version.
+
+        """
+        reached = sum(group in self._round.reached for group in groups)
+        failed = sum(group in self._round.failed for group in groups)
         return (
-            len(heard.reached) >= PROBERS_AGREEING
-            or (bool(heard.reached) and len(heard.reached) + len(heard.failed) >= PROBERS_DENYING)
-            or len(heard.failed) >= PROBERS_DENYING
+            reached >= PROBERS_AGREEING
+            or (reached > 0 and reached + failed >= PROBERS_DENYING)
+            or failed >= PROBERS_DENYING
         )
 
     def settle(self, places: Sequence[Place], mono: float) -> None:
@@ -218,6 +239,8 @@ def _judge_node(heard: _Round, before: Reach) -> Reach:
     A holder must be reached by everybody, and whoever sits behind the same router proves nothing for the others.
     """
     reached, failed = heard.reached, heard.failed
+    if not reached and any(heard.own.values()):
+        return Reach.UNKNOWN  # at an address that peers were not to dial for it, and nobody denies
     if sum(failed.values()) >= PROBERS_AGREEING and not any(reached.values()):
         return Reach.UNREACHABLE
     if reached:

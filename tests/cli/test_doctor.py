@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.programs import NodeProcess, Person
-from yzdht.cli.answers import BootstrapView, ErrorView, PeersView, PeerView, ReadyView, StatusView
+from yzdht.cli.answers import (
+    AddressView,
+    BootstrapView,
+    ErrorView,
+    PeersView,
+    PeerView,
+    ReadyView,
+    StatusView,
+)
 from yzdht.cli.doctor_folder import check_database, check_disk, check_folder
 from yzdht.cli.doctor_network import Visit, finding_of_clock, other_machines
 from yzdht.cli.doctor_process import (
@@ -421,11 +429,34 @@ def test_a_connection_from_outside_shows_that_it_is_reached() -> None:
     inside = PeerView(HEX, "192.168.1.7", "ws", dialled=False)
     outside = PeerView(HEX, "8.8.8.8", "ws", dialled=False)
     own = PeerView(HEX, "9.9.9.9", "ws", dialled=True)
-    listed = status_with(addresses=({"url": "ws://192.0.2.1:1"},))
+    listed = status_with(addresses=(AddressView("ws://192.0.2.1:1"),))
 
     assert only(check_reach(talk_with(listed, inside, own))).outcome is Outcome.UNKNOWN
     assert only(check_reach(talk_with(listed, inside, outside))).outcome is Outcome.OK
     assert only(check_reach(talk_with(status_with(), outside))).outcome is Outcome.WARNING
+
+
+def test_of_each_address_is_told_whether_others_reach_it() -> None:
+    addresses = (
+        AddressView("ws://192.0.2.1:1", "reachable"),
+        AddressView("ws://192.0.2.2:1", "relay"),
+        AddressView("ws://192.0.2.3:1", "unreachable", advertised=False, why="no answer", hint="open it"),
+        AddressView("ws://192.0.2.4:1"),
+    )
+    found = list(check_reach(talk_with(status_with(addresses=addresses))))
+
+    assert [f.outcome for f in found] == [Outcome.OK, Outcome.OK, Outcome.WARNING]
+    assert "no answer" in found[2].fact
+    assert found[2].hint == "open it"
+
+
+def test_a_node_that_nobody_reaches_has_a_problem() -> None:
+    addresses = (AddressView("ws://192.0.2.3:1", "unreachable"),)
+    status = status_with(addresses=addresses, reachable="unreachable")
+    *_, last = check_reach(talk_with(status))
+
+    assert last.outcome is Outcome.PROBLEM
+    assert "forward TCP port" in last.hint
 
 
 def test_addresses_to_join_through_that_never_answered_are_told() -> None:

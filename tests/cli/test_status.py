@@ -392,3 +392,22 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch
 
     with pytest.raises(NoNode, match="no node of yours runs"):
         only_node()
+
+
+def test_each_address_has_a_line_with_whether_others_reach_it_and_the_fix() -> None:
+    addresses = [
+        {"url": "ws://192.0.2.1:1", "reachable": "reachable"},
+        {"url": "ws://192.0.2.2:1", "reachable": "relay"},
+        {"url": "ws://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
+        {"url": "ws://192.0.2.4:1"},
+    ]  # fmt: skip
+    lines = list(lines_of(status_with(addresses=addresses, reachable="unreachable"), 0.0))
+
+    assert [line[13:] for line in lines if line.startswith("address")] == [
+        "ws://192.0.2.1:1 (reachable from outside)",
+        "ws://192.0.2.2:1 (reachable only through a relay)",
+        "ws://192.0.2.3:1 (not reachable: no answer, so others are not told of it)",
+        "ws://192.0.2.4:1 (nobody has tried yet whether others reach it)",
+    ]
+    assert " " * 13 + "open it" in lines
+    assert any(line.startswith("role") and "client only" in line for line in lines)

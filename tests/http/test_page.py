@@ -92,6 +92,25 @@ def test_a_page_says_what_there_is_to_say() -> None:
         assert text in " ".join(page.text.split()), text
 
 
+def test_a_page_says_of_each_address_whether_others_reach_it_and_what_helps() -> None:
+    addresses = [
+        {"url": "ws://192.0.2.7:1", "reachable": "reachable", "advertised": True, "why": "", "hint": ""},
+        {"url": "ws://192.0.2.8:1", "reachable": "relay", "advertised": True, "why": "", "hint": ""},
+        {
+            "url": "ws://192.0.2.9:1",
+            "reachable": "unreachable",
+            "advertised": False,
+            "why": "no answer",
+            "hint": "open the port",
+        },
+    ]
+    page = " ".join(read(status(addresses=addresses)).text.split())
+
+    assert "ws://192.0.2.7:1 reachable from outside" in page
+    assert "ws://192.0.2.8:1 reachable only through a relay" in page
+    assert "ws://192.0.2.9:1 not reachable: no answer; open the port; others are not told of it" in page
+
+
 def test_a_node_that_is_not_ready_says_what_to_do() -> None:
     ready = {"ready": False, "reason": "nobody answers", "hint": "mend the network", "checkedAt": 1}
     page = read(status(state="unready", ready=ready))

@@ -15,6 +15,8 @@ from yzdht.limits import (
     DEFERRED_REQUESTS_BYTES_MAX,
     HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     HANDSHAKE_TIMEOUT_S,
+    HELD_BYTES_PER_GET,
+    HELD_BYTES_PER_REQUEST,
     RECORD_BYTES_MAX,
     REQUESTS_OPEN_MAX,
 )
@@ -27,6 +29,7 @@ from yzdht.wire.rpc import (
     Empty,
     FindValue,
     FoundValue,
+    Get,
     Method,
     Status,
     Store,
@@ -82,6 +85,27 @@ async def test_a_peer_that_asks_and_does_not_read_is_served_no_more_until_it_doe
     outcomes = [await asker.answer_to(call) for call in calls]
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
     assert len(server.requests) == 101
+
+
+async def test_reads_that_wait_weigh_as_much_as_was_sent_and_what_they_may_find_only_when_they_are_served(
+    village: Village,
+) -> None:
+    asker, server, near, far = await connected(village)
+    near.link.pause_reading()
+    while not far.link.is_congested:
+        asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=60.0)
+        await turns(1)
+    server.on_asked = lambda *_: None  # it takes long
+    before = far.held_bytes
+
+    for _ in range(50):
+        asker.ask(server.contact, Method.GET, Get(ASK.target), timeout_s=60.0)
+    await until(lambda: len(far._deferred) >= 50)
+    assert far.held_bytes - before <= 51 * HELD_BYTES_PER_REQUEST
+
+    near.link.resume_reading()
+    await until(lambda: not far._deferred)
+    assert far.held_bytes >= 50 * HELD_BYTES_PER_GET
 
 
 async def test_a_peer_that_never_reads_is_closed_as_stalled_and_others_are_served_meanwhile(

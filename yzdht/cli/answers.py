@@ -62,10 +62,13 @@ class ReadyView(Struct, frozen=True, rename="camel"):
 
 
 class AddressView(Struct, frozen=True, rename="camel"):
-    """An address that the node advertises."""
+    """An address of the node."""
 
     url: Url
     reachable: Text = "unknown"
+    advertised: bool = True
+    why: Text = ""
+    hint: Text = ""
 
 
 class BootstrapView(Struct, frozen=True, rename="camel"):
@@ -138,6 +141,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     data: Annotated[str, Meta(max_length=4_096)] | None = None
     listen: Annotated[tuple[Url, ...], Meta(max_length=64)] = ()
     addresses: Annotated[tuple[AddressView, ...], Meta(max_length=ADDRESSES_MAX)] = ()
+    reachable: Text = "unknown"
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()
     table: TableView = TableView()

@@ -30,7 +30,7 @@ from yzdht.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from yzdht.cli.answers import RunView
+    from yzdht.cli.answers import AddressView, RunView
     from yzdht.cli.findings import Finding
     from yzdht.cli.local_node import Tenancy
 
@@ -241,21 +241,44 @@ def check_joined(talk: Talk) -> Iterator[Finding]:
 
 
 def check_reach(talk: Talk) -> Iterator[Finding]:
-    """Whether others reach it, as far as that shows."""
+    """Whether others reach it, address by address, as far as that shows."""
     status, peers = talk.status, talk.peers
     if status is None or peers is None:
         return
-    came = {peer.host for peer in peers.peers if not peer.dialled and _is_global(peer.host)}
     if not status.addresses:
         yield warning("reachability", NO_ADDRESS, NO_ADDRESS_HINT)
-    elif came:
-        yield ok("reachability", f"others reach it: connections came from {len(came)} hosts outside")
-    else:
-        yield unknown(
+    for address in status.addresses:
+        yield from _check_address(address)
+    if status.reachable == "unreachable":
+        yield problem(
             "reachability",
-            "no connection came from outside of this network yet; whether any can is not known",
-            f"behind a router forward TCP port {_port_of(status)}, and name the outside address with --public-address",
+            "no other node reaches this one: it only asks, and keeps nothing for others",
+            f"behind a router forward TCP port {_port_of(status)} to this machine; open that port in the firewall",
         )
+    elif status.addresses and all(address.reachable == "unknown" for address in status.addresses):
+        yield _guessed(status, peers)
+
+
+def _check_address(address: AddressView) -> Iterator[Finding]:
+    if address.reachable == "reachable":
+        yield ok("reachability", f"{address.url} is reached from outside")
+    elif address.reachable == "relay":
+        yield ok("reachability", f"{address.url} is reached only through a relay")
+    elif address.reachable == "unreachable":
+        told = "" if address.advertised else ", and others are not told of it"
+        yield warning("reachability", f"{address.url} is not reached: {address.why}{told}", address.hint)
+
+
+def _guessed(status: StatusView, peers: PeersView) -> Finding:
+    """What shows while nobody has tried."""
+    came = {peer.host for peer in peers.peers if not peer.dialled and _is_global(peer.host)}
+    if came:
+        return ok("reachability", f"others reach it: connections came from {len(came)} hosts outside")
+    return unknown(
+        "reachability",
+        "no connection came from outside of this network yet; whether any can is not known",
+        f"behind a router forward TCP port {_port_of(status)}, and name the outside address with --public-address",
+    )
 
 
 def _is_global(host: str) -> bool:

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from yzdht.cli.answers import StatusView
+    from yzdht.cli.answers import AddressView, StatusView
 
 
 _COLUMN = 13
 _STATES = {"unready": "not ready"}  # of those that are no word of people
-_UNKNOWN = "nobody has tried yet whether others reach it"
+_REACH = {
+    "unknown": "nobody has tried yet whether others reach it",
+    "reachable": "reachable from outside",
+    "relay": "reachable only through a relay",
+    "unreachable": "not reachable",
+}
 
 
 @click.command(
@@ -104,7 +109,11 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
     for url in view.listen:
         yield "listens at", url
     for address in view.addresses:
-        yield "address", f"{address.url} ({reach_of(address.reachable)})"
+        yield "address", f"{address.url} ({reach_of(address)})"
+        if address.hint:
+            yield "", address.hint
+    if view.reachable == "unreachable":
+        yield "role", "client only: others do not reach this node, so it keeps nothing for them"
     if not view.addresses:
         yield "address", "none: others cannot be told of it; name one with --public-address"
     if view.http:
@@ -112,9 +121,11 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
     yield from _figures(view)
 
 
-def reach_of(reachable: str) -> str:
+def reach_of(address: AddressView) -> str:
     """Whether others reach an address, in words."""
-    return _UNKNOWN if reachable == "unknown" else reachable
+    reach = _REACH.get(address.reachable, address.reachable)
+    told = "" if address.advertised else ", so others are not told of it"
+    return f"{reach}{f': {address.why}' if address.why else ''}{told}"
 
 
 def _figures(view: StatusView) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from yzdht.wire.text import encode_node_id
 if TYPE_CHECKING:
     from yzdht.http.readiness import Readiness
     from yzdht.node import Node
+    from yzdht.reach_watch import AddressView
     from yzdht.sessions.connection import Connection
 
 
@@ -96,7 +97,9 @@ class Views:
             "pid": os.getpid(),
             "data": None if node.config.data is None else str(node.config.data),
             "listen": [url_of(e.protocol, e.host, e.port) for e in node.listener.endpoints],
-            "addresses": [{"url": a.url, "reachable": "unknown"} for a in node.addresses],
+            "addresses": [self._address(view) for view in node.reach.views()],
+            "reachable": node.reach.judge.node.value,
+            "seenAt": list(node.reach.judge.seen),
             "http": self._http,
             "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
             "table": self._table(),
@@ -130,6 +133,16 @@ class Views:
         return {
             "nodeId": encode_node_id(self._node.node_id),
             "peers": [self._peer(connection, now.mono - since) for connection, since in opened],
+        }
+
+    @staticmethod
+    def _address(view: AddressView) -> Json:
+        return {
+            "url": view.url,
+            "reachable": view.reach.value,
+            "advertised": view.is_advertised,
+            "why": view.why,
+            "hint": view.hint,
         }
 
     def _table(self) -> Json:

@@ -47,13 +47,13 @@ class Delegation:
 
     Args:
         table: Tells whether a target has to be approached, and how many nodes hold a record.
-        is_storing: True if this node is one of those.
+        is_storing: True if this node is one of those; may change.
 
     """
 
     def __init__(self, table: Table, *, is_storing: bool) -> None:
         self._table = table
-        self._is_storing = is_storing
+        self.is_storing = is_storing
         self._peers = Buckets(PREFIXES_TRACKED_MAX)
         self._groups = FairBuckets(PREFIXES_TRACKED_MAX)
         self._all = FairBuckets(PREFIXES_TRACKED_MAX)
@@ -91,7 +91,7 @@ class Delegation:
         return self._holders() * (parts + (body.cas is not None))
 
     def _holders(self) -> int:
-        return max(1, quorum_of(self._table.storing() + self._is_storing).n)
+        return max(1, quorum_of(self._table.storing() + self.is_storing).n)
 
     def _charge(self, peer: Peer, cost: int, now: Now) -> Refused | None:
         wait_s = self._take(peer, cost, now.mono)

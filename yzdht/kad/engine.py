@@ -192,6 +192,16 @@ class KadEngine:
         """True if this node keeps records."""
         return self._searches.is_storing
 
+    @is_storing.setter
+    def is_storing(self, is_storing: bool) -> None:
+        """A node that others do not reach keeps nothing for them, and does not count itself among those who do."""
+        self._searches.is_storing = self._delegation.is_storing = is_storing
+
+    @property
+    def own_id(self) -> NodeId:
+        """This node's id."""
+        return self._own_id
+
     @property
     def is_joined(self) -> bool:
         """True once a round of lookups named nobody new."""

@@ -230,9 +230,11 @@ class Connection:
             return  # `on_writable` follows, or the end of its rest
         request = self._deferred.pop(0)
         self._deferred_bytes -= _size(request.body)
+        self._hold(request.number, _size_served(request.body))
         self._owner.on_event(self, request)
         if self._deferred:
             self._owner.request_turns.wait(self)
+        self._weigh()
         self._read_on()
 
     def on_closed(self, reason: str) -> None:
@@ -388,17 +390,22 @@ class Connection:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Requested):
-            size = _size(event.body)
-            self._open[event.number] = size
-            self._open_bytes += size
             if self._deferred or self.link.is_congested or not self._owner.request_turns.is_now(self):
-                self._defer(event, size)
+                self._defer(event)
                 return
+            self._hold(event.number, _size_served(event.body))
         if isinstance(event, Ended):
             self._end(event)
         self._owner.on_event(self, event)
 
-    def _defer(self, event: Requested, size: int) -> None:
+    def _hold(self, number: int, size: int) -> None:
+        """Count what an open request takes; what it took before, while it waited, counts no more."""
+        self._open_bytes += size - self._open.get(number, 0)
+        self._open[number] = size
+
+    def _defer(self, event: Requested) -> None:
+        size = _size(event.body)
+        self._hold(event.number, size)
         self._deferred.append(event)
         self._deferred_bytes += size
         if self._is_full:
@@ -451,6 +458,10 @@ class Connection:
 
 
 def _size(body: Body) -> int:
-    if isinstance(body, Get):
-        return HELD_BYTES_PER_GET
+    """What a request takes that waits."""
     return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, Store | Put) else 0)
+
+
+def _size_served(body: Body) -> int:
+    """What it takes while it is served: a read collects what it finds."""
+    return HELD_BYTES_PER_GET if isinstance(body, Get) else _size(body)

@@ -136,16 +136,28 @@ class Sessions:
         """Part from whoever is no member of this closed network any more: its revocation list is another one."""
         self._entrance.look_again()
 
+    def begin_anew(self) -> None:
+        """Say goodbye to every node: what this end shows has changed. Calls dial again."""
+        for connection in list(self._all):
+            if connection.peer is not None and not connection.is_client:
+                connection.close()
+
     # Calls
 
     def call(self, call: int, contact: Contact, method: Method, body: Body, timeout_s: float) -> None:
         """Send a request to a contact, dialling it if there is no session; `on_answer` follows."""
         connection = self._by_id.get(contact.node_id)
         if connection is not None:
-            self._calls[call] = connection
-            connection.call(call, method, body, timeout_s)
+            self.call_on(connection, call, method, body, timeout_s)
             return
         self._dialler.call(call, contact, method, body, timeout_s)
+
+    def call_on(
+        self, connection: Connection, call: int, method: Method, body: Body, timeout_s: float
+    ) -> None:
+        """Send a request in a session; `on_answer` follows."""
+        self._calls[call] = connection
+        connection.call(call, method, body, timeout_s)
 
     def cancel(self, call: int) -> None:
         """Forget a call; nothing follows."""

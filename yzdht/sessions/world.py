@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from yzdht.sessions.connection import Connection
     from yzdht.sessions.membership import ClosedNetwork
     from yzdht.telemetry import Counters
-    from yzdht.wire.frame import RecordType
+    from yzdht.wire.frame import Caps, RecordType
     from yzdht.wire.rpc import Body, Method
 
 
@@ -45,16 +45,18 @@ class SessionsSink(Protocol):
 
 @dataclass(slots=True)
 class Papers:
-    """What this end shows of itself in a closed network, 176 bytes each; None for nothing.
+    """What this end shows of itself that may change: papers of a closed network, 176 bytes each, None for nothing.
 
     Attributes:
         membership: Shown to everybody: it is signed over this end's id, and of no use to others.
         invite: Shown to whoever is dialled while there is no membership; its secret is not in it.
+        caps: Shown to everybody instead of the credentials' capabilities; None for these.
 
     """
 
     membership: bytes | None = None
     invite: bytes | None = None
+    caps: Caps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +97,9 @@ class World:
         return self._showing(self.papers.membership)
 
     def _showing(self, token: bytes | None) -> Credentials:
-        return self.credentials if token is None else replace(self.credentials, token=token)
+        caps = self.papers.caps
+        if token is None and caps is None:
+            return self.credentials
+        return replace(
+            self.credentials, token=token, caps=int(self.credentials.caps if caps is None else caps)
+        )

@@ -1,0 +1,320 @@
+"""Nodes that ask each other whether they are reached, over real sockets on loopback addresses of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
+from yzdht import Node
+from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
+from yzdht.reachability import Place, Reach, Word
+from yzdht.wire.address import decode_identity_payload
+from yzdht.wire.frame import Caps
+from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from yzdht.sessions.connection import Connection
+    from yzdht.wire.rpc import Body
+
+
+pytestmark = pytest.mark.net
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+async def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+def url_of(node: Node) -> str:
+    return f"ws://{HOST}:{node.port}"
+
+
+def urls_of(node: Node) -> list[str]:
+    return [f"{protocol}://{HOST}:{node.port}" for protocol in ("tcp", "ws")]
+
+
+def a_closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def network(stack: AsyncExitStack, clock: Time, size: int) -> list[Node]:
+    """Nodes that all know each other, at a minute in which nobody was asked yet."""
+    nodes: list[Node] = []
+    for _ in range(size):
+        bootstrap = [url_of(nodes[0])] if nodes else []
+        node = Node(0, host=HOST, bootstrap=bootstrap, clock=clock, allow_private=True)
+        nodes.append(await stack.enter_async_context(node))
+    await until(lambda: all(len(node.engine.table) == size - 1 for node in nodes))
+    await until(lambda: all(node.reach.judge.node is Reach.REACHABLE for node in nodes[: size > 1 and size]))
+    return nodes
+
+
+async def unreached(stack: AsyncExitStack, clock: Time, others: list[Node]) -> Node:
+    """A node whose port nobody can dial: what a firewall would do, its listener does by being closed."""
+    await clock.advance(120.0)
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    await node.listener.close()
+    for other in others:
+        await node.sessions.dial(url_of(other), other.node_id)
+    await until(lambda: len(node.engine.table) == len(others))
+    return node
+
+
+async def ask_until(node: Node, clock: Time, reach: Reach) -> None:
+    """Ask until that is found out; a peer is dialled back once a minute."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while node.reach.judge.node is not reach:
+        assert time.monotonic() < give_up_at
+        await clock.advance(20.0, steps=20)
+        await node.reach.look_once()
+
+
+async def test_nodes_of_a_network_learn_that_others_reach_them(clock: Time, stack: AsyncExitStack) -> None:
+    nodes = await network(stack, clock, 3)
+
+    for node in nodes:
+        views = node.reach.views()
+        assert [view.url for view in views] == urls_of(node)
+        assert {(view.reach, view.is_advertised) for view in views} == {(Reach.REACHABLE, True)}
+        assert not node.is_client_only
+
+
+async def test_a_node_that_is_alone_stays_what_it_is(clock: Time, stack: AsyncExitStack) -> None:
+    [node] = await network(stack, clock, 1)
+
+    assert not await node.reach.look_once()
+
+    assert node.reach.judge.node is Reach.UNKNOWN
+    assert not node.is_client_only
+    assert [a.url for a in node.addresses] == urls_of(node)
+
+
+async def test_one_peer_alone_makes_no_node_a_client(clock: Time, stack: AsyncExitStack) -> None:
+    [one] = await network(stack, clock, 1)
+    node = await unreached(stack, clock, [one])
+
+    await node.reach.look_once()
+
+    assert node.reach.judge.node is Reach.UNKNOWN
+    assert not node.is_client_only
+
+
+async def test_a_node_that_nobody_reaches_says_so_and_leaves_all_tables_and_still_serves_its_user(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    others = await network(stack, clock, 3)
+    node = await unreached(stack, clock, others)
+    await until(lambda: all(other.engine.table.get(node.node_id) is not None for other in others))
+
+    await until(lambda: node.is_client_only)
+
+    views = node.reach.views()
+    assert [(view.reach, view.is_advertised) for view in views] == [(Reach.UNREACHABLE, False)] * 2
+    assert all(view.hint for view in views)
+    assert node.addresses == ()
+    assert Caps(decode_identity_payload(node._own_identity.record.payload).caps) & Caps.CLIENT  # type: ignore[union-attr] # it runs
+    assert any("do not reach" in error.what for error in node.telemetry.errors())
+    await clock.advance(30.0, steps=10)
+    await until(lambda: all(other.engine.table.get(node.node_id) is None for other in others))
+    await node.store("note", b"hello")
+    assert (await node.get("note")).data == b"hello"
+    assert any(other.store_of_records.totals().records > 1 for other in others)
+
+
+async def test_a_node_that_is_reached_again_is_a_holder_again(clock: Time, stack: AsyncExitStack) -> None:
+    others = await network(stack, clock, 3)
+    node = await unreached(stack, clock, others)
+    await until(lambda: node.is_client_only)
+
+    await node.sessions.listen("ws", HOST, node.port)
+    await ask_until(node, clock, Reach.REACHABLE)
+
+    assert not node.is_client_only
+    assert [a.url for a in node.addresses] == urls_of(node)
+    await until(lambda: any(other.engine.table.get(node.node_id) is not None for other in others))
+
+
+async def test_a_public_address_that_nobody_reaches_is_withdrawn_for_the_one_that_others_see(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    others = await network(stack, clock, 3)
+    await clock.advance(120.0)
+    wrong = f"ws://{HOST}:{a_closed_port()}"
+    node = await stack.enter_async_context(
+        Node(
+            0,
+            host=HOST,
+            bootstrap=[url_of(others[0])],
+            clock=clock,
+            allow_private=True,
+            public_addresses=[wrong],
+        )
+    )
+
+    await until(lambda: node.reach.judge.is_withdrawn(wrong))
+
+    assert node.reach.judge.node is Reach.REACHABLE
+    assert not node.is_client_only
+    assert [a.url for a in node.addresses] == urls_of(node)
+    views = {view.url: view for view in node.reach.views()}
+    assert (views[wrong].is_advertised, views[url_of(node)].is_advertised) == (False, True)
+    assert "--public-address" in views[wrong].hint
+
+
+async def test_a_public_address_elsewhere_is_tried_by_the_node_itself(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    others = await network(stack, clock, 3)
+    await clock.advance(120.0)
+    wrong = f"ws://127.0.0.9:{a_closed_port()}"
+    node = Node(0, host="0.0.0.0", bootstrap=[url_of(others[0])], clock=clock, allow_private=True)
+    right = "ws://127.0.0.8"
+    node = Node(
+        port := a_closed_port(),
+        host="0.0.0.0",
+        bootstrap=[url_of(others[0])],
+        clock=clock,
+        allow_private=True,
+        public_addresses=[f"{right}:{port}", wrong],
+    )
+    await stack.enter_async_context(node)
+
+    await until(lambda: node.reach.judge.is_withdrawn(wrong))
+
+    assert node.reach.judge.finding(wrong).word is Word.NOT_YOURS
+    assert node.reach.judge.finding(f"{right}:{port}").reach is Reach.REACHABLE
+    assert [a.url for a in node.addresses] == [f"{right}:{port}"]
+
+
+class Liar:
+    """Peers that answer DIAL_BACK as a test says, and dial nobody."""
+
+    def __init__(self, results: list[Reached]) -> None:
+        self.results = results
+
+    def serve(self, connection: Connection, number: int, method: Method, _body: Body) -> None:
+        bodies: dict[Method, Body] = {
+            Method.WHOAMI: WhoAmI(HOST, 1, "ws"),
+            Method.DIAL_BACK: DialledBack(tuple(self.results)),
+        }
+        status = Status.OK if method in {*bodies, Method.PING} else Status.BUSY
+        connection.reply(number, status, bodies.get(method, Empty()))
+
+
+async def liars(stack: AsyncExitStack, clock: Time, node: Node, count: int, *results: Reached) -> list[Party]:
+    found = []
+    for _ in range(count):
+        party = Party(clock)
+        await party.listen()
+        party.on_asked = Liar(list(results)).serve
+        stack.push_async_callback(party.sessions.close)
+        await node.sessions.dial(party.url, party.node_id)
+        found.append(party)
+    await until(lambda: len(node.engine.table) == count)
+    return found
+
+
+async def test_peers_that_say_reachable_and_dial_nobody_are_not_believed(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    parties = await liars(stack, clock, node, 3, Reached(is_reachable=True))
+
+    await node.reach.look_once()
+
+    assert any(isinstance(body, DialBack) for party in parties for *_, body in party.requests)
+    assert node.reach.judge.node is Reach.UNKNOWN
+
+
+async def test_peers_that_deny_are_outweighed_by_one_that_came_in(clock: Time, stack: AsyncExitStack) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    await liars(stack, clock, node, 2, Reached(is_reachable=False, error=Word.SILENT))
+    honest = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    await node.sessions.dial(url_of(honest), honest.node_id)
+    await until(lambda: node.engine.table.get(honest.node_id) is not None)
+
+    await node.reach.look_once()
+
+    assert node.reach.judge.node is Reach.REACHABLE
+    assert not node.is_client_only
+
+
+@pytest.mark.parametrize(
+    "results", [[], [Reached(is_reachable=True)] * 4, [Reached(is_reachable=False, error="x" * 255)]]
+)
+async def test_answers_of_another_length_or_text_do_no_harm(
+    clock: Time, stack: AsyncExitStack, results: list[Reached]
+) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    await liars(stack, clock, node, 1, *results)
+
+    await node.reach.look_once()
+
+    assert node.reach.judge.node is Reach.UNKNOWN
+
+
+async def test_it_asks_hourly_when_all_is_well_and_oftener_when_not_and_ever_less_often_when_nobody_answers(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    judge, pause_s = node.reach.judge, node.reach._pause_s
+
+    assert pause_s(has_heard=True) == REACH_ROUND_S
+    silent = [pause_s(has_heard=False) for _ in range(12)]
+    assert silent == sorted(silent)
+    assert (silent[0], silent[-1]) == (REACH_AGAIN_S_MIN, REACH_ROUND_S)
+    assert pause_s(has_heard=True) == REACH_ROUND_S
+    place = Place(HOST, node.port)
+    for group in ("one", "two"):
+        judge.heard(group, HOST, {place: Word.SILENT}, is_proved=False)
+    judge.settle([place], 0.0)
+    assert pause_s(has_heard=True) == REACH_ROUND_S_TROUBLED
+
+
+async def test_a_change_begins_the_next_round_at_once(clock: Time, stack: AsyncExitStack) -> None:
+    node = Node(0, host=HOST, clock=clock, allow_private=True)
+    await stack.enter_async_context(node)
+    resting = asyncio.ensure_future(node.reach._rest(clock.now().mono + 3_600, node.reach._places()))
+    await turns(3)
+    assert not resting.done()
+
+    node.reach.look_soon()
+    await until(resting.done)
+
+    elsewhere = [Place(HOST, 1)]
+    await node.reach._rest(clock.now().mono + 3_600, elsewhere)
+
+
+async def test_on_loopback_without_allow_private_nobody_is_asked(clock: Time, stack: AsyncExitStack) -> None:
+    one = await stack.enter_async_context(Node(0, host=HOST, clock=clock))
+    two = await stack.enter_async_context(Node(0, host=HOST, clock=clock, bootstrap=[url_of(one)]))
+    await until(lambda: len(two.engine.table) == 1)
+
+    assert not await two.reach.look_once()
+    assert two.counters.get("rpc_sent", "whoami/ok") == 0
+    assert session_with(two.sessions, one.node_id) is not None
