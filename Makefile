@@ -115,13 +115,14 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.run
 
 # What the tests start that is not Python: strace watches the disk, ip makes networks, node and Chromium run the browser's half,
-# Prometheus scrapes and promtool reads the metrics.
+# Prometheus scrapes and promtool reads the metrics, nginx stands in front of nodes.
 debian-packages:
 	missing=
 	command -v strace >/dev/null || missing+=" strace"
 	command -v node >/dev/null || missing+=" nodejs"
 	[ -x /usr/bin/chromium ] || missing+=" chromium"
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=" nginx"
 	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=" iproute2"
 	if [ "$$missing" ]; then
 	  $(call debian,$$missing)

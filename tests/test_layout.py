@@ -12,7 +12,7 @@ TESTS = ROOT / "tests"
 
 NOTHING_TO_RUN = {"__init__.py", "__main__.py", "limits.py", "ports.py"}
 BY_TRANSCRIPT = {"cli"}  # the command line is tested as people see it, in tests/cli
-NOT_MIRRORED = {"cli", "fuzz", "hostile", "process", "sim", "vectors", "watched", "web"}
+NOT_MIRRORED = {"cli", "fuzz", "hostile", "nginx", "process", "sim", "vectors", "watched", "web"}
 ABOUT_THE_PROJECT = {"test_bench.py", "test_conftest.py", "test_docs.py", "test_layout.py", "test_tidy.py"}
 ABOUT_A_FOLDER = {
     "test_conformance.py",

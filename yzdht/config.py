@@ -228,7 +228,7 @@ class Capacity:
         dials_in_flight_max: Dials at a time, 1 or more.
         storage_bytes_max: Bytes of the bodies of all records that strangers store.
         bandwidth_bytes_per_s: Bytes per second in each direction; None for no bound.
-        trusted_proxies: Whoever connects from there stands for others: no limit per prefix or host counts them as one.
+        trusted_proxies: Proxies in front of it: whoever connects from there is whom X-Forwarded-For names, or stands for many.
         dials_per_s: New dials per second on average; None for no bound.
 
     """
@@ -239,6 +239,32 @@ class Capacity:
     bandwidth_bytes_per_s: int | None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     dials_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What TLS stands on; of a node.
+
+    Attributes:
+        certificate: File of the certificate that it shows, its chain behind it; None to serve no TLS.
+        key: File of its private key.
+        ca: File of the authorities that count when wss is dialled; None for the system's.
+
+    Raises:
+        ConfigError: Only one of certificate and key is there.
+
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError(
+                "a certificate is of no use without its key, nor a key without its certificate",
+                hint="name both: --tls-cert FILE --tls-key FILE",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +289,7 @@ class NodeConfig:
         trusted_proxies: CIDRs of proxies in front of this node.
         invite_only: Whoever has no invite by this key is not served; None for an open network, that of `join`, or the one
             that this node has joined before.
+        tls: Its certificate, and whose it trusts.
         join: The invite by which this node becomes a member, if it is none yet.
 
     """
@@ -283,6 +310,7 @@ class NodeConfig:
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[str, ...] = ()
     invite_only: PublicKey | OwnKey | None = None
+    tls: Tls = field(default_factory=Tls)
     join: InviteLink | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

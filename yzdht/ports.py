@@ -1,7 +1,4 @@
-"""Protocols for effects: what the cores ask of the world and what the shell supplies.
-
-Nothing here runs. Implementations live in transport/, store/ and the shell; tests and the simulator bring their own.
-"""
+"""Protocols for effects: what the cores ask of the world, and what transport/, store/, the shell and tests supply."""
 
 from __future__ import annotations
 
@@ -110,14 +107,16 @@ class Endpoint(NamedTuple):
 
     Attributes:
         host: IP address in text form; a name of its own for the memory transport.
-        port: 0 to 65535.
+        port: 0 to 65535; 0 if nobody knows it.
         protocol: `ws`, `wss`, `tcp`, `udp` or `memory`.
+        proxy: IP of the trusted proxy in between, which told the host; empty if there is none.
 
     """
 
     host: str
     port: int
     protocol: str
+    proxy: str = ""
 
 
 class Link(Protocol):

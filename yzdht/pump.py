@@ -165,7 +165,7 @@ class Pump:
         assert peer is not None
         if method is Method.WHOAMI:
             self._telemetry.served(method, Status.OK)
-            connection.reply(number, Status.OK, WhoAmI(*connection.link.remote))
+            connection.reply(number, Status.OK, WhoAmI(*connection.link.remote[:3]))
             return
         if isinstance(body, Redeem):
             self._on_redeem(connection, number, body)

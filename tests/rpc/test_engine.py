@@ -58,3 +58,10 @@ def test_a_peer_shares_with_its_prefix_or_address_and_has_a_part_of_its_own_unle
     peer = Peer(*who, host, prefix, is_proxied)
 
     assert (peer.group, peer.has_own_part) == (group, has_own_part)
+
+
+def test_a_peer_that_a_proxy_hides_names_nobody_near_the_proxy() -> None:
+    who = NodeId(bytes(32)), PublicKey(bytes(33)), Caps.ALWAYS, SessionId(bytes(16))
+
+    assert Peer(*who, "10.0.0.1", None, is_proxied=True).namer_host == "10.0.0.1"
+    assert Peer(*who, "10.0.0.1", None, is_proxied=True, is_hidden=True).namer_host == ""

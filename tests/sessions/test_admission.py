@@ -12,6 +12,7 @@ from yzdht.limits import (
     LINKS_WAITING_MAX,
     SESSIONS_MAX,
 )
+from yzdht.ports import Endpoint
 from yzdht.sessions.admission import Doorway, Refusal, SessionBounds, Turn
 
 
@@ -95,6 +96,15 @@ def test_a_proxy_may_be_at_any_address() -> None:
     assert all(bounds.is_proxy(host) for host in ("203.0.113.9", "127.0.0.1", "::1"))
     assert not any(bounds.is_proxy(host) for host in ("203.0.114.9", "127.0.0.2", "low", ""))
     assert not SessionBounds().is_proxy("127.0.0.1")
+
+
+def test_a_proxy_hides_whoever_it_does_not_name() -> None:
+    bounds = SessionBounds(trusted_proxies=(ip_network("127.0.0.1"),))
+
+    assert bounds.hides(Endpoint("127.0.0.1", 4711, "ws"))
+    assert not bounds.hides(Endpoint("127.0.0.1", 0, "ws", proxy="127.0.0.1"))  # it speaks for itself
+    assert not bounds.hides(Endpoint("8.8.8.8", 0, "ws", proxy="127.0.0.1"))
+    assert not bounds.hides(Endpoint("8.8.8.8", 4711, "ws"))
 
 
 def test_links_of_every_state_are_bounded() -> None:

@@ -850,7 +850,7 @@ async def test_who_comes_through_a_proxy_is_told_from_who_does_not(village: Vill
         await party.answer_to(party.ask(server.contact))
 
     peers = [connection.peer for connection, *_ in server.requests]
-    assert [peer and (peer.group, peer.is_proxied) for peer in peers] == [
-        ("8.8.8.8", True),
-        ("8.8.8.0/24", False),
+    assert [peer and (peer.group, peer.is_proxied, peer.is_hidden) for peer in peers] == [
+        ("8.8.8.8", True, True),
+        ("8.8.8.0/24", False, False),
     ]

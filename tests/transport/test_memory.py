@@ -6,6 +6,7 @@ import pytest
 
 from tests.transport.roads import PATIENCE_S, Owner, Owners, turns
 from yzdht.errors import DialFailed
+from yzdht.ports import Endpoint
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -24,8 +25,8 @@ async def connect(bounds: LinkBounds | None = None) -> tuple[Owner, Owner]:
 async def test_each_end_names_the_other() -> None:
     near, far = await connect()
 
-    assert near.link.remote == ("there", 0, "memory")
-    assert far.link.remote == ("here", 0, "memory")
+    assert near.link.remote == Endpoint("there", 0, "memory")
+    assert far.link.remote == Endpoint("here", 0, "memory")
 
 
 async def test_two_networks_do_not_meet() -> None:

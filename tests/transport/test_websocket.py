@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.transport.roads import PATIENCE_S, Owner, Owners, turns
 from yzdht.errors import DialFailed, ListenFailed
+from yzdht.ports import Endpoint
 from yzdht.transport.websocket import WebSocketTransport, parse_address
 
 
@@ -191,7 +192,7 @@ async def test_a_link_knows_the_address_of_its_peer_and_sends_without_delay(host
     link = await transport.dial(url_of(listener), near, PATIENCE_S)
     there = await far.next()
 
-    assert link.remote == listener.endpoints[0] == (host, listener.endpoints[0].port, "ws")
+    assert link.remote == listener.endpoints[0] == Endpoint(host, listener.endpoints[0].port, "ws")
     assert there.link.remote.host == host
     for end_of_it in (link, there.link):
         sock: socket.socket = end_of_it._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the socket's own word
@@ -349,7 +350,7 @@ async def test_messages_travel_over_tls_with_a_trusted_certificate(certificate: 
         for message in messages:
             link.send(message)
         assert await owner.take(100) == messages
-        assert link.remote == ("127.0.0.1", port, "wss")
+        assert link.remote == Endpoint("127.0.0.1", port, "wss")
         link.close()
         assert await owner.closed() == "closed"
 

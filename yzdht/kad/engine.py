@@ -497,13 +497,13 @@ class KadEngine:
             self._reached[url] = peer.prefix or ""
         is_new = self.table.get(peer.node_id) is None
         met = Entry(peer.node_id, peer.public_key, int.from_bytes(peer.node_id), peer.caps)
-        met.host, met.prefix, met.seen_at, met.has_session = peer.host, peer.prefix, now.mono, True
+        met.host, met.prefix, met.seen_at, met.has_session = peer.namer_host, peer.prefix, now.mono, True
         entry = self.table.admit(met)
         self._strangers.linked(peer)
         was_heard_of = self._hearsay.met(peer.node_id)
         if entry is None:
             return
-        entry.reached(url, peer.host, peer.prefix)
+        entry.reached(url, peer.namer_host, peer.prefix)
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
         if not (entry.is_parted and entry.asked_within(IDENTITY_AGAIN_S, now.mono)):
             self._fetch_identity(entry, now.mono)

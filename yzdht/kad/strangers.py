@@ -78,9 +78,9 @@ class Strangers:
         return self.expected_s if linked is None else linked.expected_s
 
     def host_of(self, node_id: NodeId) -> str:
-        """The IP at which a linked node is reached; empty if it is not linked."""
+        """The IP near which a linked node may name others; empty if it is not linked, or hidden."""
         linked = self._linked.get(node_id)
-        return "" if linked is None else linked.peer.host
+        return "" if linked is None else linked.peer.namer_host
 
     def prefix_of(self, node_id: NodeId) -> str | None:
         """The public prefix at which a linked node is reached; None if it has none or is not linked."""

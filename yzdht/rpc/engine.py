@@ -33,6 +33,7 @@ class Peer:
         host: IP at which it is reached; empty where there is none.
         prefix: Its public /24 or /48, None for anything not public.
         is_proxied: True if the operator says that its address is a proxy's: others stand there beside it.
+        is_hidden: True if it came through such a proxy, which does not say from where.
 
     """
 
@@ -43,6 +44,12 @@ class Peer:
     host: str
     prefix: str | None
     is_proxied: bool = False
+    is_hidden: bool = False
+
+    @property
+    def namer_host(self) -> str:
+        """Its own IP, near which it may name addresses; a proxy's would open the network that the proxy stands in."""
+        return "" if self.is_hidden else self.host
 
     @property
     def group(self) -> str:

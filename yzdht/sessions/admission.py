@@ -44,6 +44,7 @@ from yzdht.wire.address import limit_prefix
 
 if TYPE_CHECKING:
     from yzdht.config import Capacity
+    from yzdht.ports import Endpoint
     from yzdht.sessions.connection import Connection
 
 
@@ -114,6 +115,10 @@ class SessionBounds:
             return False
         return any(ip in block for block in self.trusted_proxies)
 
+    def hides(self, remote: Endpoint) -> bool:
+        """True for whoever came through a trusted proxy that does not say from where."""
+        return not remote.proxy and self.is_proxy(remote.host)
+
 
 class Turn(Enum):
     """What happens to a link that wants in."""
@@ -152,7 +157,7 @@ class Doorway:
     def admit(self, host: str, mono: float) -> Refusal | None:
         """Say whether a connection from a host may ask to become a link; it is counted for its prefix.
 
-        Behind a trusted proxy there is no telling whose it is: such a one is counted for no prefix.
+        A trusted proxy's is counted for no prefix; once its request is read, the address that it forwards is asked about.
         """
         prefix = self._bounds.prefix_of(host)
         if prefix is None or self._prefixes.take(prefix, host, 1, _PER_PREFIX, mono) == 0:

@@ -311,6 +311,7 @@ class Sessions:
             host,
             public_prefix(host),
             self._world.bounds.is_proxy(host),
+            not connection.is_initiator and self._world.bounds.hides(connection.link.remote),
         )
         self._no_longer_half_open(connection)
         now = self._world.clock.now()

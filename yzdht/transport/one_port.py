@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
+from yzdht.transport.forwarded import NO_PROXIES, Proxies
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
 from yzdht.transport.tcp import SCHEME, TcpTransport
 from yzdht.transport.websocket import WebSocketTransport
@@ -32,6 +33,7 @@ class OnePort:
             served", "TLS failed", or what a WebSocketTransport says.
         opening_s: Seconds that an incoming connection has until it is a link, TLS included.
         bounds: What each link may hold and for how long.
+        proxies: Who stands in front of what is listened on.
 
     """
 
@@ -43,11 +45,13 @@ class OnePort:
         on_refused: Callable[[Endpoint, str], None] = ignore_refusal,
         opening_s: float = OPENING_TIMEOUT_S,
         bounds: LinkBounds | None = None,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         self._tls = tls
         self._on_refused = on_refused
         self._opening_s = opening_s
         self._bounds = bounds or LinkBounds()
+        self._proxies = proxies
         self._tcp = TcpTransport(bounds=self._bounds)
         self._websocket = WebSocketTransport(ssl_context=trust, bounds=self._bounds)
 
@@ -91,5 +95,13 @@ class OnePort:
             ListenFailed: The address is taken, forbidden or not this machine's.
 
         """
-        openings = Openings(accept, self._on_refused, self._opening_s, self._bounds, admit, tls=self._tls)
+        openings = Openings(
+            accept,
+            self._on_refused,
+            self._opening_s,
+            self._bounds,
+            admit,
+            tls=self._tls,
+            proxies=self._proxies,
+        )
         return await open_listener(host, port, SCHEME, openings)

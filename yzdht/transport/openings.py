@@ -21,6 +21,7 @@ from yzdht.limits import (
 )
 from yzdht.loop_turns import LoopTurns
 from yzdht.transport.first_bytes import EVERY_KIND, Kind, kind_of
+from yzdht.transport.forwarded import NO_PROXIES, Proxies
 from yzdht.transport.sockets import bind, endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.tcp_link import TcpLink
@@ -63,6 +64,7 @@ class Openings:
         admit: Asked for every connection before anything else; False drops it, unreported. None admits all.
         kinds: What is served; where that is one, nothing is told apart.
         tls: The present certificate; None where TLS is not served.
+        proxies: Who stands in front; `admit` is asked about whom they name, too.
         pending: Oldest first.
         turns: Who has sent something and waits for its turn to be answered.
 
@@ -75,6 +77,7 @@ class Openings:
     admit: Callable[[Endpoint], bool] | None = None
     kinds: frozenset[Kind] = EVERY_KIND
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    proxies: Proxies = NO_PROXIES
     pending: dict[ServerOpening, None] = field(default_factory=dict)
     turns: LoopTurns[ServerOpening] = field(init=False)
 
@@ -201,7 +204,7 @@ class ServerOpening(asyncio.Protocol):
         self._head += data
         match self._kind():
             case Kind.HTTP:
-                self._http = ServerHandshake(self._openings.bounds.message_bytes_max)
+                self._http = ServerHandshake(self._openings.bounds.message_bytes_max, self._may_come)
                 self._read_request(self._http, self._take_head())
             case Kind.RAW:
                 self._open_raw(self._take_head())
@@ -231,6 +234,16 @@ class ServerOpening(asyncio.Protocol):
             return
         self._tls = TlsChannel(self._transport, context)
         self._take(self._take_head())
+
+    def _may_come(self, forwarded: Sequence[str]) -> bool:
+        """Find who is behind a trusted proxy, and ask about him as about others before they are read."""
+        remote = self._openings.proxies.behind(self._remote, forwarded)
+        if remote == self._remote:
+            return True
+        self._remote = remote
+        admit = self._openings.admit
+        self._is_settled = admit is not None and not admit(remote)  # unreported, as all that are not admitted
+        return not self._is_settled
 
     # What becomes of it
 

@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 
 from yzdht.errors import DialFailed
 from yzdht.limits import OPENING_BYTES_MAX
+from yzdht.transport.forwarded import HEADER
 from yzdht.transport.sockets import endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.websocket_link import WebSocketLink
@@ -66,11 +67,13 @@ class ServerHandshake:
 
     Args:
         message_bytes_max: Largest message that the link will take.
+        may_come: Told what the request says in X-Forwarded-For; where it says no, HTTP says 429.
 
     """
 
-    def __init__(self, message_bytes_max: int) -> None:
+    def __init__(self, message_bytes_max: int, may_come: Callable[[Sequence[str]], bool]) -> None:
         self._message_bytes_max = message_bytes_max
+        self._may_come = may_come
         self._websocket = ServerProtocol(max_size=message_bytes_max, logger=_silent)
 
     def take(self, data: bytes) -> Answer | None:
@@ -89,7 +92,11 @@ class ServerHandshake:
         if is_early:  # frames, or a part of one, before our answer: RFC 6455 section 4.1 forbids them
             return Answer(refusal=_NO_REQUEST)
         is_known = request.path.partition("?")[0] in PATHS
-        if is_known:
+        if not self._may_come(request.headers.get_all(HEADER)):
+            response = websocket.reject(
+                HTTPStatus.TOO_MANY_REQUESTS, "Too many connections from your network.\n"
+            )
+        elif is_known:
             response = websocket.accept(request)
         else:
             response = websocket.reject(HTTPStatus.NOT_FOUND, "The WebSocket is at / and at /ws.\n")
