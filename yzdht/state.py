@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
+from yzdht.crypto.naming import node_id_of
 from yzdht.errors import WireError
 from yzdht.ids import PublicKey
+from yzdht.kad.bucket import Entry
 from yzdht.limits import ADDRESSES_MAX, HOUR_S, PEERS_SAVED_MAX, URL_BYTES_MAX
 from yzdht.wire.address import Address, address_of
+from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import decode_body, encode_body
 
 
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.ids import NodeId
-    from yzdht.kad.table import Entry
     from yzdht.ports import Now
 
 
@@ -68,6 +70,21 @@ def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now) -> bytes:
             peers.append((-hour, entry.point ^ own_point, peer))
     kept = nsmallest(PEERS_SAVED_MAX, peers, key=lambda ranked: ranked[:2])
     return encode_body(_State(tuple(peer for _, _, peer in kept)))
+
+
+def entry_of(peer: SavedPeer, now: Now) -> Entry:
+    """The node as the table takes it in again."""
+    node_id = node_id_of(peer.public_key)
+    age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
+    return Entry(
+        node_id,
+        peer.public_key,
+        int.from_bytes(node_id),
+        Caps(peer.caps),
+        peer.addresses,
+        peer.worked or None,
+        seen_at=now.mono - age_s,
+    )
 
 
 def decode_state(data: bytes) -> tuple[SavedPeer, ...]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from yzdht.crypto.naming import node_id_of
 from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
-from yzdht.ids import NodeId, PublicKey, Target
+from yzdht.ids import NodeId, Target
 from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.delegation import Delegation
@@ -68,8 +67,8 @@ if TYPE_CHECKING:
     from yzdht.kad.read import ReadResult
     from yzdht.kad.replication import HandedOver
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
-    from yzdht.wire.address import Address, Contact
-    from yzdht.wire.frame import Caps, RecordType
+    from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
     from yzdht.wire.slot import Verdict
 
 
@@ -260,19 +259,8 @@ class KadEngine:
         self._waits_until = None
         self._start_deferred(now)
 
-    def remember(
-        self,
-        public_key: PublicKey,
-        addresses: tuple[Address, ...],
-        caps: Caps,
-        now: Now,
-        age_s: float = 0.0,
-        worked_url: str | None = None,
-    ) -> None:
-        """Take in a node known from before a restart, last seen `age_s` seconds ago; it is dialled at once."""
-        node_id, seen_at = node_id_of(public_key), now.mono - age_s
-        point = int.from_bytes(node_id)
-        entry = Entry(node_id, public_key, point, caps, addresses, worked_url, seen_at=seen_at)
+    def remember(self, entry: Entry, now: Now) -> None:
+        """Take in a node known from before a restart, last seen at its `seen_at`; it is dialled at once."""
         self.table.remember(entry, now.mono)
 
     def known(self) -> list[Entry]:
