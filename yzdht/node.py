@@ -175,12 +175,12 @@ class Node(DhtCalls):
             join=None if join is None else parse_join(join),
             tls=tls or Tls(),
         )
-        self._whose = Whose(identity, home)
-        self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
-        self._begin_with_nothing()
+        self._whose, self._clock = Whose(identity, home), clock or SystemClock()
+        self._begin_with_nothing(on_event or (lambda _event: None))
 
-    def _begin_with_nothing(self) -> None:
+    def _begin_with_nothing(self, on_event: Callable[[dict[str, object]], None]) -> None:
         """What is filled while it runs."""
+        self._on_event = on_event
         self.telemetry = self.counters = Telemetry()
         self.checks = RecordChecks(self.config.network_id)
         self._rng = SystemRng()
