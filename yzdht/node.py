@@ -175,12 +175,13 @@ class Node(DhtCalls):
             join=None if join is None else parse_join(join),
             tls=tls or Tls(),
         )
-        self._whose, self._clock = Whose(identity, home), clock or SystemClock()
-        self._begin_with_nothing(on_event or (lambda _event: None))
+        self._begin_with_nothing(Whose(identity, home), on_event or (lambda _event: None), clock)
 
-    def _begin_with_nothing(self, on_event: Callable[[dict[str, object]], None]) -> None:
+    def _begin_with_nothing(
+        self, whose: Whose, on_event: Callable[[dict[str, object]], None], clock: Clock | None
+    ) -> None:
         """What is filled while it runs."""
-        self._on_event = on_event
+        self._whose, self._on_event, self._clock = whose, on_event, clock or SystemClock()
         self.telemetry = self.counters = Telemetry()
         self.checks = RecordChecks(self.config.network_id)
         self._rng = SystemRng()
