@@ -12,6 +12,7 @@ from yzdht.config import (
     Bootstrap,
     Capacity,
     NodeConfig,
+    Tls,
     parse_bootstrap,
     parse_network_key,
     parse_node_type,
@@ -158,6 +159,14 @@ def test_what_cannot_work_is_refused(options: dict[str, object]) -> None:
 )
 def test_what_can_work_is_taken(options: dict[str, object]) -> None:
     NodeConfig(**options)  # type: ignore[arg-type] # options of several types
+
+
+def test_a_certificate_and_its_key_go_together() -> None:
+    assert NodeConfig().tls == Tls()
+    for half in ({"certificate": Path("node.pem")}, {"key": Path("node.key")}):
+        with pytest.raises(ConfigError, match="no use without its key") as refused:
+            Tls(**half)
+        assert "--tls-cert FILE --tls-key FILE" in refused.value.hint
 
 
 # What it may take

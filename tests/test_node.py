@@ -36,7 +36,6 @@ from yzdht.limits import (
     HTTP_GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
     LEAVE_S_MAX,
-    LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
     NODE_IDENTITY_RENEW_S,
     STATE_SAVE_EVERY_S,
@@ -775,17 +774,6 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KadEngine, "leave", lambda _engine, _now: None)
 
 
-async def test_a_node_that_is_alone_leaves_at_once_and_says_nothing(clock: Time) -> None:
-    events: list[dict[str, object]] = []
-    async with Node(0, host=HOST, on_event=events.append, clock=clock) as node:
-        await node.store("note", b"hello")
-        before = clock.now().mono
-
-    assert clock.now().mono - before < LEAVE_TOLD_AFTER_S
-    assert events == []
-    assert live_timers() == []
-
-
 async def test_what_one_node_stored_alone_is_with_the_others_once_it_has_left(clock: Time) -> None:
     person = Identity.generate()
     first = Node(0, host=HOST, identity=person, clock=clock)
@@ -805,29 +793,6 @@ async def test_what_one_node_stored_alone_is_with_the_others_once_it_has_left(cl
 
 def test_the_bounds_of_leaving_leave_a_second_of_ten_for_the_disk() -> None:
     assert LEAVE_S_MAX + GOODBYE_S_MAX + 2 * HTTP_GOODBYE_S_MAX <= 9.0
-
-
-@pytest.mark.usefixtures("endless")
-async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
-    clock: Time, caplog: pytest.LogCaptureFixture
-) -> None:
-    events: list[dict[str, object]] = []
-    node = Node(0, host=HOST, on_event=events.append, clock=clock)
-    await node.start()
-
-    stopping = await begin_to_stop(node)
-    assert events == []
-    await clock.advance(LEAVE_TOLD_AFTER_S)
-    assert events == [{"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}]
-    await clock.advance(LEAVE_S_MAX - LEAVE_TOLD_AFTER_S - 0.5)
-    assert not stopping.done()
-    with caplog.at_level(logging.WARNING, logger="yzdht.node"):
-        await clock.advance(0.5)
-        await until(stopping.done)
-
-    assert "left before everything was handed over" in caplog.text
-    assert "handed_over=0 missed=0 unread=0" in caplog.text
-    assert len(events) == 1
 
 
 @pytest.mark.usefixtures("endless")

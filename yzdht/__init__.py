@@ -14,6 +14,7 @@ from yzdht.version import VERSION
 
 if TYPE_CHECKING:
     from yzdht.client import Client
+    from yzdht.config import Tls
     from yzdht.errors import (
         CasMismatch,
         ConfigError,
@@ -92,6 +93,7 @@ __all__ = [
     "Self",
     "StaleRecord",
     "StoreError",
+    "Tls",
     "To",
     "TransportError",
     "UnknownEpoch",
@@ -119,6 +121,7 @@ _ELSEWHERE = {
     "Public": "yzdht.readers",
     "Receipt": "yzdht.slot_writer",
     "Self": "yzdht.readers",
+    "Tls": "yzdht.config",
     "To": "yzdht.readers",
     "Value": "yzdht.records",
 }

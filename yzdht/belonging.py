@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.certificates import trust_in
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.invite_ledger import MemoryLedger, revoked_memberships
 from yzdht.errors import CryptoError, InviteRefused, LookupFailed, StoreError, WireError
@@ -148,7 +149,12 @@ class Belonging:
             self._identity.signer, self._config.network_id, GUEST_CAPS, self._config.network_key
         )
         applicant = Applicant(credentials, self._identity.kem[0].key.public_key, link)
-        way = Way(self._config.bootstraps(), [OnePort()], around.clock, around.rng)
+        way = Way(
+            self._config.bootstraps(),
+            [OnePort(trust=trust_in(self._config.tls.ca))],
+            around.clock,
+            around.rng,
+        )
         self._joiner = Joiner(applicant, way, around.on_event)
         membership = await self._joiner.try_once()
         if membership is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from yzdht.access import Reading, Writing
@@ -16,6 +17,7 @@ from yzdht.addresses import families
 from yzdht.api import DhtCalls
 from yzdht.asking import Asking
 from yzdht.background import Background
+from yzdht.certificates import trust_in
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.errors import (
@@ -73,6 +75,7 @@ from yzdht.wire.token import TokenType, encode_token
 
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
@@ -86,6 +89,7 @@ log = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE = 2
 
+_CERTIFICATE = "its certificate "
 _OVERLOADED = ("closed", "rate_limited", "busy")
 """How failures begin of nodes that are there, in a crowd."""
 
@@ -140,14 +144,21 @@ class _Club(NamedTuple):
 class _Nodes:
     """The nodes of a client: sessions, fail-over, and the way to the replicas (`records.Access`)."""
 
-    def __init__(self, urls: tuple[str, ...], credentials: Credentials, clock: Clock, club: _Club) -> None:
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        credentials: Credentials,
+        clock: Clock,
+        club: _Club,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self._urls = urls
         self._clock = clock
         self._is_guest = club.papers.invite is not None
         self.counters = Counters()
         world = World(
             credentials,
-            [OnePort()],
+            [OnePort(trust=trust)],
             clock,
             self.counters,
             is_private_allowed=True,
@@ -161,6 +172,7 @@ class _Nodes:
         self._last_turn = 0
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)
         self._failures: dict[str, str] = {}
+        self._certificate_hint = ""  # of the last that was refused
 
     # Nodes
 
@@ -197,6 +209,8 @@ class _Nodes:
         elif any(why.endswith(NO_MEMBER) for why in self._failures.values()):
             whose, what = _OTHER_LINK if self._is_guest else _OTHER_HOME
             error.hint = f"your {whose} a closed network of this name, and the node is not of it: {what}"
+        elif self._certificate_hint:
+            error.hint = self._certificate_hint
         elif self._failures and all(why.startswith("no session") for why in self._failures.values()):
             error.hint = "something answers there: check the network name, the network key and the node id"
         elif any(why.startswith(_OVERLOADED) for why in self._failures.values()):
@@ -216,6 +230,8 @@ class _Nodes:
             self._failures[url] = str(error).removeprefix(
                 f"{url}: "
             )  # some errors name the address, some do not
+            if _CERTIFICATE in self._failures[url]:
+                self._certificate_hint = error.hint
             return None
         self._contacts[url] = contact
         return contact
@@ -409,6 +425,7 @@ class Client(DhtCalls):
         network: str = "main",
         network_key: bytes | None = None,
         invite: str | None = None,
+        ca: AnyPath | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not urls:
@@ -420,6 +437,7 @@ class Client(DhtCalls):
         self._network = network_id(network)
         self._network_key = network_key
         self._invite = None if invite is None else decode_invite_link(invite).token
+        self._trust = trust_in(None if ca is None else Path(ca))
         self._clock = clock or SystemClock()
         self._home: Home | None = None
         self._nodes: _Nodes | None = None
@@ -427,7 +445,7 @@ class Client(DhtCalls):
         self._own_invites: Invites | None = None
 
     @classmethod
-    def connect(
+    def connect(  # noqa: PLR0913 - what a client can be told, by keyword
         cls,
         *urls: str,
         identity: Identity | None = None,
@@ -436,6 +454,7 @@ class Client(DhtCalls):
         network: str = "main",
         network_key: bytes | None = None,
         invite: str | None = None,
+        ca: AnyPath | None = None,
     ) -> Client:
         """A client of the nodes at these addresses; several fail over.
 
@@ -447,9 +466,11 @@ class Client(DhtCalls):
             network: Name of the network.
             network_key: 32 bytes, for a private network.
             invite: Link of an invite to a closed network, to be let in as a guest; a membership in the home needs none.
+            ca: File of the authorities whose certificates count when wss is dialled; None for the system's.
 
         Raises:
             UsageError: An argument does not parse.
+            CertificateRefused: The file of authorities cannot be used.
 
         """
         return cls(
@@ -460,6 +481,7 @@ class Client(DhtCalls):
             network=network,
             network_key=network_key,
             invite=invite,
+            ca=ca,
         )
 
     async def __aenter__(self) -> Self:
@@ -484,7 +506,7 @@ class Client(DhtCalls):
     async def _connected(self, home: Home) -> _Nodes:
         caps = Caps.ALWAYS | Caps.CLIENT
         credentials = Credentials(home.identity.signer, self._network, caps, self._network_key)
-        nodes = _Nodes(self._urls, credentials, self._clock, self._club(home))
+        nodes = _Nodes(self._urls, credentials, self._clock, self._club(home), self._trust)
         try:
             await nodes.connect()
         except BaseException:

@@ -242,6 +242,32 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What TLS stands on; of a node.
+
+    Attributes:
+        certificate: File of the certificate that it shows, its chain behind it; None to serve no TLS.
+        key: File of its private key.
+        ca: File of the authorities that count when wss is dialled; None for the system's.
+
+    Raises:
+        ConfigError: Only one of certificate and key is there.
+
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError(
+                "a certificate is of no use without its key, nor a key without its certificate",
+                hint="name both: --tls-cert FILE --tls-key FILE",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """How a node runs.
 
@@ -263,6 +289,7 @@ class NodeConfig:
         trusted_proxies: CIDRs of proxies in front of this node.
         invite_only: Whoever has no invite by this key is not served; None for an open network, that of `join`, or the one
             that this node has joined before.
+        tls: Its certificate, and whose it trusts.
         join: The invite by which this node becomes a member, if it is none yet.
 
     """
@@ -283,6 +310,7 @@ class NodeConfig:
     bandwidth_bytes_per_s: int | None = None
     trusted_proxies: tuple[str, ...] = ()
     invite_only: PublicKey | OwnKey | None = None
+    tls: Tls = field(default_factory=Tls)
     join: InviteLink | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -464,6 +464,7 @@ WEBSOCKET_PINGS_AT_ONCE = 10
 WEBSOCKET_PONG_BYTES_MAX = 2 + 125
 OPENING_BYTES_MAX = 16_384
 TLS_READ_BYTES = 65_536
+CERTIFICATE_BYTES_MAX = 1 << 20
 OPENINGS_PER_LOOP_TURN = 8
 """Parts of HTTP requests and of TLS handshakes; one that ends in a link takes a quarter of a millisecond with it."""
 OPENING_TIMEOUT_S = 5.0

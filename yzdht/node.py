@@ -17,7 +17,16 @@ from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
 from yzdht.belonging import Belonging, Circumstances
-from yzdht.config import DEFAULT_HOST, DEFAULT_PORT, NodeConfig, parse_issuer, parse_join, parse_node_type
+from yzdht.certificates import TlsMeans
+from yzdht.config import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    NodeConfig,
+    Tls,
+    parse_issuer,
+    parse_join,
+    parse_node_type,
+)
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.signing import RecordChecks
 from yzdht.dial_back import BackDialler
@@ -28,12 +37,10 @@ from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.leaving import hand_over
 from yzdht.limits import (
     ADDRESSES_MAX,
-    GOODBYE_S_MAX,
     JOIN_WAIT_S_MAX,
-    LEAVE_S_MAX,
-    LEAVE_TOLD_AFTER_S,
     NODE_IDENTITY_LIFE_S,
 )
 from yzdht.own_access import OwnAccess
@@ -103,6 +110,7 @@ class Node(DhtCalls):
         trusted_proxies: Sequence[str] = (),
         invite_only: str | PublicKey | None = None,
         join: str | None = None,
+        tls: Tls | None = None,
         type: Literal["community", "infrastructure"] | NodeType = NodeType.COMMUNITY,  # noqa: A002 - as the flag
         max_sessions: int | None = None,
         max_storage: int | None = None,
@@ -128,6 +136,7 @@ class Node(DhtCalls):
             trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
             invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
             join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
+            tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
             type: How much it takes where the next three say nothing; gives no privilege.
             max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
             max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
@@ -160,6 +169,7 @@ class Node(DhtCalls):
             trusted_proxies=tuple(trusted_proxies),
             invite_only=parse_issuer(invite_only) if isinstance(invite_only, str) else invite_only,
             join=None if join is None else parse_join(join),
+            tls=tls or Tls(),
         )
         self._whose = Whose(identity, home)
         self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
@@ -183,6 +193,7 @@ class Node(DhtCalls):
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
+        self.tls: TlsMeans | None = None
 
     # Life
 
@@ -194,6 +205,7 @@ class Node(DhtCalls):
             DataLocked: Another node holds the data folder.
             StoreError: The data folder cannot be used.
             WrongPassphrase: The node's key does not open.
+            CertificateRefused: Its certificate cannot be served with.
             InviteRefused: The link of `join` is refused by its issuer.
 
         """
@@ -258,7 +270,7 @@ class Node(DhtCalls):
                 await self._close()
 
     async def _leave(self) -> None:
-        """Hand over while sessions are up and requests are served; whoever reads along is told if that takes long."""
+        """Hand over while sessions are up and requests are served."""
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -266,23 +278,7 @@ class Node(DhtCalls):
         if not self._is_started:
             return
         self._is_started = False
-        told = asyncio.get_running_loop().call_later(
-            LEAVE_TOLD_AFTER_S,
-            self._on_event,
-            {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S},
-        )
-        try:
-            async with asyncio.timeout(LEAVE_S_MAX):
-                await asyncio.gather(self._pump.leave(), self._background.finish(GOODBYE_S_MAX))
-        except TimeoutError:
-            done = self.engine.handed_over()
-            log.warning(
-                "left before everything was handed over node=%s handed_over=%d missed=%d unread=%d",
-                shorten(self.node_id),
-                *done,
-            )
-        finally:
-            told.cancel()
+        await hand_over(self._pump, self._background, self.engine, self._on_event)
 
     async def _close(self) -> None:
         self._is_running = False
@@ -349,8 +345,11 @@ class Node(DhtCalls):
             self._belonging.registrars.append(self._person)
 
     async def _listen(self) -> None:
+        tls = self.tls = TlsMeans(self.config.tls, self._clock.now().wall)
         bounds = SessionBounds.of(self.config.capacity)
         transport = OnePort(
+            trust=tls.trust,
+            tls=tls.shown,
             on_refused=lambda _, why: self.counters.add("links_refused", why),
             proxies=Proxies(bounds.is_proxy),
         )

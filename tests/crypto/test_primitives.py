@@ -17,6 +17,7 @@ from yzdht.crypto.primitives import (
     Aead,
     PrivateKey,
     argon2id,
+    certificate_life,
     check_public_key,
     coordinates,
     hkdf,
@@ -359,3 +360,9 @@ def test_a_scalar_comes_back() -> None:
 
     assert PrivateKey.from_scalar(key.scalar()).public_key == key.public_key
     assert len(PrivateKey.from_scalar((1).to_bytes(32)).scalar()) == 32
+
+
+def test_what_is_no_certificate_has_no_life() -> None:
+    for pem in (b"", b"nothing", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(InvalidKey):
+            certificate_life(pem)

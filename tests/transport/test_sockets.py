@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 
@@ -93,3 +94,25 @@ def test_why_a_dial_failed_is_said_with_a_way_out(error: OSError | UnicodeError,
     assert str(failure).startswith("ws://node: ")
     assert why in str(failure)
     assert failure.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "hint"),
+    [
+        (9, "is not valid yet", "clock"),
+        (10, "has ended", "renew"),
+        (18, "no authority that is known here", "--ca FILE"),
+        (20, "no authority that is known here", "--ca FILE"),
+        (62, "for another name", "a name that the certificate is for"),
+        (64, "for another name", "a name that the certificate is for"),
+        (23, r"\(certificate revoked\)", "trust"),
+    ],
+)
+def test_a_certificate_that_is_refused_says_why_and_what_to_do(code: int, why: str, hint: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "refused")
+    error.verify_code, error.verify_message = code, "certificate revoked"
+
+    failure = explain_dial("wss://node", error)
+
+    assert re.search(why, str(failure))
+    assert hint in failure.hint

@@ -31,6 +31,7 @@ from yzdht.wire.slot import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from yzdht.cli.findings import Finding
     from yzdht.config import Bootstrap
@@ -48,11 +49,13 @@ class Network(NamedTuple):
     Attributes:
         name: Its name.
         key: 32 bytes of a private one.
+        ca: File of the authorities that count when wss is dialled; None for the system's.
 
     """
 
     name: str
     key: bytes | None
+    ca: Path | None = None
 
 
 class Visit(NamedTuple):
@@ -88,7 +91,9 @@ async def _visit(url: str, network: Network, identity: Identity) -> Visit:
     error = "does not answer in time"
     try:
         async with asyncio.timeout(_VISIT_S_MAX):
-            client = Client.connect(url, identity=identity, network=network.name, network_key=network.key)
+            client = Client.connect(
+                url, identity=identity, network=network.name, network_key=network.key, ca=network.ca
+            )
             async with client:
                 [pinged] = await client.ping()
                 node_id, error = pinged.node_id, pinged.error

@@ -226,7 +226,7 @@ def _check_others(patient: _Patient, settings: Settings, others: _Others) -> Ite
     """Whether nodes to join through answer, and what the others' clocks say."""
     status = patient.talk.status
     bootstraps = others.bootstraps
-    network = Network(settings.network if status is None else status.network, others.key)
+    network = Network(settings.network if status is None else status.network, others.key, settings.ca)
     named = [bootstrap.url for bootstrap in bootstraps]
     known = other_machines(_known_urls(patient))[: max(0, CHECKED_CLOCKS_MAX - len(named))]
     visits = visit_all(list(dict.fromkeys([*named, *known])), network)

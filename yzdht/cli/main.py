@@ -90,6 +90,10 @@ class _Commands(click.Group):
     "--network-key", metavar="FILE", type=click.Path(path_type=Path), help="Key of a private network."
 )
 @click.option(
+    "--ca", metavar="FILE", type=click.Path(path_type=Path), envvar="YZ_CA",
+    help="Authorities to trust when wss is dialled; also $YZ_CA.  [default: the system's]",
+)  # fmt: skip
+@click.option(
     "--passphrase-fd", metavar="N", type=click.IntRange(0), help="Read the passphrase from descriptor N."
 )
 @click.option(
@@ -108,6 +112,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
     home: Path | None,
     network: str,
     network_key: Path | None,
+    ca: Path | None,
     passphrase_fd: int | None,
     log_level: str,
 ) -> None:
@@ -119,6 +124,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
         home=home or _default_home(),
         network=network,
         network_key_path=network_key,
+        ca=ca,
         passphrase=given_passphrase(passphrase_fd),
     )
 

@@ -148,7 +148,7 @@ def node_config(
         ConfigError: It cannot run like that.
 
     """
-    from yzdht.config import NodeConfig, parse_issuer, parse_join, parse_node_type  # noqa: PLC0415 - loads the library
+    from yzdht.config import NodeConfig, Tls, parse_issuer, parse_join, parse_node_type  # noqa: PLC0415 - loads the library
 
     issuer = chosen.text_or_none("invite-only")
     http_port = chosen.number_or_none("http-port")
@@ -175,7 +175,13 @@ def node_config(
         trusted_proxies=chosen.texts("trusted-proxy"),
         invite_only=None if issuer is None else parse_issuer(issuer),
         join=None if join is None else parse_join(join),
+        tls=Tls(_file(chosen, "tls-cert"), _file(chosen, "tls-key"), _file(chosen, "ca")),
     )
+
+
+def _file(chosen: Configuration, name: str) -> Path | None:
+    path = chosen.text_or_none(name)
+    return None if path is None else Path(path).absolute()
 
 
 def _link(chosen: Configuration) -> str | None:
@@ -251,6 +257,7 @@ def _node(config: NodeConfig, on_event: Callable[[dict[str, object]], None], lin
         trusted_proxies=config.trusted_proxies,
         invite_only=config.invite_only,
         join=link,
+        tls=config.tls,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -15,7 +16,7 @@ import msgspec
 from yzdht.cli.announcement import NO_ADDRESS, NO_ADDRESS_HINT, Place, announcement
 from yzdht.cli.descriptors import can_open
 from yzdht.cli.systemd import ServiceManager
-from yzdht.errors import StoreError
+from yzdht.errors import CertificateRefused, StoreError, UnsafeFile
 from yzdht.ids import shorten
 from yzdht.version import VERSION
 from yzdht.wire.text import encode_node_id
@@ -87,6 +88,21 @@ class Teller:
         for event in held:
             self._tell_program(event)
 
+    def reload(self, node: Node) -> None:
+        """Have a node read its certificate again, and tell what came of it; a bad one leaves the old one in use."""
+        if node.tls is None:  # not started yet: it will read what is there now
+            return
+        try:
+            until = node.tls.reload(node.now().wall)
+        except (CertificateRefused, UnsafeFile) as error:
+            log.warning("certificate not reloaded, the old one stays reason=%s hint=%s", error, error.hint)
+            node.telemetry.error(f"certificate not reloaded: {error}", node.now().wall, error.hint)
+            self.hear({"event": "certificate", "reloaded": False, "refused": str(error)})
+            return
+        if until is not None:
+            log.info("certificate reloaded until=%d", until)
+            self.hear({"event": "certificate", "reloaded": True, "until": int(until)})
+
     def stopped(self, counters: dict[str, int]) -> None:
         """The node ended."""
         self._tell_program({"event": "stopped", "counters": counters})
@@ -124,6 +140,8 @@ async def serve(
 ) -> None:
     """Run a node until SIGTERM, SIGINT or the end of its terminal; a second signal ends the process at once.
 
+    One that serves TLS outlives its terminal: SIGHUP, which tells of that too, has it read its certificate again.
+
     Args:
         node: Not started yet; its events go to `teller`.
         teller: Tells what happens.
@@ -139,7 +157,9 @@ async def serve(
         InviteRefused: The issuer of its invite says no.
 
     """
-    with _ended_by_signal() as ended, ServiceManager() as manager:
+    has_certificate = node.config.tls.certificate is not None
+    on_hangup = functools.partial(teller.reload, node) if has_certificate else None
+    with _ended_by_signal(on_hangup) as ended, ServiceManager() as manager:
         async with StatusPage(http) as page:
             await page.take_port(place.port)
             if not await start_or_end(node, ended):
@@ -305,7 +325,7 @@ def _ready_event(node: Node, place: Place, more: dict[str, object]) -> dict[str,
 
 
 @contextlib.contextmanager
-def _ended_by_signal() -> Iterator[asyncio.Event]:
+def _ended_by_signal(on_hangup: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -317,6 +337,8 @@ def _ended_by_signal() -> Iterator[asyncio.Event]:
     is_terminal_heard = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup has it ignored
     for number in (*_ENDING, signal.SIGHUP) if is_terminal_heard else _ENDING:
         loop.add_signal_handler(number, end, number)
+    if on_hangup is not None:
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
     try:
         yield ended
     finally:

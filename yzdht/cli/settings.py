@@ -48,6 +48,7 @@ class Settings:
         home: Folder of the identity and of what it has seen.
         network: Name of the network.
         network_key_path: File of a private network's key.
+        ca: File of the authorities that count when wss is dialled; None for the system's.
         passphrase: What --passphrase-fd or the systemd credential says; None for neither.
 
     """
@@ -57,6 +58,7 @@ class Settings:
     home: Path
     network: str
     network_key_path: Path | None
+    ca: Path | None
     passphrase: str | None = field(repr=False)
 
     @property
@@ -170,6 +172,7 @@ class Settings:
             network=self.network,
             network_key=network_key,
             invite=invite,
+            ca=self.ca,
         )
 
         async def connect_and_work() -> tuple[_T, People, YzError | None]:

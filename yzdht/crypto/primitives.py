@@ -247,3 +247,19 @@ def argon2id(passphrase: bytes, salt: bytes, m_kib: int, t: int, p: int) -> byte
 def pbkdf2(passphrase: bytes, salt: bytes, iterations: int) -> bytes:
     """PBKDF2-HMAC-SHA256 (RFC 8018), 32 bytes; the caller has checked the iterations."""
     return pbkdf2_hmac("sha256", passphrase, salt, iterations, KEY_BYTES)
+
+
+def certificate_life(pem: bytes) -> tuple[float, float]:
+    """From when until when the first X.509 certificate of a PEM file is valid, unix.
+
+    Raises:
+        InvalidKey: There is none.
+
+    """
+    from cryptography import x509  # noqa: PLC0415 - few processes have a certificate
+
+    try:
+        [first, *_] = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise InvalidKey("this is no certificate") from None
+    return first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()

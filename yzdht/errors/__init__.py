@@ -39,6 +39,7 @@ from yzdht.errors.usage import (
     AdminKnowsKey as AdminKnowsKey,
     AlreadyAMember as AlreadyAMember,
     BadInviteLink as BadInviteLink,
+    CertificateRefused as CertificateRefused,
     GroupChangeRefused as GroupChangeRefused,
     GroupFull as GroupFull,
     LastAdmin as LastAdmin,

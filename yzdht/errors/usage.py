@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from yzdht.errors.tree import UsageError
+from yzdht.errors.tree import ConfigError, UsageError
 
 
 class ValueTooLarge(UsageError):
     """A value is longer than one record can carry."""
 
     default_hint = "split the value; one record carries at most 61,436 bytes"
+
+
+class CertificateRefused(ConfigError):
+    """A certificate, its key or an authority cannot be used."""
+
+    default_hint = "name a PEM file"
 
 
 class BadInviteLink(UsageError):

@@ -137,10 +137,7 @@ def explain_dial(url: str, error: OSError | UnicodeError) -> DialFailed:
         case ConnectionRefusedError():
             return DialFailed(f"{url}: connection refused", hint="check that the node is running there")
         case ssl.SSLCertVerificationError():
-            return DialFailed(
-                f"{url}: its certificate is not trusted ({error.verify_message})",
-                hint="check the name, or trust the authority that signed the certificate",
-            )
+            return _explain_certificate(url, error)
         case ssl.SSLError():
             return DialFailed(
                 f"{url}: no TLS server there", hint="try the address without TLS, or another port"
@@ -151,3 +148,24 @@ def explain_dial(url: str, error: OSError | UnicodeError) -> DialFailed:
             return DialFailed(f"{url}: closed the connection while it was being opened")
         case _:
             return DialFailed(f"{url}: unreachable ({error.strerror or error})")
+
+
+def _explain_certificate(url: str, error: ssl.SSLCertVerificationError) -> DialFailed:
+    """Say what is wrong with a certificate; the codes are OpenSSL's (X509_V_ERR…)."""
+    match error.verify_code:
+        case 9:
+            why = "its certificate is not valid yet"
+            hint = "check this machine's clock"
+        case 10:
+            why = "its certificate has ended"
+            hint = "have whoever runs it renew it; or check this machine's clock"
+        case 62 | 64:
+            why = "its certificate is not trusted: it is for another name"
+            hint = "dial it by a name that the certificate is for"
+        case 2 | 18 | 19 | 20 | 21:
+            why = "its certificate is not trusted: no authority that is known here signed it"
+            hint = "if it is your own, name the authority: --ca FILE"
+        case _:
+            why = f"its certificate is not trusted ({error.verify_message})"
+            hint = "check the name, or trust the authority that signed the certificate"
+    return DialFailed(f"{url}: {why}", hint=hint)

@@ -1,0 +1,226 @@
+"""Certificates: what can be served with, what is said of what cannot, and what is trusted."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.transport.authority import Authority
+from yzdht import Client, Node, Tls
+from yzdht.certificates import OwnCertificate, trust_in
+from yzdht.errors import CertificateRefused, ExitCode, NoNode, UnsafeFile
+from yzdht.sessions import SystemClock
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+NOW = SystemClock().now().wall
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def loaded(pair: tuple[Path, Path]) -> OwnCertificate:
+    return OwnCertificate(*pair, NOW)
+
+
+# One's own
+
+
+def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None:
+    own = loaded(authority.sign("good", days=(-1, 30)))
+
+    assert own.context.verify_mode is ssl.CERT_NONE
+    assert own.context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert abs(own.not_after - NOW - 30 * 86_400) < 3_600
+
+
+def test_a_key_that_is_another_s_is_refused(authority: Authority) -> None:
+    certificate, _ = authority.sign("one")
+    _, key = authority.sign("two")
+
+    with pytest.raises(CertificateRefused, match="is not that of the certificate") as refused:
+        loaded((certificate, key))
+    assert refused.value.exit_code is ExitCode.USAGE
+    assert "made together" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("days", "why", "hint"), [((-30, -1), "has ended", "renew"), ((1, 30), "is not valid yet", "clock")]
+)
+def test_a_certificate_out_of_its_time_is_refused(
+    authority: Authority, days: tuple[float, float], why: str, hint: str
+) -> None:
+    with pytest.raises(CertificateRefused, match=why) as refused:
+        loaded(authority.sign("late", days=days))
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
+def test_a_key_that_others_can_get_at_is_refused(authority: Authority, mode: int) -> None:
+    certificate, key = authority.sign("open")
+    key.chmod(mode)
+
+    with pytest.raises(UnsafeFile, match=f"mode {mode:04o}") as refused:
+        loaded((certificate, key))
+    assert refused.value.hint == f"run: chmod 600 {key}"
+
+
+def test_a_file_that_is_not_there_is_named(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.sign("here")
+    absent = tmp_path / "absent.pem"
+
+    for pair in ((absent, key), (certificate, absent)):
+        with pytest.raises(CertificateRefused, match=r"absent\.pem cannot be read: No such file") as refused:
+            loaded(pair)
+        assert refused.value.hint
+
+
+def test_a_folder_is_no_key(authority: Authority, tmp_path: Path) -> None:
+    certificate, _ = authority.sign("here")
+
+    with pytest.raises(CertificateRefused, match="is not a file"):
+        loaded((certificate, tmp_path))
+
+
+def test_what_holds_no_certificate_is_refused(authority: Authority) -> None:
+    _, key = authority.sign("here")
+
+    with pytest.raises(CertificateRefused, match="holds no certificate"):
+        loaded((key, key))
+
+
+def test_what_holds_no_key_is_refused(authority: Authority) -> None:
+    certificate, key = authority.sign("here")
+    key.write_bytes(certificate.read_bytes())
+
+    with pytest.raises(CertificateRefused, match="cannot be served with") as refused:
+        loaded((certificate, key))
+    assert refused.value.hint
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(authority: Authority) -> None:
+    certificate, key = authority.sign("locked")
+    key.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+
+    with pytest.raises(CertificateRefused, match="locked with a passphrase") as refused:
+        loaded((certificate, key))
+    assert "openssl pkey" in refused.value.hint
+
+
+def test_a_renewed_certificate_is_taken_and_a_broken_one_leaves_the_old(authority: Authority) -> None:
+    certificate, key = authority.sign("renewed", days=(-1, 10))
+    own = loaded((certificate, key))
+    first, ends = own.context, own.not_after
+
+    certificate.write_bytes(b"cut short")
+    with pytest.raises(CertificateRefused):
+        own.reload(NOW)
+    assert (own.context, own.not_after) == (first, ends)
+
+    authority.sign("renewed", days=(-1, 40))
+    own.reload(NOW)
+    assert own.context is not first
+    assert own.not_after > ends
+
+
+# Others'
+
+
+def test_without_a_file_the_system_s_authorities_count() -> None:
+    assert trust_in(None) is None
+
+
+def test_an_authority_that_is_named_counts_alone(authority: Authority) -> None:
+    context = trust_in(authority.ca)
+
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_a_file_without_authorities_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    with pytest.raises(CertificateRefused, match="cannot be read"):
+        trust_in(path)
+    path.write_text("nothing")
+    with pytest.raises(CertificateRefused, match="holds no certificate"):
+        trust_in(path)
+    with pytest.raises(CertificateRefused, match="holds no certificate"):
+        Client.connect("wss://node.example", ca=path)
+
+
+# Together
+
+
+async def test_a_node_serves_tls_on_its_port_to_whoever_trusts_its_authority(authority: Authority) -> None:
+    tls = Tls(*authority.sign("node"), authority.ca)
+    async with (
+        Node(0, host=HOST, allow_private=True, tls=tls) as node,
+        Node(
+            0,
+            host=HOST,
+            allow_private=True,
+            tls=Tls(ca=authority.ca),
+            bootstrap=[f"wss://{HOST}:{node.port}"],
+        ) as other,
+    ):
+        assert other.bootstrap_joined == 1
+        async with Client.connect(f"wss://localhost:{node.port}", ca=authority.ca) as dht:
+            await dht.store("name", b"value")
+            assert (await dht.get("name")).data == b"value"
+        assert node.sessions.traffic()["in", "wss"] > 0
+
+
+async def test_a_certificate_that_is_not_trusted_says_what_to_do(
+    authority: Authority, tmp_path: Path
+) -> None:
+    elsewhere = Authority(tmp_path, "another authority")
+    for pair, ca, why in (
+        (authority.sign("node"), elsewhere.ca, "no authority that is known here signed it"),
+        (authority.sign("named", ("other.example",)), authority.ca, "it is for another name"),
+    ):
+        async with Node(0, host=HOST, allow_private=True, tls=Tls(*pair)) as node:
+            with pytest.raises(NoNode, match=why):
+                await Client.connect(f"wss://{HOST}:{node.port}", ca=ca).__aenter__()
+
+
+async def test_a_node_reloads_its_certificate_while_it_runs(authority: Authority) -> None:
+    pair = authority.sign("node", days=(-1, 10))
+    async with Node(0, host=HOST, tls=Tls(*pair)) as node:
+        authority.sign("node", days=(-1, 20))
+        assert node.tls is not None
+        until = node.tls.reload(NOW)
+        assert until is not None
+        assert until > NOW + 15 * 86_400
+
+        pair[1].chmod(0o644)
+        with pytest.raises(UnsafeFile):
+            node.tls.reload(NOW)
+    async with Node(0, host=HOST) as plain:
+        assert plain.tls is not None
+        assert plain.tls.reload(NOW) is None
+        assert plain.tls.shown() is None
+
+
+async def test_a_node_whose_certificate_is_no_good_does_not_start(authority: Authority) -> None:
+    node = Node(0, host=HOST, tls=Tls(*authority.sign("late", days=(-9, -1))))
+
+    with pytest.raises(CertificateRefused, match="has ended"):
+        await node.start()

@@ -1,0 +1,60 @@
+"""Handing over at the end, in a bounded time; what else a node does as it leaves stands in test_node.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.sessions.kit import Time, live_timers, until
+from yzdht import Node
+from yzdht.kad.engine import KadEngine
+from yzdht.limits import LEAVE_S_MAX, LEAVE_TOLD_AFTER_S
+
+
+pytestmark = pytest.mark.net
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+async def clock() -> Time:
+    return Time()
+
+
+async def test_a_node_that_is_alone_leaves_at_once_and_says_nothing(clock: Time) -> None:
+    events: list[dict[str, object]] = []
+    async with Node(0, host=HOST, on_event=events.append, clock=clock) as node:
+        await node.store("note", b"hello")
+        before = clock.now().mono
+
+    assert clock.now().mono - before < LEAVE_TOLD_AFTER_S
+    assert events == []
+    assert live_timers() == []
+
+
+async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
+    clock: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        KadEngine, "leave", lambda _engine, _now: None
+    )  # there is more than there is time for
+    events: list[dict[str, object]] = []
+    node = Node(0, host=HOST, on_event=events.append, clock=clock)
+    await node.start()
+
+    stopping = asyncio.ensure_future(node.stop())
+    await until(lambda: not node._is_started)  # and handing over has begun in the same step
+    assert events == []
+    await clock.advance(LEAVE_TOLD_AFTER_S)
+    assert events == [{"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}]
+    await clock.advance(LEAVE_S_MAX - LEAVE_TOLD_AFTER_S - 0.5)
+    assert not stopping.done()
+    with caplog.at_level(logging.WARNING, logger="yzdht.leaving"):
+        await clock.advance(0.5)
+        await until(stopping.done)
+
+    assert "left before everything was handed over" in caplog.text
+    assert "handed_over=0 missed=0 unread=0" in caplog.text
+    assert len(events) == 1

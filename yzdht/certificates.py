@@ -1,0 +1,210 @@
+"""Certificates: the one that this end shows, read again while it runs, and whose it trusts when it dials wss.
+
+A certificate proves a name to browsers and to proxies. Who a node is, its key says (PROTOCOL.md section 3); nothing here can
+stand in for that.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from yzdht.crypto.primitives import certificate_life
+from yzdht.errors import CertificateRefused, InvalidKey, UnsafeFile
+from yzdht.limits import CERTIFICATE_BYTES_MAX
+from yzdht.store.files import refuse_foreign_file
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not hang us
+
+
+class OwnCertificate:
+    """The certificate that is shown to whoever dials, as it was when its files were last good.
+
+    Args:
+        path: PEM, the chain that signed it behind it.
+        key_path: Its private key, PEM without a passphrase; its owner's alone.
+        wall: The present, unix.
+
+    Attributes:
+        context: What new connections are opened with.
+        not_after: When it ends, unix.
+
+    Raises:
+        CertificateRefused: It cannot be served with, or is not valid now.
+        UnsafeFile: Others can get at the key.
+
+    """
+
+    def __init__(self, path: Path, key_path: Path, wall: float) -> None:
+        self._path = path
+        self._key_path = key_path
+        self.context, self.not_after = self._load(wall)
+
+    def reload(self, wall: float) -> None:
+        """Read the files again; connections that are open keep what they were opened with.
+
+        Raises:
+            CertificateRefused: As for a new one; the old one stays.
+            UnsafeFile: As above.
+
+        """
+        self.context, self.not_after = self._load(wall)
+
+    def _load(self, wall: float) -> tuple[ssl.SSLContext, float]:
+        _refuse_open_key(self._key_path)
+        not_before, not_after = _life_of(self._path)
+        if wall >= not_after:
+            raise CertificateRefused(
+                f"the certificate {self._path} has ended", hint="renew it, then send the node SIGHUP"
+            )
+        if wall < not_before:
+            raise CertificateRefused(
+                f"the certificate {self._path} is not valid yet", hint="check this machine's clock"
+            )
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self._path, self._key_path, self._refuse_passphrase)
+        except ssl.SSLError as error:
+            raise self._explain(error) from error
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        return context, not_after
+
+    def _refuse_passphrase(self) -> NoReturn:
+        raise CertificateRefused(
+            f"the key {self._key_path} is locked with a passphrase",
+            hint=f"unlock it: openssl pkey -in {self._key_path} -out FILE",
+        )
+
+    def _explain(self, error: ssl.SSLError) -> CertificateRefused:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return CertificateRefused(
+                f"the key {self._key_path} is not that of the certificate {self._path}",
+                hint="name the two files that were made together",
+            )
+        return CertificateRefused(
+            f"{self._path} and {self._key_path} cannot be served with ({error.reason or error})",
+            hint="name PEM files: a certificate with its chain, and its key",
+        )
+
+
+class TlsFiles(Protocol):
+    """Where the means of TLS lie; `config.Tls`."""
+
+    @property
+    def certificate(self) -> Path | None: ...  # noqa: D102 - as there
+
+    @property
+    def key(self) -> Path | None: ...  # noqa: D102 - as there
+
+    @property
+    def ca(self) -> Path | None: ...  # noqa: D102 - as there
+
+
+class TlsMeans:
+    """What TLS of a node stands on while it runs.
+
+    Args:
+        files: Where it lies.
+        wall: The present, unix.
+
+    Attributes:
+        trust: Whose certificates count; None for the system's.
+
+    Raises:
+        CertificateRefused: As OwnCertificate and `trust_in`.
+        UnsafeFile: As OwnCertificate.
+
+    """
+
+    def __init__(self, files: TlsFiles, wall: float) -> None:
+        self.trust = trust_in(files.ca)
+        self._own: OwnCertificate | None = None
+        if files.certificate is not None and files.key is not None:
+            self._own = OwnCertificate(files.certificate, files.key, wall)
+
+    def shown(self) -> ssl.SSLContext | None:
+        """The present certificate; None where TLS is not served."""
+        return None if self._own is None else self._own.context
+
+    def reload(self, wall: float) -> float | None:
+        """Read the own certificate again; when it ends, unix. None if there is none.
+
+        Raises:
+            CertificateRefused: It is no good; the old one stays.
+            UnsafeFile: Others can get at the key; as above.
+
+        """
+        if self._own is None:
+            return None
+        self._own.reload(wall)
+        return self._own.not_after
+
+
+def trust_in(path: Path | None) -> ssl.SSLContext | None:
+    """Whose certificates count when wss is dialled.
+
+    Args:
+        path: PEM with authorities that count in place of the system's; None for the system's.
+
+    Raises:
+        CertificateRefused: It cannot be read, or holds no certificate.
+
+    Returns:
+        None for the system's, which are loaded when they are needed.
+
+    """
+    if path is None:
+        return None
+    _life_of(path)
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise CertificateRefused(f"{path} holds no usable certificate ({error.reason or error})") from error
+
+
+def _life_of(path: Path) -> tuple[float, float]:
+    """From when until when the first certificate of a file is valid, unix."""
+    try:
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+            pem = file.read(CERTIFICATE_BYTES_MAX)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        return certificate_life(pem)
+    except InvalidKey:
+        raise CertificateRefused(f"{path} holds no certificate") from None
+
+
+def _refuse_open_key(path: Path) -> None:
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise CertificateRefused(f"the key {path} is not a file")
+    if status.st_mode & _OTHERS:
+        raise UnsafeFile(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can get at the key of the certificate",
+            hint=f"run: chmod 600 {path}",
+        )
+    refuse_foreign_file(status, path)
+
+
+def _unreadable(path: Path, error: OSError) -> CertificateRefused:
+    return CertificateRefused(
+        f"{path} cannot be read: {error.strerror or error}",
+        hint="check the path, and that this user may read it",
+    )

@@ -1,0 +1,44 @@
+"""The end of a node as others see it: what it keeps goes to whoever takes its place, in a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from yzdht.limits import GOODBYE_S_MAX, LEAVE_S_MAX, LEAVE_TOLD_AFTER_S
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.background import Background
+    from yzdht.kad.engine import KadEngine
+    from yzdht.pump import Pump
+
+
+log = logging.getLogger(__name__)
+
+
+async def hand_over(
+    pump: Pump, background: Background, engine: KadEngine, on_event: Callable[[dict[str, object]], None]
+) -> None:
+    """Hand over what a node keeps, LEAVE_S_MAX at most; its sessions are up meanwhile.
+
+    Args:
+        pump: Drives the engine.
+        background: What calls have left to be done.
+        engine: Knows what was handed over.
+        on_event: Hears `leaving` if it takes longer than LEAVE_TOLD_AFTER_S.
+
+    """
+    leaving: dict[str, object] = {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}
+    told = asyncio.get_running_loop().call_later(LEAVE_TOLD_AFTER_S, on_event, leaving)
+    try:
+        async with asyncio.timeout(LEAVE_S_MAX):
+            await asyncio.gather(pump.leave(), background.finish(GOODBYE_S_MAX))
+    except TimeoutError:
+        done = engine.handed_over()
+        log.warning("left before everything was handed over handed_over=%d missed=%d unread=%d", *done)
+    finally:
+        told.cancel()
