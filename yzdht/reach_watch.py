@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.addresses import PLAIN, urls_at
 from yzdht.asking import Asking
 from yzdht.crypto.handshake import Credentials
 from yzdht.errors import DialFailed, ReachedAnother
@@ -155,7 +156,7 @@ class ReachWatch:
 
         """
         kept = [url for url in urls if not self.judge.is_withdrawn(url)]
-        return kept if kept and self._look.typed_urls else [*kept, *self._seen_urls(kept, Reach.REACHABLE)]
+        return kept if kept and self._look.typed_urls else [*self._seen_urls(kept, Reach.REACHABLE), *kept]
 
     def views(self) -> list[AddressView]:
         """Every address, those included that are withdrawn, and those at which others see the node in vain."""
@@ -172,7 +173,7 @@ class ReachWatch:
     def _seen_urls(self, beside: Sequence[str], reach: Reach) -> list[str]:
         known = {Place.of(url) for url in beside}
         places = (Place(host, self._look.port()) for host in self.judge.seen)
-        urls = [self._url_of(place) for place in places if place not in known]
+        urls = urls_at([place for place in places if place not in known], PLAIN.protocols, ADDRESSES_MAX)
         return [url for url in urls if self.judge.finding(url).reach is reach]
 
     # A round
@@ -305,8 +306,7 @@ class ReachWatch:
     def _url_of(self, place: Place) -> str:
         """An address of the node at a place, as it is advertised there; else the plainest."""
         own = (url for url in self._look.own_urls() if Place.of(url) == place)
-        shown = f"[{place.host}]" if ":" in place.host else place.host
-        return next(own, f"ws://{shown}:{place.port}")
+        return next(own, urls_at([place], PLAIN.protocols, ADDRESSES_MAX)[0])
 
     async def _try_itself(self, place: Place) -> bool:
         """Dial an address of one's own as somebody else would; a name of a day for that: nobody meets itself."""
