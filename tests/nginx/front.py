@@ -151,6 +151,11 @@ class Nginx:
             assert time.monotonic() < give_up_at, "workers of before the reload are still there"
             await asyncio.sleep(POLL_S)
 
+    def workers(self) -> list[int]:
+        """Its processes that carry connections."""
+        assert self._process is not None
+        return [worker.pid for worker in psutil.Process(self._process.pid).children()]
+
     def errors(self) -> str:
         """What it said."""
         return self._errors.read_text() if self._errors.exists() else ""
