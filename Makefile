@@ -122,6 +122,7 @@ debian-packages:
 	command -v node >/dev/null || missing+=" nodejs"
 	[ -x /usr/bin/chromium ] || missing+=" chromium"
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"
+	command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=" nftables"
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=" nginx"
 	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=" iproute2"
 	if [ "$$missing" ]; then

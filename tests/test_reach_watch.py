@@ -46,6 +46,10 @@ def url_of(node: Node) -> str:
     return f"ws://{HOST}:{node.port}"
 
 
+def urls_of(node: Node) -> list[str]:
+    return [f"{protocol}://{HOST}:{node.port}" for protocol in ("tcp", "ws")]
+
+
 def a_closed_port() -> int:
     with socket.socket() as sock:
         sock.bind((HOST, 0))
@@ -90,8 +94,9 @@ async def test_nodes_of_a_network_learn_that_others_reach_them(clock: Time, stac
     nodes = await network(stack, clock, 3)
 
     for node in nodes:
-        [view] = node.reach.views()
-        assert (view.url, view.reach, view.is_advertised) == (url_of(node), Reach.REACHABLE, True)
+        views = node.reach.views()
+        assert [view.url for view in views] == urls_of(node)
+        assert {(view.reach, view.is_advertised) for view in views} == {(Reach.REACHABLE, True)}
         assert not node.is_client_only
 
 
@@ -102,7 +107,7 @@ async def test_a_node_that_is_alone_stays_what_it_is(clock: Time, stack: AsyncEx
 
     assert node.reach.judge.node is Reach.UNKNOWN
     assert not node.is_client_only
-    assert [a.url for a in node.addresses] == [url_of(node)]
+    assert [a.url for a in node.addresses] == urls_of(node)
 
 
 async def test_one_peer_alone_makes_no_node_a_client(clock: Time, stack: AsyncExitStack) -> None:
@@ -124,9 +129,9 @@ async def test_a_node_that_nobody_reaches_says_so_and_leaves_all_tables_and_stil
 
     await until(lambda: node.is_client_only)
 
-    [view] = node.reach.views()
-    assert (view.reach, view.is_advertised) == (Reach.UNREACHABLE, False)
-    assert view.hint
+    views = node.reach.views()
+    assert [(view.reach, view.is_advertised) for view in views] == [(Reach.UNREACHABLE, False)] * 2
+    assert all(view.hint for view in views)
     assert node.addresses == ()
     assert Caps(decode_identity_payload(node._own_identity.record.payload).caps) & Caps.CLIENT  # type: ignore[union-attr] # it runs
     assert any("do not reach" in error.what for error in node.telemetry.errors())
@@ -146,7 +151,7 @@ async def test_a_node_that_is_reached_again_is_a_holder_again(clock: Time, stack
     await ask_until(node, clock, Reach.REACHABLE)
 
     assert not node.is_client_only
-    assert [a.url for a in node.addresses] == [url_of(node)]
+    assert [a.url for a in node.addresses] == urls_of(node)
     await until(lambda: any(other.engine.table.get(node.node_id) is not None for other in others))
 
 
@@ -171,7 +176,7 @@ async def test_a_public_address_that_nobody_reaches_is_withdrawn_for_the_one_tha
 
     assert node.reach.judge.node is Reach.REACHABLE
     assert not node.is_client_only
-    assert [a.url for a in node.addresses] == [url_of(node)]
+    assert [a.url for a in node.addresses] == urls_of(node)
     views = {view.url: view for view in node.reach.views()}
     assert (views[wrong].is_advertised, views[url_of(node)].is_advertised) == (False, True)
     assert "--public-address" in views[wrong].hint

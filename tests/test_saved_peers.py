@@ -35,8 +35,8 @@ class Known(NamedTuple):
     def known(self) -> list[Entry]:
         return self.entries
 
-    def remember(self, public_key: object, *_of_it: object) -> None:
-        self.remembered.append(public_key)
+    def remember(self, entry: Entry, _now: Now) -> None:
+        self.remembered.append(entry.public_key)
 
 
 def entry() -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -42,6 +43,19 @@ def test_a_peer_that_published_no_address_is_kept_with_the_one_that_worked() -> 
     [peer] = decode_state(encode_state([entry(worked="ws://127.0.0.1:1")], OWN, NOW))
 
     assert [a.url for a in peer.addresses] == ["ws://127.0.0.1:1"]
+
+
+def test_the_address_that_worked_is_remembered_beside_those_that_were_published() -> None:
+    [peer] = decode_state(encode_state([entry("tcp://192.0.2.1:1", worked="ws://192.0.2.1:1")], OWN, NOW))
+
+    assert (peer.worked, [a.url for a in peer.addresses]) == ("ws://192.0.2.1:1", ["tcp://192.0.2.1:1"])
+
+
+def test_a_file_of_an_earlier_version_names_no_address_that_worked() -> None:
+    address = address_of("ws://192.0.2.1:1")
+    state = [[[PERSON.public_key, [[address.protocol, address.url, address.client_types]], int(NODE), 5]]]
+
+    assert [p.worked for p in decode_state(msgspec.msgpack.encode(state))] == [""]
 
 
 def test_a_peer_without_any_address_is_not_kept() -> None:

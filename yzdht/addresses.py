@@ -3,22 +3,60 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
 from yzdht.limits import ADDRESSES_MAX
-from yzdht.wire.address import Address, address_of, is_loopback, scope_of
+from yzdht.wire.address import Address, address_of, is_loopback, is_public, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class Served(NamedTuple):
+    """What a node serves on its port.
+
+    Attributes:
+        protocols: At every address, cheapest first.
+        tls_names: Names that its own certificate is for: `wss` is served under them.
+
+    """
+
+    protocols: Sequence[str] = ("tcp", "ws")
+    tls_names: Sequence[str] = ()
+
+
+PLAIN = Served()
+
+
+class Found(NamedTuple):
+    """What peers found of a node's addresses.
+
+    Attributes:
+        seen: IP addresses and ports at which they reached it, beside those of interfaces.
+        is_withdrawn: True for an address at which others do not reach it.
+
+    """
+
+    seen: Sequence[tuple[str, int]] = ()
+    is_withdrawn: Callable[[str], bool] = lambda _url: False
+
+
+NOTHING_FOUND = Found()
 
 
 def advertised(
-    host: str, port: int, public_addresses: Sequence[str], *, is_private_allowed: bool
+    host: str,
+    port: int,
+    public_addresses: Sequence[str],
+    *,
+    is_private_allowed: bool,
+    served: Served = PLAIN,
+    found: Found = NOTHING_FOUND,
 ) -> tuple[Address, ...]:
-    """The addresses of a node.
+    """The addresses of a node, each place in every protocol, the first protocol of all places before the second.
 
     A wildcard is never advertised: the addresses of the interfaces are. Loopback is advertised only when it is what
     the node listens on, or with `--allow-private`. Link-local addresses are left out: they mean nothing elsewhere.
@@ -26,16 +64,32 @@ def advertised(
     Args:
         host: What the node listens on.
         port: Its real port.
-        public_addresses: What the operator typed; replaces everything else.
+        public_addresses: What the operator typed, each as it is meant; replaces everything but what is withdrawn.
         is_private_allowed: `--allow-private`.
+        served: In which protocols.
+        found: What peers found.
 
     """
-    if public_addresses:
-        return tuple(address_of(url) for url in public_addresses)[:ADDRESSES_MAX]
+    urls: Sequence[str] = public_addresses
+    if not urls:
+        places = [*found.seen, *_places(host, port, is_private_allowed=is_private_allowed)]
+        names = [f"wss://{name}:{port}" for name in served.tls_names]
+        urls = [*names, *urls_at(places, served.protocols, ADDRESSES_MAX - len(names))]
+    kept = dict.fromkeys(url for url in urls if not found.is_withdrawn(url))
+    return tuple(address_of(url) for url in list(kept)[:ADDRESSES_MAX])
+
+
+def _places(host: str, port: int, *, is_private_allowed: bool) -> list[tuple[str, int]]:
     hosts = interface_hosts(host) if _is_wildcard(host) else [host]
     if _is_wildcard(host) and not is_private_allowed:
         hosts = [h for h in hosts if not ip_address(h).is_loopback]
-    return tuple(address_of(f"ws://{_bracketed(h)}:{port}") for h in hosts)[:ADDRESSES_MAX]
+    return [(h, port) for h in hosts]
+
+
+def urls_at(places: Iterable[tuple[str, int]], protocols: Sequence[str], count: int) -> list[str]:
+    """Every place in every protocol, `count` at most; no place without all, for who speaks one must not find none."""
+    fit = list(dict.fromkeys(places))[: max(0, count) // len(protocols)]
+    return [f"{protocol}://{_bracketed(host)}:{port}" for protocol in protocols for host, port in fit]
 
 
 def families() -> tuple[bool, bool]:
@@ -45,7 +99,7 @@ def families() -> tuple[bool, bool]:
 
 
 def interface_hosts(wildcard: str) -> list[str]:
-    """Addresses of this machine's interfaces that a peer could dial, IPv4 first; loopback last."""
+    """Addresses of this machine's interfaces that a peer could dial: public ones first, loopback last, IPv4 first."""
     found = [
         address.address
         for addresses in psutil.net_if_addrs().values()
@@ -54,7 +108,7 @@ def interface_hosts(wildcard: str) -> list[str]:
     ]
     if wildcard == "0.0.0.0":  # noqa: S104 - compared, not bound
         found = [h for h in found if ":" not in h]
-    return sorted(set(found), key=lambda h: (ip_address(h).is_loopback, ":" in h, h))
+    return sorted(set(found), key=lambda h: (is_loopback(h), not is_public(h), ":" in h, h))
 
 
 def _is_dialable(text: str) -> bool:

@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.addresses import PLAIN, urls_at
 from yzdht.asking import Asking
 from yzdht.crypto.handshake import Credentials
 from yzdht.errors import DialFailed, ReachedAnother
@@ -21,6 +22,7 @@ from yzdht.limits import (
     DIAL_BACK_TIMEOUT_S,
     DIAL_TIMEOUT_S,
     PROBERS_PER_ROUND_MAX,
+    REACH_AGAIN_MAPPED_S,
     REACH_AGAIN_S_MIN,
     REACH_LOOK_EVERY_S,
     REACH_ROUND_S,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from yzdht.ids import NodeId
     from yzdht.kad.bucket import Entry
     from yzdht.kad.engine import KadEngine
+    from yzdht.port_mapping import PortMapping
     from yzdht.ports import Rng
     from yzdht.pump import Pump
 
@@ -67,6 +70,7 @@ class Outlook:
         own_urls: Every address that it has, those included that are withdrawn.
         typed_urls: Those of them that an operator named.
         port: Where it listens.
+        router: Maps that port, if the node may ask for it; None where it may not.
         on_settled: Called after each round.
 
     """
@@ -78,6 +82,7 @@ class Outlook:
     own_urls: Callable[[], Sequence[str]]
     typed_urls: Sequence[str]
     port: Callable[[], int]
+    router: PortMapping | None
     on_settled: Callable[[], None]
 
 
@@ -126,12 +131,20 @@ class ReachWatch:
         while True:
             before = self._places()
             has_heard = await self.look_once()
+            if await self._keep_mapping():
+                await asyncio.sleep(REACH_AGAIN_MAPPED_S)  # whom it asked is not to be asked again at once
+                continue
             pause_s = self._pause_s(has_heard=has_heard) * self._look.rng.uniform(0.9, 1.1)
             await self._rest(self._mono() + pause_s, before)
 
     def look_soon(self) -> None:
         """Something has changed: begin the next round at once."""
         self._changed.set()
+
+    async def end(self) -> None:
+        """Take back what the router was asked for."""
+        if self._look.router is not None:
+            await self._look.router.end()
 
     async def _rest(self, until: float, places: Sequence[Place]) -> None:
         """Wait until some monotonic second, or until the node's addresses are others."""
@@ -155,7 +168,7 @@ class ReachWatch:
 
         """
         kept = [url for url in urls if not self.judge.is_withdrawn(url)]
-        return kept if kept and self._look.typed_urls else [*kept, *self._seen_urls(kept, Reach.REACHABLE)]
+        return kept if kept and self._look.typed_urls else [*self._seen_urls(kept, Reach.REACHABLE), *kept]
 
     def views(self) -> list[AddressView]:
         """Every address, those included that are withdrawn, and those at which others see the node in vain."""
@@ -171,8 +184,8 @@ class ReachWatch:
 
     def _seen_urls(self, beside: Sequence[str], reach: Reach) -> list[str]:
         known = {Place.of(url) for url in beside}
-        places = (Place(host, self._look.port()) for host in self.judge.seen)
-        urls = [self._url_of(place) for place in places if place not in known]
+        places = (Place(host, port) for host in self.judge.seen for port in self._ports())
+        urls = urls_at([place for place in places if place not in known], PLAIN.protocols, ADDRESSES_MAX)
         return [url for url in urls if self.judge.finding(url).reach is reach]
 
     # A round
@@ -207,6 +220,20 @@ class ReachWatch:
         self._look.on_settled()
         return asked
 
+    def _ports(self) -> list[int]:
+        """Where others may find the node at the address at which they see it."""
+        router, port = self._look.router, self._look.port()
+        mapped = None if router is None else router.mapping
+        return [port] if mapped is None or mapped.port == port else [mapped.port, port]
+
+    async def _keep_mapping(self) -> bool:
+        """Have the router forward the port, once others do not reach the node without; True if that is new."""
+        router = self._look.router
+        if router is None or (router.mapping is None and self.judge.node is not Reach.UNREACHABLE):
+            return False
+        was_mapped = router.mapping is not None
+        return await router.keep() is not None and not was_mapped
+
     def _stand_as(self, *, is_client: bool) -> None:
         """Be what the verdict allows: a node that nobody reaches keeps nothing for others and is in no table.
 
@@ -239,6 +266,11 @@ class ReachWatch:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
             return pause_s
         self._again_s = REACH_AGAIN_S_MIN
+        router = self._look.router
+        if (
+            router is not None and router.mapping is not None
+        ):  # renewed in time, whatever a router says of that
+            return min(REACH_ROUND_S, max(REACH_AGAIN_MAPPED_S, router.mapping.life_s / 2))
         is_troubled = self.judge.node is Reach.UNREACHABLE or any(
             map(self.judge.is_withdrawn, self._look.own_urls())
         )
@@ -272,8 +304,8 @@ class ReachWatch:
         if scope_of(host) is None:
             return False
         self.judge.saw(group, host)
-        here = Place(host, self._look.port())
-        wanted = places_for([*places, here] if here not in places else places, host)
+        here = [Place(host, port) for port in self._ports()]
+        wanted = places_for(list(dict.fromkeys([*here, *places])), host)
         strangers = {
             p: Word.NOT_YOURS for p in places if not p.is_name and p.host != host and _is_like(p.host, host)
         }
@@ -285,7 +317,7 @@ class ReachWatch:
             is_proved = self._came_in.pop(contact.node_id) >= began_at
         if words is None:
             return False
-        seen[here] = None
+        seen.update(dict.fromkeys(here))
         self.judge.heard(group, entry.host, {**strangers, **words}, is_proved=is_proved)
         return True
 
@@ -305,8 +337,7 @@ class ReachWatch:
     def _url_of(self, place: Place) -> str:
         """An address of the node at a place, as it is advertised there; else the plainest."""
         own = (url for url in self._look.own_urls() if Place.of(url) == place)
-        shown = f"[{place.host}]" if ":" in place.host else place.host
-        return next(own, f"ws://{shown}:{place.port}")
+        return next(own, urls_at([place], PLAIN.protocols, ADDRESSES_MAX)[0])
 
     async def _try_itself(self, place: Place) -> bool:
         """Dial an address of one's own as somebody else would; a name of a day for that: nobody meets itself."""

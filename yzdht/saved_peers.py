@@ -6,9 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from yzdht.errors import StoreError
-from yzdht.limits import HOUR_S
-from yzdht.state import decode_state, encode_state
-from yzdht.wire.frame import Caps
+from yzdht.state import decode_state, encode_state, entry_of
 
 
 if TYPE_CHECKING:
@@ -64,8 +62,7 @@ class SavedPeers:
         self._is_recalled = True
         self.has_known_others = bool(saved)
         for peer in saved:
-            age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
-            self._engine.remember(peer.public_key, peer.addresses, Caps(peer.caps), now, age_s)
+            self._engine.remember(entry_of(peer, now), now)
         return bool(saved)
 
     def save(self, now: Now) -> None:

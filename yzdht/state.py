@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
+from yzdht.crypto.naming import node_id_of
 from yzdht.errors import WireError
 from yzdht.ids import PublicKey
-from yzdht.limits import ADDRESSES_MAX, HOUR_S, PEERS_SAVED_MAX
+from yzdht.kad.bucket import Entry
+from yzdht.limits import ADDRESSES_MAX, HOUR_S, PEERS_SAVED_MAX, URL_BYTES_MAX
 from yzdht.wire.address import Address, address_of
+from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import decode_body, encode_body
 
 
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.ids import NodeId
-    from yzdht.kad.table import Entry
     from yzdht.ports import Now
 
 
@@ -27,12 +29,22 @@ log = logging.getLogger(__name__)
 
 
 class SavedPeer(Struct, frozen=True, array_like=True, gc=False):
-    """One node that was known; `seen_hour` is when it last gave a sign of life, in hours of unix time."""
+    """One node that was known.
+
+    Attributes:
+        public_key: Its identity key.
+        addresses: As it published them; else the one that worked.
+        caps: Capability bits it showed.
+        seen_hour: When it last gave a sign of life, in hours of unix time.
+        worked: The address at which it was dialled with success last; empty for none.
+
+    """
 
     public_key: Annotated[PublicKey, Meta(min_length=33, max_length=33)]
     addresses: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)]
     caps: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     seen_hour: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    worked: Annotated[str, Meta(max_length=URL_BYTES_MAX)] = ""
 
 
 class _State(Struct, frozen=True, array_like=True, gc=False):
@@ -54,10 +66,25 @@ def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now) -> bytes:
         if addresses:
             seen = now.wall if entry.has_session else now.wall - (now.mono - entry.seen_at)
             hour = max(0, int(seen // HOUR_S))
-            peer = SavedPeer(entry.public_key, addresses, int(entry.caps), hour)
+            peer = SavedPeer(entry.public_key, addresses, int(entry.caps), hour, entry.worked_url or "")
             peers.append((-hour, entry.point ^ own_point, peer))
     kept = nsmallest(PEERS_SAVED_MAX, peers, key=lambda ranked: ranked[:2])
     return encode_body(_State(tuple(peer for _, _, peer in kept)))
+
+
+def entry_of(peer: SavedPeer, now: Now) -> Entry:
+    """The node as the table takes it in again."""
+    node_id = node_id_of(peer.public_key)
+    age_s = max(0.0, now.wall - peer.seen_hour * HOUR_S)
+    return Entry(
+        node_id,
+        peer.public_key,
+        int.from_bytes(node_id),
+        Caps(peer.caps),
+        peer.addresses,
+        peer.worked or None,
+        seen_at=now.mono - age_s,
+    )
 
 
 def decode_state(data: bytes) -> tuple[SavedPeer, ...]:

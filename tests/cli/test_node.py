@@ -66,7 +66,8 @@ def test_a_node_is_ready_first_and_stopped_last(tmp_path: Path) -> None:
     assert (view["host"], view["network"], view["pid"]) == ("127.0.0.1", "test", node.process.pid)
     assert view["data"] == str(tmp_path / "data")
     assert view["addresses"] == [
-        {"protocol": "ws", "url": f"ws://127.0.0.1:{view['port']}", "clientTypes": ["python", "nodejs"]}
+        {"protocol": p, "url": f"{p}://127.0.0.1:{view['port']}", "clientTypes": ["python", "nodejs"]}
+        for p in ("tcp", "ws")
     ]
     assert (code, [event["event"] for event in events]) == (0, ["stopped"])
     assert isinstance(events[0]["counters"], dict)
@@ -145,7 +146,8 @@ def test_people_are_told_how_others_join_and_how_to_use_it(tmp_path: Path) -> No
     url = fields["address"]
     node_id = Identity.load(tmp_path / "data" / "node.key").node_id.hex()
     assert fields == {"address": url, "data": str(tmp_path / "data"), "network": "ours"}
-    assert f"  yz-node --bootstrap '{url}#{node_id}' --network ours --network-key 'a key'" in lines
+    joined_at = "tcp" + url.removeprefix("ws")
+    assert f"  yz-node --bootstrap '{joined_at}#{node_id}' --network ours --network-key 'a key'" in lines
     assert f"  yz --node {url} --network ours --network-key 'a key' put NAME FILE" in lines
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from tests.kad.kit import NODE, entry
 from yzdht.kad.bucket import Bucket, Entry
 from yzdht.limits import BUCKET_SIZE
-from yzdht.wire.address import ClientType, address_of
+from yzdht.wire.address import ClientType, address_of, scope_of
 from yzdht.wire.frame import Caps
 
 
@@ -35,7 +35,8 @@ def test_the_address_that_worked_is_dialled_first_and_never_shown() -> None:
     node.reached("ws://10.9.9.9:1", "10.9.9.9", None)
 
     assert node.contact().urls == ("ws://10.9.9.9:1", "ws://10.0.0.1:1", "wss://a.example:443")
-    assert node.wire_contact(ClientType.PYTHON).urls == ("ws://10.0.0.1:1", "wss://a.example:443")
+    assert node.contact().worked == "ws://10.9.9.9:1"
+    assert node.wire_contact(ClientType.PYTHON).urls == ("wss://a.example:443", "ws://10.0.0.1:1")
     assert node.wire_contact(ClientType.BROWSER).urls == ("wss://a.example:443",)
 
 
@@ -44,6 +45,31 @@ def test_what_a_node_learns_replaces_what_it_showed() -> None:
     assert node.wire_contact(ClientType.PYTHON).urls == ()
     node.learn((address_of("ws://10.0.0.1:1"),), NODE)
     assert node.wire_contact(ClientType.PYTHON).urls == ("ws://10.0.0.1:1",)
+
+
+def test_who_asks_is_shown_addresses_that_it_can_dial() -> None:
+    node = entry(1)
+    hosts = ("8.8.4.4", "10.0.0.1", "192.168.0.1", "127.0.0.1", "a.example")
+    node.learn(tuple(address_of(f"{p}://{host}:1") for p in ("tcp", "ws") for host in hosts), NODE)
+
+    def shown_to(host: str) -> list[str]:
+        return [url.split("/")[2][:-2] for url in node.wire_contact(ClientType.PYTHON, scope_of(host)).urls]
+
+    assert shown_to("1.1.1.1") == ["8.8.4.4", "a.example"] * 2
+    assert shown_to("10.9.9.9") == ["10.0.0.1", "10.0.0.1", "8.8.4.4", "a.example"]
+    assert shown_to("127.0.0.2") == ["127.0.0.1", "127.0.0.1", "8.8.4.4", "a.example"]
+    assert shown_to("172.16.0.1") == shown_to("1.1.1.1")
+    assert node.wire_contact(ClientType.BROWSER).urls == ()
+
+
+def test_however_many_networks_ask_no_more_answers_are_kept_than_there_are_addresses() -> None:
+    node = entry(1)
+    node.learn((address_of("ws://10.0.0.1:1"),), NODE)
+
+    for number in range(100):
+        node.wire_contact(ClientType.PYTHON, scope_of(f"fd00:0:{number:x}::1"))
+
+    assert len(node._shown) == 1
 
 
 # The nearest

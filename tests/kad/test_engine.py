@@ -350,7 +350,9 @@ def test_a_node_that_left_is_back_with_its_first_answer() -> None:
 
 def test_who_was_known_before_a_restart_is_dialled_at_once() -> None:
     bench = Bench()
-    bench.engine.remember(Pen(1).public_key, (address_of("ws://10.0.0.1:1"),), NODE, bench.now)
+    pen, address = Pen(1), address_of("ws://10.0.0.1:1")
+    known = Entry(pen.node_id, pen.public_key, int.from_bytes(pen.node_id), NODE, (address,))
+    bench.engine.remember(known, bench.now)
     bench.ring()
     (call,) = bench.take_calls()
 

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.transport.authority import Authority
 
 from tests.nginx.front import MAIN, TEMPLATE, Nginx
+from tests.transport.authority import Authority
 
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
-from tests.transport.authority import Authority
 
 from tests.nginx.front import ROOT, TEMPLATE, Nginx
+from tests.transport.authority import Authority
 from yzdht import Node
 from yzdht.cli.node_settings import BY_NAME
 from yzdht.http.server import HttpServer

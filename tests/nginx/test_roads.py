@@ -7,9 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.transport.authority import Authority
 
 from tests.nginx.front import DOMAIN, Nginx, name_of, names_lead_to
+from tests.transport.authority import Authority
 from tests.transport.roads import PATIENCE_S, Owners, turns
 from tests.transport.strangers import request
 from yzdht.errors import DialFailed

@@ -39,11 +39,11 @@ class Cable:
 
     def pull(self) -> None:
         """Nothing gets through any more, and nobody is told: the near end sees a cable without a carrier."""
-        _run(*self.beyond, "ip", "link", "set", "far", "down")
+        run(*self.beyond, "ip", "link", "set", "far", "down")
 
     def plug(self) -> None:
         """Connect both again."""
-        _run(*self.beyond, "ip", "link", "set", "far", "up")
+        run(*self.beyond, "ip", "link", "set", "far", "up")
 
 
 @contextlib.contextmanager
@@ -51,18 +51,18 @@ def cable() -> Iterator[Cable]:
     """Move this thread into the near network and back; everything started there must have ended before."""
     missing = [name for name in ("ip", "unshare", "nsenter") if shutil.which(name) is None]
     assert not missing, f"these commands are missing: {missing}: make debian-packages"
-    with own_internet(), _held() as pid:
-        _run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(pid))
+    with own_internet(), held() as pid:
+        run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(pid))
         made = Cable(("nsenter", f"--net=/proc/{pid}/ns/net"))
-        _run("ip", "address", "add", f"{NEAR}/{_BITS}", "dev", "near")
-        _run("ip", "link", "set", "near", "up")
-        _run(*made.beyond, "ip", "address", "add", f"{FAR}/{_BITS}", "dev", "far")
+        run("ip", "address", "add", f"{NEAR}/{_BITS}", "dev", "near")
+        run("ip", "link", "set", "near", "up")
+        run(*made.beyond, "ip", "address", "add", f"{FAR}/{_BITS}", "dev", "far")
         made.plug()
         yield made
 
 
 @contextlib.contextmanager
-def _held() -> Iterator[int]:
+def held() -> Iterator[int]:
     """A network, and the process that holds it until its stdin ends, which it does with this process."""
     command = ["unshare", "--net", "sh", "-c", _HOLD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -74,6 +74,8 @@ def _held() -> Iterator[int]:
             holder.kill()
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> str:
+    """Run a command that must not fail; its stdout."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+    return done.stdout

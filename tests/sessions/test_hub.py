@@ -218,9 +218,21 @@ async def test_sessions_of_one_client_identity_are_never_merged_and_the_17th_is_
     assert isinstance(await last.answer_to(last.ask(node.contact)), Answer)
 
 
+async def test_who_dials_a_node_that_is_a_client_for_want_of_reach_is_served_by_it(village: Village) -> None:
+    unreached = await village.party("unreached", caps=CLIENT)
+    user = await village.party("user", caps=CLIENT)
+
+    outcome = await user.answer_to(user.ask(unreached.contact))
+
+    assert isinstance(outcome, Answer)
+    assert len(user.sessions) == len(unreached.sessions) == 1
+    assert isinstance(await user.answer_to(user.ask(unreached.contact)), Answer)
+    assert len(user.sessions) == 1
+    await unreached.sessions.close()
+    await until(lambda: user.downs() == user.ups() == 1)
+
+
 # Who must not meet
-
-
 async def test_a_node_that_dials_itself_is_refused_and_counted(village: Village) -> None:
     low, high = await village.pair()
 

@@ -27,6 +27,7 @@ from tests.sim.converged import converge
 from tests.sim.invariants import check_node
 from tests.sim.node import Dial, Session, SimNode
 from tests.sim.weather import SPEAKING_S, Weather
+from yzdht.kad.table import Entry
 from yzdht.limits import DIAL_TIMEOUT_S, SESSION_SILENT_S_MAX
 from yzdht.ports import Now
 from yzdht.rpc.engine import Failed, FailReason
@@ -299,7 +300,10 @@ class World:
         known = node.engine.known()
         node.engine = node._begin()
         for entry in known:
-            node.engine.remember(entry.public_key, entry.addresses, entry.caps, node.now())
+            now = node.now()
+            again = Entry(entry.node_id, entry.public_key, entry.point, entry.caps, entry.addresses)
+            again.seen_at = now.mono
+            node.engine.remember(again, now)
         node.join(*through)
         node.pump()
 

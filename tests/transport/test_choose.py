@@ -152,6 +152,17 @@ def test_history_keeps_what_worked_last_and_what_has_not_since() -> None:
     assert history.of(node(2)) == NO_PAST
 
 
+def test_what_was_remembered_elsewhere_counts_until_this_knows_better() -> None:
+    history = History()
+
+    assert history.of(node(1), WS4) == Past(WS4)
+    history.failed(node(1), TCP4, 1.0)
+    assert history.of(node(1), WS4) == Past(WS4, {TCP4: 1.0})
+    assert history.of(node(1), TCP4) == Past(None, {TCP4: 1.0})
+    history.worked(node(1), WSS)
+    assert history.of(node(1), WS4).worked == WSS
+
+
 def test_history_is_bounded() -> None:
     history = History()
     for number in range(CONTACTS_HEARD_MAX + 1):

@@ -9,7 +9,7 @@ from hypothesis import example, given, strategies as st
 from tests.vectors.golden import KEM_1, KEM_2
 from yzdht.errors import UsageError, WireError
 from yzdht.ids import NodeId
-from yzdht.limits import ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
+from yzdht.limits import ADDRESSES_MAX, CLIENT_TYPES_MAX, CONTACT_URLS_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
 from yzdht.wire.address import (
     Address,
     ClientType,
@@ -20,6 +20,7 @@ from yzdht.wire.address import (
     address_of,
     decode_identity_payload,
     encode_identity_payload,
+    fit_urls,
     is_public,
     json_view,
     limit_prefix,
@@ -27,6 +28,7 @@ from yzdht.wire.address import (
     parse_url,
     public_prefix,
     scope_of,
+    scopes_of,
 )
 from yzdht.wire.rpc import encode_body
 from yzdht.wire.text import encode_public_key
@@ -539,6 +541,24 @@ def test_an_ipv4_address_is_judged_alike_in_every_form(ip: IPv4Address) -> None:
         assert scope_of(str(form)) == scope_of(str(ip))
         assert public_prefix(str(form)) == public_prefix(str(ip))
         assert limit_prefix(str(form)) == limit_prefix(str(ip))
+
+
+def test_who_is_near_is_named_near_addresses_first_and_others_public_ones() -> None:
+    shown = [address_of(f"ws://{host}:1") for host in ("10.0.0.1", "127.0.0.1", "h", "8.8.8.8", "[fd00::1]")]
+    later = Address("carrier", "pigeon:1", ("python",))
+    hosts = {
+        near: [parse_url(url).host for url in fit_urls(shown, "python", scope_of(near))]
+        for near in ("1.1.1.1", "10.9.9.9", "127.0.0.1", "fd00::2", "192.168.0.1", "nobody")
+    }
+
+    assert hosts["1.1.1.1"][:2] == hosts["192.168.0.1"][:2] == hosts["nobody"][:2] == ["h", "8.8.8.8"]
+    assert hosts["10.9.9.9"][:3] == ["10.0.0.1", "h", "8.8.8.8"]
+    assert hosts["127.0.0.1"][:3] == ["127.0.0.1", "h", "8.8.8.8"]
+    assert hosts["fd00::2"][:3] == ["fd00::1", "h", "8.8.8.8"]
+    assert {len(found) for found in hosts.values()} == {CONTACT_URLS_MAX}
+    assert fit_urls([*shown, later], "browser", PUBLIC) == ()
+    assert fit_urls([later], "python", PUBLIC) == ("pigeon:1",), "for the asker to judge"
+    assert scopes_of([*shown[2:4], later]) == {PUBLIC}
 
 
 # Prefixes

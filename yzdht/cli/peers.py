@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from yzdht.cli.answers import PeersView, PeerView
 
 
-_HEADS = ("node id", "kind", "host", "road", "who dialled", "round trip", "for", "received", "sent")
+_HEADS = ("node id", "kind", "address", "road", "who dialled", "round trip", "for", "received", "sent")
 _GAP = "  "
 _ID_CHARACTERS = 16
 _FRAME_LINES = 5
@@ -83,7 +83,7 @@ def cells_of(peer: PeerView) -> tuple[str, ...]:
     return (
         peer.node_id[:_ID_CHARACTERS],
         "client" if peer.is_client else known,
-        plain(peer.host),
+        plain(peer.url or peer.host),
         plain(peer.road),
         "this node" if peer.dialled else "the other",
         show_ms(peer.rtt_ms),

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from yzdht.limits import BUCKET_SIZE, CONTACT_URLS_MAX, SOFT_DEADLINE_S_UNKNOWN
-from yzdht.wire.address import Address, ClientType, Contact
+from yzdht.limits import BUCKET_SIZE, SOFT_DEADLINE_S_UNKNOWN
+from yzdht.wire.address import Address, ClientType, Contact, fit_urls, scopes_of
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import WireContact
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from yzdht.ids import NodeId, PublicKey
+    from yzdht.wire.address import Scope
 
 
 @dataclass(slots=True)
@@ -65,7 +66,8 @@ class Entry:
     since: float | None = None
     is_storing: bool = field(init=False)
     _contact: Contact | None = None
-    _shown: dict[ClientType, WireContact] = field(default_factory=dict)
+    _scopes: frozenset[Scope] | None = None
+    _shown: dict[tuple[ClientType, Scope], WireContact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.is_storing = bool(self.caps & Caps.STORAGE)
@@ -79,25 +81,30 @@ class Entry:
         """True if it was asked for its identity record so many seconds ago, or later."""
         return self.asked_at is not None and mono - self.asked_at <= seconds
 
-    def urls_for(self, client_type: ClientType) -> tuple[str, ...]:
-        """Its published addresses that such a client can use, at most CONTACT_URLS_MAX."""
-        return tuple(a.url for a in self.addresses if client_type in a.client_types)[:CONTACT_URLS_MAX]
-
     def contact(self) -> Contact:
-        """How this node reaches it: the address that worked first."""
+        """How this node reaches it: the address that worked first, and all that it published."""
         if self._contact is None:
-            urls = self.urls_for(ClientType.PYTHON)
+            urls = tuple(a.url for a in self.addresses if ClientType.PYTHON in a.client_types)
             if self.worked_url is not None:
-                urls = (self.worked_url, *(u for u in urls if u != self.worked_url))[:CONTACT_URLS_MAX]
-            self._contact = Contact(self.node_id, self.public_key, urls, self.caps)
+                urls = (self.worked_url, *(u for u in urls if u != self.worked_url))
+            self._contact = Contact(self.node_id, self.public_key, urls, self.caps, self.worked_url)
         return self._contact
 
-    def wire_contact(self, client_type: ClientType) -> WireContact:
-        """How it is named to others: by its published addresses only."""
-        shown = self._shown.get(client_type)
+    def wire_contact(self, client_type: ClientType, near: Scope = None) -> WireContact:
+        """How it is named to others: by its published addresses only.
+
+        Args:
+            client_type: Who asks.
+            near: The scope at which the asker is reached.
+
+        """
+        if self._scopes is None:
+            self._scopes = scopes_of(self.addresses)
+        key = client_type, near if near in self._scopes else None  # so there are no more keys than addresses
+        shown = self._shown.get(key)
         if shown is None:
-            shown = WireContact(self.public_key, self.urls_for(client_type), self.caps)
-            self._shown[client_type] = shown
+            urls = fit_urls(self.addresses, *key)
+            shown = self._shown[key] = WireContact(self.public_key, urls, self.caps)
         return shown
 
     def learn(self, addresses: tuple[Address, ...], caps: Caps) -> None:
@@ -105,7 +112,7 @@ class Entry:
         self.addresses = addresses
         self.caps = caps
         self.is_storing = bool(caps & Caps.STORAGE)
-        self._contact = None
+        self._contact = self._scopes = None
         self._shown.clear()
 
     def reached(self, url: str | None, host: str, prefix: str | None) -> None:

@@ -29,6 +29,7 @@ from yzdht.wire.address import (
     is_loopback,
     may_dial,
     parse_url,
+    scope_of,
 )
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import decode_record
@@ -189,9 +190,10 @@ def _caps_of_a_router(caps: int) -> Caps | None:
 def _shown(peer: Peer, entries: list[Entry], count: int) -> tuple[WireContact, ...]:
     """The first so many of them that the asker can use; it is not among them."""
     client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
+    near = scope_of(peer.host)
     shown = (
         contact
         for e in entries
-        if e.node_id != peer.node_id and (contact := e.wire_contact(client_type)).urls
+        if e.node_id != peer.node_id and (contact := e.wire_contact(client_type, near)).urls
     )
     return tuple(islice(shown, count))

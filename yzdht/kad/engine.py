@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from yzdht.crypto.naming import node_id_of
 from yzdht.errors import CryptoError, RecordTooLarge, StoreError, WireError
-from yzdht.ids import NodeId, PublicKey, Target
+from yzdht.ids import NodeId, Target
 from yzdht.kad.caretaker import Caretaker
 from yzdht.kad.contacts import Contacts, Own
 from yzdht.kad.delegation import Delegation
@@ -68,8 +67,8 @@ if TYPE_CHECKING:
     from yzdht.kad.read import ReadResult
     from yzdht.kad.replication import HandedOver
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
-    from yzdht.wire.address import Address, Contact
-    from yzdht.wire.frame import Caps, RecordType
+    from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
     from yzdht.wire.slot import Verdict
 
 
@@ -260,12 +259,8 @@ class KadEngine:
         self._waits_until = None
         self._start_deferred(now)
 
-    def remember(
-        self, public_key: PublicKey, addresses: tuple[Address, ...], caps: Caps, now: Now, age_s: float = 0.0
-    ) -> None:
-        """Take in a node known from before a restart, last seen `age_s` seconds ago; it is dialled at once."""
-        node_id = node_id_of(public_key)
-        entry = Entry(node_id, public_key, int.from_bytes(node_id), caps, addresses, seen_at=now.mono - age_s)
+    def remember(self, entry: Entry, now: Now) -> None:
+        """Take in a node known from before a restart, last seen at its `seen_at`; it is dialled at once."""
         self.table.remember(entry, now.mono)
 
     def known(self) -> list[Entry]:

@@ -202,7 +202,7 @@ class Dialler:
         """Dial a contact at the addresses that are worth it, until there is a session; what to say if there is none."""
         mono = self._world.clock.now().mono
         has_session = self._exchange.serving(contact.node_id) is not None
-        past = self._history.of(contact.node_id)
+        past = self._history.of(contact.node_id, contact.worked)
         starts = choose(
             self._means(mono),
             contact.urls,

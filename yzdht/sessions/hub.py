@@ -324,6 +324,9 @@ class Sessions:
             log.debug("session opened peer=%s initiator=%s", shorten(peer.node_id), connection.is_initiator)
             if not peer.caps & Caps.CLIENT:
                 self._add_node(connection, peer)
+            elif connection.is_initiator and peer.node_id not in self._by_id:
+                self._by_id[peer.node_id] = connection  # a node that others do not reach serves those who do
+                self._sink.on_link(peer, Up(connection.url))
         self._dialler.opened(connection, self._by_id.get(peer.node_id, connection))
 
     def _is_let_in(self, connection: Connection, found: Pass) -> bool:

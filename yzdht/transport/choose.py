@@ -7,7 +7,7 @@ Only a cheaper protocol at the very host and port that worked goes before it, un
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
@@ -193,9 +193,12 @@ class History:
     def __init__(self) -> None:
         self._pasts: OrderedDict[NodeId, Past] = OrderedDict()
 
-    def of(self, node_id: NodeId) -> Past:
-        """Of one peer."""
-        return self._pasts.get(node_id, _UNKNOWN)
+    def of(self, node_id: NodeId, worked: str | None = None) -> Past:
+        """Of one peer; `worked` is what others remember to have worked, if this does not know better."""
+        past = self._pasts.get(node_id, _UNKNOWN)
+        return (
+            past if past.worked or worked is None or worked in past.failed else replace(past, worked=worked)
+        )
 
     def worked(self, node_id: NodeId, url: str) -> None:
         """A session came of a dial."""

@@ -17,17 +17,28 @@ from ipaddress import (
     IPv6Network,
     ip_address,
 )
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from yzdht.errors import UsageError, WireError
 from yzdht.ids import NodeId, PublicKey
-from yzdht.limits import ADDRESSES_CACHED_MAX, ADDRESSES_MAX, CLIENT_TYPES_MAX, KEM_KEYS_MAX, URL_BYTES_MAX
+from yzdht.limits import (
+    ADDRESSES_CACHED_MAX,
+    ADDRESSES_MAX,
+    CLIENT_TYPES_MAX,
+    CONTACT_URLS_MAX,
+    KEM_KEYS_MAX,
+    URL_BYTES_MAX,
+)
 from yzdht.wire.frame import Caps, capability_names
 from yzdht.wire.rpc import decode_body, encode_body
 from yzdht.wire.text import encode_public_key
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class NodeType(StrEnum):
@@ -340,6 +351,39 @@ def may_dial(host: str, namer_host: str, *, is_private_allowed: bool) -> bool:
     return is_private_allowed or scope is _Anywhere.PUBLIC or scope == scope_of(namer_host)
 
 
+def fit_urls(addresses: Sequence[Address], client_type: str, near: Scope) -> tuple[str, ...]:
+    """Which of a node's addresses to name to somebody: those that its type can use, at most CONTACT_URLS_MAX.
+
+    Args:
+        addresses: As the node published them.
+        client_type: Who asks.
+        near: The scope at which the asker is reached: addresses in it go first, as the asker may dial them; then public
+            ones and names; addresses of other private networks last.
+
+    """
+
+    def rank(address: Address) -> int:
+        scope = _scope_of_url(address.url)
+        return 0 if scope == near else 1 if scope is _Anywhere.PUBLIC else 2
+
+    usable = sorted((a for a in addresses if client_type in a.client_types), key=rank)
+    return tuple(a.url for a in usable[:CONTACT_URLS_MAX])
+
+
+def scopes_of(addresses: Sequence[Address]) -> frozenset[Scope]:
+    """The scopes that a node has addresses in."""
+    return frozenset(_scope_of_url(a.url) for a in addresses)
+
+
+def _scope_of_url(text: str) -> Scope:
+    """PUBLIC for a name, and for an address of a newer protocol: where these lead is for the asker to say."""
+    try:
+        url = parse_url(text)
+    except UsageError:
+        return _Anywhere.PUBLIC
+    return _Anywhere.PUBLIC if url.ip is None else scope_of(url.host)
+
+
 def public_prefix(host: str) -> str | None:
     """The /24 or IPv6 /48 of a public unicast address, for quorum and diversity rules; None for any other."""
     return _prefix(host, 48)
@@ -368,8 +412,10 @@ class Contact:
     Attributes:
         node_id: Computed from the key.
         public_key: Its identity key.
-        urls: Addresses that this process's client type can use; at most CONTACT_URLS_MAX.
+        urls: Addresses that this process's client type can use; at most CONTACT_URLS_MAX of one that others named, and
+            as many as it published of one that is known.
         caps: Capability bits as last heard.
+        worked: The address at which it was dialled with success last, perhaps in an earlier run.
 
     """
 
@@ -377,3 +423,4 @@ class Contact:
     public_key: PublicKey
     urls: tuple[str, ...]
     caps: Caps
+    worked: str | None = None

@@ -1,0 +1,146 @@
+"""Whether a node behind a router learns that others reach it, or not, and says what to do: real nodes, a real NAT."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.process.fleet import PATIENCE_S, Spec, run_yz, steady_port, until
+from tests.process.routers import HOME, OUTSIDE, router
+from yzdht.limits import REACH_AGAIN_MAPPED_S
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process.fleet import Fleet, NodeProcess
+    from tests.process.routers import Router
+
+
+pytestmark = pytest.mark.process
+
+PUBLIC = ("11.1.0.1", "11.2.0.1", "11.3.0.1")
+HTTP = ("--http", "--http-port", "0")
+ASK_EVERY_S = 0.5
+MAPPED_PATIENCE_S = PATIENCE_S + REACH_AGAIN_MAPPED_S
+
+
+@pytest.fixture
+def box() -> Iterator[Router]:
+    """A router between here and a home; it is asked for before the fleet, and so ends after it."""
+    with router() as made:
+        yield made
+
+
+async def internet(fleet: Fleet) -> list[str]:
+    """Three nodes in three public prefixes; their addresses."""
+    first = await fleet.start(Spec("public-0", (), steady_port(), PUBLIC[0]))
+    rest = [Spec(f"public-{n}", (), steady_port(), host, [first.url]) for n, host in enumerate(PUBLIC) if n]
+    return [first.url, *(node.url for node in await asyncio.gather(*map(fleet.start, rest)))]
+
+
+async def status_of(node: NodeProcess, box: Router) -> dict[str, Any]:
+    """`/status.json` as it is shown to somebody at home."""
+    view: dict[str, Any] = json.loads(
+        await said_at_home(box, "--json", "status", "--http", node.ready["http"])
+    )
+    return view
+
+
+async def said_at_home(box: Router, *words: str, stdin: bytes = b"") -> str:
+    code, out, err = await run_yz(*words, stdin=stdin, before=box.behind)
+    assert code == 0, err
+    return out.decode()
+
+
+async def settles(
+    node: NodeProcess, box: Router, reachable: str, patience_s: float = PATIENCE_S
+) -> dict[str, Any]:
+    """Wait until it has found out that."""
+    shown: list[dict[str, Any]] = []
+
+    async def is_so() -> bool:
+        shown[:] = [await status_of(node, box)]
+        return bool(shown[0]["reachable"] == reachable)
+
+    await until(is_so, f"{node.spec.name} finds out that it is {reachable}", patience_s, ASK_EVERY_S)
+    return shown[0]
+
+
+async def test_a_node_behind_a_router_learns_that_nobody_reaches_it_and_says_so_and_still_works(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
+
+    view = await settles(node, box, "unreachable")
+
+    assert view["seenAt"] == [OUTSIDE]
+    outside = next(a for a in view["addresses"] if OUTSIDE in a["url"])
+    assert (outside["reachable"], outside["advertised"]) == ("unreachable", False)
+    assert f"TCP port {port}" in outside["hint"]
+    text = await said_at_home(box, "status", "--http", node.ready["http"])
+    assert "client only" in text
+    assert "forward it on the router" in text
+    home = str(fleet.folder / "person")
+    here = ("--home", home, "--node", f"ws://127.0.0.1:{port}")
+    await said_at_home(box, *here, "id", "new")
+    await said_at_home(box, *here, "put", "note", stdin=b"hello")
+    assert await said_at_home(box, *here, "get", "note") == "hello"
+
+
+async def test_a_node_with_a_mapped_port_learns_that_it_is_reached_and_advertises_where_it_is_seen(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    box.forward(port)
+    node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
+
+    view = await settles(node, box, "reachable")
+
+    told = [a["url"] for a in view["addresses"] if a["advertised"]]
+    assert any(f"{OUTSIDE}:{port}" in url for url in told), view["addresses"]
+    assert any(HOME in url for url in told)
+    assert "reachable from outside" in await said_at_home(box, "status", "--http", node.ready["http"])
+
+
+async def test_a_node_with_a_wrong_public_address_withdraws_it(box: Router, fleet: Fleet) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    box.forward(port)
+    wrong = f"ws://{OUTSIDE}:{steady_port()}"
+    elsewhere = f"ws://12.0.0.77:{port}"
+    flags = (*HTTP, "--public-address", wrong, "--public-address", elsewhere)
+    node = await fleet.start(Spec("home", flags, port, "0.0.0.0", urls, before=box.behind))
+    assert node.urls == [wrong, elsewhere]
+
+    view = await settles(node, box, "reachable")
+
+    by_url = {a["url"]: a for a in view["addresses"]}
+    assert [by_url[url]["reachable"] for url in (wrong, elsewhere)] == ["unreachable", "unreachable"]
+    told = [url for url, a in by_url.items() if a["advertised"]]
+    assert len(told) >= 1
+    assert all(f"{OUTSIDE}:{port}" in url for url in told)
+    assert "--public-address" in by_url[wrong]["hint"] or "forward" in by_url[wrong]["hint"]
+    assert OUTSIDE in by_url[elsewhere]["why"]
+
+
+async def test_a_node_that_nobody_reaches_has_the_router_forward_its_port_and_takes_that_back_at_its_end(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    with box.serving():
+        node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
+
+        view = await settles(node, box, "reachable", MAPPED_PATIENCE_S)
+
+        assert f"dport {port} dnat to {HOME}:{port}" in box.mapped()
+        assert any(f"{OUTSIDE}:{port}" in a["url"] for a in view["addresses"] if a["advertised"])
+        await node.stop()
+        assert "dport" not in box.mapped()
