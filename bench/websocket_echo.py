@@ -1,4 +1,4 @@
-"""CPU per 1 KiB echo of a server, in microseconds: our WebSocket links beside a bare TCP echo and the library's coroutines.
+"""CPU per 1 KiB echo of a server, in microseconds: our raw and WebSocket links, a bare TCP echo, the library's coroutines.
 
 Each server is a process of its own on uvloop and tells what its process has used; one client serves them all, with frames
 made beforehand. Contenders take turns within a round, and the median of the rounds is shown: ratios mean something,
@@ -23,6 +23,7 @@ import websockets.asyncio.server
 import websockets.exceptions
 from websockets.frames import Frame, Opcode
 
+from yzdht.transport.tcp import TcpTransport
 from yzdht.transport.websocket import WebSocketTransport
 
 
@@ -76,6 +77,10 @@ async def serve_links() -> int:
     return (await WebSocketTransport().listen("127.0.0.1", 0, LinkEcho)).endpoints[0].port
 
 
+async def serve_raw_links() -> int:
+    return (await TcpTransport().listen("127.0.0.1", 0, LinkEcho)).endpoints[0].port
+
+
 async def serve_coroutines() -> int:
     async def echo(connection: websockets.asyncio.server.ServerConnection) -> None:
         with contextlib.suppress(
@@ -90,7 +95,8 @@ async def serve_coroutines() -> int:
 
 SERVERS: dict[str, Callable[[], Awaitable[int]]] = {
     "bare TCP": serve_tcp,
-    "yzdht links": serve_links,
+    "yzdht raw links": serve_raw_links,
+    "yzdht WebSocket links": serve_links,
     "websockets coroutines": serve_coroutines,
 }
 
@@ -141,10 +147,11 @@ class Server:
 class Client(asyncio.Protocol):
     """Keeps so many echoes in flight until so many have come back."""
 
-    def __init__(self, *, is_websocket: bool) -> None:
-        self._frame = Frame(Opcode.BINARY, MESSAGE).serialize(mask=True) if is_websocket else MESSAGE
+    def __init__(self, *, is_websocket: bool, is_raw: bool) -> None:
+        raw = len(MESSAGE).to_bytes(2, "big") + MESSAGE if is_raw else MESSAGE
+        self._frame = Frame(Opcode.BINARY, MESSAGE).serialize(mask=True) if is_websocket else raw
         self._answer_bytes = (
-            len(Frame(Opcode.BINARY, MESSAGE).serialize(mask=False)) if is_websocket else len(MESSAGE)
+            len(Frame(Opcode.BINARY, MESSAGE).serialize(mask=False)) if is_websocket else len(raw)
         )
         self._is_open = not is_websocket
         self._loop = asyncio.get_running_loop()
@@ -190,7 +197,9 @@ async def measure(server: Server, in_flight: int) -> float:
     """CPU of the server per echo, in microseconds; opening and a warm-up are not counted."""
     loop = asyncio.get_running_loop()
     _, client = await loop.create_connection(
-        lambda: Client(is_websocket=server.name != "bare TCP"), "127.0.0.1", server.port
+        lambda: Client(is_websocket="websocket" in server.name.lower(), is_raw="raw" in server.name),
+        "127.0.0.1",
+        server.port,
     )
     await client.opened
     await client.echo(in_flight, 10 * in_flight)

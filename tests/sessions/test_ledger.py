@@ -23,6 +23,7 @@ from yzdht.limits import (
     SESSIONS_MAX,
     SESSIONS_MAX_COMMUNITY,
     STORE_QUEUE_BYTES_MAX,
+    TLS_LINK_BYTES,
     WEBSOCKET_MESSAGE_BYTES_MAX,
     WEBSOCKET_PING_EVERY_S,
     WEBSOCKET_PINGS_AT_ONCE,
@@ -52,6 +53,13 @@ def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megaby
     )
 
     assert total < megabytes * 1_000_000
+
+
+@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 150), (SESSIONS_MAX_COMMUNITY, 51)])
+def test_what_tls_adds_to_that_is_bounded_too(sessions: int, megabytes: int) -> None:
+    links = sessions + HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX
+
+    assert links * TLS_LINK_BYTES < megabytes * 1_000_000
 
 
 # The sum

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import IS_SOAK
+from tests.sessions.kit import NODE, Party, Time
 from tests.transport.roads import PATIENCE_S, Owner, Owners, Road, congest, congest_for_good, turns
 from yzdht.errors import DialFailed, ListenFailed
+from yzdht.ids import Target
 from yzdht.limits import (
     LINK_FLUSH_BYTES,
     LINK_UNSENT_BYTES_HIGH,
     LINK_UNSENT_BYTES_LOW,
     WEBSOCKET_MESSAGE_BYTES_MAX,
 )
+from yzdht.rpc.engine import Answer
 from yzdht.transport.bounds import LinkBounds
+from yzdht.wire.address import Contact
+from yzdht.wire.rpc import Get, Got, Method, Status
 
 
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Endpoint, Link
 
 
+CROSSING = 10_000 if IS_SOAK else 1_000
 LARGEST = bytes(WEBSOCKET_MESSAGE_BYTES_MAX)
 GONE = {"closed by peer", "reset"}
 
@@ -80,18 +87,21 @@ async def test_both_ends_count_the_bytes_of_the_messages_and_little_more(road: R
     )
 
 
-async def test_a_thousand_messages_cross_a_thousand_others(road: Road) -> None:
+async def test_many_messages_cross_as_many_others(road: Road) -> None:
     near, far = await road.connect()
-    ours, theirs = numbered(1_000, 1_024), numbered(1_000, 512)
+    ours, theirs = numbered(CROSSING, 1_024), numbered(CROSSING, 512)
 
-    for index in range(1_000):
+    for index in range(CROSSING):
         near.link.send(ours[index])
         far.link.send(theirs[index])
         if index % 100 == 0:
             await turns(1)
+        if near.link.is_congested or far.link.is_congested:
+            await near.until(lambda: not near.link.is_congested)
+            await far.until(lambda: not far.link.is_congested)
 
-    assert await far.take(1_000) == ours
-    assert await near.take(1_000) == theirs
+    assert await far.take(CROSSING) == ours
+    assert await near.take(CROSSING) == theirs
 
 
 async def test_an_answer_sent_within_on_message_arrives(road: Road) -> None:
@@ -526,3 +536,25 @@ async def test_both_ends_know_who_is_there(road: Road) -> None:
     assert road.is_there(near.link.remote)
     assert far.link.remote.protocol == road.far_scheme
     assert road.scheme in road.transport().schemes
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("size", [1, 16_000, 100_000, 520_000, 1_000_000])
+async def test_a_session_carries_an_answer_of_any_size_in_pieces(road: Road, size: int) -> None:
+    records = tuple(bytes([number]) * (size // 16) for number in range(16)) if size > 16 else (bytes(size),)
+    clock = Time()
+    here, there = Party(clock, road.transport()), Party(clock, road.transport())
+    there.on_asked = lambda connection, number, _method, _body: connection.reply(
+        number, Status.OK, Got(records, 1, 1)
+    )
+    _, url = await road.listen(there.sessions._accept, there.transports[0], there.sessions._admit)  # type: ignore[arg-type]  # an owner of links, though no Owner
+    contact = Contact(there.node_id, there.identity.public_key, (url,), NODE)
+
+    answer = await here.answer_to(here.ask(contact, Method.GET, Get(Target(bytes(32)))))
+
+    assert isinstance(answer, Answer)
+    assert answer.body == Got(records, 1, 1)
+    await here.sessions.close()
+    await there.sessions.close()
