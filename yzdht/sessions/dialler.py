@@ -129,7 +129,7 @@ class Dialler:
 
         """
         self._addresses.typed.add(url)
-        return await self._open(url, Attempt(url, expected))
+        return await self._open(Attempt(url, expected))
 
     def renew(self, url: str, node_id: NodeId) -> None:
         """Dial a node again at the address at which it serves now."""
@@ -138,7 +138,7 @@ class Dialler:
 
     async def _renew_at(self, url: str, node_id: NodeId) -> None:
         try:
-            await self._open(url, Attempt(url, node_id))
+            await self._open(Attempt(url, node_id))
         except DialFailed as error:
             self._note_failure(node_id, url, error)
 
@@ -238,7 +238,8 @@ class Dialler:
                 async with turn:
                     if len(race.tried) > 1:
                         await self._next_turn()
-                    return await self._open(await self._addresses.to_dial(url), attempt)
+                    await self._addresses.check(url)
+                    return await self._open(attempt)
             except DialFailed as error:
                 if race.winner is None:
                     log.debug("dial failed peer=%s reason=%s", shorten(race.node_id), error)
@@ -272,9 +273,10 @@ class Dialler:
             self._means_until = mono + FAMILIES_LOOK_S
         return self._own_means
 
-    async def _open(self, url: str, attempt: Attempt) -> Connection:
+    async def _open(self, attempt: Attempt) -> Connection:
         if self._is_closing:
             raise DialFailed("this end is closing")
+        url = attempt.url
         scheme = url.partition(":")[0]
         transport = next((t for t in self._world.transports if scheme in t.schemes), None)
         if transport is None:
@@ -282,7 +284,7 @@ class Dialler:
 
         def accept(link: Link) -> Connection:
             connection = self._exchange.connect(link)
-            connection.url = attempt.url
+            connection.url = url
             self._attempts[connection] = attempt
             attempt.linked(connection, self._world.clock.now().mono)
             connection.begin(Initiator(self._world.credentials_to_dial(), attempt.expected))
@@ -291,7 +293,7 @@ class Dialler:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(attempt.url))
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(url))
             return await attempt.outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
