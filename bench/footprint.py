@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import uvloop
 
 from bench.kit.aims import Aim, show_aims
-from bench.kit.hosts import cpu_s_of, wait_until_quiet
+from bench.kit.forks import cpu_s_of
+from bench.kit.hosts import wait_until_quiet
 from yzdht import Client, Identity
 
 

@@ -81,6 +81,48 @@ def test_the_share_of_encryption_is_measured_for_puts_and_gets() -> None:
         assert verbs["put"]["signatures_ms"][0] > 0
 
 
+@pytest.mark.process
+def test_every_road_is_measured_for_sessions_and_for_the_channel_below_them() -> None:
+    flags = ("--rounds", "1", "--count", "10", "--set-ups", "2", "--idle", "3", "--handshakes", "2", "--json")
+    shown = json.loads(run("roads.py", *flags))
+
+    overheads = {name: row["overhead"] for name, row in shown["roads"].items()}
+    assert overheads == {
+        "tcp, sessions": [19.0, 19.0],
+        "tcp, channels": [2.0, 2.0],
+        "ws, sessions": [25.0, 21.0],
+        "ws, channels": [8.0, 4.0],
+        "wss, sessions": [47.0, 43.0],
+        "wss, channels": [30.0, 26.0],
+        "nginx, sessions": [47.0, 43.0],
+        "nginx, channels": [30.0, 26.0],
+    }
+    for row in shown["roads"].values():
+        assert len(row["took_us"]) == 10
+        assert min(row["took_us"]) > 0
+        assert all(min(*row["cpu_us"][side], *row["cpu_ms_mb"][side]) > 0 for side in ("client", "server"))
+        assert row["mb_s"][0] > 0
+    for name, turns in (("tcp", 2), ("ws", 3), ("wss", 4), ("nginx", 4)):
+        row = shown["roads"][f"{name}, sessions"]
+        assert len(row["set_up_ms"]) == 2
+        assert all(round(tried) >= turns for tried in row["turns"])  # a busy machine adds to them
+    assert all(shown["roads"][f"{name}, sessions"]["idle_mb"] > 0 for name in ("tcp", "ws", "wss"))
+    sent = [results[0][2:] for results in shown["handshakes"].values()]
+    assert sent[0] == [39 + 120, 157 + 17]
+    assert sent[-1] == [32 + 64, 96]
+    assert all(len(results) == 2 and min(map(min, results)) > 0 for results in shown["handshakes"].values())
+
+
+@pytest.mark.process
+def test_roads_and_handshakes_are_shown_beside_each_other_and_beside_their_aims() -> None:
+    flags = ("--rounds", "1", "--count", "10", "--set-ups", "1", "--idle", "3", "--handshakes", "2")
+    shown = run("roads.py", *flags, "--only", "tcp", "--only", "ws", "--profile")
+
+    assert shown.count(" aim ") == 6
+    assert [line.split(",")[0] for line in shown.splitlines() if ", sessions" in line] == ["tcp", "ws"]
+    assert shown.count("under the profiler") == 2
+
+
 def test_an_aim_says_by_how_much_it_is_missed() -> None:
     assert Aim("put", 5.0, 6.0, "ms").line().split() == ["put", "5.00", "ms", "aim", "6:", "met"]
     assert Aim("put", 7.5, 6.0, "ms").line().endswith("aim 6: missed by 1.50 ms")

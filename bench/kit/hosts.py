@@ -1,4 +1,4 @@
-"""Processes that hold nodes of one network: forked from one import, told what to do over a socket, their CPU counted.
+"""Networks whose nodes live in forked processes, and what is asked of them.
 
 A network is one process with all nodes, or a process for each node; what is asked of it is the same. Operations go one
 after the other unless they are to go at once, and each is timed where it is carried out.
@@ -7,19 +7,14 @@ after the other unless they are to go at once, and each is timed where it is car
 from __future__ import annotations
 
 import asyncio
-import cProfile
-import json
 import os
-import pstats
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import uvloop
-
 from bench.kit.contenders import nodes_of
 from bench.kit.crypto_clock import CryptoClock
+from bench.kit.forks import Host, cpu_s_of, fork, profiled
 
 
 if TYPE_CHECKING:
@@ -28,15 +23,13 @@ if TYPE_CHECKING:
 
     from bench.kit.contenders import Contender, Nodes
     from yzdht import Identity
-    from yzdht.cli.children import Child, Children, Line
+    from yzdht.cli.children import Children
 
 
-PATIENCE_S = 300.0
 QUIET_SHARE = 0.03
 _LOOKS_EVERY_S = 0.5
 QUIET_S_MAX = 40.0
 STARTING_AT_ONCE = 4
-_LINE_BYTES_MAX = 1 << 24
 
 
 class Did(NamedTuple):
@@ -46,26 +39,14 @@ class Did(NamedTuple):
     failed: int
 
 
-# In the process
-
-
 class _Serving:
-    """What a forked process does until its parent ends."""
+    """Some nodes of one network, in a forked process."""
 
-    def __init__(self, nodes: Nodes, control: socket.socket) -> None:
+    def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._control = control
-        self._profile: cProfile.Profile | None = None
         self._clock: CryptoClock | None = None
 
-    async def run(self, line: Line) -> int:
-        asyncio.get_running_loop().add_reader(line.lifeline, os._exit, 0)
-        reader, writer = await asyncio.open_connection(sock=self._control, limit=_LINE_BYTES_MAX)
-        while order := await reader.readline():
-            writer.write(json.dumps(await self._do(**json.loads(order))).encode() + b"\n")
-        return 0
-
-    async def _do(self, what: str, **more: Any) -> object:  # noqa: ANN401 - decoded from JSON
+    async def do(self, what: str, **more: Any) -> object:  # noqa: ANN401 - decoded from JSON
         match what:
             case "start":
                 return await self._nodes.start(more["count"], more["bootstrap"])
@@ -78,8 +59,6 @@ class _Serving:
             case "crypto":
                 self._clock = self._clock or CryptoClock()
                 return self._clock.seconds()
-            case "profile":
-                return self._turn_profile(is_on=more["is_on"])
             case _:
                 return await self._operate(what, more["work"], is_at_once=more["is_at_once"])
 
@@ -99,67 +78,8 @@ class _Serving:
                 await one(*each)
         return Did(took_s, len(work) - len(took_s))
 
-    def _turn_profile(self, *, is_on: bool) -> dict[str, float]:
-        """Seconds by module since it was turned on."""
-        if is_on:
-            self._profile = cProfile.Profile()
-            self._profile.enable()
-            return {}
-        assert self._profile is not None
-        self._profile.disable()
-        by_module: dict[str, float] = {}
-        stats: dict[Any, Any] = pstats.Stats(self._profile).stats  # type: ignore[attr-defined] # typeshed leaves `stats` out
-        for (file, _, _), (_, _, own, _, _) in stats.items():
-            by_module[_module_of(file)] = by_module.get(_module_of(file), 0.0) + own
-        return by_module
-
-
-def _module_of(file: str) -> str:
-    for package in ("yzdht", "websockets", "asyncio", "msgspec", "cryptography"):
-        if f"/{package}/" in file:
-            return f"yzdht/{file.rsplit('/yzdht/', 1)[1]}" if package == "yzdht" else package
-    return "built-in" if file.startswith(("~", "<")) else "standard library"
-
 
 # In the parent
-
-
-class Host:
-    """One forked process.
-
-    Args:
-        child: The process.
-        control: This end of its socket.
-
-    Attributes:
-        count: How many nodes it holds.
-
-    """
-
-    def __init__(self, child: Child, control: socket.socket) -> None:
-        self.child = child
-        self.count = 0
-        self._control = control.makefile("rw")
-
-    def tell(self, what: str, **more: object) -> None:
-        """Have it begin something; `hear` returns what came of it."""
-        self._control.write(json.dumps({"what": what, **more}) + "\n")
-        self._control.flush()
-
-    def hear(self) -> Any:  # noqa: ANN401 - decoded from JSON
-        answer = self._control.readline()
-        assert answer, f"process {self.child.pid} died"
-        return json.loads(answer)
-
-    def ask(self, what: str, **more: object) -> Any:  # noqa: ANN401 - as above
-        self.tell(what, **more)
-        return self.hear()
-
-    def cpu_s(self) -> float:
-        """Seconds of CPU it has used, all its threads together."""
-        return time.clock_gettime(
-            (~self.child.pid << 3) | 2
-        )  # clock_getcpuclockid(3), which Python does not offer
 
 
 class Ground(NamedTuple):
@@ -268,29 +188,11 @@ class Network:
 
     def profiled(self, work: Callable[[], object]) -> dict[str, float]:
         """Seconds by module that all processes spend on some work, under the profiler."""
-        for host in self._hosts:
-            host.ask("profile", is_on=True)
-        work()
-        total: dict[str, float] = {}
-        for host in self._hosts:
-            for module, seconds in host.ask("profile", is_on=False).items():
-                total[module] = total.get(module, 0.0) + seconds
-        return total
+        return profiled(self._hosts, work)
 
 
 def _fork(contender: Contender, ground: Ground) -> Host:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(PATIENCE_S)
-
-    def live(line: Line) -> int:
-        ours.close()
-        theirs.setblocking(False)  # noqa: FBT003 - the standard library takes it by position
-        serving = _Serving(nodes_of(contender, ground.person, ground.folder), theirs)
-        return uvloop.run(serving.run(line))
-
-    child = ground.children.fork(ground.children.running, live)
-    theirs.close()
-    return Host(child, ours)
+    return fork(ground.children, lambda: _Serving(nodes_of(contender, ground.person, ground.folder)))
 
 
 def _answers(hosts: Sequence[Host], what: str, **more: object) -> Any:  # noqa: ANN401 - decoded from JSON
@@ -300,11 +202,6 @@ def _answers(hosts: Sequence[Host], what: str, **more: object) -> Any:  # noqa: 
     yield
     first, *_ = [host.hear() for host in hosts]
     return first
-
-
-def cpu_s_of(pid: int) -> float:
-    """Seconds of CPU that a process has used, all its threads together."""
-    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), which Python does not offer
 
 
 def wait_until_quiet(pids: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -72,6 +73,7 @@ class Nginx:
     ) -> None:
         self.folder = folder
         self.host = listen
+        self._turns = cycle(nodes.items())
         self._errors = folder / "errors"
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "conf.d").mkdir(parents=True)
@@ -93,6 +95,10 @@ class Nginx:
     def name_nodes(self, nodes: Mapping[int, str]) -> None:
         """Write where each number leads; nginx reads it when it starts and at `reload`."""
         (self.folder / "nodes.map").write_text("".join(f"{n} {place};\n" for n, place in nodes.items()))
+
+    def next_node(self) -> tuple[int, str]:
+        """A number and where it leads, another one each time, and in the end the first again."""
+        return next(self._turns)
 
     def url(self, number: int) -> str:
         """The address of a node."""
@@ -144,6 +150,11 @@ class Nginx:
         while before & set(master.children()):
             assert time.monotonic() < give_up_at, "workers of before the reload are still there"
             await asyncio.sleep(POLL_S)
+
+    def workers(self) -> list[int]:
+        """Its processes that carry connections."""
+        assert self._process is not None
+        return [worker.pid for worker in psutil.Process(self._process.pid).children()]
 
     def errors(self) -> str:
         """What it said."""

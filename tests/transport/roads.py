@@ -16,6 +16,7 @@ from yzdht.transport.websocket import WebSocketTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.nginx.front import Nginx
     from tests.transport.authority import Authority
     from yzdht.transport.bounds import LinkBounds
 
@@ -97,13 +98,16 @@ class Road:
     """One kind of transport with a place to listen.
 
     Args:
-        kind: `memory`, `tcp`, `ws`, or `tls`, which is wss to this project's own TLS.
-        authority: Of `tls`.
+        kind: `memory`, `tcp`, `ws`, `tls`, which is wss to this project's own TLS, or `wss`, to nginx.
+        authority: Of `tls` and `wss`.
+        nginx: Of `wss`.
 
     """
 
-    def __init__(self, kind: str, authority: Authority | None = None) -> None:
+    def __init__(self, kind: str, authority: Authority | None = None, nginx: Nginx | None = None) -> None:
         self.kind = kind
+        self._nginx = nginx
+        self.far_scheme = "ws" if kind == "wss" else "wss" if kind == "tls" else kind
         self.scheme = "wss" if kind == "tls" else kind
         self._authority = authority
         self._network = MemoryNetwork()
@@ -115,6 +119,8 @@ class Road:
             return MemoryTransport(self._network, bounds=bounds)
         if self.kind == "tcp":
             return TcpTransport(bounds=bounds)
+        if self._nginx is not None and self._authority is not None:
+            return WebSocketTransport(ssl_context=self._authority.trust, bounds=bounds)
         if self._authority is not None:
             served = self._authority.served()
             return OnePort(trust=self._authority.trust, tls=lambda: served, bounds=bounds)
@@ -127,8 +133,14 @@ class Road:
         admit: Callable[[Endpoint], bool] | None = None,
     ) -> tuple[Listener, str]:
         """Listen somewhere free; the listener and the url to dial."""
+        transport = transport or self.transport()
+        if self._nginx is not None:
+            number, at = self._nginx.next_node()
+            listener = await transport.listen("127.0.0.1", int(at.rpartition(":")[2]), accept, admit)
+            self._listeners.append(listener)
+            return listener, self._nginx.url(number)
         host = "node" if self.kind == "memory" else "127.0.0.1"
-        listener = await (transport or self.transport()).listen(host, 0, accept, admit)
+        listener = await transport.listen(host, 0, accept, admit)
         self._listeners.append(listener)
         place = listener.endpoints[0]
         return listener, f"{self.scheme}://{place.host}" + (f":{place.port}" if place.port else "")
@@ -142,8 +154,15 @@ class Road:
         try:
             await transport.dial(url, near, PATIENCE_S)
         except DialFailed as failure:
-            return "closed the connection" in str(failure) and bool(failure.hint) and near.count == 0
+            why = "closed the connection" if self._nginx is None else "HTTP 502"
+            return why in str(failure) and bool(failure.hint) and near.count == 0
         return False
+
+    def is_there(self, remote: Endpoint) -> bool:
+        """Whether who dialled sees the other end where it dialled."""
+        if self._nginx is not None:
+            return remote == Endpoint(self._nginx.host, self._nginx.port, "wss")
+        return remote[:2] == self._listeners[0].endpoints[0][:2]
 
     async def connect(self, bounds: LinkBounds | None = None) -> tuple[Owner, Owner]:
         """Open a link; who owns the end that dialled, and who the other."""
@@ -174,6 +193,14 @@ async def turns(count: int) -> None:
         turned = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turned.set_result, None)
         await turned
+
+
+async def congest_for_good(owner: Owner, message: bytes) -> None:
+    """Send whenever the link takes something, until it has ended: what lies between may hold much."""
+    while not owner.reasons:
+        if not owner.link.is_congested:
+            owner.link.send(message)
+        await turns(1)
 
 
 async def congest(owner: Owner, message: bytes) -> int:
