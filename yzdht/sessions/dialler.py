@@ -179,14 +179,15 @@ class Dialler:
                     self._pace.give_back()
                     reason = FailReason.BUSY
         finally:
-            del self._dials[contact.node_id]
             connection = self._exchange.serving(contact.node_id)
-            if connection is None:  # there may have been one
-                reason = self._why_failed(contact, reason)
+            if self._dials.get(contact.node_id) is dial:
+                del self._dials[contact.node_id]
+                if connection is None:
+                    reason = self._why_failed(contact, reason)
             for call, waiting in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
-                else:  # that began to wait just now
+                else:
                     self._exchange.send(connection, call, waiting)
 
     def _why_failed(self, contact: Contact, reason: FailReason) -> FailReason:
@@ -319,11 +320,12 @@ class Dialler:
             self._history.worked(node_id, attempt.url)
             attempt.won(serving)
         if node_id in self._dials:
-            self._loop.call_soon(self._send_waiting, node_id)  # the other addresses take a while to end
+            self._loop.call_soon(self._send_waiting, node_id)
 
     def _send_waiting(self, node_id: NodeId) -> None:
-        dial, serving = self._dials.get(node_id), self._exchange.serving(node_id)
-        if dial is not None and serving is not None:
+        """Nobody waits for a dial any more that led to a session, though its other addresses take a while to end."""
+        serving = self._exchange.serving(node_id)
+        if serving is not None and (dial := self._dials.pop(node_id, None)) is not None:
             for call, waiting in dial.take_all():
                 self._exchange.send(serving, call, waiting)
 
