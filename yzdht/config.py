@@ -27,7 +27,7 @@ from yzdht.limits import (
     TRUSTED_BITS_MIN_V4,
     TRUSTED_BITS_MIN_V6,
 )
-from yzdht.wire.address import NodeType, parse_url, public_prefix
+from yzdht.wire.address import NodeType, is_loopback, parse_url, public_prefix
 from yzdht.wire.invite_link import InviteLink, decode_invite_link
 from yzdht.wire.text import decode_node_id, decode_public_key
 from yzdht.wire.token import TokenType
@@ -279,6 +279,7 @@ class NodeConfig:
         network: Name of the network.
         network_key: 32 bytes that every node and client of a private network holds; None for an open one.
         is_private_allowed: Advertise loopback and dial private addresses that others name.
+        is_mapping_ports: Ask the router to forward the port where nobody reaches it else.
         public_addresses: Advertised instead of the interfaces' addresses.
         trusted_prefixes: CIDRs whose nodes are exempt from the diversity limits of the table.
         passphrase: Opens the node's key.
@@ -301,6 +302,7 @@ class NodeConfig:
     network: str = "main"
     network_key: bytes | None = field(default=None, repr=False)
     is_private_allowed: bool = False
+    is_mapping_ports: bool = True
     public_addresses: tuple[str, ...] = ()
     trusted_prefixes: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
@@ -312,6 +314,12 @@ class NodeConfig:
     invite_only: PublicKey | OwnKey | None = None
     tls: Tls = field(default_factory=Tls)
     join: InviteLink | None = field(default=None, repr=False)
+
+    @property
+    def may_map_ports(self) -> bool:
+        """True for a node at home: who runs infrastructure, or names addresses, has seen to it."""
+        is_at_home = self.type is NodeType.COMMUNITY and not self.public_addresses
+        return self.is_mapping_ports and is_at_home and not is_loopback(self.host)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:

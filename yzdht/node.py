@@ -46,6 +46,7 @@ from yzdht.limits import (
 from yzdht.own_access import OwnAccess
 from yzdht.own_identity import Means, OwnIdentity
 from yzdht.own_person import OwnPerson, Whose
+from yzdht.port_mapping import PortMapping
 from yzdht.pump import Pump
 from yzdht.reach_watch import CLIENT_CAPS, REACH_HINT, Outlook, ReachWatch
 from yzdht.saved_peers import SavedPeers
@@ -105,6 +106,7 @@ class Node(DhtCalls):
         network: str = "main",
         network_key: bytes | None = None,
         allow_private: bool = False,
+        port_mapping: bool = True,
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
@@ -131,6 +133,7 @@ class Node(DhtCalls):
             network: Name of the network.
             network_key: 32 bytes, for a private network.
             allow_private: Advertise loopback, dial private addresses that others name.
+            port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
             public_addresses: Advertised instead of the interfaces' addresses.
             trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
             trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
@@ -159,6 +162,7 @@ class Node(DhtCalls):
             network=network,
             network_key=network_key,
             is_private_allowed=allow_private,
+            is_mapping_ports=port_mapping,
             public_addresses=tuple(public_addresses),
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
@@ -171,12 +175,13 @@ class Node(DhtCalls):
             join=None if join is None else parse_join(join),
             tls=tls or Tls(),
         )
-        self._whose = Whose(identity, home)
-        self._on_event, self._clock = on_event or (lambda _event: None), clock or SystemClock()
-        self._begin_with_nothing()
+        self._begin_with_nothing(Whose(identity, home), on_event or (lambda _event: None), clock)
 
-    def _begin_with_nothing(self) -> None:
+    def _begin_with_nothing(
+        self, whose: Whose, on_event: Callable[[dict[str, object]], None], clock: Clock | None
+    ) -> None:
         """What is filled while it runs."""
+        self._whose, self._on_event, self._clock = whose, on_event, clock or SystemClock()
         self.telemetry = self.counters = Telemetry()
         self.checks = RecordChecks(self.config.network_id)
         self._rng = SystemRng()
@@ -240,17 +245,8 @@ class Node(DhtCalls):
             undo.pop_all()
 
     def _keep_house(self, own: OwnIdentity) -> None:
-        house = House(
-            self.node_id,
-            self.engine,
-            self.store_of_records,
-            self._pump,
-            self._peers,
-            self._clock,
-            self.telemetry,
-            self._disk,
-            self._time,
-        )
+        records, knows = self.store_of_records, (self._pump, self._peers, self._clock, self.telemetry)
+        house = House(self.node_id, self.engine, records, *knows, self._disk, self._time)
         rounds = (self._belonging.look, self._rejoin_if_alone)
         housekeeping = Housekeeping(house, own, rounds)
         self._spawn(housekeeping.go_round())
@@ -277,6 +273,7 @@ class Node(DhtCalls):
             await asyncio.wait(self._tasks)
         if not self._is_started:
             return
+        self._background.start(self.reach.end())
         self._is_started = False
         await hand_over(self._pump, self._background, self.engine, self._on_event)
 
@@ -377,6 +374,7 @@ class Node(DhtCalls):
             self._own_urls,
             self.config.public_addresses,
             lambda: self.port,
+            PortMapping(self.port, self._rng) if self.config.may_map_ports else None,
             self._on_reach_settled,
         )
         self.reach = ReachWatch(outlook)

@@ -22,6 +22,7 @@ from yzdht.limits import (
     DIAL_BACK_TIMEOUT_S,
     DIAL_TIMEOUT_S,
     PROBERS_PER_ROUND_MAX,
+    REACH_AGAIN_MAPPED_S,
     REACH_AGAIN_S_MIN,
     REACH_LOOK_EVERY_S,
     REACH_ROUND_S,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from yzdht.ids import NodeId
     from yzdht.kad.bucket import Entry
     from yzdht.kad.engine import KadEngine
+    from yzdht.port_mapping import PortMapping
     from yzdht.ports import Rng
     from yzdht.pump import Pump
 
@@ -68,6 +70,7 @@ class Outlook:
         own_urls: Every address that it has, those included that are withdrawn.
         typed_urls: Those of them that an operator named.
         port: Where it listens.
+        router: Maps that port, if the node may ask for it; None where it may not.
         on_settled: Called after each round.
 
     """
@@ -79,6 +82,7 @@ class Outlook:
     own_urls: Callable[[], Sequence[str]]
     typed_urls: Sequence[str]
     port: Callable[[], int]
+    router: PortMapping | None
     on_settled: Callable[[], None]
 
 
@@ -127,12 +131,20 @@ class ReachWatch:
         while True:
             before = self._places()
             has_heard = await self.look_once()
+            if await self._keep_mapping():
+                await asyncio.sleep(REACH_AGAIN_MAPPED_S)  # whom it asked is not to be asked again at once
+                continue
             pause_s = self._pause_s(has_heard=has_heard) * self._look.rng.uniform(0.9, 1.1)
             await self._rest(self._mono() + pause_s, before)
 
     def look_soon(self) -> None:
         """Something has changed: begin the next round at once."""
         self._changed.set()
+
+    async def end(self) -> None:
+        """Take back what the router was asked for."""
+        if self._look.router is not None:
+            await self._look.router.end()
 
     async def _rest(self, until: float, places: Sequence[Place]) -> None:
         """Wait until some monotonic second, or until the node's addresses are others."""
@@ -172,7 +184,7 @@ class ReachWatch:
 
     def _seen_urls(self, beside: Sequence[str], reach: Reach) -> list[str]:
         known = {Place.of(url) for url in beside}
-        places = (Place(host, self._look.port()) for host in self.judge.seen)
+        places = (Place(host, port) for host in self.judge.seen for port in self._ports())
         urls = urls_at([place for place in places if place not in known], PLAIN.protocols, ADDRESSES_MAX)
         return [url for url in urls if self.judge.finding(url).reach is reach]
 
@@ -208,6 +220,20 @@ class ReachWatch:
         self._look.on_settled()
         return asked
 
+    def _ports(self) -> list[int]:
+        """Where others may find the node at the address at which they see it."""
+        router, port = self._look.router, self._look.port()
+        mapped = None if router is None else router.mapping
+        return [port] if mapped is None or mapped.port == port else [mapped.port, port]
+
+    async def _keep_mapping(self) -> bool:
+        """Have the router forward the port, once others do not reach the node without; True if that is new."""
+        router = self._look.router
+        if router is None or (router.mapping is None and self.judge.node is not Reach.UNREACHABLE):
+            return False
+        was_mapped = router.mapping is not None
+        return await router.keep() is not None and not was_mapped
+
     def _stand_as(self, *, is_client: bool) -> None:
         """Be what the verdict allows: a node that nobody reaches keeps nothing for others and is in no table.
 
@@ -240,6 +266,11 @@ class ReachWatch:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
             return pause_s
         self._again_s = REACH_AGAIN_S_MIN
+        router = self._look.router
+        if (
+            router is not None and router.mapping is not None
+        ):  # renewed in time, whatever a router says of that
+            return min(REACH_ROUND_S, max(REACH_AGAIN_MAPPED_S, router.mapping.life_s / 2))
         is_troubled = self.judge.node is Reach.UNREACHABLE or any(
             map(self.judge.is_withdrawn, self._look.own_urls())
         )
@@ -273,8 +304,8 @@ class ReachWatch:
         if scope_of(host) is None:
             return False
         self.judge.saw(group, host)
-        here = Place(host, self._look.port())
-        wanted = places_for([*places, here] if here not in places else places, host)
+        here = [Place(host, port) for port in self._ports()]
+        wanted = places_for(list(dict.fromkeys([*here, *places])), host)
         strangers = {
             p: Word.NOT_YOURS for p in places if not p.is_name and p.host != host and _is_like(p.host, host)
         }
@@ -286,7 +317,7 @@ class ReachWatch:
             is_proved = self._came_in.pop(contact.node_id) >= began_at
         if words is None:
             return False
-        seen[here] = None
+        seen.update(dict.fromkeys(here))
         self.judge.heard(group, entry.host, {**strangers, **words}, is_proved=is_proved)
         return True
 

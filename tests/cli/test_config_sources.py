@@ -136,6 +136,7 @@ SAYINGS: dict[str, st.SearchStrategy[Said]] = {
     "max-bandwidth": st.integers(1, SIZE_MAX).map(_size),
     "allow-private": st.booleans().map(_switch),
     "public-address": _some(URLS),
+    "no-port-mapping": st.booleans().map(_switch),
     "trusted-prefix": _some(CIDRS),
     "trusted-proxy": _some(CIDRS),
     "invite-only": st.sampled_from(["self", encode_public_key(KEY_A.public_key)]).map(_text),

@@ -74,7 +74,8 @@ def held() -> Iterator[int]:
             holder.kill()
 
 
-def run(*command: str) -> None:
-    """Run a command that must not fail."""
+def run(*command: str) -> str:
+    """Run a command that must not fail; its stdout."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+    return done.stdout

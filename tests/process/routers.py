@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.process.internet import own_internet
@@ -61,9 +64,21 @@ class Router:
         rule = f'iifname "wan" tcp dport {port} dnat to {HOME}:{port}'
         run(*self.inside, _nft(), f"add rule ip nat in {rule}")
 
-    def forget(self) -> None:
-        """Map nothing any more."""
-        run(*self.inside, _nft(), "flush chain ip nat in")
+    def mapped(self) -> str:
+        """What it maps, as its rules show it."""
+        return run(*self.inside, _nft(), "list", "chain", "ip", "nat", "in")
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Whoever is at home may map ports by NAT-PMP meanwhile (mapper.py)."""
+        command = [*self.inside, sys.executable, "-I", str(Path(__file__).with_name("mapper.py"))]
+        with subprocess.Popen([*command, _ROUTER, HOME, _nft()], stdout=subprocess.PIPE) as served:
+            try:
+                assert served.stdout is not None
+                assert served.stdout.readline() == b"serving\n"
+                yield
+            finally:
+                served.kill()
 
 
 @contextlib.contextmanager

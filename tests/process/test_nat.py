@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.process.fleet import Spec, run_yz, steady_port, until
+from tests.process.fleet import PATIENCE_S, Spec, run_yz, steady_port, until
 from tests.process.routers import HOME, OUTSIDE, router
+from yzdht.limits import REACH_AGAIN_MAPPED_S
 
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.process
 PUBLIC = ("11.1.0.1", "11.2.0.1", "11.3.0.1")
 HTTP = ("--http", "--http-port", "0")
 ASK_EVERY_S = 0.5
+MAPPED_PATIENCE_S = PATIENCE_S + REACH_AGAIN_MAPPED_S
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ async def said_at_home(box: Router, *words: str, stdin: bytes = b"") -> str:
     return out.decode()
 
 
-async def settles(node: NodeProcess, box: Router, reachable: str) -> dict[str, Any]:
+async def settles(
+    node: NodeProcess, box: Router, reachable: str, patience_s: float = PATIENCE_S
+) -> dict[str, Any]:
     """Wait until it has found out that."""
     shown: list[dict[str, Any]] = []
 
@@ -62,7 +66,7 @@ async def settles(node: NodeProcess, box: Router, reachable: str) -> dict[str, A
         shown[:] = [await status_of(node, box)]
         return bool(shown[0]["reachable"] == reachable)
 
-    await until(is_so, f"{node.spec.name} finds out that it is {reachable}", every_s=ASK_EVERY_S)
+    await until(is_so, f"{node.spec.name} finds out that it is {reachable}", patience_s, ASK_EVERY_S)
     return shown[0]
 
 
@@ -124,3 +128,19 @@ async def test_a_node_with_a_wrong_public_address_withdraws_it(box: Router, flee
     assert all(f"{OUTSIDE}:{port}" in url for url in told)
     assert "--public-address" in by_url[wrong]["hint"] or "forward" in by_url[wrong]["hint"]
     assert OUTSIDE in by_url[elsewhere]["why"]
+
+
+async def test_a_node_that_nobody_reaches_has_the_router_forward_its_port_and_takes_that_back_at_its_end(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    with box.serving():
+        node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
+
+        view = await settles(node, box, "reachable", MAPPED_PATIENCE_S)
+
+        assert f"dport {port} dnat to {HOME}:{port}" in box.mapped()
+        assert any(f"{OUTSIDE}:{port}" in a["url"] for a in view["addresses"] if a["advertised"])
+        await node.stop()
+        assert "dport" not in box.mapped()
