@@ -267,6 +267,81 @@ async def test_what_a_trusted_proxy_forwards_has_nobody_dial_the_proxy(asker: Pa
         assert await words_of(asker, behind, asker.url) == [(False, Word.NOT_DIALLED)]
 
 
+class Relay:
+    """Stands in front of a node as a proxy does, and says in the opening for whom it speaks."""
+
+    def __init__(self, node: Node, speaks_for: str) -> None:
+        self._node = node
+        self._header = f"X-Forwarded-For: {speaks_for}\r\n\r\n".encode()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._meet, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opening = await reader.readuntil(b"\r\n\r\n")
+        inner, outer = await asyncio.open_connection(HOST, self._node.port)
+        self._writers += [writer, outer]
+        outer.write(opening[:-2] + self._header)
+        loop = asyncio.get_running_loop()
+        self._tasks += [loop.create_task(_carry(reader, outer)), loop.create_task(_carry(inner, writer))]
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
+
+
+async def words_through(relay: Relay, asker: Party, node: Node, *urls: str) -> list[tuple[bool, str]]:
+    own = node.identity
+    at_relay = (f"ws://{HOST}:{relay.port}",)
+    contact = Contact(own.node_id, own.public_key, at_relay, node.engine._own.contact.caps)
+    call = asker.ask(contact, Method.DIAL_BACK, DialBack(urls), 4 * DIAL_BACK_S_MAX)
+    answer = await asker.answer_to(call)
+    assert isinstance(answer, Answer)
+    assert isinstance(answer.body, DialledBack)
+    return [(result.is_reachable, result.error) for result in answer.body.results]
+
+
+async def test_behind_a_trusted_proxy_the_forwarded_address_is_dialled_and_the_proxys_is_not(
+    clock: Time,
+) -> None:
+    asker = Party(clock)
+    await asker.listen(ELSEWHERE)
+    async with (
+        Node(0, host=HOST, clock=clock, allow_private=True, trusted_proxies=[HOST]) as behind,
+        Relay(behind, ELSEWHERE) as relay,
+    ):
+        words = await words_through(relay, asker, behind, asker.url, f"ws://{HOST}:{relay.port}")
+
+        assert words == [(True, ""), (False, Word.NOT_YOURS)]
+        await asker.sessions.close()
+
+
+async def test_an_address_that_a_stranger_claims_in_a_header_is_not_dialled(clock: Time) -> None:
+    asker = Party(clock)
+    async with (
+        Bystander() as bystander,
+        Node(0, host=HOST, clock=clock, allow_private=True) as plain,
+        Relay(plain, ELSEWHERE) as relay,
+    ):
+        words = await words_through(relay, asker, plain, f"ws://{ELSEWHERE}:{bystander.port}")
+
+        assert words == [(False, Word.NOT_YOURS)]
+        assert bystander.met == 0
+        await asker.sessions.close()
+
+
 async def test_loopback_is_not_dialled_unless_private_addresses_are_allowed(
     asker: Party, clock: Time
 ) -> None:

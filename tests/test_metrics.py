@@ -61,6 +61,8 @@ async def test_two_nodes_that_met_and_stored_show_it_and_promtool_finds_it_clean
     assert shown['yz_sessions{kind="client"}'] == shown['yz_sessions{kind="half_open"}'] == 0
     assert sum(value for name, value in shown.items() if name.startswith("yz_table_nodes{")) == 1
     assert shown["yz_joined"] == 1
+    assert shown['yz_reachability{state="unknown"}'] == 1
+    assert shown['yz_reachability{state="reachable"}'] == 0
     for direction in ("in", "out"):
         assert shown[f'yz_traffic_bytes_total{{direction="{direction}",road="ws"}}'] > 1_000
     assert shown['yz_rpc_sent_total{method="store",outcome="ok"}'] >= 1
@@ -133,6 +135,7 @@ async def test_a_store_that_cannot_be_read_leaves_a_gap_and_not_a_zero() -> None
             telemetry=node.telemetry,
             engine=node.engine,
             sessions=node.sessions,
+            reach=node.reach,
             store_of_records=_Unreadable(),
             checks=node.checks,
         )

@@ -314,6 +314,40 @@ async def test_a_node_serves_its_identity_record_from_the_first_moment(clock: Ti
         assert view["capabilities"] == ["storage", "routing"]
 
 
+async def test_nodes_that_hear_of_each_other_meet_over_tcp(clock: Time) -> None:
+    async with (
+        Node(0, host=HOST, clock=clock) as first,
+        Node(0, host=HOST, bootstrap=[url_of(first)], clock=clock) as second,
+        Node(0, host=HOST, bootstrap=[url_of(first)], clock=clock) as third,
+    ):
+        await until(lambda: session_with(third.sessions, second.node_id))
+
+        met, joined = (session_with(third.sessions, node.node_id) for node in (second, first))
+        assert met is not None
+        assert joined is not None
+        assert (met.road, joined.road) == ("tcp", "ws"), "as heard; as typed"
+
+
+async def test_a_node_that_is_dialled_again_is_met_over_tcp_where_ws_was_typed(clock: Time) -> None:
+    async with (
+        Node(0, host=HOST, clock=clock) as first,
+        Node(0, host=HOST, bootstrap=[url_of(first)], clock=clock) as second,
+    ):
+        await until(lambda: (entry := second.engine.table.get(first.node_id)) and entry.addresses)
+        typed = session_with(second.sessions, first.node_id)
+        assert typed is not None
+        typed.close()
+        await until(lambda: session_with(second.sessions, first.node_id) is None)
+
+        contact = second.engine.table.get(first.node_id)
+        assert contact is not None
+        assert isinstance(await second.ask(contact.contact(), Method.PING, Empty(), 5.0), Answer)
+
+        again = session_with(second.sessions, first.node_id)
+        assert again is not None
+        assert again.road == "tcp"
+
+
 async def test_the_identity_record_is_stored_in_the_network(clock: Time) -> None:
     async with (
         Node(0, host=HOST, clock=clock) as first,

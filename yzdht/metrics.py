@@ -21,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from yzdht.errors import StoreError
+from yzdht.reachability import Reach
 from yzdht.version import VERSION
 
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from yzdht.crypto.signing import RecordChecks
     from yzdht.kad.engine import KadEngine
     from yzdht.ports import RecordStore
+    from yzdht.reach_watch import ReachWatch
     from yzdht.sessions import Sessions
     from yzdht.telemetry import Counters, Telemetry
 
@@ -91,6 +93,11 @@ class NodeView(Protocol):
     @property
     def sessions(self) -> Sessions:
         """Who is connected."""
+        ...
+
+    @property
+    def reach(self) -> ReachWatch:
+        """Whether others reach it."""
         ...
 
     @property
@@ -157,6 +164,12 @@ class NodeMetrics(Collector):
         yield in_table
         yield waiting
         yield GaugeMetricFamily("yz_joined", "1 once lookups named nobody new.", value=node.engine.is_joined)
+        reachability = GaugeMetricFamily(
+            "yz_reachability", "1 for whether others reach the node, as it knows by now.", labels=["state"]
+        )
+        for state in Reach:
+            reachability.add_metric([state.value], state is node.reach.judge.node)
+        yield reachability
         traffic = CounterMetricFamily(
             "yz_traffic_bytes", "Bytes on links by direction and road.", labels=["direction", "road"]
         )

@@ -19,6 +19,7 @@ from yzdht.limits import (
     DIALS_BURST_S,
     DIALS_PER_ADDRESS_BURST,
     DIALS_PER_HOST_BURST,
+    HOSTS_PER_NAME_MAX,
     MISSED_PROBES_MAX,
     PROBE_AGAIN_S,
     SESSION_SPARE_AFTER_S,
@@ -96,32 +97,23 @@ def test_pauses_are_bounded_and_the_oldest_is_forgotten() -> None:
 # Names
 
 
-async def test_an_ip_address_is_dialled_as_it_was_judged_where_it_was_heard() -> None:
-    assert await resolve("ws://127.0.0.1:8083", is_private_allowed=False) == "ws://127.0.0.1:8083"
-    assert await resolve("ws://[::1]:8083", is_private_allowed=False) == "ws://[::1]:8083"
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:8083", "tcp://[::1]:8083"])
+async def test_an_ip_address_was_judged_where_it_was_heard(url: str) -> None:
+    assert await resolve(url, is_private_allowed=False) == []
 
 
-async def test_a_name_is_dialled_at_the_address_that_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a second answer of the resolver could lead elsewhere."""
-    answer(monkeypatch, ["8.8.8.8", "2001:4860:4860::8888"])
+@pytest.mark.parametrize("url", ["tcp://node.example:8083", "ws://node.example/ws", "wss://node.example"])
+async def test_all_that_a_name_leads_to_is_judged(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    answer(monkeypatch, ["8.8.8.8", "2001:4860:4860::8888", "8.8.8.8"])
 
-    assert await resolve("ws://node.example:8083/ws", is_private_allowed=False) == "ws://8.8.8.8:8083/ws"
-
-
-async def test_an_ipv6_answer_is_dialled_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, ["2001:4860:4860::8888"])
-
-    url = await resolve("ws://node.example:1", is_private_allowed=False)
-
-    assert url == "ws://[2001:4860:4860::8888]:1"
+    assert await resolve(url, is_private_allowed=False) == ["8.8.8.8", "2001:4860:4860::8888"]
 
 
-async def test_a_wss_name_stays_because_the_certificate_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, ["8.8.8.8"])
+async def test_a_name_that_leads_to_a_crowd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, [f"8.8.8.{number}" for number in range(HOSTS_PER_NAME_MAX + 1)])
 
-    url = await resolve("wss://node.example", is_private_allowed=False)
-
-    assert url == "wss://node.example"
+    with pytest.raises(DialFailed, match="too many"):
+        await resolve("tcp://node.example:1", is_private_allowed=False)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +180,7 @@ async def test_where_private_addresses_are_allowed_nothing_is_looked_up(
 ) -> None:
     asked = answer(monkeypatch, ["127.0.0.1"])
 
-    assert await resolve("ws://localhost:1", is_private_allowed=True) == "ws://localhost:1"
+    assert await resolve("ws://localhost:1", is_private_allowed=True) == []
     assert asked == []
 
 
@@ -283,6 +275,17 @@ def test_a_host_is_not_swept_by_naming_all_its_ports() -> None:
     with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
         pace.check("ws://192.0.2.9:9999", 0.0)
     pace.check("memory://here", 0.0)
+
+
+def test_nodes_whose_names_lead_to_one_proxy_are_counted_one_by_one_and_it_as_a_host() -> None:
+    pace = AddressPace()
+    for number in range(int(DIALS_PER_HOST_BURST)):
+        pace.check(f"wss://node{number}.example", 0.0, ["192.0.2.9"])
+
+    with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
+        pace.check("wss://other.example", 0.0, ["192.0.2.9"])
+    with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
+        pace.check("wss://other.example", 0.0, ["192.0.2.8", "192.0.2.9"])
 
 
 async def test_what_only_a_record_named_is_dialled_where_its_witnesses_are_or_in_public() -> None:

@@ -129,7 +129,7 @@ class Dialler:
 
         """
         self._addresses.typed.add(url)
-        return await self._open(url, Attempt(url, expected))
+        return await self._open(Attempt(url, expected))
 
     def renew(self, url: str, node_id: NodeId) -> None:
         """Dial a node again at the address at which it serves now."""
@@ -138,7 +138,7 @@ class Dialler:
 
     async def _renew_at(self, url: str, node_id: NodeId) -> None:
         try:
-            await self._open(url, Attempt(url, node_id))
+            await self._open(Attempt(url, node_id))
         except DialFailed as error:
             self._note_failure(node_id, url, error)
 
@@ -179,14 +179,15 @@ class Dialler:
                     self._pace.give_back()
                     reason = FailReason.BUSY
         finally:
-            del self._dials[contact.node_id]
             connection = self._exchange.serving(contact.node_id)
-            if connection is None:  # there may have been one
-                reason = self._why_failed(contact, reason)
+            if self._dials.get(contact.node_id) is dial:
+                del self._dials[contact.node_id]
+                if connection is None:
+                    reason = self._why_failed(contact, reason)
             for call, waiting in dial.take_all():
                 if connection is None:
                     self._sink.on_answer(call, Failed(reason))
-                else:  # that began to wait just now
+                else:
                     self._exchange.send(connection, call, waiting)
 
     def _why_failed(self, contact: Contact, reason: FailReason) -> FailReason:
@@ -238,7 +239,8 @@ class Dialler:
                 async with turn:
                     if len(race.tried) > 1:
                         await self._next_turn()
-                    return await self._open(await self._addresses.to_dial(url), attempt)
+                    await self._addresses.check(url)
+                    return await self._open(attempt)
             except DialFailed as error:
                 if race.winner is None:
                     log.debug("dial failed peer=%s reason=%s", shorten(race.node_id), error)
@@ -272,9 +274,10 @@ class Dialler:
             self._means_until = mono + FAMILIES_LOOK_S
         return self._own_means
 
-    async def _open(self, url: str, attempt: Attempt) -> Connection:
+    async def _open(self, attempt: Attempt) -> Connection:
         if self._is_closing:
             raise DialFailed("this end is closing")
+        url = attempt.url
         scheme = url.partition(":")[0]
         transport = next((t for t in self._world.transports if scheme in t.schemes), None)
         if transport is None:
@@ -282,7 +285,7 @@ class Dialler:
 
         def accept(link: Link) -> Connection:
             connection = self._exchange.connect(link)
-            connection.url = attempt.url
+            connection.url = url
             self._attempts[connection] = attempt
             attempt.linked(connection, self._world.clock.now().mono)
             connection.begin(Initiator(self._world.credentials_to_dial(), attempt.expected))
@@ -291,7 +294,7 @@ class Dialler:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(attempt.url))
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(url))
             return await attempt.outcome
         except TransportError as error:
             if isinstance(error, DialFailed):
@@ -317,11 +320,12 @@ class Dialler:
             self._history.worked(node_id, attempt.url)
             attempt.won(serving)
         if node_id in self._dials:
-            self._loop.call_soon(self._send_waiting, node_id)  # the other addresses take a while to end
+            self._loop.call_soon(self._send_waiting, node_id)
 
     def _send_waiting(self, node_id: NodeId) -> None:
-        dial, serving = self._dials.get(node_id), self._exchange.serving(node_id)
-        if dial is not None and serving is not None:
+        """Nobody waits for a dial any more that led to a session, though its other addresses take a while to end."""
+        serving = self._exchange.serving(node_id)
+        if serving is not None and (dial := self._dials.pop(node_id, None)) is not None:
             for call, waiting in dial.take_all():
                 self._exchange.send(serving, call, waiting)
 

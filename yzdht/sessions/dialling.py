@@ -25,6 +25,7 @@ from yzdht.limits import (
     DIALS_PER_ADDRESS_PER_S,
     DIALS_PER_HOST_BURST,
     DIALS_PER_HOST_PER_S,
+    HOSTS_PER_NAME_MAX,
     PREFIXES_TRACKED_MAX,
     SESSION_SPARE_AFTER_S,
     TURNED_AWAY_MAX,
@@ -187,8 +188,16 @@ class AddressPace:
     def __init__(self) -> None:
         self._buckets = Buckets(PREFIXES_TRACKED_MAX)
 
-    def check(self, url: str, mono: float) -> None:
+    def check(self, url: str, mono: float, hosts: Sequence[str] = ()) -> None:
         """Count a dial.
+
+        Many nodes may have their names at one address, where a proxy tells them apart: names are counted one by one,
+        and where they lead in the bound of that host.
+
+        Args:
+            url: What is dialled.
+            mono: The present, monotonic seconds.
+            hosts: IP addresses that its name leads to; its host itself where that was not looked up.
 
         Raises:
             DialledTooOften: The address, or its host, was dialled too often lately.
@@ -198,8 +207,9 @@ class AddressPace:
             parsed = parse_url(url)
         except UsageError:
             return  # of a transport within this process
-        if self._buckets.take(parsed.host, 1, _PER_HOST, mono) > 0:
-            raise DialledTooOften(f"the host {parsed.host} was dialled too often lately")
+        for host in hosts or (parsed.host,):
+            if self._buckets.take(host, 1, _PER_HOST, mono) > 0:
+                raise DialledTooOften(f"the host {host} was dialled too often lately")
         if self._buckets.take((parsed.host, parsed.port), 1, _PER_ADDRESS, mono) > 0:
             raise DialledTooOften(f"the address {parsed.text} was dialled too often lately")
 
@@ -222,18 +232,16 @@ class Addresses:
         self._is_private_allowed = is_private_allowed
         self._pace = AddressPace()
 
-    async def to_dial(self, url: str) -> str:
-        """The address to dial; what was heard from others is dialled seldom enough to be no weapon.
+    async def check(self, url: str) -> None:
+        """Judge an address before it is dialled; what was heard is dialled seldom enough to be no weapon.
 
         Raises:
             DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
 
         """
-        if url in self.typed:
-            return url
-        address = await resolve(url, is_private_allowed=self._is_private_allowed)
-        self._pace.check(address, self._clock.now().mono)
-        return address
+        if url not in self.typed:
+            hosts = await resolve(url, is_private_allowed=self._is_private_allowed)
+            self._pace.check(url, self._clock.now().mono, hosts)
 
     def may_dial(self, url: str) -> bool:
         """Whether an address may be dialled at all; one that was heard was judged by who named it where it was heard."""
@@ -250,31 +258,34 @@ class Addresses:
         return None if self._is_private_allowed or url in self.typed else is_public
 
 
-async def resolve(url: str, *, is_private_allowed: bool) -> str:
-    """The address to dial for a url that was heard from others.
+async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
+    """The IP addresses behind a url that was heard from others; none where nothing has to be looked up.
+
+    The name itself is dialled, for a certificate may be for it, and a proxy may tell by it who is meant. By then it may
+    lead elsewhere: `Addresses.may_reach` judges that again.
 
     Raises:
         DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
 
     """
     if is_private_allowed:
-        return url  # whatever it is: a transport of this process's own may speak it
+        return []  # whatever it is: a transport of this process's own may speak it
     try:
         parsed = parse_url(url)
     except UsageError as error:
         raise DialFailed(str(error)) from None
     if parsed.ip is not None:
-        return url
+        return []
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
-            hosts = await look_up(parsed.host, parsed.port, is_hearsay=True)
+            hosts = list(dict.fromkeys(await look_up(parsed.host, parsed.port, is_hearsay=True)))
     except OSError as error:  # TimeoutError is one
         raise DialFailed(f"the name {parsed.host} does not resolve") from error
     if not hosts or not all(is_public(host) for host in hosts):
         raise DialFailed(f"the name {parsed.host} leads to a private address")
-    if parsed.protocol == "wss":
-        return url  # the certificate is the name's
-    return parsed.with_host(hosts[0])
+    if len(hosts) > HOSTS_PER_NAME_MAX:
+        raise DialFailed(f"the name {parsed.host} leads to too many addresses")
+    return hosts
 
 
 async def on_hearsay(urls: Sequence[str], namers: Sequence[str]) -> list[str]:
@@ -288,9 +299,10 @@ async def on_hearsay(urls: Sequence[str], namers: Sequence[str]) -> list[str]:
     found = []
     for text in urls:
         try:
-            url = parse_url(await resolve(text, is_private_allowed=False))
+            await resolve(text, is_private_allowed=False)
         except DialFailed:
             continue
+        url = parse_url(text)
         is_near = any(may_dial(url.host, namer, is_private_allowed=False) for namer in namers)
         if url.ip is None or is_near:  # a name was looked up just now, and leads to public addresses alone
             found.append(url.text)
