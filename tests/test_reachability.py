@@ -235,6 +235,15 @@ def test_whoever_is_not_reached_is_told_why_and_what_helps(word: Word) -> None:
     assert "8083" in fix or "--public-address" in fix
 
 
+def test_an_address_of_the_own_network_is_said_to_be_one_once_others_see_the_node_elsewhere() -> None:
+    at_home = Place("192.168.1.2", 8083)
+
+    assert "own network" in why(Finding(), at_home, ["11.0.0.1"])[0]
+    assert why(Finding(), at_home, ["192.168.1.2"]) == ("", "")
+    assert why(Finding(), at_home, []) == ("", "")
+    assert why(Finding(), Place("node.example", 8083), ["11.0.0.1"]) == ("", "")
+
+
 def test_whoever_is_reached_is_told_nothing_more() -> None:
     assert why(Finding(Reach.REACHABLE, Word.REACHED, 0.0), HOME, []) == ("", "")
 

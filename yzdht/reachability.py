@@ -274,6 +274,8 @@ def why(finding: Finding, place: Place | None, seen: Sequence[str]) -> tuple[str
         seen: Where others see this node.
 
     """
+    if place is not None and finding.reach is Reach.UNKNOWN and seen and _is_of_another_scope(place, seen):
+        return "of its own network alone: those outside cannot try it", ""
     if finding.reach is not Reach.UNREACHABLE or place is None:
         return "", ""
     port = place.port
@@ -296,3 +298,7 @@ def why(finding: Finding, place: Place | None, seen: Sequence[str]) -> tuple[str
                 "something else answers there",
                 f"forward TCP port {port} on the router to this machine, and to no other",
             )
+
+
+def _is_of_another_scope(place: Place, seen: Sequence[str]) -> bool:
+    return not place.is_name and scope_of(place.host) not in {scope_of(host) for host in seen}

@@ -399,7 +399,9 @@ def test_each_address_has_a_line_with_whether_others_reach_it_and_the_fix() -> N
         {"url": "ws://192.0.2.1:1", "reachable": "reachable"},
         {"url": "ws://192.0.2.2:1", "reachable": "relay"},
         {"url": "ws://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
+        {"url": "tcp://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
         {"url": "ws://192.0.2.4:1"},
+        {"url": "ws://192.168.0.2:1", "why": "of its own network alone"},
     ]  # fmt: skip
     lines = list(lines_of(status_with(addresses=addresses, reachable="unreachable"), 0.0))
 
@@ -407,7 +409,9 @@ def test_each_address_has_a_line_with_whether_others_reach_it_and_the_fix() -> N
         "ws://192.0.2.1:1 (reachable from outside)",
         "ws://192.0.2.2:1 (reachable only through a relay)",
         "ws://192.0.2.3:1 (not reachable: no answer, so others are not told of it)",
+        "tcp://192.0.2.3:1 (not reachable: no answer, so others are not told of it)",
         "ws://192.0.2.4:1 (nobody has tried yet whether others reach it)",
+        "ws://192.168.0.2:1 (of its own network alone)",
     ]
-    assert " " * 13 + "open it" in lines
+    assert lines.count(" " * 13 + "open it") == 1
     assert any(line.startswith("role") and "client only" in line for line in lines)

@@ -64,7 +64,7 @@ def status(**more: object) -> dict[str, Any]:
     return {
         "nodeId": "ab" * 32, "version": "1.0", "network": "main", "type": "community", "state": "ready",
         "startedAt": 0, "uptimeS": 90_061, "pid": 7, "data": None, "listen": ["ws://127.0.0.1:1"],
-        "addresses": [{"url": "ws://192.0.2.7:1", "reachable": "unknown"}], "http": "http://127.0.0.1:2",
+        "addresses": [{"url": "ws://192.0.2.7:1", "reachable": "unknown", "why": ""}], "http": "http://127.0.0.1:2",
         "bootstrap": {"tried": 2, "joined": 1}, "table": {"nodes": 3, "mode": "small", "buckets": []},
         "sessions": {"nodes": 1, "clients": 1, "halfOpen": 0, "max": 10},
         "records": {"count": 5, "bytes": 1_536, "bytesMax": 1 << 30},
@@ -150,7 +150,7 @@ def test_whatever_others_named_is_text_and_nothing_else() -> None:
     plain = read(status(), peer(url="ws://192.0.2.1:1", nodeId="cd" * 32))
     page = read(
         status(
-            network=EVIL, data=EVIL, version=EVIL, listen=[EVIL], addresses=[{"url": EVIL, "reachable": "unknown"}],
+            network=EVIL, data=EVIL, version=EVIL, listen=[EVIL], addresses=[{"url": EVIL, "reachable": "unknown", "why": EVIL}],
             ready={"ready": True, "reason": EVIL, "hint": EVIL, "checkedAt": 1},
             errors=[{"at": 1, "what": EVIL, "hint": EVIL, "times": 2}],
             limits={"refused": {EVIL: 1}}, rejected={EVIL: 1},
@@ -158,7 +158,7 @@ def test_whatever_others_named_is_text_and_nothing_else() -> None:
         peer(url=EVIL, road=EVIL, nodeId=EVIL),
     )  # fmt: skip
 
-    assert page.text.count(EVIL) == 13
+    assert page.text.count(EVIL) == 14
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in plain.tags} | {
         "tr",
         "b",

@@ -147,5 +147,5 @@ async def test_peers_are_shown_newest_first_and_bounded() -> None:
     assert isinstance(theirs["rttMs"], float)
     assert theirs["bytesIn"]
     assert set(newest) == {
-        "nodeId", "host", "url", "road", "dialled", "rttMs", "sinceS", "isClient", "isInTable", "bytesIn", "bytesOut",
+        "nodeId", "host", "proxy", "url", "road", "dialled", "rttMs", "sinceS", "isClient", "isInTable", "bytesIn", "bytesOut",
     }  # fmt: skip

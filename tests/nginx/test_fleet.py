@@ -103,11 +103,13 @@ async def test_a_node_sees_who_is_behind_nginx_whatever_he_says_of_himself(
 ) -> None:
     if is_spoofing:
         spoof(monkeypatch)
-    async with cluster(fleet, authority, 1) as behind:
+    async with cluster(fleet, authority, 1, WITH_HTTP) as behind:
         with names_lead_to(STRANGER):  # who connects to it there comes from there
             async with behind.client(1) as client:
                 seen = await whom_it_sees(client, behind.nginx.url(1))
+                _, shown = await behind.nodes[0].page("/peers.json")
         assert seen == WhoAmI(STRANGER, 0, "ws")
+        assert [(peer["host"], peer["proxy"]) for peer in shown["peers"]] == [(STRANGER, "127.0.0.1")]
 
 
 @pytest.mark.usefixtures("internet")
@@ -208,3 +210,17 @@ async def test_nginx_restarted_and_reloaded_under_load_loses_nothing_that_was_ac
                 assert int(found.data) >= int(value)
         await fleet.settle(behind.nodes)
     figures(f"acknowledged in {len(load.written)} slots, writes that failed: {dict(load.failures)}")
+
+
+@pytest.mark.usefixtures("internet")
+async def test_a_node_behind_nginx_learns_that_others_reach_it(fleet: Fleet, authority: Authority) -> None:
+    async with cluster(fleet, authority, 4, ["--trusted-prefix", BLOCK, *WITH_HTTP]) as behind:
+
+        async def is_one_reached() -> bool:
+            views = [(await node.page("/status.json"))[1]["addresses"] for node in behind.nodes]
+            return any(
+                {each["url"]: each["reachable"] for each in view} == {behind.nginx.url(number): "reachable"}
+                for number, view in enumerate(views, 1)
+            )
+
+        await until(is_one_reached, "a node is reached")

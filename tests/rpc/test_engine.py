@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from typing import get_args
 
 import pytest
@@ -37,7 +36,7 @@ def test_failures_have_the_names_that_counters_use() -> None:
 def test_what_engines_are_told_cannot_be_changed() -> None:
     answer = Answer(Status.OK, Empty())
 
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         answer.status = Status.BUSY  # type: ignore[misc]  # that is the point
     assert Failed(FailReason.BUSY) == Failed(FailReason.BUSY)
 

@@ -95,7 +95,7 @@ class Teller:
         try:
             until = node.tls.reload(node.now().wall)
         except (CertificateRefused, UnsafeFile) as error:
-            log.warning("certificate not reloaded, the old one stays reason=%s hint=%s", error, error.hint)
+            log.warning("certificate not reloaded reason=%s hint=%s", error, error.hint)
             node.telemetry.error(f"certificate not reloaded: {error}", node.now().wall, error.hint)
             self.hear({"event": "certificate", "reloaded": False, "refused": str(error)})
             return

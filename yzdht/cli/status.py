@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import click
@@ -108,9 +109,9 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
     yield "data", view.data or "in memory"
     for url in view.listen:
         yield "listens at", url
-    for address in view.addresses:
+    for address, after in zip_longest(view.addresses, view.addresses[1:]):
         yield "address", f"{address.url} ({reach_of(address)})"
-        if address.hint:
+        if address.hint and (after is None or after.hint != address.hint):  # one place has several protocols
             yield "", address.hint
     if view.reachable == "unreachable":
         yield "role", "client only: others do not reach this node, so it keeps nothing for them"
@@ -123,6 +124,8 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
 
 def reach_of(address: AddressView) -> str:
     """Whether others reach an address, in words."""
+    if address.reachable == "unknown" and address.why:
+        return address.why
     reach = _REACH.get(address.reachable, address.reachable)
     told = "" if address.advertised else ", so others are not told of it"
     return f"{reach}{f': {address.why}' if address.why else ''}{told}"

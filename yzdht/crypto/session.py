@@ -41,6 +41,9 @@ class KeyLimits:
 
 
 _DEFAULT_LIMITS = KeyLimits()
+_KEY_UPDATE = (
+    RecordType.KEY_UPDATE
+)  # bound once: read for every record, and an attribute of an enum costs a call
 
 
 def _key_of(secret: bytes) -> tuple[Aead, int]:
@@ -106,7 +109,7 @@ class RecordLayer:
             UsageError: The record is not allowed, or the key is used up: call `due_key_update` first.
 
         """
-        if record_type == RecordType.KEY_UPDATE:
+        if record_type == _KEY_UPDATE:
             raise UsageError("key updates are made by due_key_update")
         if self._records_out >= self._limits.records or self._bytes_out >= self._limits.bytes:
             raise UsageError("the sending key is used up", hint="call due_key_update before sealing")
@@ -132,7 +135,7 @@ class RecordLayer:
             and now_mono - self._born_out < limits.seconds
         ):
             return None
-        message = self._seal(encode_inner(RecordType.KEY_UPDATE, b""))
+        message = self._seal(encode_inner(_KEY_UPDATE, b""))
         self._set_key_out(_next_secret(self._secret_out), now_mono)
         return message
 
@@ -158,7 +161,7 @@ class RecordLayer:
             raise FrameTooLarge("a record is longer than any may be")
         count = self._records_in
         opened = decode_inner(self._aead_in.open((self._iv_in ^ count).to_bytes(12, "big"), message))
-        if opened[0] is RecordType.KEY_UPDATE:
+        if opened[0] is _KEY_UPDATE:
             self._set_key_in(_next_secret(self._secret_in))
         elif count >= self._limits.records or self._bytes_in >= self._limits.bytes:
             raise WireError("the other end did not change its key in time")

@@ -184,6 +184,7 @@ class Views:
         return {
             "nodeId": encode_node_id(peer.node_id),
             "host": peer.host,
+            "proxy": connection.link.remote.proxy or None,
             "url": connection.url,
             "road": connection.road,
             "dialled": connection.is_initiator,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ Outgoing = Call | Cancel | Reply | Push | Persist | Find | Drop
 # What an engine is told
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A response arrived, of whatever status.
 
     Attributes:

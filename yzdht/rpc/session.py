@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.handshake import Established, Initiator, Responder
 from yzdht.crypto.session import RecordLayer
@@ -20,6 +20,7 @@ from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     HANDSHAKE_TIMEOUT_S,
     PIECE_BYTES_MIN,
+    RECORD_DATA_BYTES_MAX,
     REQUESTS_OPEN_MAX,
     SESSION_PING_EVERY_S,
     SESSION_RENEW_BEFORE_S,
@@ -70,8 +71,7 @@ class Opened:
     established: Established
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(NamedTuple):
     """The peer asks; answer with `reply`."""
 
     number: int
@@ -79,8 +79,7 @@ class Requested:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A call ended."""
 
     call: int
@@ -133,6 +132,18 @@ class Ended:
 Event = Opened | Requested | Answered | Pushed | Spent | Expiring | Ended
 
 _SPENT = Spent()
+
+# Bound once: read for every message, and an attribute of an enum, or its value looked up, costs as much as a small function.
+_OPEN = State.OPEN
+_ENDED = State.ENDED
+_AWAITING_HELLO = State.AWAITING_HELLO
+_AWAITING_PROOF = State.AWAITING_PROOF
+_AWAITING_READY = State.AWAITING_READY
+_REQUEST = RecordType.REQUEST
+_RESPONSE = RecordType.RESPONSE
+_OK = Status.OK
+_METHODS = {int(method): (method, body_type) for method, body_type in REQUESTS.items()}
+_STATUSES = {int(status): status for status in Status}
 
 _QUICK = frozenset({Method.PING, Method.FIND_NODE, Method.FIND_VALUE, Method.WHOAMI})
 """Methods whose answers cost the peer next to nothing: their times are round-trip times."""
@@ -211,7 +222,7 @@ class Session:
 
     def receive(self, message: bytes, now: Now) -> None:
         """Take one message of the channel in."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         try:
             if self._layer is None:
@@ -228,7 +239,7 @@ class Session:
             assert handshake.established is not None
             self._open(handshake.established, now)
             self.state = State.AWAITING_READY
-        elif self.state is State.AWAITING_HELLO:
+        elif self.state is _AWAITING_HELLO:
             assert isinstance(handshake, Responder)
             self._outgoing.append(handshake.receive_hello(message))
             self.state = State.AWAITING_PROOF
@@ -251,11 +262,11 @@ class Session:
         assert self._layer is not None
         record_type, data, more = self._layer.open(message)
         self._heard_at = now.mono
-        if self.state is State.AWAITING_READY:
+        if self.state is _AWAITING_READY:
             if record_type is not RecordType.READY:
                 raise WireError("the first record was not Ready")
             self.state = State.OPEN
-        elif record_type < RecordType.REQUEST:
+        elif record_type < _REQUEST:
             self._receive_control(record_type, data, now)
         elif (whole := self._assembler.add(record_type, data, more=more)) is not None:
             self._receive_message(record_type, whole, now)
@@ -284,9 +295,9 @@ class Session:
         self._end(reason, is_fault=False)
 
     def _receive_message(self, record_type: RecordType, data: bytes, now: Now) -> None:
-        if record_type is RecordType.REQUEST:
+        if record_type is _REQUEST:
             self._receive_request(data, now)
-        elif record_type is RecordType.RESPONSE:
+        elif record_type is _RESPONSE:
             self._receive_response(data, now)
         else:
             self._events.append(Pushed(record_type, data))
@@ -298,12 +309,11 @@ class Session:
         if len(self._requests) >= REQUESTS_OPEN_MAX:
             self._turn_away(number, Status.BUSY, now.mono)
             return
-        try:
-            method = Method(method_number)
-            body_type = REQUESTS[method]
-        except (ValueError, KeyError):
+        known = _METHODS.get(method_number)
+        if known is None:
             self._turn_away(number, Status.UNKNOWN_METHOD, now.mono)
             return
+        method, body_type = known
         try:
             request = decode_body(body, body_type)
         except WireError:
@@ -325,10 +335,10 @@ class Session:
             self.rtt.add(now.mono - flight.sent_at)
         outcome: Answer | Failed
         try:
-            status = Status(status_number)
-            body_type = RESPONSES[flight.method] if status is Status.OK else Refusal
+            status = _STATUSES[status_number]
+            body_type = RESPONSES[flight.method] if status is _OK else Refusal
             outcome = Answer(status, decode_body(body, body_type), self.rtt.expected_s())
-        except (ValueError, WireError):
+        except (KeyError, WireError):
             self.dropped += 1
             outcome = Failed(FailReason.GARBAGE)
         self._events.append(Answered(flight.call, outcome))
@@ -351,7 +361,7 @@ class Session:
         """
         assert method in RESPONSES
         assert call not in self._numbers
-        if self._layer is None or self.state is State.ENDED:
+        if self._layer is None or self.state is _ENDED:
             self._events.append(Answered(call, Failed(FailReason.CLOSED)))
             return
         if len(self._calls) >= CALLS_IN_FLIGHT_MAX:
@@ -359,7 +369,7 @@ class Session:
             return
         number = self._next_number
         # First: a request that cannot be sent must not stay in flight.
-        self._send_message(RecordType.REQUEST, encode_request(number, method, encode_body(body)), now.mono)
+        self._send_message(_REQUEST, encode_request(number, method, encode_body(body)), now.mono)
         self._next_number = number % 0xFFFFFFFF + 1
         deadline = now.mono + timeout_s
         self._calls[number] = _InFlight(call, method, now.mono, deadline)
@@ -402,7 +412,7 @@ class Session:
 
     def close(self, now: Now) -> None:
         """Say goodbye and end; calls in flight fail."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         if self._layer is not None:
             self._send_record(RecordType.CLOSE, b"", now.mono)
@@ -410,14 +420,14 @@ class Session:
 
     def part(self, now: Now) -> None:
         """End for want of a place, which says nothing of either end; calls in flight fail."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         self._alert(Status.BUSY, now)
         self._end(PARTED, is_fault=False)
 
     def turn_away(self, now: Now) -> None:
         """End because the peer is no member of this end's closed network; calls in flight fail."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         self._alert(Status.REFUSED, now)
         self._end(NO_MEMBER, is_fault=False)
@@ -429,7 +439,7 @@ class Session:
     @property
     def is_answering(self) -> bool:
         """True while it goes through the handshake of a peer that dialled: the next message is costly."""
-        return self.state is State.AWAITING_PROOF or self.state is State.AWAITING_HELLO
+        return self.state is _AWAITING_PROOF or self.state is _AWAITING_HELLO
 
     def on_channel_closed(self, reason: str) -> None:
         """The channel is gone."""
@@ -440,17 +450,18 @@ class Session:
         self._events.append(Spent(status, method))
 
     def _respond(self, number: int, status: Status, body: Body, mono: float) -> None:
-        self._send_message(
-            RecordType.RESPONSE, encode_response(number, status, encode_answer(status, body)), mono
-        )
+        self._send_message(_RESPONSE, encode_response(number, status, encode_answer(status, body)), mono)
 
     def _send_message(self, record_type: RecordType, data: bytes, mono: float) -> None:
+        if len(data) <= RECORD_DATA_BYTES_MAX:  # almost always
+            self._send_record(record_type, data, mono)
+            return
         for piece, more in cut(data):
             self._send_record(record_type, piece, mono, more=more)
 
     def _send_record(self, record_type: RecordType, data: bytes, mono: float, *, more: bool = False) -> None:
         layer = self._layer
-        if layer is None or self.state is State.ENDED:
+        if layer is None or self.state is _ENDED:
             return
         update = layer.due_key_update(mono)
         if update is not None:
@@ -461,9 +472,9 @@ class Session:
 
     def next_timer(self) -> float | None:
         """Monotonic seconds at which handle_timer is wanted; None once ended."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return None
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return min(self._heard_at + HANDSHAKE_TIMEOUT_S, self._next_deadline())
         if self._ping_sent_at is None:
             idle = self._heard_at + SESSION_PING_EVERY_S
@@ -474,10 +485,10 @@ class Session:
 
     def handle_timer(self, now: Now) -> None:
         """Fail overdue calls, ping a silent peer, end what is over."""
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         self._fail_overdue(now.mono)
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             if now.mono >= self._heard_at + HANDSHAKE_TIMEOUT_S:
                 self._end("handshake timed out", is_fault=True)
             return
@@ -515,7 +526,7 @@ class Session:
             self._events.append(Answered(flight.call, Failed(FailReason.TIMEOUT)))
 
     def _end(self, reason: str, *, is_fault: bool, error: YzError | None = None) -> None:
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return
         self.state = State.ENDED
         why = why_unanswered(reason)

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Body, Method, Status
 
 
+# Bound once: read for every message; an attribute of an enum costs a call, and a union is made anew each time.
+_ENDED = State.ENDED
+_CARRIERS = (Store, Put)
+
+
 class _Waiting(NamedTuple):
     """A call that is not sent yet; `deadline` in monotonic seconds."""
 
@@ -181,7 +186,7 @@ class Connection:
     def is_idle(self) -> bool:
         """True when neither end waits for an answer."""
         session = self.session
-        if session is None or session.state is State.ENDED:
+        if session is None or session.state is _ENDED:
             return True
         return not (session.calls_in_flight or session.requests_open or self._waiting)
 
@@ -254,7 +259,7 @@ class Connection:
         assert session is not None
         now = self._clock.now()
         self.used_at = now.mono
-        if session.state is State.ENDED or (not self._waiting and self._has_room):
+        if session.state is _ENDED or (not self._waiting and self._has_room):
             session.call(call, method, body, timeout_s, now)
             self._pump()
         elif len(self._waiting) >= CALLS_WAITING_MAX:
@@ -303,7 +308,7 @@ class Connection:
 
     def rest(self, seconds: float) -> None:
         """Read nothing for a while: the peer asks too much, and what is not read costs nothing."""
-        if self._rest is None and self.session is not None and self.session.state is not State.ENDED:
+        if self._rest is None and self.session is not None and self.session.state is not _ENDED:
             self._pause()
             self._rest = self._loop.call_later(seconds, self._end_rest)
 
@@ -459,7 +464,7 @@ class Connection:
 
 def _size(body: Body) -> int:
     """What a request takes that waits."""
-    return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, Store | Put) else 0)
+    return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, _CARRIERS) else 0)
 
 
 def _size_served(body: Body) -> int:

@@ -9,7 +9,7 @@ turn, so that nobody waits for ever.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from yzdht.limits import (
@@ -41,7 +41,7 @@ class RequestTurns(Generic[Comer]):
         self._serve = serve
         self._light: OrderedDict[Comer, None] = OrderedDict()
         self._heavy: OrderedDict[Comer, None] = OrderedDict()
-        self._served: Counter[Comer] = Counter()  # in this turn
+        self._served: dict[Comer, int] = {}  # in this turn; a Counter computes what is missing in Python
         self._left = REQUESTS_PER_LOOP_TURN
         self._is_armed = False
 
@@ -56,7 +56,7 @@ class RequestTurns(Generic[Comer]):
             self._left > 0
             and not self._light
             and comer not in self._heavy
-            and self._served[comer] < REQUESTS_PER_SESSION_AND_LOOP_TURN
+            and self._served.get(comer, 0) < REQUESTS_PER_SESSION_AND_LOOP_TURN
         ):
             self._note(comer)
             return True
@@ -74,7 +74,7 @@ class RequestTurns(Generic[Comer]):
         self._arm()
         if comer in self._light or comer in self._heavy:
             return
-        has_had_its_share = is_heavy or self._served[comer] >= REQUESTS_PER_SESSION_AND_LOOP_TURN
+        has_had_its_share = is_heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
         (self._heavy if has_had_its_share else self._light)[comer] = None
 
     def forget(self, comer: Comer) -> None:
@@ -84,7 +84,7 @@ class RequestTurns(Generic[Comer]):
 
     def _note(self, comer: Comer) -> None:
         self._left -= 1
-        self._served[comer] += 1
+        self._served[comer] = self._served.get(comer, 0) + 1
 
     def _arm(self) -> None:
         if not self._is_armed:
