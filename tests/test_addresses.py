@@ -108,7 +108,7 @@ def test_an_address_that_the_operator_typed_is_withdrawn_too() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_names_of_its_certificate_are_advertised_for_tls() -> None:
-    served = Served(tls_names=["node1.example"])
+    served = Served(tls_names=["localhost", "a b.example", "192.0.2.1", "node1.example"])
 
     first, *others = advertised("192.168.1.7", PORT, (), is_private_allowed=False, served=served)
 

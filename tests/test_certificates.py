@@ -44,6 +44,22 @@ def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None
     assert abs(own.not_after - NOW - 30 * 86_400) < 3_600
 
 
+def test_the_names_of_a_certificate_are_those_of_hosts_and_no_patterns(authority: Authority) -> None:
+    hosts = ("node1.yz.example", "*.yz.example", "192.0.2.1", "node2.yz.example")
+
+    assert loaded(authority.sign("named", hosts=hosts)).names == ("node1.yz.example", "node2.yz.example")
+
+
+async def test_a_node_with_a_certificate_is_advertised_under_its_names(authority: Authority) -> None:
+    certificate, key = authority.sign("own", hosts=("node1.yz.example", "localhost"))
+
+    async with Node(0, host=HOST, tls=Tls(certificate, key)) as node:
+        shown = [address.url for address in node.addresses]
+
+    assert shown[0].startswith("wss://node1.yz.example:")
+    assert [url.partition(":")[0] for url in shown] == ["wss", "tcp", "ws"]
+
+
 def test_a_key_that_is_another_s_is_refused(authority: Authority) -> None:
     certificate, _ = authority.sign("one")
     _, key = authority.sign("two")

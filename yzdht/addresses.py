@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from yzdht.limits import ADDRESSES_MAX
-from yzdht.wire.address import Address, address_of, is_loopback, is_public, scope_of
+from yzdht.errors import UsageError
+from yzdht.limits import ADDRESSES_MAX, TLS_NAMES_MAX
+from yzdht.wire.address import Address, address_of, is_loopback, is_public, parse_url, scope_of
 
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def advertised(
     urls: Sequence[str] = public_addresses
     if not urls:
         places = [*found.seen, *_places(host, port, is_private_allowed=is_private_allowed)]
-        names = [f"wss://{name}:{port}" for name in served.tls_names]
+        names = [f"wss://{name}:{port}" for name in served.tls_names if _is_of_the_world(name)][
+            :TLS_NAMES_MAX
+        ]
         urls = [*names, *urls_at(places, served.protocols, ADDRESSES_MAX - len(names))]
     kept = dict.fromkeys(url for url in urls if not found.is_withdrawn(url))
     return tuple(address_of(url) for url in list(kept)[:ADDRESSES_MAX])
@@ -84,6 +87,14 @@ def _places(host: str, port: int, *, is_private_allowed: bool) -> list[tuple[str
     if _is_wildcard(host) and not is_private_allowed:
         hosts = [h for h in hosts if not ip_address(h).is_loopback]
     return [(h, port) for h in hosts]
+
+
+def _is_of_the_world(name: str) -> bool:
+    """Whether a name of a certificate can mean this node to others; `localhost` and the like mean theirs."""
+    try:
+        return "." in name and parse_url(f"wss://{name}").ip is None
+    except UsageError:
+        return False
 
 
 def urls_at(places: Iterable[tuple[str, int]], protocols: Sequence[str], count: int) -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
-from yzdht.crypto.primitives import certificate_life
+from yzdht.crypto.primitives import certificate_life, certificate_names
 from yzdht.errors import CertificateRefused, InvalidKey, UnsafeFile
 from yzdht.limits import CERTIFICATE_BYTES_MAX
 from yzdht.store.files import refuse_foreign_file
@@ -19,7 +19,11 @@ from yzdht.transport.tls_channel import hardened
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+
+_T = TypeVar("_T")
 
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -37,6 +41,7 @@ class OwnCertificate:
     Attributes:
         context: What new connections are opened with.
         not_after: When it ends, unix.
+        names: Host names that it is for.
 
     Raises:
         CertificateRefused: It cannot be served with, or is not valid now.
@@ -47,7 +52,7 @@ class OwnCertificate:
     def __init__(self, path: Path, key_path: Path, wall: float) -> None:
         self._path = path
         self._key_path = key_path
-        self.context, self.not_after = self._load(wall)
+        self.context, self.not_after, self.names = self._load(wall)
 
     def reload(self, wall: float) -> None:
         """Read the files again; connections that are open keep what they were opened with.
@@ -57,11 +62,12 @@ class OwnCertificate:
             UnsafeFile: As above.
 
         """
-        self.context, self.not_after = self._load(wall)
+        self.context, self.not_after, self.names = self._load(wall)
 
-    def _load(self, wall: float) -> tuple[ssl.SSLContext, float]:
+    def _load(self, wall: float) -> tuple[ssl.SSLContext, float, tuple[str, ...]]:
         _refuse_open_key(self._key_path)
-        not_before, not_after = _life_of(self._path)
+        not_before, not_after = _read(self._path, certificate_life)
+        names = _read(self._path, certificate_names)
         if wall >= not_after:
             raise CertificateRefused(
                 f"the certificate {self._path} has ended", hint="renew it, then send the node SIGHUP"
@@ -77,7 +83,7 @@ class OwnCertificate:
             raise self._explain(error) from error
         except OSError as error:
             raise _unreadable(self._path, error) from error
-        return context, not_after
+        return context, not_after, names
 
     def _refuse_passphrase(self) -> NoReturn:
         raise CertificateRefused(
@@ -136,6 +142,11 @@ class TlsMeans:
         """The present certificate; None where TLS is not served."""
         return None if self._own is None else self._own.context
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Host names under which others can dial wss here."""
+        return () if self._own is None else self._own.names
+
     def reload(self, wall: float) -> float | None:
         """Read the own certificate again; when it ends, unix. None if there is none.
 
@@ -165,22 +176,22 @@ def trust_in(path: Path | None) -> ssl.SSLContext | None:
     """
     if path is None:
         return None
-    _life_of(path)
+    _read(path, certificate_life)
     try:
         return hardened(ssl.create_default_context(cafile=path))
     except ssl.SSLError as error:
         raise CertificateRefused(f"{path} holds no usable certificate ({error.reason or error})") from error
 
 
-def _life_of(path: Path) -> tuple[float, float]:
-    """From when until when the first certificate of a file is valid, unix."""
+def _read(path: Path, parse: Callable[[bytes], _T]) -> _T:
+    """What the first certificate of a file says."""
     try:
         with os.fdopen(os.open(path, _FLAGS), "rb") as file:
             pem = file.read(CERTIFICATE_BYTES_MAX)
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
-        return certificate_life(pem)
+        return parse(pem)
     except InvalidKey:
         raise CertificateRefused(f"{path} holds no certificate") from None
 

@@ -112,6 +112,8 @@ REACH_KEPT_S = 3 * 3_600.0
 URL_BYTES_MAX = 512
 ADDRESSES_MAX = 16
 ADDRESSES_CACHED_MAX = 8_192
+TLS_NAMES_MAX = 4
+"""Of those that its own certificate is for, a node advertises no more."""
 CLIENT_TYPES_MAX = 4
 KEM_KEYS_MAX = 2
 NODE_IDENTITY_LIFE_S = 48 * HOUR_S

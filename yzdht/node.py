@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.addresses import advertised, families, interface_hosts
+from yzdht.addresses import Served, advertised, families, interface_hosts
 from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
@@ -456,7 +456,11 @@ class Node(DhtCalls):
     def _own_urls(self) -> list[str]:
         config = self.config
         own = advertised(
-            config.host, self.port, config.public_addresses, is_private_allowed=config.is_private_allowed
+            config.host,
+            self.port,
+            config.public_addresses,
+            is_private_allowed=config.is_private_allowed,
+            served=Served(tls_names=() if self.tls is None else self.tls.names),
         )
         return [address.url for address in own]
 

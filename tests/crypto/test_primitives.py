@@ -18,6 +18,7 @@ from yzdht.crypto.primitives import (
     PrivateKey,
     argon2id,
     certificate_life,
+    certificate_names,
     check_public_key,
     coordinates,
     hkdf,
@@ -366,3 +367,5 @@ def test_what_is_no_certificate_has_no_life() -> None:
     for pem in (b"", b"nothing", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         with pytest.raises(InvalidKey):
             certificate_life(pem)
+        with pytest.raises(InvalidKey):
+            certificate_names(pem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac as _hmac
 from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha256 as _sha256
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import (
     InvalidSignature as _LibraryInvalidSignature,
@@ -29,6 +30,9 @@ from yzdht.errors import DecryptionFailed, InvalidKey, InvalidSignature
 from yzdht.ids import SIGNATURE_BYTES, PublicKey, Signature, looks_compressed
 from yzdht.limits import LOADED_KEYS_MAX
 
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 P256_HALF_ORDER = P256_ORDER // 2
@@ -256,10 +260,32 @@ def certificate_life(pem: bytes) -> tuple[float, float]:
         InvalidKey: There is none.
 
     """
+    first = _first_certificate(pem)
+    return first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+
+
+def certificate_names(pem: bytes) -> tuple[str, ...]:
+    """The host names that the first X.509 certificate of a PEM file is for; patterns such as `*.example` are none.
+
+    Raises:
+        InvalidKey: There is none, or what it says of names does not parse.
+
+    """
+    from cryptography import x509  # noqa: PLC0415 - as below
+
+    try:
+        names = _first_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except ValueError:
+        raise InvalidKey("the names of this certificate do not parse") from None
+    return tuple(name for name in names.get_values_for_type(x509.DNSName) if "*" not in name)
+
+
+def _first_certificate(pem: bytes) -> x509.Certificate:
     from cryptography import x509  # noqa: PLC0415 - few processes have a certificate
 
     try:
-        [first, *_] = x509.load_pem_x509_certificates(pem)
+        return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
         raise InvalidKey("this is no certificate") from None
-    return first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
