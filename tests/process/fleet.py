@@ -130,6 +130,11 @@ class NodeProcess:
         return self.urls[0]
 
     @property
+    def websocket_url(self) -> str:
+        """The first of its addresses that is WebSocket without TLS."""
+        return next(url for url in self.urls if url.startswith("ws://"))
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and not self._has_ended
 

@@ -94,7 +94,7 @@ async def test_idle_sessions_cost_little_memory_and_little_work(
     before = ["prlimit", f"--nofile={scale.soft_files}:"]
     node = await fleet.start(Spec("crowded", flags, before=before))
     per_s = HANDSHAKES_PART * HANDSHAKES_PER_S
-    async with Idlers(node.url) as idlers:
+    async with Idlers(node.websocket_url) as idlers:
         await idlers.grow(WARM_UP, 1, per_s)
         assert await clients_of(node) == WARM_UP
         empty, used_s, began = memory(node), node.cpu_s(), time.monotonic()
