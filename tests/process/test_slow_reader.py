@@ -50,7 +50,7 @@ class SlowReader:
 
     async def open(self, node: NodeProcess) -> None:
         loop = asyncio.get_running_loop()
-        self._websocket = ClientProtocol(parse_uri(node.url))
+        self._websocket = ClientProtocol(parse_uri(node.websocket_url))
         await loop.sock_connect(self.sock, ("127.0.0.1", node.port))
         self._websocket.send_request(self._websocket.connect())
         async with asyncio.timeout(PATIENCE_S):
