@@ -55,7 +55,7 @@ def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megaby
     assert total < megabytes * 1_000_000
 
 
-@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 150), (SESSIONS_MAX_COMMUNITY, 51)])
+@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 329), (SESSIONS_MAX_COMMUNITY, 113)])
 def test_what_tls_adds_to_that_is_bounded_too(sessions: int, megabytes: int) -> None:
     links = sessions + HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
+from yzdht.limits import TLS_SILENT_BYTES_MAX, TLS_SILENT_PART, TLS_SLICE_BYTES
 from yzdht.transport.tls_channel import TlsChannel, TlsDial, hardened
 
 
@@ -148,6 +150,113 @@ def test_nothing_waits_in_the_channel_itself(pair: Pair) -> None:
     assert (pair.client._outgoing.pending, pair.server._incoming.pending) == (0, 0)
 
 
+class Filled:
+    """A BIO, and the most that was ever in it."""
+
+    def __init__(self, bio: ssl.MemoryBIO) -> None:
+        self._bio = bio
+        self.most = 0
+
+    def write(self, data: memoryview) -> int:
+        written = self._bio.write(data)
+        self.most = max(self.most, self._bio.pending)
+        return written
+
+    def read(self) -> bytes:
+        self.most = max(self.most, self._bio.pending)
+        return self._bio.read()
+
+    @property
+    def pending(self) -> int:
+        return self._bio.pending
+
+
+def test_little_goes_into_a_bio_at_a_time_since_it_keeps_the_room(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, came = Filled(pair.client._outgoing), Filled(pair.server._incoming)
+    monkeypatch.setattr(pair.client, "_outgoing", sealed)
+    monkeypatch.setattr(pair.server, "_incoming", came)
+    pair.client.write(bytes(300_000))
+    pair.to_server()
+
+    assert pair.inside[1].heard == bytes(300_000)
+    assert TLS_SLICE_BYTES < sealed.most < TLS_SLICE_BYTES + 100
+    assert came.most == TLS_SLICE_BYTES
+
+
+# What holds nothing
+
+
+KEY_UPDATE_BYTES = 27
+
+
+def key_update(pair: Pair) -> bytes:
+    """One KeyUpdate of the client, which Python has no call for (SSL_KEY_UPDATE_NOT_REQUESTED is 0)."""
+    tls = pair.client.get_extra_info("ssl_object")
+    library = ctypes.CDLL(ssl._ssl.__file__)  # type: ignore[attr-defined]
+    pointer = ctypes.c_void_p.from_address(
+        id(tls._sslobj) + 24
+    )  # behind the head of the object and its socket
+    assert library.SSL_key_update(pointer, 0) == 1
+    tls.do_handshake()
+    return pair.client._outgoing.read()
+
+
+def test_key_updates_without_end_end_the_connection(pair: Pair) -> None:
+    pair.to_server()
+    allowed = TLS_SILENT_BYTES_MAX // KEY_UPDATE_BYTES
+    updates = [key_update(pair) for _ in range(allowed + 1)]
+    assert {len(update) for update in updates} == {KEY_UPDATE_BYTES}
+    pair.server.data_received(b"".join(updates[:-1]))
+    assert not pair.wires[1].is_closing()
+
+    pair.server.data_received(updates[-1])
+    assert pair.wires[1].is_aborted
+    pair.server.connection_lost(None)
+    assert "nothing inside" in str(pair.inside[1].told[-1])
+
+
+def test_key_updates_between_small_messages_are_counted_too(pair: Pair) -> None:
+    pair.to_server()
+    for _ in range(TLS_SILENT_BYTES_MAX // KEY_UPDATE_BYTES + 200):
+        update = key_update(pair)
+        pair.client.write(b"m")
+        pair.server.data_received(update + pair.wires[0].take())
+
+    assert pair.wires[1].is_aborted
+
+
+def test_whoever_sends_much_may_change_keys_often(pair: Pair) -> None:
+    pair.to_server()
+    share = TLS_SLICE_BYTES // TLS_SILENT_PART // KEY_UPDATE_BYTES
+    for _ in range(200):
+        updates = b"".join(key_update(pair) for _ in range(share))
+        pair.client.write(bytes(TLS_SLICE_BYTES))
+        pair.server.data_received(updates + pair.wires[0].take())
+
+    assert 200 * share * KEY_UPDATE_BYTES > TLS_SILENT_BYTES_MAX
+    assert not pair.wires[1].is_aborted
+    assert len(pair.inside[1].heard) == 200 * TLS_SLICE_BYTES
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_small_messages_are_no_silence(authority: Authority, version: ssl.TLSVersion) -> None:
+    pair = Pair(authority)
+    trust = authority.trust
+    trust.maximum_version = version
+    pair.client = TlsChannel(pair.wires[0], trust, is_server=False, host="localhost")
+    pair.open()
+    for _ in range(5_000):
+        pair.client.write(b"m")
+    pair.to_server()
+
+    assert pair.inside[1].heard == b"m" * 5_000
+
+
+# Ends
+
+
 def test_data_and_end_in_one_read_are_told_in_order(pair: Pair) -> None:
     pair.client.write(b"last")
     pair.client.write_eof()
@@ -285,8 +394,11 @@ class Dialled:
         trust = authority.trust
         trust.maximum_version = version
         self.server = TlsChannel(self.far, authority.served())
-        self.dial = TlsDial(trust, host, self.inside, lambda error: self.faults.append(str(error.reason)))
+        self.dial = TlsDial(trust, host, self.inside, self.on_fault)
         self.dial.connection_made(self.near)
+
+    def on_fault(self, error: ssl.SSLError | UnicodeError) -> None:
+        self.faults.append(str(error.reason) if isinstance(error, ssl.SSLError) else type(error).__name__)
 
     def exchange(self) -> None:
         """One flight each."""
@@ -328,3 +440,16 @@ def test_a_refused_certificate_is_told_before_the_loss(authority: Authority) -> 
     assert dialled.near.is_aborted
     assert dialled.inside.told == [None]
     assert dialled.inside.made == []
+
+
+@pytest.mark.parametrize("host", ["", ".example", "a" * 64 + ".example", "a..example"])
+def test_a_host_that_no_certificate_can_be_for_is_a_fault_and_closes(authority: Authority, host: str) -> None:
+    near, inside, faults = Wire(), Newcomer(), list[Exception]()
+    dial = TlsDial(authority.trust, host, inside, faults.append)
+    dial.connection_made(near)
+    dial.connection_lost(None)
+
+    [fault] = faults
+    assert isinstance(fault, UnicodeError)
+    assert near.is_aborted
+    assert (inside.made, inside.told) == ([], [None])

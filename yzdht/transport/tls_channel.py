@@ -1,9 +1,10 @@
 """TLS on a connection that is open already, of which bytes may have been read: a Transport on a Transport.
 
 What `loop.start_tls` does cannot be used here, since it takes no bytes that came before; and the protocol behind it keeps
-256 KiB for each connection. This one keeps nothing: what comes is handed on as it is opened, what is written is sealed
-and written at once, and back-pressure both ways is that of the connection below. After the handshake no byte of it is
-anybody's proof: who is there is the business of the handshake of sessions inside. Source: RFC 8446.
+256 KiB for each connection. Here nothing waits: what comes is handed on as it is opened, what is written is sealed and
+written at once, and back-pressure both ways is that of the connection below. A MemoryBIO however keeps the room that it once
+needed, and OpenSSL the part of a record that came: hence both BIOs are filled with little at a time. After the handshake no
+byte of it is anybody's proof: who is there is the business of the handshake of sessions inside. Source: RFC 8446.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from yzdht.limits import TLS_READ_BYTES
+from yzdht.limits import (
+    TLS_READ_BYTES,
+    TLS_RECORD_OVERHEAD_BYTES,
+    TLS_RECORD_OVERHEAD_BYTES_1_2,
+    TLS_SILENT_BYTES_MAX,
+    TLS_SILENT_PART,
+    TLS_SLICE_BYTES,
+)
 
 
 if TYPE_CHECKING:
@@ -59,6 +67,8 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
         self._is_goodbye_said = False
         self._is_end_told = False
         self._fault: ssl.SSLError | None = None
+        self._silent_bytes = 0  # of what came since the handshake: neither data nor what its records add
+        self._plain_bytes = 0
         self.has_ended = False
         self.is_open = False
 
@@ -66,27 +76,56 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
         """Take what came; what was inside.
 
         Raises:
-            ssl.SSLError: It is no TLS, or the two ends do not agree; what tells the other end is written.
+            ssl.SSLError: It is no TLS, the two ends do not agree, or much came with nothing inside (KeyUpdate without
+                end); what tells the other end is written.
 
         """
-        self._incoming.write(data)
+        view = memoryview(data)
+        pieces: list[bytes] = []
+        for start in range(0, len(view) or 1, TLS_SLICE_BYTES):  # of nothing one too: it begins the handshake
+            if self.has_ended:
+                break
+            pieces += self._open(view[start : start + TLS_SLICE_BYTES])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _open(self, part: memoryview) -> list[bytes]:
+        """Take a part that is small; what each record held that is whole by now."""
+        was_open = self.is_open
+        self._incoming.write(part)
         try:
-            if not self.is_open:
+            if not was_open:
                 self._tls.do_handshake()
                 self.is_open = True
-            return self._read()
+            pieces = self._read()
         except ssl.SSLWantReadError:
-            return b""
+            return []
         finally:
             self._write_out()
+        self._weigh(len(part) if was_open else 0, pieces)
+        return pieces
 
-    def _read(self) -> bytes:
+    def _read(self) -> list[bytes]:
         pieces = []
         with suppress(ssl.SSLWantReadError):
-            while piece := self._tls.read(TLS_READ_BYTES):
+            while piece := self._tls.read(TLS_READ_BYTES):  # one record each
                 pieces.append(piece)
             self.has_ended = True
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces
+
+    def _weigh(self, taken: int, pieces: list[bytes]) -> None:
+        """Count what came for nothing: nobody inside can, and a KeyUpdate of 27 bytes costs as much as 16 KiB of data.
+
+        Raises:
+            ssl.SSLError: It is too much.
+
+        """
+        is_1_3 = self._tls.version() == "TLSv1.3"
+        overhead = TLS_RECORD_OVERHEAD_BYTES if is_1_3 else TLS_RECORD_OVERHEAD_BYTES_1_2
+        plain = sum(map(len, pieces))
+        self._plain_bytes += plain
+        self._silent_bytes = max(0, self._silent_bytes + taken - plain - overhead * len(pieces))
+        if self._silent_bytes > TLS_SILENT_BYTES_MAX + self._plain_bytes // TLS_SILENT_PART:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "too many TLS records with nothing inside")
 
     def _write_out(self) -> None:
         if self._outgoing.pending and not self._below.is_closing():
@@ -165,14 +204,17 @@ class TlsChannel(asyncio.Transport, asyncio.Protocol):
         if self._is_goodbye_said or self._below.is_closing():
             return
         view = memoryview(data)
+        sealed = []
         try:
             while view:
-                view = view[self._tls.write(view) :]  # one record of 16 KiB at a time
+                view = view[self._tls.write(view[:TLS_SLICE_BYTES]) :]  # one record
+                sealed.append(self._outgoing.read())
         except ssl.SSLError as error:
             self._fault = error
             self._below.abort()
             return
-        self._write_out()
+        if sealed:
+            self._below.write(b"".join(sealed))
 
     def can_write_eof(self) -> bool:
         """TLS closes each direction by itself."""
@@ -245,7 +287,7 @@ class TlsDial(asyncio.Protocol):
         context: ssl.SSLContext,
         host: str,
         inside: asyncio.Protocol,
-        on_fault: Callable[[ssl.SSLError], None],
+        on_fault: Callable[[ssl.SSLError | UnicodeError], None],
     ) -> None:
         self._context = context
         self._host = host
@@ -255,10 +297,15 @@ class TlsDial(asyncio.Protocol):
         self._channel: TlsChannel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
+        """Say hello, or give up where no certificate can be for such a host: one with an empty label, for one."""
         self._below = cast("asyncio.Transport", transport)
-        self._channel = TlsChannel(self._below, self._context, is_server=False, host=self._host)
-        self._channel.feed(b"")
+        try:
+            self._channel = TlsChannel(self._below, self._context, is_server=False, host=self._host)
+            self._channel.feed(b"")
+        except ssl.SSLError as error:
+            self._give_up(error)
+        except ValueError as error:  # a UnicodeError among them
+            self._give_up(UnicodeError(str(error)))
 
     def data_received(self, data: bytes) -> None:
         """Take a part of the handshake; hand over once it is done."""
@@ -266,8 +313,7 @@ class TlsDial(asyncio.Protocol):
         try:
             plain = channel.feed(data)
         except ssl.SSLError as error:
-            self._on_fault(error)
-            self._below.abort()
+            self._give_up(error)
             return
         if not channel.is_open:
             return
@@ -277,6 +323,10 @@ class TlsDial(asyncio.Protocol):
             channel.hand_in(plain)
         if channel.has_ended:
             channel.tell_end()
+
+    def _give_up(self, error: ssl.SSLError | UnicodeError) -> None:
+        self._on_fault(error)
+        self._below.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be gone before it was done."""
