@@ -111,7 +111,9 @@ async def test_a_router_that_refuses_or_talks_nonsense_maps_nothing(answer: Call
 
         assert kept.trouble
         await kept.end()
-        assert len(router.asked) <= 2
+        for request in router.asked:
+            life_s = request[4:8] if request[0] == 2 else request[8:12]
+            assert life_s != bytes(4), "it is not asked to take back what it did not give"
 
 
 async def test_a_router_that_says_nothing_is_asked_a_few_times(time: Time) -> None:
@@ -119,7 +121,7 @@ async def test_a_router_that_says_nothing_is_asked_a_few_times(time: Time) -> No
         kept = mapping()
         asking = asyncio.ensure_future(kept.keep(router.at))
         for number in range(PORT_MAPPING_TRIES):
-            await until(lambda n=number: len(router.asked) == n + 1)  # type: ignore[misc] # bound in this turn
+            await until(lambda n=number: len(router.asked) > n)  # type: ignore[misc] # bound in this turn
             await time.advance(10.0)
         await until(asking.done)
 
@@ -135,6 +137,26 @@ async def test_a_mapping_that_the_router_no_longer_gives_is_gone() -> None:
 
         assert await kept.keep(router.at) is None
         assert kept.mapping is None
+
+
+async def test_a_router_of_nat_pmp_alone_that_is_slow_says_so_more_than_once() -> None:
+    late: list[bytes] = []
+
+    def answer(request: bytes) -> bytes | None:
+        late.append(nat_pmp(request))
+        return None if len(late) == 1 else late[-1]
+
+    async with Router(answer) as router:
+        answering = router.datagram_received
+
+        def answer_late(data: bytes, addr: tuple[str | object, int]) -> None:
+            answering(data, addr)
+            if len(router.asked) == 2:  # the answer to the first request comes behind that to the second
+                router._transport.sendto(late[0], addr)
+
+        router.datagram_received = answer_late  # type: ignore[method-assign] # of this router alone
+        kept = mapping()
+        assert await kept.keep(router.at) == Mapping(OUTSIDE, 3_600, "nat-pmp")
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ class BackDialler:
             self._background.start(self._try_all(connection, peer, number, body))
 
     def _may_be_dialled(self, peer: Peer) -> bool:
-        if peer.is_proxied or scope_of(peer.host) is None:
+        if peer.is_proxied or peer.is_hidden or scope_of(peer.host) is None:
             return False
         return self._world.is_private_allowed or not is_loopback(peer.host)
 

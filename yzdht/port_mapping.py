@@ -22,6 +22,8 @@ from yzdht.limits import PORT_MAPPING_LIFE_S, PORT_MAPPING_TRIES, PORT_MAPPING_T
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yzdht.ports import Rng
 
 
@@ -89,6 +91,11 @@ def read_pcp(answer: bytes, nonce: bytes, port: int) -> Mapping | None:
     if result or not outside or not life_s:
         raise WireError(f"the router maps no port: PCP result {result}")
     return Mapping(outside, life_s, "pcp")
+
+
+def is_unsupported_version(answer: bytes) -> bool:
+    """True for the answer of a router that knows NAT-PMP alone to a request of PCP, which comes again for each of them."""
+    return len(answer) >= _HEADER_BYTES and answer[0] == _NAT_PMP and answer[1] != _ANSWER | _NAT_PMP_MAP_TCP
 
 
 def nat_pmp_request(port: int, life_s: int) -> bytes:
@@ -222,17 +229,28 @@ class PortMapping:
             mapped = read_pcp(await _answer(transport, heard, request), self._nonce, self._port)
             if mapped is not None:
                 return mapped
-            answer = await _answer(transport, heard, nat_pmp_request(self._port, life_s))
+            ask = nat_pmp_request(self._port, life_s)
+            answer = await _answer(
+                transport, heard, ask, is_unsupported_version
+            )  # said once for each PCP request
             return read_nat_pmp(answer, self._port)
         finally:
             transport.close()
 
 
-async def _answer(transport: asyncio.DatagramTransport, heard: asyncio.Queue[bytes], request: bytes) -> bytes:
-    """Send until there is an answer; each wait is twice as long as the one before."""
+async def _answer(
+    transport: asyncio.DatagramTransport,
+    heard: asyncio.Queue[bytes],
+    request: bytes,
+    is_late: Callable[[bytes], bool] = lambda _answer: False,
+) -> bytes:
+    """Send until there is an answer that is not late; each wait is twice as long as the one before."""
     for number in range(PORT_MAPPING_TRIES):
         transport.sendto(request)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PORT_MAPPING_TRY_S_MIN * 2**number):
-                return await heard.get()
+                while True:
+                    answer = await heard.get()
+                    if not is_late(answer):
+                        return answer
     raise TimeoutError

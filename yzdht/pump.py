@@ -146,6 +146,7 @@ class Pump:
     def stop(self) -> None:
         """Fail what is under way; no timer rings any more."""
         self._is_stopped = True
+        self.back_dialler = None  # nobody would end what it begins from now on
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -191,7 +191,7 @@ class ReachWatch:
     # A round
 
     async def look_once(self) -> bool:
-        """One round; False if nobody could tell anything."""
+        """One round; False if it is not known after it either whether others reach the node."""
         async with self._one_at_a_time:
             return await self._look_round()
 
@@ -218,7 +218,9 @@ class ReachWatch:
             log.info("reachability changed from=%s to=%s seen=%s", before, judge.node, ",".join(judge.seen))
         self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
         self._look.on_settled()
-        return asked
+        return (
+            asked and judge.node is not Reach.UNKNOWN
+        )  # one that was heard may have been the only one met so far
 
     def _ports(self) -> list[int]:
         """Where others may find the node at the address at which they see it."""

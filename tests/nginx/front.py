@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import psutil
 
+from tests.process.fleet import steady_port
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -77,8 +79,7 @@ class Nginx:
         self._errors = folder / "errors"
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "conf.d").mkdir(parents=True)
-        with socket.create_server((listen, 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = steady_port()
         certificate, key = authority.sign("nginx", (f"*.{DOMAIN}", DOMAIN))
         self.name_nodes(nodes)
         variables = {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import Figures
 
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 NAMES = 60 if IS_SOAK else 6
 SPLIT = 12
@@ -73,7 +73,6 @@ async def whom_it_sees(client: Client, url: str) -> WhoAmI:
 
 
 @pytest.mark.usefixtures("internet")
-@pytest.mark.timeout(600)
 async def test_each_name_behind_one_nginx_reaches_its_node_and_what_one_stores_another_shows(
     fleet: Fleet, authority: Authority
 ) -> None:

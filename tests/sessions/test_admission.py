@@ -102,7 +102,10 @@ def test_a_proxy_hides_whoever_it_does_not_name() -> None:
     bounds = SessionBounds(trusted_proxies=(ip_network("127.0.0.1"),))
 
     assert bounds.hides(Endpoint("127.0.0.1", 4711, "ws"))
-    assert not bounds.hides(Endpoint("127.0.0.1", 0, "ws", proxy="127.0.0.1"))  # it speaks for itself
+    assert bounds.hides(
+        Endpoint("172.30.83.1", 0, "ws", proxy="127.0.0.1")
+    )  # a gateway, behind which anybody is
+    assert not bounds.hides(Endpoint("172.30.83.1", 0, "ws", proxy="127.0.0.1"), is_private_allowed=True)
     assert not bounds.hides(Endpoint("8.8.8.8", 0, "ws", proxy="127.0.0.1"))
     assert not bounds.hides(Endpoint("8.8.8.8", 4711, "ws"))
 

@@ -28,7 +28,8 @@ from yzdht.limits import (
 )
 from yzdht.rpc.engine import PARTED, FailReason
 from yzdht.rpc.session import Ended
-from yzdht.sessions.dialling import AddressPace, DialPace, Pauses, on_hearsay, resolve
+from yzdht.sessions.clock import SystemClock
+from yzdht.sessions.dialling import Addresses, AddressPace, DialPace, Pauses, on_hearsay, resolve
 
 
 if TYPE_CHECKING:
@@ -107,6 +108,35 @@ async def test_all_that_a_name_leads_to_is_judged(monkeypatch: pytest.MonkeyPatc
     answer(monkeypatch, ["8.8.8.8", "2001:4860:4860::8888", "8.8.8.8"])
 
     assert await resolve(url, is_private_allowed=False) == ["8.8.8.8", "2001:4860:4860::8888"]
+
+
+async def test_what_a_name_led_to_when_it_was_judged_is_all_that_is_dialled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = Addresses(SystemClock(), is_private_allowed=False)
+    url = "tcp://node.example:8083"
+    answer(monkeypatch, ["8.8.8.8", "8.8.4.4"])
+
+    may_reach = addresses.may_reach(url, await addresses.check(url))
+
+    assert may_reach is not None
+    assert [may_reach(host) for host in ("8.8.8.8", "8.8.4.4", "1.1.1.1", "10.0.0.1")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+async def test_a_name_that_was_not_judged_leads_to_public_addresses_alone() -> None:
+    addresses = Addresses(SystemClock(), is_private_allowed=False)
+    may_reach = addresses.may_reach("tcp://node.example:8083")
+
+    assert may_reach is not None
+    assert [may_reach(host) for host in ("1.1.1.1", "10.0.0.1")] == [True, False]
+    addresses.typed.add("tcp://node.example:8083")
+    assert addresses.may_reach("tcp://node.example:8083") is None
+    assert await addresses.check("tcp://node.example:8083") == []
 
 
 async def test_a_name_that_leads_to_a_crowd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

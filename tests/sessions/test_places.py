@@ -166,3 +166,14 @@ async def test_for_a_node_of_the_table_a_spare_stranger_goes_first_and_then_whoe
     for number, each in enumerate(inside):
         each.used_at = 60.0 - number / 4
     assert places.enter(connection("8.8.9.8", 9), is_client=False, mono=60.0) is inside[6]
+
+
+async def test_a_client_that_comes_back_as_a_node_is_counted_as_a_client_no_more() -> None:
+    places = Places(SessionBounds(), lambda _: False)
+    as_client = connection("8.8.8.8", 1, caps=Caps.ALWAYS | Caps.CLIENT)
+    places.enter(as_client, is_client=True, mono=0.0)
+    assert places.clients == 1
+
+    places.replace(as_client, connection("8.8.8.8", 1))
+
+    assert (places.clients, len(places)) == (0, 1)

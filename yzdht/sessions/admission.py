@@ -39,7 +39,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import FairBuckets, Rate
 from yzdht.sessions.half_open import HalfOpen
-from yzdht.wire.address import limit_prefix
+from yzdht.wire.address import is_public, limit_prefix
 
 
 if TYPE_CHECKING:
@@ -115,9 +115,15 @@ class SessionBounds:
             return False
         return any(ip in block for block in self.trusted_proxies)
 
-    def hides(self, remote: Endpoint) -> bool:
-        """True for whoever came through a trusted proxy that does not say from where."""
-        return not remote.proxy and self.is_proxy(remote.host)
+    def hides(self, remote: Endpoint, *, is_private_allowed: bool = False) -> bool:
+        """True for whoever came through a trusted proxy that does not say from where.
+
+        Nor does one that names a private address say much: it may be that of a gateway in front of it, behind which anybody
+        is, as with Docker's own proxy. With `--allow-private` it is believed.
+        """
+        if remote.proxy:
+            return not is_private_allowed and not is_public(remote.host)
+        return self.is_proxy(remote.host)
 
 
 class Turn(Enum):

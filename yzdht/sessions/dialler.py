@@ -30,7 +30,7 @@ from yzdht.wire.address import ClientType
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.ports import Link
@@ -239,8 +239,7 @@ class Dialler:
                 async with turn:
                     if len(race.tried) > 1:
                         await self._next_turn()
-                    await self._addresses.check(url)
-                    return await self._open(attempt)
+                    return await self._open(attempt, await self._addresses.check(url))
             except DialFailed as error:
                 if race.winner is None:
                     log.debug("dial failed peer=%s reason=%s", shorten(race.node_id), error)
@@ -274,7 +273,7 @@ class Dialler:
             self._means_until = mono + FAMILIES_LOOK_S
         return self._own_means
 
-    async def _open(self, attempt: Attempt) -> Connection:
+    async def _open(self, attempt: Attempt, hosts: Sequence[str] = ()) -> Connection:
         if self._is_closing:
             raise DialFailed("this end is closing")
         url = attempt.url
@@ -294,7 +293,7 @@ class Dialler:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(url))
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(url, hosts))
             return await attempt.outcome
         except TransportError as error:
             if isinstance(error, DialFailed):

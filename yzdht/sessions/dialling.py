@@ -232,16 +232,21 @@ class Addresses:
         self._is_private_allowed = is_private_allowed
         self._pace = AddressPace()
 
-    async def check(self, url: str) -> None:
+    async def check(self, url: str) -> list[str]:
         """Judge an address before it is dialled; what was heard is dialled seldom enough to be no weapon.
+
+        Returns:
+            Where its name may lead, which was counted as dialled; empty where that was not looked up.
 
         Raises:
             DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
 
         """
-        if url not in self.typed:
-            hosts = await resolve(url, is_private_allowed=self._is_private_allowed)
-            self._pace.check(url, self._clock.now().mono, hosts)
+        if url in self.typed:
+            return []
+        hosts = await resolve(url, is_private_allowed=self._is_private_allowed)
+        self._pace.check(url, self._clock.now().mono, hosts)
+        return hosts
 
     def may_dial(self, url: str) -> bool:
         """Whether an address may be dialled at all; one that was heard was judged by who named it where it was heard."""
@@ -253,9 +258,17 @@ class Addresses:
             return False
         return parsed.ip is None or scope_of(parsed.host) is not None
 
-    def may_reach(self, url: str) -> Callable[[str], bool] | None:
-        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ."""
-        return None if self._is_private_allowed or url in self.typed else is_public
+    def may_reach(self, url: str, hosts: Sequence[str] = ()) -> Callable[[str], bool] | None:
+        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ.
+
+        Args:
+            url: What is dialled.
+            hosts: What `check` found: whoever owns the name could have it lead to hundreds of others a moment later.
+
+        """
+        if self._is_private_allowed or url in self.typed:
+            return None
+        return frozenset(hosts).__contains__ if hosts else is_public
 
 
 async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:

@@ -311,7 +311,10 @@ class Sessions:
             host,
             public_prefix(host),
             self._world.bounds.is_proxy(host),
-            not connection.is_initiator and self._world.bounds.hides(connection.link.remote),
+            not connection.is_initiator
+            and self._world.bounds.hides(
+                connection.link.remote, is_private_allowed=self._world.is_private_allowed
+            ),
         )
         self._no_longer_half_open(connection)
         now = self._world.clock.now()

@@ -119,7 +119,7 @@ class Places:
     def replace(self, old: Connection, new: Connection) -> None:
         """A node is served on another session from now on: that has its place."""
         if old in self._open:
-            self.leave(old, is_client=False)
+            self.leave(old, is_client=old.is_client)
             self._open[new] = None
             if self._is_stranger(new):
                 self._add_stranger(new)
