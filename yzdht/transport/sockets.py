@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
@@ -45,26 +46,51 @@ async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None 
     return found
 
 
-async def dial_each(addresses: list[str], deadline: float, dial: Callable[[str], Awaitable[_Link]]) -> _Link:
+class Dialled(NamedTuple):
+    """What is dialled.
+
+    Attributes:
+        url: As it was named; for errors.
+        host: A name, or an address.
+        port: 1 to 65535.
+
+    """
+
+    url: str
+    host: str
+    port: int
+
+
+async def dial_each(
+    dialled: Dialled,
+    timeout_s: float,
+    may_reach: Callable[[str], bool] | None,
+    dial: Callable[[str], Awaitable[_Link]],
+) -> _Link:
     """Try the addresses of a host in turn, each with its share of what is left of the time; what the first opens.
 
     Args:
-        addresses: At least one; emptied but for the last.
-        deadline: In the event loop's time.
-        dial: Opens a channel to one.
+        dialled: What is dialled.
+        timeout_s: Seconds for everything, the look-up of a name included.
+        may_reach: As `resolve`.
+        dial: Opens a channel to one address.
 
     Raises:
-        As `dial` does for the last.
+        DialFailed: As `dial` does for the last; or there is none, or it took too long.
 
     """
     loop = asyncio.get_running_loop()
-    while len(addresses) > 1:
-        try:
-            async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
-                return await dial(addresses.pop(0))
-        except (OSError, DialFailed):
-            continue
-    return await dial(addresses[0])
+    try:
+        async with asyncio.timeout(timeout_s):
+            deadline = loop.time() + timeout_s
+            addresses = await resolve(dialled.host, dialled.port, may_reach)
+            while len(addresses) > 1:
+                with contextlib.suppress(OSError, DialFailed):
+                    async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
+                        return await dial(addresses.pop(0))
+            return await dial(addresses[0])
+    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
+        raise explain_dial(dialled.url, error) from error
 
 
 def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:

@@ -14,7 +14,7 @@ from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.first_bytes import Kind
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
-from yzdht.transport.sockets import dial_each, endpoint_of, explain_dial, resolve
+from yzdht.transport.sockets import Dialled, dial_each, endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.tcp_link import TcpLink
 
@@ -78,13 +78,8 @@ class TcpTransport:
 
         """
         host, port = parse_address(url)
-        try:
-            async with asyncio.timeout(timeout_s):
-                deadline = asyncio.get_running_loop().time() + timeout_s
-                addresses = await resolve(host, port, may_reach)
-                return await dial_each(addresses, deadline, lambda ip: self._dial_one(ip, port, accept))
-        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-            raise explain_dial(url, error) from error
+        dialled = Dialled(url, host, port)
+        return await dial_each(dialled, timeout_s, may_reach, lambda ip: self._dial_one(ip, port, accept))
 
     async def _dial_one(self, address: str, port: int, accept: Callable[[Link], LinkHandler]) -> TcpLink:
         _, early = await asyncio.get_running_loop().create_connection(Early, address, port)

@@ -20,7 +20,7 @@ from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.first_bytes import Kind
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
-from yzdht.transport.sockets import dial_each, explain_dial, resolve
+from yzdht.transport.sockets import Dialled, dial_each, explain_dial
 from yzdht.transport.tls_channel import TlsDial, hardened
 from yzdht.transport.websocket_opening import ClientOpening
 
@@ -84,13 +84,8 @@ class WebSocketTransport:
 
         """
         uri = parse_address(url)
-        try:
-            async with asyncio.timeout(timeout_s):
-                deadline = asyncio.get_running_loop().time() + timeout_s
-                addresses = await resolve(uri.host, uri.port, may_reach)
-                return await dial_each(addresses, deadline, lambda ip: self._dial_one(url, uri, ip, accept))
-        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-            raise explain_dial(url, error) from error
+        dialled = Dialled(url, uri.host, uri.port)
+        return await dial_each(dialled, timeout_s, may_reach, lambda ip: self._dial_one(url, uri, ip, accept))
 
     async def listen(
         self,
