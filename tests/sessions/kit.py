@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from yzdht.crypto.handshake import Credentials
@@ -23,7 +24,7 @@ from yzdht.wire.rpc import Body, Empty, Method, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from yzdht.ids import NodeId
     from yzdht.ports import Link, Transport
@@ -48,11 +49,22 @@ class Time:
         self._loop = asyncio.get_running_loop()
         self._real = self._loop.time
         self._ahead_s = 0.0
+        self._still: float | None = None
         self._wall_offset_s = SystemClock().now().wall - self._real()
         self._loop.time = self._mono  # type: ignore[method-assign] # the loop is this test's own
 
     def _mono(self) -> float:
-        return self._real() + self._ahead_s
+        return (self._real() if self._still is None else self._still) + self._ahead_s
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Time passes only by `advance`: what ends after a moment does not end because the machine is slow."""
+        self._still = self._real()
+        try:
+            yield
+        finally:
+            self._ahead_s -= self._real() - self._still
+            self._still = None
 
     def now(self) -> Now:
         mono = self._mono()
