@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.vectors.golden import OFF_CURVE
 from yzdht.crypto.naming import network_id, node_id_of
 from yzdht.crypto.primitives import PrivateKey
@@ -96,3 +98,19 @@ def test_nobody_is_named_to_itself_or_without_an_address_the_asker_can_use() -> 
     assert [c.public_key for c in desk.contacts.nearest_for(asker, target, 20)] == [KEYS[2]]
     assert [c.public_key for c in desk.contacts.closer_for(asker, target)] == [KEYS[2]]
     assert desk.contacts.nearest_for(browser, target, 20) == ()
+
+
+def test_to_who_hides_behind_a_proxy_the_network_of_the_proxy_is_not_near() -> None:
+    desk = Desk("127.0.0.1")
+    near, public = "ws://10.0.0.2:2", "ws://8.8.8.8:2"
+    node_id = node_id_of(KEYS[2])
+    addresses = (address_of(near), address_of(public))
+    desk.table.admit(Entry(node_id, KEYS[2], int.from_bytes(node_id), CAPS, addresses))
+    neighbour = Peer(desk.namer, KEYS[1], CAPS, SessionId(bytes(16)), "10.0.0.9", None)
+    hidden = replace(neighbour, is_proxied=True, is_hidden=True)
+
+    [for_neighbour] = desk.contacts.nearest_for(neighbour, Target(bytes(32)), 20)
+    [for_hidden] = desk.contacts.nearest_for(hidden, Target(bytes(32)), 20)
+
+    assert for_neighbour.urls == (near, public)
+    assert for_hidden.urls == (public, near)

@@ -190,7 +190,7 @@ def _caps_of_a_router(caps: int) -> Caps | None:
 def _shown(peer: Peer, entries: list[Entry], count: int) -> tuple[WireContact, ...]:
     """The first so many of them that the asker can use; it is not among them."""
     client_type = ClientType.BROWSER if peer.caps & Caps.BROWSER else ClientType.PYTHON
-    near = scope_of(peer.host)
+    near = scope_of(peer.namer_host)
     shown = (
         contact
         for e in entries
