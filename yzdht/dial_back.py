@@ -1,7 +1,7 @@
 """Answers DIAL_BACK: tries whether an asker can be reached at addresses of its own (PROTOCOL.md section 5).
 
 Whoever can make others dial has a weapon, so nothing is dialled but the IP address that the request came from, and a
-name that leads there alone, looked up again as it is dialled. Beside the asker only those who share its address can be
+name that leads there alone; the address is dialled, wherever the name leads by then. Beside the asker only those who share its address can be
 met that way: ports of the system's own services are refused, paths say nothing, answers name no more than a handful of
 outcomes, and each peer, each prefix and all together have their bounds. A proxy's address is never dialled, nor
 loopback, unless private addresses are allowed: what comes from there stands for people elsewhere.
@@ -42,7 +42,7 @@ from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Refusa
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from yzdht.background import Background
     from yzdht.ids import NodeId
@@ -82,9 +82,9 @@ class _Pinned:
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> Link:
-        return await self.inner.dial(url, accept, timeout_s, lambda host: host == self.host)
+        return await self.inner.dial(url, accept, timeout_s, (self.host,))
 
     async def listen(
         self,

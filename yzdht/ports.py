@@ -214,7 +214,7 @@ class Transport(Protocol):
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> Link:
         """Open a channel.
 
@@ -222,7 +222,7 @@ class Transport(Protocol):
             url: An address whose scheme is one of `schemes`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening.
-            may_reach: Asked of each IP address of a name; where one may not be reached, none is. None: all may.
+            hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
 
         Raises:
             DialFailed: Refused, unreachable, timed out, or not a node.

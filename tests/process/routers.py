@@ -62,17 +62,17 @@ class Router:
     def forward(self, port: int) -> None:
         """Map a TCP port of the public address to the same port of the home."""
         rule = f'iifname "wan" tcp dport {port} dnat to {HOME}:{port}'
-        run(*self.inside, _nft(), f"add rule ip nat in {rule}")
+        run(*self.inside, nft(), f"add rule ip nat in {rule}")
 
     def mapped(self) -> str:
         """What it maps, as its rules show it."""
-        return run(*self.inside, _nft(), "list", "chain", "ip", "nat", "in")
+        return run(*self.inside, nft(), "list", "chain", "ip", "nat", "in")
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Whoever is at home may map ports by NAT-PMP meanwhile (mapper.py)."""
         command = [*self.inside, sys.executable, "-I", str(Path(__file__).with_name("mapper.py"))]
-        with subprocess.Popen([*command, _ROUTER, HOME, _nft()], stdout=subprocess.PIPE) as served:
+        with subprocess.Popen([*command, _ROUTER, HOME, nft()], stdout=subprocess.PIPE) as served:
             try:
                 assert served.stdout is not None
                 assert served.stdout.readline() == b"serving\n"
@@ -113,7 +113,7 @@ def router() -> Iterator[Router]:
         run(*made.behind, "ip", "route", "add", "default", "via", _ROUTER)
         # The files there are those of the network of whoever writes.
         run(*made.inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-        run(*made.inside, _nft(), _RULES)
+        run(*made.inside, nft(), _RULES)
         yield made
 
 
@@ -121,7 +121,8 @@ def _enter(pid: int) -> tuple[str, ...]:
     return ("nsenter", f"--net=/proc/{pid}/ns/net")
 
 
-def _nft() -> str:
+def nft() -> str:
+    """Where the command is; Debian keeps it off the path of ordinary users."""
     found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
     assert found is not None, "the command nft is missing: make debian-packages"
     return found

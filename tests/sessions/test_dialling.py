@@ -117,26 +117,26 @@ async def test_what_a_name_led_to_when_it_was_judged_is_all_that_is_dialled(
     url = "tcp://node.example:8083"
     answer(monkeypatch, ["8.8.8.8", "8.8.4.4"])
 
-    may_reach = addresses.may_reach(url, await addresses.check(url))
-
-    assert may_reach is not None
-    assert [may_reach(host) for host in ("8.8.8.8", "8.8.4.4", "1.1.1.1", "10.0.0.1")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    assert await addresses.check(url) == ["8.8.8.8", "8.8.4.4"]
 
 
-async def test_a_name_that_was_not_judged_leads_to_public_addresses_alone() -> None:
+async def test_a_name_that_was_typed_is_looked_up_by_who_dials_it(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = Addresses(SystemClock(), is_private_allowed=False)
-    may_reach = addresses.may_reach("tcp://node.example:8083")
-
-    assert may_reach is not None
-    assert [may_reach(host) for host in ("1.1.1.1", "10.0.0.1")] == [True, False]
+    asked = answer(monkeypatch, ["8.8.8.8"])
     addresses.typed.add("tcp://node.example:8083")
-    assert addresses.may_reach("tcp://node.example:8083") is None
+
     assert await addresses.check("tcp://node.example:8083") == []
+    assert asked == []
+
+
+async def test_a_name_may_lead_anywhere_where_private_addresses_are_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = Addresses(SystemClock(), is_private_allowed=True)
+    answer(monkeypatch, ["10.0.0.1", "8.8.8.8"])
+
+    assert await addresses.check("tcp://node.example:8083") == ["10.0.0.1", "8.8.8.8"]
+    assert await addresses.check("memory://node") == []
 
 
 async def test_a_name_that_leads_to_a_crowd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,13 +205,14 @@ async def test_what_is_no_address_is_not_looked_up(monkeypatch: pytest.MonkeyPat
     assert asked == []
 
 
-async def test_where_private_addresses_are_allowed_nothing_is_looked_up(
+async def test_where_private_addresses_are_allowed_a_name_may_lead_to_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = answer(monkeypatch, ["127.0.0.1"])
 
-    assert await resolve("ws://localhost:1", is_private_allowed=True) == []
-    assert asked == []
+    assert await resolve("ws://localhost:1", is_private_allowed=True) == ["127.0.0.1"]
+    assert await resolve("ws://127.0.0.1:1", is_private_allowed=True) == []
+    assert asked == ["localhost"]
 
 
 def test_pauses_of_a_typed_address_stay_short() -> None:

@@ -54,7 +54,7 @@ from yzdht.wire.rpc import Empty, Method, Refusal, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from yzdht.ports import Link, LinkHandler
     from yzdht.rpc.engine import Peer
@@ -685,10 +685,10 @@ async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Villag
             url: str,
             accept: Callable[[Link], LinkHandler],
             timeout_s: float,
-            may_reach: Callable[[str], bool] | None = None,
+            hosts: Sequence[str] = (),
         ) -> MemoryLink:
             await is_open.wait()
-            return await super().dial(url, accept, timeout_s, may_reach)
+            return await super().dial(url, accept, timeout_s, hosts)
 
     low.transports[:] = [Slow(village.network)]
     typed = asyncio.ensure_future(low.sessions.dial(high.url))

@@ -9,7 +9,9 @@ NAMES_LOOKED_UP_MAX = 64
 NAMES_OF_HEARSAY_MAX = 48
 """A name that is slow keeps its thread when its dial was given up; then others are refused, addresses are dialled."""
 HOSTS_PER_NAME_MAX = 8
-"""A name that others gave and that leads to more is not dialled: each of them would be."""
+"""A name that others gave and that leads to more is not dialled: each of them would be. Of an operator's own, so many are."""
+HOSTS_AT_ONCE_MAX = 3
+"""Addresses of one name that are dialled at the same time."""
 DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0

@@ -293,7 +293,7 @@ class Dialler:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, self._addresses.may_reach(url, hosts))
+            await transport.dial(url, accept, DIAL_TIMEOUT_S, hosts)
             return await attempt.outcome
         except TransportError as error:
             if isinstance(error, DialFailed):

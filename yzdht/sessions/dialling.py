@@ -39,7 +39,7 @@ from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from yzdht.ids import NodeId
     from yzdht.rpc.session import Ended
@@ -236,7 +236,8 @@ class Addresses:
         """Judge an address before it is dialled; what was heard is dialled seldom enough to be no weapon.
 
         Returns:
-            Where its name may lead, which was counted as dialled; empty where that was not looked up.
+            Where its name leads, to be dialled there and nowhere else: whoever owns the name could have it lead to others
+            a moment later. Empty where that was not looked up.
 
         Raises:
             DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
@@ -245,7 +246,7 @@ class Addresses:
         if url in self.typed:
             return []
         hosts = await resolve(url, is_private_allowed=self._is_private_allowed)
-        self._pace.check(url, self._clock.now().mono, hosts)
+        self._pace.check(url, self._clock.now().mono, () if self._is_private_allowed else hosts)
         return hosts
 
     def may_dial(self, url: str) -> bool:
@@ -258,43 +259,30 @@ class Addresses:
             return False
         return parsed.ip is None or scope_of(parsed.host) is not None
 
-    def may_reach(self, url: str, hosts: Sequence[str] = ()) -> Callable[[str], bool] | None:
-        """Whether a name may lead there by the time it is dialled, or dialled again: answers of a resolver differ.
-
-        Args:
-            url: What is dialled.
-            hosts: What `check` found: whoever owns the name could have it lead to hundreds of others a moment later.
-
-        """
-        if self._is_private_allowed or url in self.typed:
-            return None
-        return frozenset(hosts).__contains__ if hosts else is_public
-
 
 async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
     """The IP addresses behind a url that was heard from others; none where nothing has to be looked up.
 
-    The name itself is dialled, for a certificate may be for it, and a proxy may tell by it who is meant. By then it may
-    lead elsewhere: `Addresses.may_reach` judges that again.
+    They are what is dialled: a second look-up could have another answer, and would take a place of the operator's names.
 
     Raises:
         DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
 
     """
-    if is_private_allowed:
-        return []  # whatever it is: a transport of this process's own may speak it
     try:
         parsed = parse_url(url)
     except UsageError as error:
+        if is_private_allowed:
+            return []  # whatever it is: a transport of this process's own may speak it
         raise DialFailed(str(error)) from None
     if parsed.ip is not None:
         return []
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
             hosts = list(dict.fromkeys(await look_up(parsed.host, parsed.port, is_hearsay=True)))
-    except OSError as error:  # TimeoutError is one
+    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
         raise DialFailed(f"the name {parsed.host} does not resolve") from error
-    if not hosts or not all(is_public(host) for host in hosts):
+    if not hosts or not (is_private_allowed or all(is_public(host) for host in hosts)):
         raise DialFailed(f"the name {parsed.host} leads to a private address")
     if len(hosts) > HOSTS_PER_NAME_MAX:
         raise DialFailed(f"the name {parsed.host} leads to too many addresses")

@@ -272,7 +272,7 @@ class MemoryTransport:
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> MemoryLink:
         """Open a channel.
 
@@ -280,7 +280,7 @@ class MemoryTransport:
             url: `memory://name`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the opening, which takes one turn of the loop.
-            may_reach: Not asked.
+            hosts: Not looked at.
 
         Raises:
             DialFailed: The url is none, nobody listens under the name, or who does refused.

@@ -17,7 +17,7 @@ from yzdht.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
     from yzdht.transport.openings import StreamListener
@@ -65,7 +65,7 @@ class OnePort:
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> Link:
         """Open a channel, as `TcpTransport.dial` and `WebSocketTransport.dial`.
 
@@ -74,7 +74,7 @@ class OnePort:
 
         """
         transport = self._tcp if url.partition(":")[0] == SCHEME else self._websocket
-        return await transport.dial(url, accept, timeout_s, may_reach)
+        return await transport.dial(url, accept, timeout_s, hosts)
 
     async def listen(
         self,

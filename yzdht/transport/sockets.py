@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
 import socket
 import ssl
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
@@ -16,83 +14,29 @@ from yzdht.transport.names import look_up
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     type_sockaddr = tuple[str, int] | tuple[str, int, int, int]
 
 
-_Link = TypeVar("_Link")
 EVERYWHERE = "::"
 EVERYWHERE_IPV4 = "0.0.0.0"  # noqa: S104 - a node is there to be reached
 
 
-async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None = None) -> list[str]:
+async def resolve(host: str, port: int) -> list[str]:
     """Return the IP addresses of a host, in the system's order of preference; at least one.
 
     Args:
         host: A name, or an address, which is returned as it is.
         port: Where it will be reached.
-        may_reach: Asked of each address of a name. None: all may.
 
     Raises:
-        OSError: The name has none, or one that may not be reached.
+        OSError: The name has none.
         UnicodeError: It cannot be a name.
 
     """
     try:
         return [str(ip_address(host))]
     except ValueError:
-        found = list(dict.fromkeys(await look_up(host, port)))
-    if may_reach is not None and not all(may_reach(address) for address in found):
-        raise OSError("its name leads to an address that is not dialled on hearsay") from None
-    return found
-
-
-class Dialled(NamedTuple):
-    """What is dialled.
-
-    Attributes:
-        url: As it was named; for errors.
-        host: A name, or an address.
-        port: 1 to 65535.
-
-    """
-
-    url: str
-    host: str
-    port: int
-
-
-async def dial_each(
-    dialled: Dialled,
-    timeout_s: float,
-    may_reach: Callable[[str], bool] | None,
-    dial: Callable[[str], Awaitable[_Link]],
-) -> _Link:
-    """Try the addresses of a host in turn, each with its share of what is left of the time; what the first opens.
-
-    Args:
-        dialled: What is dialled.
-        timeout_s: Seconds for everything, the look-up of a name included.
-        may_reach: As `resolve`.
-        dial: Opens a channel to one address.
-
-    Raises:
-        DialFailed: As `dial` does for the last; or there is none, or it took too long.
-
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            deadline = loop.time() + timeout_s
-            addresses = await resolve(dialled.host, dialled.port, may_reach)
-            while len(addresses) > 1:
-                with contextlib.suppress(OSError, DialFailed):
-                    async with asyncio.timeout((deadline - loop.time()) / len(addresses)):
-                        return await dial(addresses.pop(0))
-            return await dial(addresses[0])
-    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-        raise explain_dial(dialled.url, error) from error
+        return list(dict.fromkeys(await look_up(host, port)))
 
 
 def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:

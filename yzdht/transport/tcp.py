@@ -13,16 +13,18 @@ from yzdht.errors import DialFailed
 from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.first_bytes import Kind
+from yzdht.transport.host_dials import Dialled, dial_each
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
-from yzdht.transport.sockets import Dialled, dial_each, endpoint_of
+from yzdht.transport.sockets import endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.tcp_link import TcpLink
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
+    from yzdht.transport.host_dials import Tries
     from yzdht.transport.openings import StreamListener
 
 
@@ -61,9 +63,9 @@ class TcpTransport:
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> TcpLink:
-        """Open a channel; every address of the host is tried in turn, each with its share of the time.
+        """Open a channel; the addresses of the host are tried one a little after the other.
 
         Whether the other end wants it is seen later, by its closing.
 
@@ -71,20 +73,25 @@ class TcpTransport:
             url: `tcp://host:port`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening, name resolution included.
-            may_reach: Asked of each address of a name; where one may not be reached, none is. None: all may.
+            hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
 
         Raises:
             DialFailed: The url is none, or the host refused, is unreachable or timed out.
 
         """
         host, port = parse_address(url)
-        dialled = Dialled(url, host, port)
-        return await dial_each(dialled, timeout_s, may_reach, lambda ip: self._dial_one(ip, port, accept))
+        dialled = Dialled(url, host, port, hosts)
+        return await dial_each(dialled, timeout_s, lambda ip, tries: self._dial_one(ip, port, accept, tries))
 
-    async def _dial_one(self, address: str, port: int, accept: Callable[[Link], LinkHandler]) -> TcpLink:
+    async def _dial_one(
+        self, address: str, port: int, accept: Callable[[Link], LinkHandler], tries: Tries
+    ) -> TcpLink:
         _, early = await asyncio.get_running_loop().create_connection(Early, address, port)
         if early.is_lost:
             raise ConnectionResetError
+        if not tries.claim():
+            early.transport.abort()
+            raise ConnectionAbortedError
         remote = endpoint_of(early.transport.get_extra_info("peername") or ("", 0), SCHEME)
         link = TcpLink(early.transport, remote, self._bounds)
         try:

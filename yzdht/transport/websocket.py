@@ -19,16 +19,18 @@ from yzdht.errors import DialFailed
 from yzdht.limits import OPENING_TIMEOUT_S
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.first_bytes import Kind
+from yzdht.transport.host_dials import Dialled, dial_each
 from yzdht.transport.openings import Openings, ignore_refusal, listen as open_listener
-from yzdht.transport.sockets import Dialled, dial_each, explain_dial
+from yzdht.transport.sockets import explain_dial
 from yzdht.transport.tls_channel import TlsDial, hardened
 from yzdht.transport.websocket_opening import ClientOpening
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
+    from yzdht.transport.host_dials import Tries
     from yzdht.transport.openings import StreamListener
     from yzdht.transport.websocket_link import WebSocketLink
 
@@ -69,23 +71,28 @@ class WebSocketTransport:
         url: str,
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
-        may_reach: Callable[[str], bool] | None = None,
+        hosts: Sequence[str] = (),
     ) -> WebSocketLink:
-        """Open a channel; every address of the host is tried in turn, each with its share of the time.
+        """Open a channel; the addresses of the host are tried one a little after the other.
 
         Args:
             url: ws:// or wss:// with a host, and optionally a port, a path (default `/`) and a query.
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening, name resolution included.
-            may_reach: Asked of each address of a name; where one may not be reached, none is. None: all may.
+            hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
 
         Raises:
             DialFailed: The url is none, or the host refused, is unreachable, timed out or is no WebSocket server.
 
         """
         uri = parse_address(url)
-        dialled = Dialled(url, uri.host, uri.port)
-        return await dial_each(dialled, timeout_s, may_reach, lambda ip: self._dial_one(url, uri, ip, accept))
+        dialled = Dialled(url, uri.host, uri.port, hosts)
+
+        async def dial_one(address: str, tries: Tries) -> WebSocketLink:
+            opening = ClientOpening(url, uri, accept, self._bounds, tries.claim)
+            return await self._dial_one(opening, uri, address, tries)
+
+        return await dial_each(dialled, timeout_s, dial_one)
 
     async def listen(
         self,
@@ -111,17 +118,17 @@ class WebSocketTransport:
         return await open_listener(host, port, "ws", openings)
 
     async def _dial_one(
-        self, url: str, uri: WebSocketURI, address: str, accept: Callable[[Link], LinkHandler]
+        self, opening: ClientOpening, uri: WebSocketURI, address: str, tries: Tries
     ) -> WebSocketLink:
-        opening = ClientOpening(url, uri, accept, self._bounds)
         protocol: asyncio.Protocol = opening
         if uri.secure:
             protocol = TlsDial(
-                self._trust(), uri.host, opening, lambda error: opening.fail(explain_dial(url, error))
+                self._trust(), uri.host, opening, lambda error: opening.fail(explain_dial(opening.url, error))
             )
         below: asyncio.Transport | None = None
         try:
             below, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, address, uri.port)
+            tries.connected(address)
             return await opening.opened
         except (asyncio.CancelledError, OSError, DialFailed):
             opening.give_up()

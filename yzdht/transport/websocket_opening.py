@@ -123,17 +123,25 @@ class ClientOpening(asyncio.Protocol):
         uri: The same, parsed.
         accept: Called once with the open link.
         bounds: What the link may hold.
+        claim: Asked before there is a link, once; False where another address of the host was faster.
 
     Attributes:
+        url: As dialled.
         opened: The open link, or DialFailed.
 
     """
 
     def __init__(
-        self, url: str, uri: WebSocketURI, accept: Callable[[Link], LinkHandler], bounds: LinkBounds
+        self,
+        url: str,
+        uri: WebSocketURI,
+        accept: Callable[[Link], LinkHandler],
+        bounds: LinkBounds,
+        claim: Callable[[], bool] = lambda: True,
     ) -> None:
         self.opened: asyncio.Future[WebSocketLink] = asyncio.get_running_loop().create_future()
-        self._url = url
+        self.url = url
+        self._claim = claim
         self._protocol = "wss" if uri.secure else "ws"
         self._accept = accept
         self._bounds = bounds
@@ -198,13 +206,16 @@ class ClientOpening(asyncio.Protocol):
 
     def _open(self, events: Sequence[Event]) -> None:
         assert self._transport is not None
+        if not self._claim():
+            self._fail("another of its addresses was faster")
+            return
         remote = endpoint_of(self._transport.get_extra_info("peername") or ("", 0), self._protocol)
         link = WebSocketLink(self._transport, self._websocket, remote, self._bounds)
         self.opened.set_result(link)
         link.start(self._accept(link), events)
 
     def _fail(self, why: str) -> None:
-        self.fail(DialFailed(f"{self._url}: {why}"))
+        self.fail(DialFailed(f"{self.url}: {why}"))
 
 
 def explain_status(code: int) -> str:
