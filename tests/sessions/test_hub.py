@@ -584,6 +584,55 @@ async def test_a_session_is_made_anew_before_it_is_too_old(village: Village, clo
     assert low.downs() == high.downs() == 0
 
 
+async def test_a_session_is_made_anew_at_another_address_where_the_one_in_use_is_gone(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    [road] = high.sessions._listeners
+    await high.sessions.listen("memory", "other road", 0)
+    urls = (high.url, "memory://other road")
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+    await low.answer_to(low.ask(contact))
+    old = session_with(low.sessions, high.node_id)
+    assert old is not None
+    assert old.url == high.url
+    high.on_asked = lambda *_: None
+    low.ask(contact, timeout_s=2 * SESSION_S_MAX)  # a session in which nothing is asked would end before
+    await until(lambda: len(high.requests) == 2)
+    await road.close()
+
+    await clock.advance(SESSION_S_MAX - SESSION_RENEW_BEFORE_S)
+    await until(lambda: session_with(low.sessions, high.node_id) not in (None, old))
+
+    new = session_with(low.sessions, high.node_id)
+    assert new is not None
+    assert new.url == "memory://other road"
+    assert low.downs() == high.downs() == 0
+    assert low.counters.get("dials_failed") == 1, "the address in use went first"
+
+
+async def test_a_session_is_made_anew_where_it_is_although_another_address_is_better(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    await high.sessions.listen("memory", "other road", 0)
+    await low.answer_to(low.ask(high.contact))
+    old = session_with(low.sessions, high.node_id)
+    urls = ("memory://other road", high.url)
+    contact = Contact(high.node_id, high.identity.public_key, urls, high.contact.caps)
+    high.on_asked = lambda *_: None
+    low.ask(contact, timeout_s=2 * SESSION_S_MAX)
+    await until(lambda: len(high.requests) == 2)
+
+    await clock.advance(SESSION_S_MAX - SESSION_RENEW_BEFORE_S)
+    await until(lambda: session_with(low.sessions, high.node_id) not in (None, old))
+
+    new = session_with(low.sessions, high.node_id)
+    assert new is not None
+    assert new.url == high.url
+    assert low.counters.get("dials_failed") == 0
+
+
 async def test_a_session_that_could_not_be_made_anew_ends_at_its_age(village: Village, clock: Time) -> None:
     low, high = await village.pair()
     await low.answer_to(low.ask(high.contact))

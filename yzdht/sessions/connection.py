@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.clock import Clock
     from yzdht.sessions.request_turns import RequestTurns
+    from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method, Status
 
 
@@ -99,6 +100,7 @@ class Connection:
     Attributes:
         peer: Who is at the other end, once that is proved.
         url: The address that was dialled; None if the other end dialled.
+        contact: What the peer was last known as when it was called; None if it was not.
         is_retired: True once another session serves the peer.
         is_metered: True if what its link carries is counted as it goes.
         session: What runs on the link; None until its handshake begins.
@@ -113,6 +115,7 @@ class Connection:
         self.link = link
         self.peer: Peer | None = None
         self.url: str | None = None
+        self.contact: Contact | None = None
         self.is_retired = False
         self.is_metered = False
         self._carried = (0, 0)

@@ -30,7 +30,7 @@ from yzdht.wire.address import ClientType
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.ports import Link
@@ -131,16 +131,16 @@ class Dialler:
         self._addresses.typed.add(url)
         return await self._open(Attempt(url, expected))
 
-    def renew(self, url: str, node_id: NodeId) -> None:
-        """Dial a node again at the address at which it serves now."""
+    def renew(self, connection: Connection, node_id: NodeId) -> None:
+        """Dial a node again while its session lasts: where that was dialled, then at what else is known of it."""
         if not self._is_closing:
-            self._spawn(self._renew_at(url, node_id))
+            self._spawn(self._renew(connection, node_id))
 
-    async def _renew_at(self, url: str, node_id: NodeId) -> None:
-        try:
-            await self._open(Attempt(url, node_id))
-        except DialFailed as error:
-            self._note_failure(node_id, url, error)
+    async def _renew(self, connection: Connection, node_id: NodeId) -> None:
+        assert connection.url is not None
+        others = () if connection.contact is None else self._in_order(connection.contact)
+        async with self._turns:
+            await self._try_each(Race(node_id, connection), dict.fromkeys((connection.url, *others)))
 
     def _start(self, contact: Contact) -> Dial | FailReason:
         """Begin to dial; a reason if that is not done: BUSY where the contact is not to blame."""
@@ -180,6 +180,8 @@ class Dialler:
                     reason = FailReason.BUSY
         finally:
             connection = self._exchange.serving(contact.node_id)
+            if connection is not None:
+                connection.contact = contact
             if self._dials.get(contact.node_id) is dial:
                 del self._dials[contact.node_id]
                 if connection is None:
@@ -201,30 +203,36 @@ class Dialler:
 
     async def _try_addresses(self, contact: Contact) -> FailReason:
         """Dial a contact at the addresses that are worth it, until there is a session; what to say if there is none."""
-        mono = self._world.clock.now().mono
+        race = Race(contact.node_id)
         has_session = self._exchange.serving(contact.node_id) is not None
-        past = self._history.of(contact.node_id, contact.worked)
+        await self._try_each(race, self._in_order(contact, has_session=has_session))
+        return race.reason
+
+    def _in_order(self, contact: Contact, *, has_session: bool = False) -> list[str]:
+        """Which addresses of a contact are worth dialling, the best first."""
+        mono = self._world.clock.now().mono
         starts = choose(
             self._means(mono),
             contact.urls,
-            past,
+            self._history.of(contact.node_id, contact.worked),
             mono,
             has_session=has_session,
             may_dial=self._addresses.may_dial,
         )
-        race = Race(contact.node_id)
+        return [start.url for start in starts]
+
+    async def _try_each(self, race: Race, urls: Iterable[str]) -> None:
         await Staggered(
-            [start.url for start in starts],
+            urls,
             lambda url: self._attempt(race, url),
             gap_s=ADDRESS_STAGGER_S,
             at_once_max=DIALS_PER_PEER_MAX,
             wait_s=lambda url: self._how_long(race, url),
         ).first()
-        return race.reason
 
     def _how_long(self, race: Race, url: str) -> float | None:
         """How long an address must wait that could be dialled now; None if it need not be dialled."""
-        if self._is_closing or self._exchange.serving(race.node_id) is not None:
+        if self._is_closing or self._exchange.serving(race.node_id) not in (None, race.replaced):
             return None  # it dialled us meanwhile
         if race.under_way and self._turns.locked():
             return UNTIL_ANOTHER_ENDS

@@ -148,6 +148,7 @@ class Sessions:
         """Send a request to a contact, dialling it if there is no session; `on_answer` follows."""
         connection = self._by_id.get(contact.node_id)
         if connection is not None:
+            connection.contact = contact
             self.call_on(connection, call, method, body, timeout_s)
             return
         self._dialler.call(call, contact, method, body, timeout_s)
@@ -404,9 +405,8 @@ class Sessions:
 
     def _renew(self, connection: Connection) -> None:
         """Make before break: whoever dialled dials again, and the new session replaces the old."""
-        peer = connection.peer
-        if connection.is_initiator and connection.url is not None and peer is not None:
-            self._dialler.renew(connection.url, peer.node_id)
+        if connection.is_initiator and connection.peer is not None:
+            self._dialler.renew(connection, connection.peer.node_id)
 
     def _on_ended(self, connection: Connection, event: Ended) -> None:
         self._all.discard(connection)

@@ -91,6 +91,7 @@ class Race:
 
     Args:
         node_id: Who must answer at each.
+        replaced: The session that the new one replaces; None if there is none.
 
     Attributes:
         tried: Every address that was begun.
@@ -99,8 +100,9 @@ class Race:
 
     """
 
-    def __init__(self, node_id: NodeId) -> None:
+    def __init__(self, node_id: NodeId, replaced: Connection | None = None) -> None:
         self.node_id = node_id
+        self.replaced = replaced
         self.tried: list[str] = []
         self.under_way: list[Attempt] = []
         self.winner: Attempt | None = None
