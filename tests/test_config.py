@@ -31,7 +31,7 @@ ID = "ab" * 32
 def test_a_node_needs_to_be_told_nothing() -> None:
     config = NodeConfig()
 
-    assert (config.port, config.host, config.bootstraps()) == (8083, "0.0.0.0", [])
+    assert (config.port, config.host, config.bootstraps()) == (8083, "::", [])
     assert config.network_id == network_id("main")
 
 

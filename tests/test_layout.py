@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 
@@ -10,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "yzdht"
 TESTS = ROOT / "tests"
 
-NOTHING_TO_RUN = {"__init__.py", "__main__.py", "limits.py", "ports.py"}
+NOTHING_TO_RUN = {"__init__.py", "__main__.py", "ports.py"}
+BOUNDS = "limits"  # numbers alone
 BY_TRANSCRIPT = {"cli"}  # the command line is tested as people see it, in tests/cli
 NOT_MIRRORED = {"cli", "fuzz", "hostile", "nginx", "process", "sim", "vectors", "watched", "web"}
 ABOUT_THE_PROJECT = {"test_bench.py", "test_conftest.py", "test_docs.py", "test_layout.py", "test_tidy.py"}
@@ -23,7 +26,7 @@ ABOUT_A_FOLDER = {
 
 def modules() -> set[Path]:
     found = {p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name not in NOTHING_TO_RUN}
-    return {p for p in found if p.parts[0] not in BY_TRANSCRIPT}
+    return {p for p in found if p.parts[0] not in {*BY_TRANSCRIPT, BOUNDS}}
 
 
 def is_about_a_module(test: Path) -> bool:
@@ -52,6 +55,14 @@ def test_every_package_says_what_it_is_for() -> None:
     silent = [p for p in PACKAGE.rglob("*.py") if not p.read_text().lstrip().startswith('"""')]
 
     assert silent == []
+
+
+def test_no_bound_stands_twice() -> None:
+    texts = [p.read_text() for p in (PACKAGE / BOUNDS).glob("*.py")]
+    names = [name for text in texts for name in re.findall(r"^([A-Z]\w*) = ", text, re.MULTILINE)]
+
+    assert len(names) > 400
+    assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
 def test_every_part_of_the_package_stands_in_a_row_of_the_architecture() -> None:

@@ -1,4 +1,4 @@
-/** Bounds of the protocol that this half enforces; the same names and values as yzdht/limits.py. */
+/** Bounds of the protocol that this half enforces; the same names and values as yzdht/limits. */
 
 // Section 3: handshake
 

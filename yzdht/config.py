@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PORT = 8083
-DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+DEFAULT_HOST = "::"  # IPv4 too
 _PORT_MAX = 65_535
 _BOUND_MAX = 2**62
 """What SQLite's and C's integers hold."""

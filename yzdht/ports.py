@@ -240,7 +240,7 @@ class Transport(Protocol):
         """Accept channels.
 
         Args:
-            host: Address to bind; `0.0.0.0` and `::` for all.
+            host: Address to bind; `::` for all, `0.0.0.0` for all of IPv4.
             port: 0 picks a free one.
             accept: Called for every link whose opening handshake is done.
             admit: Asked once for every connection, when nothing was done for it yet; False drops it. None admits all.

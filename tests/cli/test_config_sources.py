@@ -337,7 +337,7 @@ def test_the_environment_may_ask_for_objects(word: str, *, is_wanted: bool) -> N
             "type: 'client' is none of community, infrastructure",
             "community or infrastructure",
         ),
-        ('host = ""', "host: '' is no address to listen on", "0.0.0.0"),
+        ('host = ""', "host: '' is no address to listen on", "or ::"),
         ('data = ""', "data: '' is no path", "--help"),
         ('data = "a\\u0000b"', "data: 'a\\x00b' is no path", "--help"),
         ('trusted-proxy = ["x"]', "trusted-proxy: the prefix 'x' is no block of addresses", "203.0.113.0/24"),

@@ -167,7 +167,7 @@ def test_where_there_is_no_node_the_machine_is_looked_at(offline: Person) -> Non
     free = offline.yz("doctor", "--json", "--port", port)
 
     assert (taken.code, free.code) == (1, 0)
-    assert f"problem  port          0.0.0.0:{port} is in use\n" in taken.text
+    assert f"problem  port          [::]:{port} is in use\n" in taken.text
     assert f"ss -ltnp 'sport = :{port}'" in taken.text
     found = outcomes(free)
     assert found.pop("disk space") != "unknown"  # how full the disk of the tests is, is another matter

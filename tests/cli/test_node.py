@@ -160,7 +160,12 @@ def test_at_the_usual_port_nothing_has_to_be_named() -> None:
 
 @pytest.mark.parametrize(
     ("host", "url"),
-    [("0.0.0.0", "ws://127.0.0.1:8083"), ("::", "ws://[::1]:8083"), ("192.0.2.1", "ws://192.0.2.1:8083")],
+    [
+        ("0.0.0.0", "ws://127.0.0.1:8083"),
+        ("::", "ws://127.0.0.1:8083"),
+        ("2001:db8::1", "ws://[2001:db8::1]:8083"),
+        ("192.0.2.1", "ws://192.0.2.1:8083"),
+    ],
 )
 def test_this_machine_reaches_a_wildcard_at_loopback(host: str, url: str) -> None:
     assert local_url(PLACE._replace(host=host)) == url

@@ -49,6 +49,22 @@ async def test_a_bound_port_cannot_be_bound_again_once_it_listens() -> None:
     assert "--port" in failure.value.hint
 
 
+async def test_everywhere_is_ipv4_alone_where_the_system_has_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithoutIpv6(socket.socket):
+        def __init__(
+            self, family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None
+        ) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, kind, proto, fileno)
+
+    monkeypatch.setattr("socket.socket", WithoutIpv6)
+    (everywhere,) = await bind("::", 0)
+
+    with everywhere:
+        assert endpoint_of(everywhere.getsockname(), "tcp").host == "0.0.0.0"
+
+
 @pytest.mark.parametrize(
     ("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("a" * 64 + ".invalid", 1), ("", 1)]
 )
@@ -63,7 +79,7 @@ async def test_what_is_no_place_cannot_be_bound(host: str, port: int) -> None:
     ("number", "message", "hint"),
     [
         (errno.EADDRINUSE, "[::1]:80 is in use", "--port"),
-        (errno.EADDRNOTAVAIL, "::1 is not an address of this machine", "0.0.0.0"),
+        (errno.EADDRNOTAVAIL, "::1 is not an address of this machine", "ip address"),
         (errno.EACCES, "[::1]:80 needs privileges", "1023"),
         (errno.EIO, "cannot listen on [::1]:80 (broken)", "--port"),
     ],

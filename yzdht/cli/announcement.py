@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NO_ADDRESS = "this node has no address to advertise: others can neither be told of it nor join through it"
 NO_ADDRESS_HINT = "name one with --public-address ws://HOST:PORT, or use --allow-private on a private network"
 
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - compared, not bound
 """Where a node listens that listens everywhere, as seen from its own machine."""
 
 

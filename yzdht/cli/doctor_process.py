@@ -153,13 +153,10 @@ def check_port(host: str, port: int, *, is_running: bool) -> Iterator[Finding]:
 
 
 def _free_port(host: str, port: int, place: str) -> Finding:
-    from yzdht.transport.sockets import explain_bind  # noqa: PLC0415 - loads the library
+    from yzdht.transport.sockets import bound, explain_bind  # noqa: PLC0415 - loads the library
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
+        with bound(host, port) as sock:
             sock.listen()
     except (OSError, OverflowError, UnicodeError) as error:
         return problem(

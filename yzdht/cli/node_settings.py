@@ -144,9 +144,7 @@ def _choice(*words: str) -> Callable[[str], str]:
 
 def _host(text: str) -> str:
     if not text.strip() or not text.isprintable():  # an empty one would be every interface
-        raise ConfigError(
-            f"{text[:40]!r} is no address to listen on", hint="name one of this machine, or 0.0.0.0"
-        )
+        raise ConfigError(f"{text[:40]!r} is no address to listen on", hint="name one of this machine, or ::")
     return text
 
 
@@ -211,7 +209,7 @@ def _network(text: str) -> str:
 SETTINGS = (
     Setting("port", Kind.NUMBER, "N", "0: a free one.", "8083", _number(0, _PORT_MAX), 8083,
             named=("WEBSOCKET_PORT",)),
-    Setting("host", Kind.TEXT, "ADDRESS", "Address to listen on.", '"0.0.0.0"', _host, "0.0.0.0",  # noqa: S104 - a node is there to be reached
+    Setting("host", Kind.TEXT, "ADDRESS", "Address to listen on; :: for all, IPv4 too.", '"::"', _host, "::",
             named=("WEBSOCKET_HOST",)),
     Setting("bootstrap", Kind.LIST, "URL[#NODE_ID]", "A node to join through; several may be given.",
             '["ws://192.0.2.1:8083"]', _bootstrap, ()),

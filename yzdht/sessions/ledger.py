@@ -2,7 +2,7 @@
 
 One session alone may hold about 22 MiB: 256 open requests of 64 KiB, a message of 1 MiB that is being put together, 4 MiB
 unsent, 1 MiB of a read that waits. Times 5,000 that is more than any machine has, so there is a bound for all of them,
-and whoever holds most pays for it. limits.py has the sum of what a node holds at most.
+and whoever holds most pays for it. limits/sessions.py has the sum of what a node holds at most.
 """
 
 from __future__ import annotations

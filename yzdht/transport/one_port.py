@@ -86,7 +86,7 @@ class OnePort:
         """Accept channels of every kind.
 
         Args:
-            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
+            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both.
             port: 0 picks a free one.
             accept: Called for every link whose opening is done; None drops it.
             admit: Asked for every connection when it is made, before anything is read; False drops it.

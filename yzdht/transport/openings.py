@@ -306,7 +306,7 @@ async def listen(host: str, port: int, protocol: str, openings: Openings) -> Str
     """Take connections at every address of a host.
 
     Args:
-        host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
+        host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both.
         port: 0 picks a free one.
         protocol: As which the listener shows its endpoints.
         openings: What becomes of each connection.

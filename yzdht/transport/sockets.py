@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _Link = TypeVar("_Link")
+EVERYWHERE = "::"
+EVERYWHERE_IPV4 = "0.0.0.0"  # noqa: S104 - a node is there to be reached
 
 
 async def resolve(host: str, port: int, may_reach: Callable[[str], bool] | None = None) -> list[str]:
@@ -105,12 +107,10 @@ def endpoint_of(sockaddr: type_sockaddr, protocol: str) -> Endpoint:
 async def bind(host: str, port: int) -> list[socket.socket]:
     """Bind every address of a host to one port.
 
-    IPV6_V6ONLY is left alone, so that `::` takes IPv4 too where the system does so by default; event loops would
-    switch that off. The protocol is named because asyncio sets TCP_NODELAY only on sockets, and on what they accept,
-    that say they are TCP.
+    The protocol is named because asyncio sets TCP_NODELAY only on sockets, and on what they accept, that say they are TCP.
 
     Args:
-        host: IP address or name.
+        host: IP address or name. `::` takes IPv4 and IPv6, and IPv4 alone where the system has no IPv6.
         port: 0 picks a free one.
 
     Raises:
@@ -120,18 +120,48 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for address in await resolve(host, port):
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            sockets.append(sock)
-            sock.setblocking(False)  # noqa: FBT003 -- the standard library takes it by position
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((address, port))
-            port = sock.getsockname()[1]
+            sockets.append(bound(address, port))
+            sockets[-1].setblocking(False)  # noqa: FBT003 -- the standard library takes it by position
+            port = sockets[-1].getsockname()[1]
     except (OSError, OverflowError, UnicodeError) as error:
         for sock in sockets:
             sock.close()
         raise explain_bind(host, port, error) from error
     return sockets
+
+
+def bound(address: str, port: int) -> socket.socket:
+    """Bind one address as a node does.
+
+    Raises:
+        OSError: It is taken, forbidden or not this machine's.
+        OverflowError: There is no such port.
+        UnicodeError: It is no address.
+
+    """
+    if address == EVERYWHERE and not _has_ipv6():
+        address = EVERYWHERE_IPV4
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address == EVERYWHERE:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _has_ipv6() -> bool:
+    """Whether the system has it: it may be left out of the kernel, or switched off for all interfaces."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind((EVERYWHERE, 0))
+    except OSError:
+        return False
+    return True
 
 
 def explain_bind(host: str, port: int, error: OSError | OverflowError | UnicodeError) -> ListenFailed:
@@ -145,7 +175,7 @@ def explain_bind(host: str, port: int, error: OSError | OverflowError | UnicodeE
         return ListenFailed(f"{place} is in use")
     if error.errno == errno.EADDRNOTAVAIL:
         return ListenFailed(
-            f"{host} is not an address of this machine", hint="use 0.0.0.0, or one from `ip address`"
+            f"{host} is not an address of this machine", hint="use ::, or one from `ip address`"
         )
     if error.errno == errno.EACCES:
         return ListenFailed(

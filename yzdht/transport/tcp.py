@@ -105,7 +105,7 @@ class TcpTransport:
         """Accept channels.
 
         Args:
-            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
+            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both.
             port: 0 picks a free one.
             accept: Called for every connection; None drops it.
             admit: Asked for every connection before that; False drops it.

@@ -97,7 +97,7 @@ class WebSocketTransport:
         """Accept channels on the paths `/` and `/ws`.
 
         Args:
-            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both where the system does.
+            host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both.
             port: 0 picks a free one.
             accept: Called for every link whose opening handshake is done; None drops it, and the dialler fails.
             admit: Asked for every connection when it is made, before its request is read; False drops it.
