@@ -115,7 +115,8 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.run
 
 # What the tests start that is not Python: strace watches the disk, ip makes networks, node and Chromium run the browser's half,
-# certutil has Chromium trust a test's authority, Prometheus scrapes and promtool reads the metrics, nginx stands in front of nodes.
+# certutil has Chromium trust a test's authority, Prometheus scrapes and promtool reads the metrics, nginx stands in front of nodes,
+# miniupnpd is the router that is asked to forward a port.
 debian-packages:
 	missing=
 	command -v strace >/dev/null || missing+=" strace"
@@ -125,6 +126,7 @@ debian-packages:
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"
 	command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=" nftables"
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=" nginx"
+	command -v miniupnpd >/dev/null || [ -x /usr/sbin/miniupnpd ] || missing+=" miniupnpd-nftables"
 	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=" iproute2"
 	if [ "$$missing" ]; then
 	  $(call debian,$$missing)

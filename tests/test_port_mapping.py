@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.igd import Igd
 from tests.sessions.kit import Time, until
 from yzdht.errors import WireError
-from yzdht.limits import PORT_MAPPING_TRIES
+from yzdht.limits import PORT_MAPPING_LOOK_S, PORT_MAPPING_TRIES, UPNP_SEARCH_S, UPNP_SEARCHES
 from yzdht.port_mapping import (
     Mapping,
     PortMapping,
@@ -27,7 +28,7 @@ from yzdht.store.entropy import SystemRng
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 
 PORT, OUTSIDE = 8083, 9_999
@@ -79,7 +80,7 @@ def nat_pmp(request: bytes, result: int = 0) -> bytes:
 
 
 def mapping() -> PortMapping:
-    return PortMapping(PORT, SystemRng())
+    return PortMapping(PORT, SystemRng(), ssdp_port=9)  # nobody listens there
 
 
 @pytest.mark.parametrize(("answer", "protocol"), [(pcp, "pcp"), (nat_pmp, "nat-pmp")])
@@ -120,13 +121,93 @@ async def test_a_router_that_says_nothing_is_asked_a_few_times(time: Time) -> No
     async with Router(lambda _: None) as router:
         kept = mapping()
         asking = asyncio.ensure_future(kept.keep(router.at))
-        for number in range(PORT_MAPPING_TRIES):
-            await until(lambda n=number: len(router.asked) > n)  # type: ignore[misc] # bound in this turn
-            await time.advance(10.0)
+        await out_of_patience(router, time)
+        await time.advance(UPNP_SEARCH_S * (UPNP_SEARCHES + 1), steps=2 * UPNP_SEARCHES)
         await until(asking.done)
 
         assert asking.result() is None
         assert "answers no request" in kept.trouble
+
+
+async def out_of_patience(router: Router, time: Time) -> None:
+    """Until PCP and NAT-PMP are given up."""
+    asked = len(router.asked)
+    for number in range(asked, asked + PORT_MAPPING_TRIES):
+        await until(lambda n=number: len(router.asked) > n)  # type: ignore[misc] # bound in this turn
+        await time.advance(10.0)
+
+
+@pytest.fixture
+async def igd() -> AsyncIterator[Igd]:
+    async with Igd() as made:
+        yield made
+
+
+async def test_a_router_that_says_nothing_is_asked_by_upnp_and_from_then_on_alone(
+    igd: Igd, time: Time
+) -> None:
+    async with Router(lambda _: None) as router:
+        kept = PortMapping(PORT, SystemRng(), igd.ssdp_port)
+        asking = asyncio.ensure_future(kept.keep(router.at))
+        await out_of_patience(router, time)
+
+        assert await asking == Mapping(PORT, 3_600, "upnp")
+        asked = len(router.asked)
+        assert await kept.keep(router.at) == kept.mapping
+        assert len(router.asked) == asked
+        await kept.end()
+        assert igd.table == {}
+        assert kept.mapping is None
+
+
+async def test_a_router_where_nobody_listens_is_asked_by_upnp_at_once(igd: Igd) -> None:
+    async with Router(lambda _: None) as router:
+        at = router.at
+    kept = PortMapping(PORT, SystemRng(), igd.ssdp_port)
+
+    assert await kept.keep(at) == Mapping(PORT, 3_600, "upnp")
+
+
+async def test_a_router_that_has_refused_is_not_asked_by_upnp(igd: Igd) -> None:
+    async with Router(lambda r: pcp(r, 2)) as router:
+        kept = PortMapping(PORT, SystemRng(), igd.ssdp_port)
+
+        assert await kept.keep(router.at) is None
+
+        assert igd.searched == 0
+
+
+async def test_why_a_router_of_upnp_maps_nothing_is_told(igd: Igd, time: Time) -> None:
+    igd.faults["AddPortMapping"] = 606
+    async with Router(lambda _: None) as router:
+        kept = PortMapping(PORT, SystemRng(), igd.ssdp_port)
+        asking = asyncio.ensure_future(kept.keep(router.at))
+        await out_of_patience(router, time)
+
+        assert await asking is None
+        assert "606" in kept.trouble
+
+
+async def test_a_mapping_is_looked_after_every_few_minutes_until_the_end(time: Time) -> None:
+    async with Router(pcp) as router:
+        kept = mapping()
+        assert not await kept.look_again(), "nothing was asked for"
+        await kept.keep(router.at)
+        assert not await kept.look_again()
+        asked = len(router.asked)
+
+        await time.advance(PORT_MAPPING_LOOK_S)
+        assert not await kept.look_again(), "the same port"
+        assert len(router.asked) == asked + 1
+        router.answer = lambda request: pcp(request, 8)
+        await time.advance(PORT_MAPPING_LOOK_S)
+        assert await kept.look_again(), "it is gone"
+        router.answer = pcp
+        await time.advance(PORT_MAPPING_LOOK_S)
+        assert await kept.look_again(), "it is back"
+        await kept.end()
+        await time.advance(PORT_MAPPING_LOOK_S)
+        assert not await kept.look_again()
 
 
 async def test_a_mapping_that_the_router_no_longer_gives_is_gone() -> None:

@@ -1,8 +1,9 @@
-"""Asks the router of this network to forward a TCP port to this machine: PCP (RFC 6887), else NAT-PMP (RFC 6886).
+"""Asks the router of this network to forward a TCP port to this machine: PCP (RFC 6887), else NAT-PMP (RFC 6886), else UPnP.
 
-Both are one datagram to the default gateway and one back, so they are written here; no kept library speaks them. What a
-router says is hostile input: only the gateway's own address is heard, and an answer must be to what was asked. What it
-promises is believed only once others have dialled it (`reachability`). Trouble is never fatal: there is no mapping then.
+The first two are one datagram to the default gateway and one back, so they are written here; no kept library speaks them.
+A router that answers neither is asked by `upnp`, which is loaded then; one that refuses has decided. What a router says
+is hostile input: only the gateway's own address is heard, and an answer must be to what was asked. What it promises is
+believed only once others have dialled it (`reachability`). Trouble is never fatal: there is no mapping then.
 """
 
 from __future__ import annotations
@@ -18,19 +19,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import WireError
-from yzdht.limits import PORT_MAPPING_LIFE_S, PORT_MAPPING_TRIES, PORT_MAPPING_TRY_S_MIN, ROUTES_BYTES_MAX
+from yzdht.limits import (
+    PORT_MAPPING_LIFE_S,
+    PORT_MAPPING_LOOK_S,
+    PORT_MAPPING_TRIES,
+    PORT_MAPPING_TRY_S_MIN,
+    ROUTES_BYTES_MAX,
+)
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ports import Rng
+    from yzdht.upnp import Upnp
 
 
 log = logging.getLogger(__name__)
 
 GATEWAY_PORT = 5351
-"""Where both protocols are spoken."""
+"""Where PCP and NAT-PMP are spoken."""
+SSDP_PORT = 1900
+"""Where routers hear searches of UPnP."""
 
 _PCP, _NAT_PMP = 2, 0
 _MAP, _TCP = 1, 6
@@ -53,7 +63,7 @@ class Mapping(NamedTuple):
     Attributes:
         port: Outside, which need not be the one that was asked for.
         life_s: Seconds until the router forgets it.
-        protocol: `pcp` or `nat-pmp`.
+        protocol: `pcp`, `nat-pmp` or `upnp`.
 
     """
 
@@ -161,7 +171,8 @@ class _Mailbox(asyncio.DatagramProtocol):
             self.heard.put_nowait(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Nobody listens there; the tries run out."""
+        """Nobody listens there: told by nothing."""
+        self.datagram_received(b"", ("", 0))
 
 
 class PortMapping:
@@ -170,19 +181,26 @@ class PortMapping:
     Args:
         port: Here.
         rng: For the nonce by which the router knows its owner again.
+        ssdp_port: Where routers hear searches of UPnP.
 
     Attributes:
         mapping: What stands; None if nothing does.
         trouble: Why nothing does, for people; empty before a try.
+        is_wanted: True from the first mapping to the end: it is asked for again whenever it is lost.
 
     """
 
-    def __init__(self, port: int, rng: Rng) -> None:
+    def __init__(self, port: int, rng: Rng, ssdp_port: int = SSDP_PORT) -> None:
         self._port = port
+        self._rng = rng
+        self._ssdp_port = ssdp_port
         self._nonce = rng.token(_NONCE_BYTES)
         self._router: tuple[str, int] | None = None
+        self._kept_at = float("-inf")
+        self._upnp: Upnp | None = None
         self.mapping: Mapping | None = None
         self.trouble = ""
+        self.is_wanted = False
 
     async def keep(self, router: tuple[str, int] | None = None) -> Mapping | None:
         """Ask for the mapping, or for more time for it.
@@ -197,34 +215,55 @@ class PortMapping:
         if router is None:
             self.mapping, self.trouble = None, "this machine has no default gateway"
             return None
-        self._router = router
+        self._router, self._kept_at = router, asyncio.get_running_loop().time()
         before = self.mapping
         try:
-            self.mapping, self.trouble = await self._ask(PORT_MAPPING_LIFE_S), ""
+            self.mapping, self.trouble = await self._ask_anyhow(router[0]), ""
+            self.is_wanted = True
         except (OSError, WireError) as error:  # TimeoutError is one
             self.mapping, self.trouble = None, str(error) or "the router answers no request to map a port"
         if (before is None) is not (self.mapping is None):
             log.info("port mapping changed mapping=%s trouble=%s", self.mapping, self.trouble)
         return self.mapping
 
+    async def look_again(self) -> bool:
+        """Look after a mapping that was given, every PORT_MAPPING_LOOK_S; True if another port is forwarded now, or none."""
+        if not self.is_wanted or asyncio.get_running_loop().time() < self._kept_at + PORT_MAPPING_LOOK_S:
+            return False
+        before, now = self.mapping, await self.keep(self._router)
+        return (before and before.port) != (now and now.port)
+
     async def end(self) -> None:
         """Take the mapping back; a router that does not answer forgets it in time."""
-        if self.mapping is None:
-            return
-        self.mapping = None
+        mapping, self.mapping, self.is_wanted = self.mapping, None, False
         with contextlib.suppress(OSError, WireError):
-            await self._ask(0)
+            if self._upnp is not None:
+                await self._upnp.end()
+            if mapping is not None and mapping.protocol != "upnp":
+                await self._ask(0)
+
+    async def _ask_anyhow(self, router: str) -> Mapping:
+        """Raises TimeoutError, another OSError, or WireError."""
+        is_by_upnp = self.mapping is not None and self.mapping.protocol == "upnp"
+        if not is_by_upnp:
+            with contextlib.suppress(TimeoutError, ConnectionRefusedError):
+                return await self._ask(PORT_MAPPING_LIFE_S)
+        return await self._ask_by_upnp(router)
+
+    async def _ask_by_upnp(self, router: str) -> Mapping:
+        from yzdht.upnp import Upnp  # noqa: PLC0415 - loads XML, which few nodes need
+
+        if self._upnp is None:
+            self._upnp = Upnp(self._port, self._rng, self._ssdp_port)
+        outside = await self._upnp.keep(router, await _own_address(router))
+        return Mapping(outside, PORT_MAPPING_LIFE_S, "upnp")
 
     async def _ask(self, life_s: int) -> Mapping:
         """Raises TimeoutError, another OSError, or WireError."""
         assert self._router is not None
-        loop = asyncio.get_running_loop()
         heard: asyncio.Queue[bytes] = asyncio.Queue(PORT_MAPPING_TRIES)
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Mailbox(heard), remote_addr=self._router, family=socket.AF_INET
-        )
+        transport, own = await _towards(self._router, _Mailbox(heard))
         try:
-            own = IPv4Address(transport.get_extra_info("sockname")[0])
             request = pcp_request(self._nonce, own, self._port, life_s)
             mapped = read_pcp(await _answer(transport, heard, request), self._nonce, self._port)
             if mapped is not None:
@@ -238,19 +277,44 @@ class PortMapping:
             transport.close()
 
 
+async def _towards(
+    router: tuple[str, int], mailbox: asyncio.DatagramProtocol
+) -> tuple[asyncio.DatagramTransport, IPv4Address]:
+    """A socket that hears the router alone, and the address at which this machine is seen from there."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: mailbox, remote_addr=router, family=socket.AF_INET
+    )
+    return transport, IPv4Address(transport.get_extra_info("sockname")[0])
+
+
+async def _own_address(router: str) -> str:
+    transport, own = await _towards((router, GATEWAY_PORT), asyncio.DatagramProtocol())
+    transport.close()
+    return str(own)
+
+
 async def _answer(
     transport: asyncio.DatagramTransport,
     heard: asyncio.Queue[bytes],
     request: bytes,
     is_late: Callable[[bytes], bool] = lambda _answer: False,
 ) -> bytes:
-    """Send until there is an answer that is not late; each wait is twice as long as the one before."""
+    """Send until there is an answer that is not late; each wait is twice as long as the one before.
+
+    Raises:
+        TimeoutError: None came.
+        ConnectionRefusedError: Nobody listens there.
+
+    """
     for number in range(PORT_MAPPING_TRIES):
         transport.sendto(request)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PORT_MAPPING_TRY_S_MIN * 2**number):
                 while True:
                     answer = await heard.get()
+                    if not answer:
+                        raise ConnectionRefusedError
                     if not is_late(answer):
                         return answer
     raise TimeoutError

@@ -125,6 +125,11 @@ class ReachWatch:
         self._one_at_a_time = asyncio.Lock()
         outlook.pump.on_pinged = self._pinged
 
+    @property
+    def router(self) -> PortMapping | None:
+        """The router, as it was asked to forward the port; None where it may not be asked."""
+        return self._look.router
+
     async def watch(self) -> None:
         """Look for ever."""
         await self._look.pump.joined.wait()
@@ -154,6 +159,8 @@ class ReachWatch:
                 async with asyncio.timeout(min(REACH_LOOK_EVERY_S, left_s)):
                     await self._changed.wait()
                     return
+            if self._look.router is not None and await self._look.router.look_again():
+                return
 
     # What follows for others
 
@@ -231,7 +238,7 @@ class ReachWatch:
     async def _keep_mapping(self) -> bool:
         """Have the router forward the port, once others do not reach the node without; True if that is new."""
         router = self._look.router
-        if router is None or (router.mapping is None and self.judge.node is not Reach.UNREACHABLE):
+        if router is None or (not router.is_wanted and self.judge.node is not Reach.UNREACHABLE):
             return False
         was_mapped = router.mapping is not None
         return await router.keep() is not None and not was_mapped

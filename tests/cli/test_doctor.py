@@ -20,6 +20,7 @@ from yzdht.cli.answers import (
     PeersView,
     PeerView,
     ReadyView,
+    RouterView,
     StatusView,
 )
 from yzdht.cli.doctor_folder import check_database, check_disk, check_folder
@@ -448,6 +449,18 @@ def test_of_each_address_is_told_whether_others_reach_it() -> None:
     assert [f.outcome for f in found] == [Outcome.OK, Outcome.OK, Outcome.WARNING]
     assert "no answer" in found[2].fact
     assert found[2].hint == "open it"
+
+
+def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
+    addresses = (AddressView("ws://192.0.2.1:1", "reachable"),)
+    forwards = RouterView(port=9, protocol="pcp")
+    refuses = RouterView(trouble="the router maps no port")
+
+    found = list(check_reach(talk_with(status_with(addresses=addresses, router=forwards))))
+    assert [f.outcome for f in found] == [Outcome.OK, Outcome.OK]
+    assert found[1].fact == "forwards its port 9 to this node (PCP)"
+    found = list(check_reach(talk_with(status_with(addresses=addresses, router=refuses))))
+    assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
 
 
 def test_a_node_that_nobody_reaches_has_a_problem() -> None:

@@ -394,6 +394,23 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch
         only_node()
 
 
+@pytest.mark.parametrize(
+    ("router", "reachable", "line"),
+    [
+        ({"port": 9, "protocol": "upnp"}, "reachable", "forwards its port 9 to this node (UPnP)"),
+        ({"trouble": "the router maps no port"}, "unreachable", "the router maps no port"),
+        ({"trouble": "the router maps no port"}, "reachable", None),
+        ({}, "unreachable", None),
+    ],
+)
+def test_what_the_router_does_is_told_where_it_matters(
+    router: dict[str, object], reachable: str, line: str | None
+) -> None:
+    lines = list(lines_of(status_with(router=router, reachable=reachable), 0.0))
+
+    assert [one[13:] for one in lines if one.startswith("router")] == ([] if line is None else [line])
+
+
 def test_each_address_has_a_line_with_whether_others_reach_it_and_the_fix() -> None:
     addresses = [
         {"url": "ws://192.0.2.1:1", "reachable": "reachable"},

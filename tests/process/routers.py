@@ -12,23 +12,27 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import sys
+import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import pytest
 
 from tests.process.internet import own_internet
 from tests.process.namespaces import held, run
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 OUTSIDE: Final = "12.0.0.2"
 """The router's public address, at which all of the home is seen."""
 HOME: Final = "192.168.7.2"
-_NEAR, _ROUTER = "12.0.0.1", "192.168.7.1"
+ROUTER: Final = "192.168.7.1"
+_NEAR = "12.0.0.1"
 
 _RULES = """
 table ip nat {
@@ -44,6 +48,26 @@ table ip filter {
   chain input { type filter hook input priority 0; iifname "wan" ct state new drop; }
 }
 """
+
+_MAPPED = """
+table inet upnp {
+  chain miniupnpd { }
+  chain prerouting_miniupnpd { type nat hook prerouting priority -100; policy accept; }
+  chain postrouting_miniupnpd { type nat hook postrouting priority 100; policy accept; }
+}
+"""
+_DAEMON = """
+ext_ifname=wan
+listening_ip=lan
+ipv6_disable=yes
+secure_mode=yes
+uuid=e96f1ff8-6f38-46cd-91f4-a32b924ea90f
+upnp_table_name=upnp
+upnp_nat_table_name=upnp
+allow 1024-65535 192.168.7.0/24 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+_LISTENING = {"upnp": "HTTP listening on port", "natpmp": "Listening for NAT-PMP/PCP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +89,38 @@ class Router:
         run(*self.inside, _nft(), f"add rule ip nat in {rule}")
 
     def mapped(self) -> str:
-        """What it maps, as its rules show it."""
-        return run(*self.inside, _nft(), "list", "chain", "ip", "nat", "in")
+        """What its daemon maps, as the rules show it."""
+        return run(*self.inside, _nft(), "list", "table", "inet", "upnp")
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """Whoever is at home may map ports by NAT-PMP meanwhile (mapper.py)."""
-        command = [*self.inside, sys.executable, "-I", str(Path(__file__).with_name("mapper.py"))]
-        with subprocess.Popen([*command, _ROUTER, HOME, _nft()], stdout=subprocess.PIPE) as served:
-            try:
-                assert served.stdout is not None
-                assert served.stdout.readline() == b"serving\n"
-                yield
-            finally:
-                served.kill()
+    def serving(self, *speaks: str) -> Iterator[list[str]]:
+        """Whoever is at home may map ports meanwhile, at Debian's miniupnpd; all mappings are gone after that.
+
+        Args:
+            speaks: `upnp`, `natpmp` or both; the second is PCP as well.
+
+        Yields:
+            What it says of each request that it gets, as it comes.
+
+        """
+        run(*self.inside, _nft(), _MAPPED)
+        switches = [f"enable_{way}={'yes' if way in speaks else 'no'}" for way in _LISTENING]
+        with tempfile.TemporaryDirectory() as name:
+            conf = Path(name, "miniupnpd.conf")
+            conf.write_text("\n".join([*switches, _DAEMON]))
+            command = [*self.inside, _miniupnpd(), "-d", "-f", str(conf), "-P", f"{name}/pid"]
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as daemon:
+                assert daemon.stderr is not None
+                said: list[str] = []
+                try:
+                    _read_until(daemon.stderr, said, {_LISTENING[way] for way in speaks})
+                    reader = threading.Thread(target=said.extend, args=(daemon.stderr,))
+                    reader.start()
+                    yield said
+                finally:
+                    daemon.kill()
+                reader.join()
+        run(*self.inside, _nft(), "delete table inet upnp")
 
 
 @contextlib.contextmanager
@@ -106,11 +148,11 @@ def router() -> Iterator[Router]:
             "netns",
             str(home),
         )
-        run(*made.inside, "ip", "address", "add", f"{_ROUTER}/24", "dev", "lan")
+        run(*made.inside, "ip", "address", "add", f"{ROUTER}/24", "dev", "lan")
         run(*made.inside, "ip", "link", "set", "lan", "up")
         run(*made.behind, "ip", "address", "add", f"{HOME}/24", "dev", "eth0")
         run(*made.behind, "ip", "link", "set", "eth0", "up")
-        run(*made.behind, "ip", "route", "add", "default", "via", _ROUTER)
+        run(*made.behind, "ip", "route", "add", "default", "via", ROUTER)
         # The files there are those of the network of whoever writes.
         run(*made.inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         run(*made.inside, _nft(), _RULES)
@@ -122,6 +164,23 @@ def _enter(pid: int) -> tuple[str, ...]:
 
 
 def _nft() -> str:
-    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
-    assert found is not None, "the command nft is missing: make debian-packages"
+    return _command("nft")
+
+
+def _miniupnpd() -> str:
+    return _command("miniupnpd")
+
+
+def _command(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    assert found is not None, f"the command {name} is missing: make debian-packages"
     return found
+
+
+def _read_until(lines: Iterable[str], said: list[str], wanted: set[str]) -> None:
+    for line in lines:
+        said.append(line)
+        wanted -= {one for one in wanted if one in line}
+        if not wanted:
+            return
+    pytest.fail("".join(said))

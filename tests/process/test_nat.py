@@ -135,12 +135,15 @@ async def test_a_node_that_nobody_reaches_has_the_router_forward_its_port_and_ta
 ) -> None:
     urls = await internet(fleet)
     port = steady_port()
-    with box.serving():
+    with box.serving("upnp"):
         node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
 
         view = await settles(node, box, "reachable", MAPPED_PATIENCE_S)
 
-        assert f"dport {port} dnat to {HOME}:{port}" in box.mapped()
+        assert f"forwards its port {port} to this node (UPnP)" in await said_at_home(
+            box, "status", "--http", node.ready["http"]
+        )
+        assert f"dport {port} dnat ip to {HOME}:{port}" in box.mapped()
         assert any(f"{OUTSIDE}:{port}" in a["url"] for a in view["addresses"] if a["advertised"])
         await node.stop()
         assert "dport" not in box.mapped()

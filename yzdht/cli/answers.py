@@ -71,6 +71,14 @@ class AddressView(Struct, frozen=True, rename="camel"):
     hint: Text = ""
 
 
+class RouterView(Struct, frozen=True, rename="camel"):
+    """What the router was asked for: the port that it forwards, by which protocol, or why it forwards none."""
+
+    port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    protocol: Text = ""
+    trouble: Text = ""
+
+
 class BootstrapView(Struct, frozen=True, rename="camel"):
     """How many addresses to join through were tried, and how many answered."""
 
@@ -142,6 +150,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     listen: Annotated[tuple[Url, ...], Meta(max_length=64)] = ()
     addresses: Annotated[tuple[AddressView, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     reachable: Text = "unknown"
+    router: RouterView = RouterView()
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()
     table: TableView = TableView()

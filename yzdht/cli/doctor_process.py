@@ -12,6 +12,7 @@ from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
 from yzdht.cli.descriptors import files_for
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import ask, fetch, refuse_another
+from yzdht.cli.nearby import check_router
 from yzdht.cli.units import show_ago
 from yzdht.errors import NoNode
 from yzdht.http.units import show_span
@@ -246,6 +247,7 @@ def check_reach(talk: Talk) -> Iterator[Finding]:
         yield warning("reachability", NO_ADDRESS, NO_ADDRESS_HINT)
     for address in status.addresses:
         yield from _check_address(address)
+    yield from check_router(status)
     if status.reachable == "unreachable":
         yield problem(
             "reachability",

@@ -100,6 +100,7 @@ class Views:
             "addresses": [self._address(view) for view in node.reach.views()],
             "reachable": node.reach.judge.node.value,
             "seenAt": list(node.reach.judge.seen),
+            "router": self._router(),
             "http": self._http,
             "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
             "table": self._table(),
@@ -143,6 +144,15 @@ class Views:
             "advertised": view.is_advertised,
             "why": view.why,
             "hint": view.hint,
+        }
+
+    def _router(self) -> Json:
+        router = self._node.reach.router
+        mapping = None if router is None else router.mapping
+        return {
+            "port": None if mapping is None else mapping.port,
+            "protocol": "" if mapping is None else mapping.protocol,
+            "trouble": "" if router is None else router.trouble,
         }
 
     def _table(self) -> Json:

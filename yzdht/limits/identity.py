@@ -22,11 +22,6 @@ REACH_AGAIN_MAPPED_S = 60.0
 """After the router mapped a port: peers dial back once a minute."""
 REACH_LOOK_EVERY_S = 30.0
 """So often the interfaces are looked at."""
-PORT_MAPPING_LIFE_S = 3_600
-PORT_MAPPING_TRIES = 5
-PORT_MAPPING_TRY_S_MIN = 0.25
-"""A router that is asked waits so long for the next datagram, then twice as long each time: 7.75 s in all."""
-ROUTES_BYTES_MAX = 1 << 20
 REACH_KEPT_S = 3 * 3_600.0
 """For so long what was found of an address stands although later rounds say nothing."""
 
