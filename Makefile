@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SILENT:
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench soak lock clean debian-packages
+.PHONY: help run test lint bench soak lock clean debian-packages engine
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -57,7 +57,7 @@ bench: $(VENV)/.dev ## every measurement under bench/
 	  $(BIN)/python "$$script"
 	done
 
-soak: $(VENV)/.dev debian-packages ## the long forms of the tests, logged under docs/results; TESTS="…" and BENCH="…" choose
+soak: $(VENV)/.dev debian-packages engine ## the long forms of the tests, logged under docs/results; TESTS="…" and BENCH="…" choose
 	export YZ_SOAK=1 YZ_SEEDS=$(YZ_SEEDS)
 	mkdir -p docs/results
 	log=docs/results/$$(date -u +%Y-%m-%d)-$(WHAT).log
@@ -130,6 +130,19 @@ debian-packages:
 	command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=" iproute2"
 	if [ "$$missing" ]; then
 	  $(call debian,$$missing)
+	fi
+
+# A Docker engine, in which the long form of the tests builds and runs deploy/; no image comes from anywhere, debootstrap makes what they
+# begin with. Compose and buildx are the system's, or those of the next Debian, unpacked beside the Python packages.
+engine: $(VENV)/.dev
+	missing=
+	command -v docker >/dev/null && { command -v dockerd >/dev/null || [ -x /usr/sbin/dockerd ]; } || missing+=" docker.io"
+	command -v debootstrap >/dev/null || [ -x /usr/sbin/debootstrap ] || missing+=" debootstrap"
+	if [ "$$missing" ]; then
+	  $(call debian,$$missing)
+	fi
+	if ! { export DOCKER_CONFIG=$(VENV)/none; docker compose version && docker buildx version; } >/dev/null 2>&1; then
+	  [ -e $(VENV)/engine/usr/libexec/docker/cli-plugins/docker-compose ] || sh tests/nginx/compose_plugins.sh $(VENV)/engine
 	fi
 
 # $(call debian,PACKAGES): install them, or say what to install.

@@ -114,6 +114,8 @@ async def test_a_node_sees_who_is_behind_nginx_whatever_he_says_of_himself(
                 _, shown = await behind.nodes[0].page("/peers.json")
         assert seen == WhoAmI(STRANGER, 0, "ws")
         assert [(peer["host"], peer["proxy"]) for peer in shown["peers"]] == [(STRANGER, "127.0.0.1")]
+        # Nor is anybody warned of who looked at its table from this machine.
+        assert "who is behind a proxy" not in behind.nodes[0].stderr()
 
 
 @pytest.mark.usefixtures("internet")

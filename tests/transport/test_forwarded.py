@@ -30,6 +30,10 @@ def is_own(host: str) -> bool:
     return any(ip_address(host) in block for block in OWN)
 
 
+def is_own_or_loopback(host: str) -> bool:
+    return is_own(host) or ip_address(host).is_loopback
+
+
 # Which address counts
 
 
@@ -167,3 +171,54 @@ def test_a_proxy_that_cannot_be_understood_counts_itself_and_that_is_said_once(
     assert record.getMessage() == (
         "who is behind a proxy is not known proxy=127.0.0.1 reason=it sends no X-Forwarded-For"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "asked_for"),
+    [
+        ("127.0.0.1", "127.0.0.1:8083"),
+        ("127.0.0.1", "localhost:8083"),
+        ("127.0.0.1", "localhost"),
+        ("127.0.0.2", "127.0.0.1:8083"),
+        ("::1", "[::1]:8083"),
+        ("127.0.0.1", "[::1]:8083"),
+        ("10.0.0.7", "10.0.0.7:8083"),
+        ("2001:db8::1", "[2001:db8:0::1]:8083"),
+    ],
+)
+def test_a_program_of_this_machine_is_no_proxy_that_hides_somebody(
+    host: str, asked_for: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = PROXY._replace(host=host)
+
+    assert Proxies(is_own_or_loopback).behind(remote, [], asked_for) is remote
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("host", "asked_for", "fields"),
+    [
+        ("127.0.0.1", "node1.example.org", []),
+        ("127.0.0.1", "node1.example.org:443", []),
+        ("127.0.0.1", "", []),
+        ("127.0.0.1", "10.0.0.7:8083", []),
+        ("127.0.0.1", "[::1", []),
+        ("127.0.0.1", "127.0.0.1,127.0.0.1", []),
+        ("10.0.0.7", "127.0.0.1:8083", []),
+        ("10.0.0.7", "localhost", []),
+        ("10.0.0.7", "10.0.0.8:8083", []),
+        ("127.0.0.1", "127.0.0.1:8083", ["unknown"]),
+    ],
+)
+def test_a_proxy_that_names_nobody_and_hands_on_another_host_is_warned_of(
+    host: str, asked_for: str, fields: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = PROXY._replace(host=host)
+
+    assert Proxies(is_own).behind(remote, fields, asked_for) is remote
+    assert len(caplog.records) == 1
+
+
+@given(st.text(max_size=40))
+def test_whatever_stands_in_host_is_borne(text: str) -> None:
+    assert Proxies(is_own).behind(PROXY, [], text) is PROXY

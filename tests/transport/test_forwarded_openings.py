@@ -122,3 +122,16 @@ async def test_what_is_refused_is_told_of_whom_the_proxy_names(behind: Door) -> 
 
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert behind.refused == [("8.8.8.8", "wrong path")]
+
+
+@pytest.mark.parametrize(("host", "is_warned_of"), [("localhost:8083", False), ("node1.example.org", True)])
+async def test_a_warning_tells_a_proxy_from_a_program_of_this_machine(
+    behind: Door, caplog: pytest.LogCaptureFixture, *, host: str, is_warned_of: bool
+) -> None:
+    stranger = await Stranger.call(behind.listeners[-1].endpoints[0].port)
+    behind.strangers.append(stranger)
+
+    stranger.say(request("/ws").replace(b"Host: node", b"Host: " + host.encode()))
+
+    assert (await stranger.hear_head()).startswith("HTTP/1.1 101 ")
+    assert bool(caplog.records) is is_warned_of

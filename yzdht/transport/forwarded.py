@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from yzdht.errors import WireError
 from yzdht.limits import FORWARDED_CHARACTERS_MAX, FORWARDED_HOPS_MAX
@@ -84,6 +85,16 @@ def _decode_place(text: str) -> tuple[str, int]:
     return str(ip), port
 
 
+def _is_own_call(host: str, asked_for: str) -> bool:
+    """Whether a machine asks itself: at loopback, or at the address that it comes from. A proxy hands on a name."""
+    try:
+        asked = urlsplit(f"//{asked_for}").hostname or ""
+        ip = ip_address("127.0.0.1" if asked == "localhost" else asked)
+    except ValueError:  # another name, or nonsense
+        return False
+    return ip == ip_address(host) or (ip.is_loopback and ip_address(host).is_loopback)
+
+
 @dataclass(slots=True, eq=False)
 class Proxies:
     """The proxies in front of a node, and what is made of their word.
@@ -96,12 +107,15 @@ class Proxies:
     is_proxy: Callable[[str], bool]
     _is_warned: bool = field(default=False, init=False)
 
-    def behind(self, remote: Endpoint, fields: Sequence[str]) -> Endpoint:
+    def behind(self, remote: Endpoint, fields: Sequence[str], asked_for: str = "") -> Endpoint:
         """Say where a connection comes from.
+
+        A program of the proxy's own machine says nothing of anybody behind it, and nothing is wrong with that.
 
         Args:
             remote: The other end of the socket.
             fields: The values of X-Forwarded-For in its request.
+            asked_for: Value of Host in its request.
 
         Returns:
             The forwarded address, marked with the proxy's; `remote` itself if that is no trusted proxy, or if what it says
@@ -113,7 +127,8 @@ class Proxies:
         try:
             host, port = decode_forwarded(fields, self.is_proxy)
         except WireError as error:
-            self._warn(remote, error)
+            if fields or not _is_own_call(remote.host, asked_for):
+                self._warn(remote, error)
             return remote
         return remote._replace(host=host, port=port, proxy=remote.host)
 

@@ -67,11 +67,11 @@ class ServerHandshake:
 
     Args:
         message_bytes_max: Largest message that the link will take.
-        may_come: Told what the request says in X-Forwarded-For; where it says no, HTTP says 429.
+        may_come: Told what the request says in X-Forwarded-For and in Host; where it says no, HTTP says 429.
 
     """
 
-    def __init__(self, message_bytes_max: int, may_come: Callable[[Sequence[str]], bool]) -> None:
+    def __init__(self, message_bytes_max: int, may_come: Callable[[Sequence[str], str], bool]) -> None:
         self._message_bytes_max = message_bytes_max
         self._may_come = may_come
         self._websocket = ServerProtocol(max_size=message_bytes_max, logger=_silent)
@@ -92,7 +92,7 @@ class ServerHandshake:
         if is_early:  # frames, or a part of one, before our answer: RFC 6455 section 4.1 forbids them
             return Answer(refusal=_NO_REQUEST)
         is_known = request.path.partition("?")[0] in PATHS
-        if not self._may_come(request.headers.get_all(HEADER)):
+        if not self._may_come(request.headers.get_all(HEADER), ",".join(request.headers.get_all("Host"))):
             response = websocket.reject(
                 HTTPStatus.TOO_MANY_REQUESTS, "Too many connections from your network.\n"
             )
