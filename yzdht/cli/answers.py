@@ -79,6 +79,13 @@ class RouterView(Struct, frozen=True, rename="camel"):
     trouble: Text = ""
 
 
+class CertificateView(Struct, frozen=True, rename="camel"):
+    """When its own certificate ends, Unix seconds, and why nobody believes it now."""
+
+    until: int = 0
+    trouble: Text = ""
+
+
 class BootstrapView(Struct, frozen=True, rename="camel"):
     """How many addresses to join through were tried, and how many answered."""
 
@@ -151,6 +158,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     addresses: Annotated[tuple[AddressView, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     reachable: Text = "unknown"
     router: RouterView = RouterView()
+    certificate: CertificateView | None = None
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()
     table: TableView = TableView()
