@@ -28,12 +28,13 @@ from bench.footprint import memory_mb
 from bench.kit import handshakes
 from bench.kit.aims import Aim, percentile, show_aims, show_profile
 from bench.kit.forks import cpu_s_of, fork, profiled
-from bench.kit.road_traffic import REQUEST_BYTES, STORED_BYTES
+from bench.kit.road_traffic import BULK_AT_ONCE, REQUEST_BYTES, STORED_BYTES
 from bench.kit.roads import CHANNELS, NODE, ROADS, SESSIONS, TCP, WS, DiallingEnd, ListeningEnd, Papers, Road
 from bench.kit.slow_road import HOST
 from tests.nginx.front import Nginx, name_of
 from tests.transport.authority import Authority
 from yzdht.cli.children import Children
+from yzdht.limits import RECORD_OVERHEAD_BYTES
 
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 CPU_US_MAX = {TCP.name: 40.0, WS.name: 70.0}
 IDLE_MB_MAX, IDLE_FULL = 300.0, 10_000
 KINDS = (SESSIONS, CHANNELS)
+TCP_BYTES_OVER = RECORD_OVERHEAD_BYTES + 2
 _WARM_UP_SESSIONS = 50
 _TURNS_TRIES = 3
 _OVERHEAD_TRIPS = 100
@@ -112,6 +114,17 @@ class Row:
 
 
 Rows = dict[tuple[str, str], Row]
+
+_LEGEND = f"""
+  set-up      turns: round trips until the first request may be sent, TCP's own among them; ms: the same as time, on loopback; cpu us: of
+              each side for a session opened and closed
+  round trip  one request of {REQUEST_BYTES} bytes and an answer as long, one under way at a time; cpu us: of each side for one; beside tcp: CPU
+              of both sides and nginx, for one of a session over tcp
+  in bulk     values of {STORED_BYTES} bytes, {BULK_AT_ONCE} under way at a time; megabytes of values a second, and CPU of each side for one
+  bytes over  what a request and its answer take on the wire beyond their own bytes, TCP and below left out. A sealed record is
+              {RECORD_OVERHEAD_BYTES} longer than its data, with the length in front of it {TCP_BYTES_OVER} (PROTOCOL.md section 4): all that tcp adds. A frame of
+              WebSocket of this size has 8 there and 4 back, TLS 22 each way
+  idle        kB by which each side grows for a session that nobody uses; the kernel's part is not in it"""
 
 
 class Pair:
@@ -302,6 +315,7 @@ def report(options: Options, rows: Rows, shaken: dict[str, list[Shaken]]) -> Non
             f"{beside:>12}{_median(row.mb_s, 0):>8}{_sides(row.cpu_ms_mb, 2):>17}"
             f"{_overhead(row):>15}{_idle(row):>12}"
         )
+    print(_LEGEND)
     _report_handshakes(shaken)
     show_aims(_aims(options, rows, shaken))
 
@@ -353,6 +367,9 @@ def _aims(options: Options, rows: Rows, shaken: dict[str, list[Shaken]]) -> Iter
                 yield Aim(
                     f"{name}: CPU of the {side} per round trip", statistics.median(values), most_us, "us"
                 )
+    if one := rows.get((TCP.name, SESSIONS)):
+        assert one.overhead is not None
+        yield Aim("tcp: bytes over those of a message, section 4", max(one.overhead), TCP_BYTES_OVER, "B")
     yield Aim("handshake: CPU of both ends beside TLS", _both_us(shaken[OURS]), _both_us(shaken[TLS]), "us")
     ws = rows.get((WS.name, SESSIONS))
     if ws is not None and ws.idle_mb is not None:

@@ -118,7 +118,7 @@ def test_roads_and_handshakes_are_shown_beside_each_other_and_beside_their_aims(
     flags = ("--rounds", "1", "--count", "10", "--set-ups", "1", "--idle", "3", "--handshakes", "2")
     shown = run("roads.py", *flags, "--only", "tcp", "--only", "ws", "--profile")
 
-    assert shown.count(" aim ") == 6
+    assert shown.count(" aim ") == 7
     assert [line.split(",")[0] for line in shown.splitlines() if ", sessions" in line] == ["tcp", "ws"]
     assert shown.count("under the profiler") == 2
 

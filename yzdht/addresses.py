@@ -78,8 +78,8 @@ def advertised(
             :TLS_NAMES_MAX
         ]
         urls = [*names, *urls_at(places, served.protocols, ADDRESSES_MAX - len(names))]
-    kept = dict.fromkeys(url for url in urls if not found.is_withdrawn(url))
-    return tuple(address_of(url) for url in list(kept)[:ADDRESSES_MAX])
+    kept = dict.fromkeys(address for address in map(address_of, urls) if not found.is_withdrawn(address.url))
+    return tuple(kept)[:ADDRESSES_MAX]
 
 
 def _places(host: str, port: int, *, is_private_allowed: bool) -> list[tuple[str, int]]:

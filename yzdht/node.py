@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.addresses import Served, advertised, families, interface_hosts
+from yzdht.addresses import families, interface_hosts
 from yzdht.alarms import CertificateAlarm, ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
@@ -32,23 +32,15 @@ from yzdht.crypto.signing import RecordChecks
 from yzdht.dial_back import BackDialler
 from yzdht.errors import StoreError, UsageError
 from yzdht.housekeeping import House, Housekeeping
-from yzdht.identity_record import About
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.leaving import hand_over
-from yzdht.limits import (
-    ADDRESSES_MAX,
-    JOIN_WAIT_S_MAX,
-    NODE_IDENTITY_LIFE_S,
-)
+from yzdht.limits import JOIN_WAIT_S_MAX
 from yzdht.own_access import OwnAccess
-from yzdht.own_identity import Means, OwnIdentity
 from yzdht.own_person import OwnPerson, Whose
-from yzdht.port_mapping import PortMapping
 from yzdht.pump import Pump
-from yzdht.reach_watch import CLIENT_CAPS, REACH_HINT, Outlook, ReachWatch
 from yzdht.saved_peers import SavedPeers
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
@@ -62,11 +54,11 @@ from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
 from yzdht.transport.forwarded import Proxies
 from yzdht.transport.one_port import OnePort
+from yzdht.whereabouts import Ground, Whereabouts
 from yzdht.wire.address import (
     Address,
     Contact,
     NodeType,
-    address_of,
     json_view,
 )
 from yzdht.wire.frame import Caps
@@ -77,6 +69,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
+    from yzdht.own_identity import OwnIdentity
     from yzdht.ports import Listener, Now, Registrar
     from yzdht.records import Records
     from yzdht.rpc.engine import Answer, Failed
@@ -365,20 +358,21 @@ class Node(DhtCalls):
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
-        means = Means(self.store_of_records, self._pump, self._clock, self._time)
-        outlook = Outlook(
+        ground = Ground(
+            self.config,
+            self.identity,
             self._pump,
             self.engine,
             world,
             self._rng,
-            self._own_urls,
-            self.config.public_addresses,
-            lambda: self.port,
-            PortMapping(self.port, self._rng) if self.config.may_map_ports else None,
-            self._on_reach_settled,
+            self.store_of_records,
+            self._peers,
+            self._background,
+            self._time,
+            self._remember,
         )
-        self.reach = ReachWatch(outlook)
-        self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
+        self._whereabouts = Whereabouts(ground, self.listener, tls, _CAPS)
+        self.reach, self._own_identity = self._whereabouts.reach, self._whereabouts.own
 
     def _quotas(self) -> Quotas:
         return Quotas.within(self.config.capacity.storage_bytes_max, self.node_id)
@@ -453,36 +447,25 @@ class Node(DhtCalls):
         record = self._own_identity.record
         return json_view(self.node_id, self._own_identity.payload, record.seq, record.expires)
 
-    def _own_urls(self) -> list[str]:
-        config = self.config
-        own = advertised(
-            config.host,
-            self.port,
-            config.public_addresses,
-            is_private_allowed=config.is_private_allowed,
-            served=Served(tls_names=() if self.tls is None else self.tls.names),
-        )
-        return [address.url for address in own]
-
-    def _about(self) -> About:
-        addresses = tuple(map(address_of, self.reach.to_advertise(self._own_urls())[:ADDRESSES_MAX]))
-        return About(
-            self.config.type, addresses, CLIENT_CAPS if self.is_client_only else _CAPS, NODE_IDENTITY_LIFE_S
-        )
-
     @property
     def is_client_only(self) -> bool:
         """True while nobody reaches it: it keeps nothing for others then, and serves its own users (section 6)."""
         return not self.engine.is_storing
 
-    def _on_reach_settled(self) -> None:
-        """Others reach this node, or they do not, there or elsewhere: say so."""
-        if self.is_client_only:
-            self._remember("others do not reach this node, so it keeps nothing for them", REACH_HINT)
-        own = self._own_identity
-        assert own is not None
-        if own.follow():
-            self._background.start(own.publish())
+    def reload_certificate(self) -> float | None:
+        """Read its certificate again, and tell others under which names it is reached; when it ends, unix seconds.
+
+        Returns None if there is none, or the node has not started yet: it will read what is there then.
+
+        Raises:
+            CertificateRefused: It is no good; the old one stays in use.
+            UnsafeFile: Others can get at its key; likewise.
+
+        """
+        until = None if self.tls is None else self.tls.reload(self._clock.now().wall)
+        if until is not None and self._is_started:
+            self._whereabouts.changed()
+        return until
 
     def redeem_through(self, registrar: Registrar) -> None:
         """Answer REDEEM for the invites of one more issuer, such as the person of this node's home."""

@@ -61,11 +61,16 @@ class ReadyView(Struct, frozen=True, rename="camel"):
     hint: Text = ""
 
 
+Over = Annotated[dict[Text, Text], Meta(max_length=8)]
+"""Whether others reach something over each version of IP, by `ipv4` and `ipv6`."""
+
+
 class AddressView(Struct, frozen=True, rename="camel"):
     """An address of the node."""
 
     url: Url
     reachable: Text = "unknown"
+    reachable_over: Over = msgspec.field(default_factory=dict)
     advertised: bool = True
     why: Text = ""
     hint: Text = ""
@@ -157,6 +162,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     listen: Annotated[tuple[Url, ...], Meta(max_length=64)] = ()
     addresses: Annotated[tuple[AddressView, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     reachable: Text = "unknown"
+    reachable_over: Over = msgspec.field(default_factory=dict)
     router: RouterView = RouterView()
     certificate: CertificateView | None = None
     http: Url | None = None

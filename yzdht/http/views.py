@@ -15,9 +15,12 @@ from yzdht.wire.text import encode_node_id
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from yzdht.http.readiness import Readiness
     from yzdht.node import Node
     from yzdht.reach_watch import AddressView
+    from yzdht.reachability import Reach, Version
     from yzdht.sessions.connection import Connection
 
 
@@ -99,6 +102,7 @@ class Views:
             "listen": [url_of(e.protocol, e.host, e.port) for e in node.listener.endpoints],
             "addresses": [self._address(view) for view in node.reach.views()],
             "reachable": node.reach.judge.node.value,
+            "reachableOver": _by_version(node.reach.judge.over),
             "seenAt": list(node.reach.judge.seen),
             "router": self._router(),
             "certificate": self._certificate(),
@@ -142,6 +146,7 @@ class Views:
         return {
             "url": view.url,
             "reachable": view.reach.value,
+            "reachableOver": _by_version(view.over),
             "advertised": view.is_advertised,
             "why": view.why,
             "hint": view.hint,
@@ -226,3 +231,7 @@ def state_of(node: Node, ready: Readiness) -> str:
     if ready.is_ready:
         return "ready"
     return "unready" if node.is_joined else "joining"
+
+
+def _by_version(over: Mapping[Version, Reach]) -> Json:
+    return {f"ipv{version}": reach.value for version, reach in over.items()}
