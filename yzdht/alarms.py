@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLOCK_HINT = "set this machine's clock, and let it be kept right by NTP"
+_RENEW_HINT = "renew it, then send the node SIGHUP"
 _REFUSED_MIN = 3
 
 
@@ -191,16 +192,19 @@ class CertificateAlarm:
         now = self._clock.now()
         trouble, ends = self._tls.look(now.wall), self._tls.not_after
         if trouble is not None:
-            self._tell(str(trouble), trouble.hint, now, logging.ERROR)
+            if self._is_news(str(trouble), trouble.hint, now):
+                log.error("certificate is no good reason=%s hint=%s", trouble, trouble.hint)
         elif ends is not None and ends - now.wall < CERTIFICATE_ENDS_SOON_S:
             day = datetime.fromtimestamp(ends, UTC).date()
-            self._tell(f"the certificate ends on {day}", "renew it, then send the node SIGHUP", now)
+            if self._is_news(f"the certificate ends on {day}", _RENEW_HINT, now):
+                log.warning("certificate ends soon day=%s hint=%s", day, _RENEW_HINT)
         else:
             self._told = ""
 
-    def _tell(self, what: str, hint: str, now: Now, level: int = logging.WARNING) -> None:
+    def _is_news(self, what: str, hint: str, now: Now) -> bool:
+        """Remember it where operators look; False if that was done within a day."""
         if what == self._told and now.mono - self._told_at < DAY_S:
-            return
+            return False
         self._told, self._told_at = what, now.mono
         self._telemetry.error(what, now.wall, hint)
-        log.log(level, "certificate reason=%s hint=%s", what, hint)
+        return True

@@ -135,5 +135,6 @@ def test_a_node_whose_certificate_has_ended_serves_and_says_so_until_it_is_renew
         assert node.end()[0] == 0
 
     assert (
-        f' ERROR yzdht.alarms certificate reason="the certificate {pair[0]} has ended" hint=' in node.stderr
+        f' ERROR yzdht.alarms certificate is no good reason="the certificate {pair[0]} has ended" hint='
+        in node.stderr
     )
