@@ -18,6 +18,7 @@ from yzdht.cli.answers import (
     BootstrapView,
     CertificateView,
     ErrorView,
+    LanView,
     PeersView,
     PeerView,
     ReadyView,
@@ -483,6 +484,13 @@ def test_a_certificate_that_ends_soon_is_warned_of_and_one_that_is_not_valid_a_p
     assert finding.fact.startswith(fact)
     assert ("renew" in finding.hint) == (outcome is not Outcome.OK)
     assert list(check_certificate(status_with(), 0.0)) == list(check_certificate(None, 0.0)) == []
+
+
+def test_a_local_network_that_cannot_be_asked_is_warned_of() -> None:
+    addresses = (AddressView("ws://192.0.2.1:1", "reachable"),)
+    for lan, outcome in ((LanView(2, 1), Outcome.OK), (LanView(trouble="no network"), Outcome.WARNING)):
+        found = list(check_reach(talk_with(status_with(addresses=addresses, lan=lan))))
+        assert found[-1].outcome is outcome
 
 
 def test_a_node_that_nobody_reaches_has_a_problem() -> None:

@@ -12,7 +12,7 @@ import click
 from yzdht.cli.certificate import certificate_line
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
-from yzdht.cli.nearby import router_line
+from yzdht.cli.nearby import lan_line, router_line
 from yzdht.cli.settings import Settings, json_option
 from yzdht.cli.units import plain, show_ago, show_count
 from yzdht.errors import ExitCode
@@ -126,6 +126,8 @@ def _facts(view: StatusView, now: float) -> Iterator[tuple[str, str]]:
         yield "router", line
     if line := certificate_line(view, now):
         yield "certificate", line
+    if line := lan_line(view):
+        yield "local net", line
     if view.http:
         yield "status page", view.http
     yield from _figures(view)
