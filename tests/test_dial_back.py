@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import ssl
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.sessions.kit import CLIENT, Party, Time, session_with, until
+from tests.sessions.kit import CLIENT, NODE, Party, Time, session_with, turns, until
+from tests.transport.authority import Authority
 from yzdht import Node
-from yzdht.limits import DIAL_BACK_S_MAX, DIAL_BACKS_BURST_PER_PREFIX, DIAL_TIMEOUT_S
+from yzdht.background import Background
+from yzdht.config import Tls
+from yzdht.crypto.handshake import Credentials
+from yzdht.crypto.naming import network_id
+from yzdht.dial_back import BackDialler, _word_of
+from yzdht.errors import DialFailed
+from yzdht.ids import NodeId, PublicKey, SessionId
+from yzdht.limits import (
+    DIAL_BACK_S_HURRIED,
+    DIAL_BACK_S_MAX,
+    DIAL_BACKS_AT_ONCE_MAX,
+    DIAL_BACKS_AT_ONCE_PER_PREFIX_MAX,
+    DIAL_BACKS_BURST_PER_PREFIX,
+    DIAL_BACKS_PER_S,
+    DIAL_TIMEOUT_S,
+)
 from yzdht.reachability import Word
-from yzdht.rpc.engine import Answer
-from yzdht.wire.address import Contact
+from yzdht.rpc.engine import Answer, Peer
+from yzdht.sessions.world import World
+from yzdht.store.keyfile import Identity
+from yzdht.telemetry import Counters, Telemetry
+from yzdht.transport.one_port import OnePort
+from yzdht.wire.address import Contact, public_prefix
 from yzdht.wire.rpc import DialBack, DialledBack, FindNode, FoundNodes, Method, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from yzdht.ports import Endpoint, Link, LinkHandler, Listener
+    from yzdht.wire.rpc import Body
 
 
 pytestmark = pytest.mark.net
@@ -152,7 +179,7 @@ async def test_an_address_that_the_request_did_not_come_from_is_never_dialled(
         assert bystander.met == 0
 
 
-async def test_a_name_is_dialled_only_if_it_leads_to_the_asker_alone(
+async def test_a_name_that_leads_to_the_asker_is_dialled(
     node: Node, asker: Party, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead_to(monkeypatch, [HOST])
@@ -178,9 +205,9 @@ async def test_a_name_that_leads_elsewhere_by_the_time_it_is_dialled_is_not_dial
     async with Bystander() as bystander:
         lead_to(monkeypatch, [HOST], [ELSEWHERE])
 
-        [(is_reachable, _)] = await words_of(asker, node, f"ws://asker.example:{bystander.port}")
+        words = await words_of(asker, node, f"ws://asker.example:{bystander.port}")
 
-        assert not is_reachable
+        assert words == [(False, Word.REFUSED)]  # of the asker's own address
         assert bystander.met == 0
 
 
@@ -196,6 +223,44 @@ async def test_of_a_name_with_several_addresses_only_the_askers_is_dialled(
 
         assert words == [(True, ""), (False, Word.REFUSED)]
         assert bystander.met == 0
+
+
+async def test_of_a_wss_name_with_several_addresses_the_askers_is_dialled_under_that_name(
+    clock: Time, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    served = authority.served("asker", ("asker.example",))
+    asker = Party(clock, OnePort(tls=lambda: served))
+    await asker.listen()
+    lead_to(monkeypatch, [ELSEWHERE, HOST])
+    async with (
+        Bystander() as bystander,
+        Node(0, host=HOST, clock=clock, allow_private=True, tls=Tls(ca=authority.ca)) as trusting,
+        Node(0, host=HOST, clock=clock, allow_private=True) as other,
+    ):
+        names = [f"wss://{name}.example:{port_of(asker)}" for name in ("asker", "another")]
+        assert await words_of(asker, trusting, *names) == [(True, ""), (False, Word.UNTRUSTED)]
+        assert await words_of(asker, other, names[0]) == [(False, Word.UNTRUSTED)]
+        assert bystander.met == 0
+        await asker.sessions.close()
+
+
+def test_a_failed_dial_is_told_by_its_cause() -> None:
+    def failed(cause: Exception | None, text: str = "") -> DialFailed:
+        error = DialFailed(text)
+        error.__cause__ = cause
+        return error
+
+    told = {
+        Word.REFUSED: failed(ConnectionRefusedError()),
+        Word.REJECTED: failed(OSError(errno.EHOSTUNREACH, "no route")),
+        Word.SILENT: failed(TimeoutError()),
+        Word.UNTRUSTED: failed(ssl.SSLCertVerificationError()),
+        Word.NO_NODE: failed(None, "closed the connection while it was being opened"),
+    }
+
+    assert {word: _word_of(error) for word, error in told.items()} == {word: word for word in told}
+    assert _word_of(failed(None, "the handshake timed out")) is Word.SILENT
 
 
 @pytest.mark.parametrize(
@@ -366,3 +431,136 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", find)
+
+
+class Wasteland:
+    """A transport: what is dialled below 12.0.0.0 never answers, and everything else refuses."""
+
+    schemes = frozenset({"tcp"})
+
+    async def dial(
+        self,
+        url: str,
+        accept: Callable[[Link], LinkHandler],
+        timeout_s: float,
+        hosts: Sequence[str] = (),
+    ) -> Link:
+        if url.startswith("tcp://11."):
+            await asyncio.Future()
+        raise DialFailed("refused") from ConnectionRefusedError()
+
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        accept: Callable[[Link], LinkHandler | None],
+        admit: Callable[[Endpoint], bool] | None = None,
+    ) -> Listener:
+        raise AssertionError("nobody listens here")
+
+
+@dataclass
+class Line:
+    """The session of an asker at some public address, as far as DIAL_BACK looks at it."""
+
+    peer: Peer
+    statuses: list[Status] = field(default_factory=list)
+
+    def reply(self, _number: int, status: Status, _body: Body) -> None:
+        self.statuses.append(status)
+
+
+class Answerer:
+    """The answering end alone, among as many prefixes as a test wants."""
+
+    def __init__(self, clock: Time) -> None:
+        self.background = Background(lambda _task: None)
+        credentials = Credentials(Identity.generate().signer, network_id("main"), NODE, None)
+        world = World(credentials, [Wasteland()], clock, Counters())
+        self.dialler = BackDialler(world, self.background, Telemetry())
+        self._key = Identity.generate().public_key
+        self._ids = iter(range(1, 1 << 20))
+
+    def line(self, host: str) -> Line:
+        """A new identity at an address."""
+        node_id = NodeId(next(self._ids).to_bytes(32))
+        return Line(
+            Peer(node_id, PublicKey(self._key), NODE, SessionId(bytes(16)), host, public_prefix(host))
+        )
+
+    def ask(self, line: Line) -> Line:
+        body = DialBack((f"tcp://{line.peer.host}:8083",))
+        self.dialler.serve(line, 1, body)  # type: ignore[arg-type] # of a connection it uses no more
+        return line
+
+
+async def test_attackers_from_a_dozen_prefixes_do_not_keep_an_honest_asker_from_an_answer_for_two_rounds(
+    clock: Time,
+) -> None:
+    answerer = Answerer(clock)
+    rounds: list[int] = []
+    asker, asked = answerer.line("12.0.0.1"), 0
+    with clock.standing_still():
+        for second in range(360):
+            for prefix in range(12):
+                for _ in range(DIAL_BACKS_AT_ONCE_PER_PREFIX_MAX + 1):
+                    answerer.ask(answerer.line(f"11.{prefix}.0.1"))
+            if second % 30 == 0:
+                answerer.ask(asker)
+                asked += 1
+                await until(lambda: len(asker.statuses) == asked)  # noqa: B023 - of this very round
+                if asker.statuses[-1] is Status.OK:
+                    rounds.append(asked)
+                    asker, asked = answerer.line(f"12.0.{second}.1"), 0
+            await clock.advance(1.0)
+    await answerer.background.finish(0)
+
+    assert len(rounds) >= 6
+    assert max(rounds) <= 2
+
+
+async def test_a_prefix_has_a_part_of_the_places_and_is_charged_nothing_where_it_has_none(
+    clock: Time,
+) -> None:
+    answerer = Answerer(clock)
+    with clock.standing_still():
+        lines = [answerer.ask(answerer.line(f"11.0.0.{n}")) for n in range(1, 5)]
+        assert [line.statuses for line in lines] == [[]] * 2 + [[Status.BUSY]] * 2
+
+        await turns(3)
+        await clock.advance(DIAL_BACK_S_MAX)
+        await until(lambda: not answerer.dialler._under_way)
+        again = [answerer.ask(line) for line in lines[2:]]
+        await turns(3)
+        await clock.advance(DIAL_BACK_S_HURRIED)
+        await until(lambda: not answerer.dialler._under_way)
+
+    assert [line.statuses for line in again] == [[Status.BUSY, Status.OK]] * 2
+    await answerer.background.finish(0)
+
+
+async def test_whoever_did_not_answer_lately_holds_a_place_for_a_moment_and_half_of_them_are_held_no_longer(
+    clock: Time,
+) -> None:
+    answerer = Answerer(clock)
+    with clock.standing_still():
+        lines = [answerer.ask(answerer.line(f"11.{n}.0.1")) for n in range(DIAL_BACKS_AT_ONCE_MAX)]
+        assert answerer.ask(answerer.line("12.0.0.1")).statuses == [Status.BUSY]
+
+        await turns(3)
+        await clock.advance(DIAL_BACK_S_HURRIED)
+        await until(lambda: len(answerer.dialler._under_way) == DIAL_BACKS_AT_ONCE_MAX // 2)
+        assert [line.statuses for line in lines[DIAL_BACKS_AT_ONCE_MAX // 2 :]] == [[Status.OK]] * 4
+        await turns(3)
+        await clock.advance(DIAL_BACK_S_MAX)
+        await until(lambda: not answerer.dialler._under_way)
+
+        again = answerer.ask(answerer.line("11.0.0.1"))
+        await turns(3)
+        await clock.advance(DIAL_BACK_S_HURRIED)
+        await until(lambda: again.statuses)
+    await answerer.background.finish(0)
+
+
+def test_the_places_that_are_held_for_a_moment_cannot_all_be_taken_at_the_rate_of_all() -> None:
+    assert DIAL_BACKS_PER_S * DIAL_BACK_S_HURRIED < DIAL_BACKS_AT_ONCE_MAX / 2

@@ -7,10 +7,11 @@ import logging
 
 import pytest
 
-from tests.sessions.kit import Time, live_timers, until
+from tests.sessions.kit import Time, live_timers, turns, until
 from yzdht import Node
 from yzdht.kad.engine import KadEngine
-from yzdht.limits import LEAVE_S_MAX, LEAVE_TOLD_AFTER_S
+from yzdht.leaving import step_down
+from yzdht.limits import LEAVE_S_MAX, LEAVE_TOLD_AFTER_S, STEP_DOWN_S_MAX
 
 
 pytestmark = pytest.mark.net
@@ -57,3 +58,34 @@ async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
     assert "left before everything was handed over" in caplog.text
     assert "handed_over=0 missed=0 unread=0" in caplog.text
     assert len(events) == 1
+
+
+async def test_a_node_that_steps_down_hands_over_and_goes_on_and_can_leave_later(clock: Time) -> None:
+    async with Node(0, host=HOST, clock=clock) as one:
+        await one.store("note", b"hello")
+        async with Node(0, host=HOST, clock=clock) as two:
+            await one.sessions.dial(f"ws://{HOST}:{two.port}", two.node_id)
+            await until(lambda: one.engine.table.get(two.node_id) is not None)
+            before = two.store_of_records.totals().records
+
+            await step_down(one._pump, one.engine)
+
+            assert two.store_of_records.totals().records > before
+            assert one.engine.next_timer() is not None  # it looks after records again
+            assert (await one.get("note")).data == b"hello"
+            await one.stop()
+            assert not one.is_running
+
+
+async def test_stepping_down_ends_in_time_whatever_there_is_to_hand_over(
+    clock: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Node(0, host=HOST, clock=clock) as node:
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="yzdht.leaving"):
+            patch.setattr(KadEngine, "leave", lambda _engine, _now: None)
+            stepping = asyncio.ensure_future(step_down(node._pump, node.engine))
+            await turns(3)
+            await clock.advance(STEP_DOWN_S_MAX)
+            await until(stepping.done)
+
+    assert "client before everything was handed over" in caplog.text

@@ -13,7 +13,7 @@ import pytest
 from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
 from yzdht import Node
 from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
-from yzdht.reachability import Place, Reach, Word
+from yzdht.reachability import Reach, Word
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
@@ -21,6 +21,7 @@ from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from yzdht.sessions.connection import Connection
     from yzdht.wire.rpc import Body
@@ -142,6 +143,81 @@ async def test_a_node_that_nobody_reaches_says_so_and_leaves_all_tables_and_stil
     assert any(other.store_of_records.totals().records > 1 for other in others)
 
 
+async def test_what_a_node_keeps_is_handed_over_before_it_is_a_client(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    others = await network(stack, clock, 3)
+    await clock.advance(120.0)
+    node = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    await node.store("note", b"hello")
+    await clock.advance(30.0)  # of what is younger a read that finds it at one node alone makes no more
+    await node.listener.close()
+
+    for other in others:
+        await node.sessions.dial(url_of(other), other.node_id)
+    await until(lambda: node.is_client_only)
+
+    assert (await node.get("note")).data == b"hello"  # from others: it shows none of its own any more
+    assert not node.engine._is_leaving
+
+
+async def test_a_client_begins_as_one_after_a_restart_and_takes_nothing_until_it_is_reached(
+    clock: Time, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    others = await network(stack, clock, 3)
+    await clock.advance(120.0)
+    port = a_closed_port()
+    first = Node(port, host=HOST, clock=clock, allow_private=True, data=tmp_path / "data")
+    await first.start()
+    await first.listener.close()
+    for other in others:
+        await first.sessions.dial(url_of(other), other.node_id)
+    await until(lambda: first.is_client_only)
+    await first.stop()
+
+    again = Node(port, host=HOST, clock=clock, allow_private=True, data=tmp_path / "data")
+    stack.push_async_callback(again.stop)
+    starting = asyncio.ensure_future(again.start())
+    await until(lambda: again.is_running and hasattr(again, "reach"))
+    assert again.is_client_only
+    assert again.reach.judge.node is Reach.UNREACHABLE
+    await until(starting.done)
+    assert Caps(again._own_identity.payload.caps) & Caps.CLIENT  # type: ignore[union-attr] # it runs
+    await ask_until(again, clock, Reach.REACHABLE)
+    assert not again.is_client_only
+
+
+async def test_all_tcp_addresses_come_before_all_ws_ones_with_the_one_that_peers_see_too(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    judge, seen = node.reach.judge, [f"{protocol}://11.0.0.9:{node.port}" for protocol in ("tcp", "ws")]
+    for group in ("one", "two"):
+        judge.saw(group, "11.0.0.9")
+        judge.heard(group, HOST, dict.fromkeys(seen, Word.REACHED), is_proved=True)
+    judge.settle([*urls_of(node), *seen], 0.0)
+
+    tcp, ws = urls_of(node)
+    assert node.reach.to_advertise() == [seen[0], tcp, seen[1], ws]
+
+
+async def test_a_node_that_sends_from_an_address_at_which_it_does_not_listen_is_not_tried_there(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    others = await network(stack, clock, 3)
+    await clock.advance(120.0)
+    elsewhere = Node(0, host="127.0.0.8", clock=clock, allow_private=True, bootstrap=[url_of(others[0])])
+    node = await stack.enter_async_context(elsewhere)
+    await until(lambda: len(node.engine.table) == len(others))
+
+    for _ in range(3):
+        await clock.advance(60.0)
+        await node.reach.look_once()
+
+    assert node.reach.judge.seen == (HOST,)
+    assert not node.is_client_only
+
+
 async def test_a_node_that_is_reached_again_is_a_holder_again(clock: Time, stack: AsyncExitStack) -> None:
     others = await network(stack, clock, 3)
     node = await unreached(stack, clock, others)
@@ -182,29 +258,27 @@ async def test_a_public_address_that_nobody_reaches_is_withdrawn_for_the_one_tha
     assert "--public-address" in views[wrong].hint
 
 
-async def test_a_public_address_elsewhere_is_tried_by_the_node_itself(
+async def test_an_address_of_this_machine_that_peers_do_not_see_is_not_taken_for_reached(
     clock: Time, stack: AsyncExitStack
 ) -> None:
     others = await network(stack, clock, 3)
     await clock.advance(120.0)
-    wrong = f"ws://127.0.0.9:{a_closed_port()}"
-    node = Node(0, host="0.0.0.0", bootstrap=[url_of(others[0])], clock=clock, allow_private=True)
-    right = "ws://127.0.0.8"
+    port = a_closed_port()
+    here = f"ws://127.0.0.8:{port}"
     node = Node(
-        port := a_closed_port(),
+        port,
         host="0.0.0.0",
         bootstrap=[url_of(others[0])],
         clock=clock,
         allow_private=True,
-        public_addresses=[f"{right}:{port}", wrong],
+        public_addresses=[here],
     )
     await stack.enter_async_context(node)
 
-    await until(lambda: node.reach.judge.is_withdrawn(wrong))
+    await until(lambda: node.reach.judge.node is Reach.REACHABLE)
 
-    assert node.reach.judge.finding(wrong).word is Word.NOT_YOURS
-    assert node.reach.judge.finding(f"{right}:{port}").reach is Reach.REACHABLE
-    assert [a.url for a in node.addresses] == [f"{right}:{port}"]
+    assert node.reach.judge.finding(here).reach is Reach.UNKNOWN
+    assert [a.url for a in node.addresses] == [here]
 
 
 class Liar:
@@ -289,24 +363,24 @@ async def test_it_asks_hourly_when_all_is_well_and_oftener_when_not_and_ever_les
     assert silent == sorted(silent)
     assert (silent[0], silent[-1]) == (REACH_AGAIN_S_MIN, REACH_ROUND_S)
     assert pause_s(has_heard=True) == REACH_ROUND_S
-    place = Place(HOST, node.port)
+    url = url_of(node)
     for group in ("one", "two"):
-        judge.heard(group, HOST, {place: Word.SILENT}, is_proved=False)
-    judge.settle([place], 0.0)
+        judge.heard(group, HOST, {url: Word.SILENT}, is_proved=False)
+    judge.settle([url], 0.0)
     assert pause_s(has_heard=True) == REACH_ROUND_S_TROUBLED
 
 
 async def test_a_change_begins_the_next_round_at_once(clock: Time, stack: AsyncExitStack) -> None:
     node = Node(0, host=HOST, clock=clock, allow_private=True)
     await stack.enter_async_context(node)
-    resting = asyncio.ensure_future(node.reach._rest(clock.now().mono + 3_600, node.reach._places()))
+    resting = asyncio.ensure_future(node.reach._rest(clock.now().mono + 3_600, node.reach._urls()))
     await turns(3)
     assert not resting.done()
 
     node.reach.look_soon()
     await until(resting.done)
 
-    elsewhere = [Place(HOST, 1)]
+    elsewhere = [f"ws://{HOST}:1"]
     await node.reach._rest(clock.now().mono + 3_600, elsewhere)
 
 

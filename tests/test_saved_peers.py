@@ -27,10 +27,11 @@ NOW = Now(100.0, 1_700_000_000.0)
 
 
 class Known(NamedTuple):
-    """The two calls of an engine that are made here: whom it knows, and whom it is to remember."""
+    """What is asked of an engine here: whom it knows, and whether it keeps records; and whom it is to remember."""
 
     entries: list[Entry]
     remembered: list[object]
+    is_storing: bool = True
 
     def known(self) -> list[Entry]:
         return self.entries
@@ -72,6 +73,20 @@ def test_who_was_known_is_remembered_at_the_next_start(folder: DataFolder) -> No
     second.save(NOW)
     assert folder.read_state() is not None
     assert peers(folder, Known([], []), []).recall(NOW), "who lost everybody looks for them"
+
+
+def test_a_client_is_one_at_the_next_start(folder: DataFolder) -> None:
+    first = peers(folder, Known([entry()], [], is_storing=False), [])
+    assert not first.was_client()
+    first.recall(NOW)
+    first.save(NOW)
+    second = peers(folder, Known([entry()], []), [])
+    assert second.was_client()
+    second.recall(NOW)
+    second.save(NOW)
+
+    assert not peers(folder, Known([], []), []).was_client()
+    assert not peers(None, Known([], []), []).was_client()
 
 
 def test_what_was_not_read_yet_is_not_overwritten(folder: DataFolder) -> None:

@@ -13,7 +13,7 @@ from yzdht.ids import NodeId, PublicKey
 from yzdht.kad.table import Entry
 from yzdht.limits import BUCKET_SIZE, PEERS_SAVED_MAX, SMALL_NETWORK_NODES_MAX
 from yzdht.ports import Now
-from yzdht.state import decode_state, encode_state
+from yzdht.state import decode_state, encode_state, is_damaged, was_client
 from yzdht.store.keyfile import Identity
 from yzdht.wire.address import Address, address_of
 from yzdht.wire.frame import Caps
@@ -49,6 +49,16 @@ def test_the_address_that_worked_is_remembered_beside_those_that_were_published(
     [peer] = decode_state(encode_state([entry("tcp://192.0.2.1:1", worked="ws://192.0.2.1:1")], OWN, NOW))
 
     assert (peer.worked, [a.url for a in peer.addresses]) == ("ws://192.0.2.1:1", ["tcp://192.0.2.1:1"])
+
+
+def test_whether_the_node_was_a_client_is_remembered() -> None:
+    for is_client in (True, False):
+        state = encode_state([entry("ws://192.0.2.1:1")], OWN, NOW, is_client=is_client)
+        assert was_client(state) is is_client
+        assert not is_damaged(state)
+    earlier = msgspec.msgpack.encode([[]])
+    assert (was_client(earlier), is_damaged(earlier)) == (False, False)
+    assert (was_client(b"\xc1"), is_damaged(b"\xc1")) == (False, True)
 
 
 def test_a_file_of_an_earlier_version_names_no_address_that_worked() -> None:

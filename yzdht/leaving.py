@@ -1,4 +1,7 @@
-"""The end of a node as others see it: what it keeps goes to whoever takes its place, in a bounded time."""
+"""The end of a node as others see it, or its end as a holder: what it keeps goes to whoever takes its place.
+
+In a bounded time each.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from yzdht.limits import GOODBYE_S_MAX, LEAVE_S_MAX, LEAVE_TOLD_AFTER_S
+from yzdht.limits import GOODBYE_S_MAX, LEAVE_S_MAX, LEAVE_TOLD_AFTER_S, STEP_DOWN_S_MAX
 
 
 if TYPE_CHECKING:
@@ -42,3 +45,21 @@ async def hand_over(
         log.warning("left before everything was handed over handed_over=%d missed=%d unread=%d", *done)
     finally:
         told.cancel()
+
+
+async def step_down(pump: Pump, engine: KadEngine) -> None:
+    """Hand over what a node keeps that goes on as a client, STEP_DOWN_S_MAX at most: others wait for nothing.
+
+    Args:
+        pump: Drives the engine.
+        engine: Knows what was handed over.
+
+    """
+    try:
+        async with asyncio.timeout(STEP_DOWN_S_MAX):
+            await pump.leave()
+    except TimeoutError:
+        done = engine.handed_over()
+        log.warning("client before everything was handed over handed_over=%d missed=%d unread=%d", *done)
+    finally:
+        pump.stay()

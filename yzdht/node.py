@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from yzdht.addresses import Served, advertised, families, interface_hosts
+from yzdht.addresses import families, interface_hosts
 from yzdht.alarms import ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
@@ -32,23 +32,16 @@ from yzdht.crypto.signing import RecordChecks
 from yzdht.dial_back import BackDialler
 from yzdht.errors import StoreError, UsageError
 from yzdht.housekeeping import House, Housekeeping
-from yzdht.identity_record import About
 from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.lan_discovery import LanDiscovery, Neighbourhood
 from yzdht.leaving import hand_over
-from yzdht.limits import (
-    ADDRESSES_MAX,
-    JOIN_WAIT_S_MAX,
-    NODE_IDENTITY_LIFE_S,
-)
+from yzdht.limits import JOIN_WAIT_S_MAX
 from yzdht.own_access import OwnAccess
-from yzdht.own_identity import Means, OwnIdentity
 from yzdht.own_person import OwnPerson, Whose
-from yzdht.port_mapping import PortMapping
 from yzdht.pump import Pump
-from yzdht.reach_watch import CLIENT_CAPS, REACH_HINT, Outlook, ReachWatch
 from yzdht.saved_peers import SavedPeers
 from yzdht.sessions import Clock, Sessions, SystemClock
 from yzdht.sessions.admission import SessionBounds
@@ -62,11 +55,11 @@ from yzdht.store.sqlite import SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
 from yzdht.transport.forwarded import Proxies
 from yzdht.transport.one_port import OnePort
+from yzdht.whereabouts import Ground, Whereabouts
 from yzdht.wire.address import (
     Address,
     Contact,
     NodeType,
-    address_of,
     json_view,
 )
 from yzdht.wire.frame import Caps
@@ -77,6 +70,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
+    from yzdht.own_identity import OwnIdentity
     from yzdht.ports import Listener, Now, Registrar
     from yzdht.records import Records
     from yzdht.rpc.engine import Answer, Failed
@@ -93,7 +87,38 @@ _CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 class Node(DhtCalls):
     """A node of the network, and the calls of the person who runs it.
 
-    Use it as `async with Node(…) as node:`; it has then tried its bootstrap addresses and knows whom they know.
+    Use it as `async with Node(…) as node:`; it has then tried its bootstrap addresses and knows whom they know. Nothing
+    starts before that.
+
+    Args:
+        port: 0 picks a free one.
+        host: Address to listen on.
+        bootstrap: Addresses to join through, `URL[#NODE_ID]`.
+        data: Folder of its key and records; None keeps everything in memory.
+        network: Name of the network.
+        network_key: 32 bytes, for a private network.
+        allow_private: Advertise loopback, dial private addresses that others name.
+        port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
+        lan: Announce the node on the local network, and meet others there.
+        public_addresses: Advertised instead of the interfaces' addresses.
+        trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
+        trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
+        invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
+        join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
+        tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
+        type: How much it takes where the next three say nothing; gives no privilege.
+        max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
+        max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
+        max_bandwidth: Bytes per second in each direction, 1 or more; None for no bound.
+        identity: The person whose store, get and delete these are; not the node's own identity.
+        home: Folder of that person's identity and high-water marks.
+        passphrase: Opens the node's key.
+        on_event: Hears `joined`, `bootstrap` and `leaving` events.
+        clock: Whose monotonic time is the event loop's; the system's when None.
+
+    Raises:
+        ConfigError: An argument is out of range.
+
     """
 
     def __init__(  # noqa: PLR0913 - the flags of yz-node, by keyword
@@ -107,6 +132,7 @@ class Node(DhtCalls):
         network_key: bytes | None = None,
         allow_private: bool = False,
         port_mapping: bool = True,
+        lan: bool = False,
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
@@ -123,37 +149,6 @@ class Node(DhtCalls):
         on_event: Callable[[dict[str, object]], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Describe a node; nothing starts before `async with`.
-
-        Args:
-            port: 0 picks a free one.
-            host: Address to listen on.
-            bootstrap: Addresses to join through, `URL[#NODE_ID]`.
-            data: Folder of its key and records; None keeps everything in memory.
-            network: Name of the network.
-            network_key: 32 bytes, for a private network.
-            allow_private: Advertise loopback, dial private addresses that others name.
-            port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
-            public_addresses: Advertised instead of the interfaces' addresses.
-            trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
-            trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
-            invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
-            join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
-            tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
-            type: How much it takes where the next three say nothing; gives no privilege.
-            max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
-            max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
-            max_bandwidth: Bytes per second in each direction, 1 or more; None for no bound.
-            identity: The person whose store, get and delete these are; not the node's own identity.
-            home: Folder of that person's identity and high-water marks.
-            passphrase: Opens the node's key.
-            on_event: Hears `joined`, `bootstrap` and `leaving` events.
-            clock: Whose monotonic time is the event loop's; the system's when None.
-
-        Raises:
-            ConfigError: An argument is out of range.
-
-        """
         self.config = NodeConfig(
             port=port,
             host=host,
@@ -163,6 +158,7 @@ class Node(DhtCalls):
             network_key=network_key,
             is_private_allowed=allow_private,
             is_mapping_ports=port_mapping,
+            is_on_lan=lan,
             public_addresses=tuple(public_addresses),
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
@@ -199,6 +195,7 @@ class Node(DhtCalls):
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
         self.tls: TlsMeans | None = None
+        self.lan: LanDiscovery | None = None
 
     # Life
 
@@ -235,6 +232,9 @@ class Node(DhtCalls):
             self._keep_house(self._own_identity)
             self._spawn(watch_loop(self.telemetry))
             self._spawn(self.reach.watch())
+            if self.config.is_on_lan:
+                self.lan = LanDiscovery(self._neighbourhood(), self._rng)
+                self._spawn(self.lan.go_on())
             if self._belonging.membership.closed is not None:
                 self._spawn(self._belonging.watch_revocations(self.sessions, self._pump.joined))
             if is_waiting:
@@ -365,20 +365,21 @@ class Node(DhtCalls):
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
-        means = Means(self.store_of_records, self._pump, self._clock, self._time)
-        outlook = Outlook(
+        ground = Ground(
+            self.config,
+            self.identity,
             self._pump,
             self.engine,
             world,
             self._rng,
-            self._own_urls,
-            self.config.public_addresses,
-            lambda: self.port,
-            PortMapping(self.port, self._rng) if self.config.may_map_ports else None,
-            self._on_reach_settled,
+            self.store_of_records,
+            self._peers,
+            self._background,
+            self._time,
+            self._remember,
         )
-        self.reach = ReachWatch(outlook)
-        self._own_identity = OwnIdentity(self.identity, self._network, self._about, means)
+        self._whereabouts = Whereabouts(ground, self.listener, tls, _CAPS)
+        self.reach, self._own_identity = self._whereabouts.reach, self._whereabouts.own
 
     def _quotas(self) -> Quotas:
         return Quotas.within(self.config.capacity.storage_bytes_max, self.node_id)
@@ -453,36 +454,25 @@ class Node(DhtCalls):
         record = self._own_identity.record
         return json_view(self.node_id, self._own_identity.payload, record.seq, record.expires)
 
-    def _own_urls(self) -> list[str]:
-        config = self.config
-        own = advertised(
-            config.host,
-            self.port,
-            config.public_addresses,
-            is_private_allowed=config.is_private_allowed,
-            served=Served(tls_names=() if self.tls is None else self.tls.names),
-        )
-        return [address.url for address in own]
-
-    def _about(self) -> About:
-        addresses = tuple(map(address_of, self.reach.to_advertise(self._own_urls())[:ADDRESSES_MAX]))
-        return About(
-            self.config.type, addresses, CLIENT_CAPS if self.is_client_only else _CAPS, NODE_IDENTITY_LIFE_S
-        )
-
     @property
     def is_client_only(self) -> bool:
         """True while nobody reaches it: it keeps nothing for others then, and serves its own users (section 6)."""
         return not self.engine.is_storing
 
-    def _on_reach_settled(self) -> None:
-        """Others reach this node, or they do not, there or elsewhere: say so."""
-        if self.is_client_only:
-            self._remember("others do not reach this node, so it keeps nothing for them", REACH_HINT)
-        own = self._own_identity
-        assert own is not None
-        if own.follow():
-            self._background.start(own.publish())
+    def reload_certificate(self) -> float | None:
+        """Read its certificate again, and tell others under which names it is reached; when it ends, unix seconds.
+
+        Returns None if there is none, or the node has not started yet: it will read what is there then.
+
+        Raises:
+            CertificateRefused: It is no good; the old one stays in use.
+            UnsafeFile: Others can get at its key; likewise.
+
+        """
+        until = None if self.tls is None else self.tls.reload(self._clock.now().wall)
+        if until is not None and self._is_started:
+            self._whereabouts.changed()
+        return until
 
     def redeem_through(self, registrar: Registrar) -> None:
         """Answer REDEEM for the invites of one more issuer, such as the person of this node's home."""
@@ -534,6 +524,11 @@ class Node(DhtCalls):
         joining = self._joining
         if joining is not None and joining.tried and not joining.is_trying and not len(self.engine.table):
             self._spawn(self._keep_trying(joining))
+
+    def _neighbourhood(self) -> Neighbourhood:
+        closed, table = self._belonging.membership.closed, self.engine.table
+        issuer = None if closed is None else closed.issuer
+        return Neighbourhood.of(self.config, issuer, self.port, self.sessions.dial, lambda: not len(table))
 
     # What the engine and the store tell
 

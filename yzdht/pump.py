@@ -143,6 +143,12 @@ class Pump:
         self.run()
         await self.left.wait()
 
+    def stay(self) -> None:
+        """Go on after `leave`, whatever came of it."""
+        self.left.clear()
+        self._engine.stay(self._clock.now())
+        self.run()
+
     def stop(self) -> None:
         """Fail what is under way; no timer rings any more."""
         self._is_stopped = True

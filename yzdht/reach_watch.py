@@ -1,7 +1,7 @@
 """Finds out whether others reach this node, and tells its owner: after joining, every hour, and when its addresses change.
 
 Asks peers of different networks where they see the node (WHOAMI) and to dial it there (DIAL_BACK); `reachability` judges.
-A node that is not reached becomes a client (section 6), and a holder again once it is.
+A node that is not reached hands over what it keeps and becomes a client (section 6), and a holder again once it is.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.addresses import PLAIN, urls_at
-from yzdht.asking import Asking
-from yzdht.crypto.handshake import Credentials
-from yzdht.errors import DialFailed, ReachedAnother
+from yzdht.addresses import NOTHING_FOUND, PLAIN, Found, urls_at
+from yzdht.leaving import step_down
 from yzdht.limits import (
     ADDRESSES_MAX,
-    DIAL_BACK_S_MAX,
-    DIAL_BACK_TIMEOUT_S,
-    DIAL_TIMEOUT_S,
     PROBERS_PER_ROUND_MAX,
     REACH_AGAIN_MAPPED_S,
     REACH_AGAIN_S_MIN,
@@ -28,31 +24,25 @@ from yzdht.limits import (
     REACH_ROUND_S,
     REACH_ROUND_S_TROUBLED,
 )
-from yzdht.reachability import Place, Reach, Reachability, Word, places_for, why, word_of
-from yzdht.rpc.engine import NOT_INVITED, Answer
-from yzdht.sessions.world import World
-from yzdht.store.keyfile import Identity
-from yzdht.telemetry import Counters
-from yzdht.wire.address import is_loopback, scope_of
-from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, WhoAmI
+from yzdht.reach_probes import CLIENT_CAPS, Probes, probers_over
+from yzdht.reachability import Reach, Reachability, Version, Word, host_of, is_name, why
+from yzdht.wire.address import address_of, is_loopback, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.kad.bucket import Entry
     from yzdht.kad.engine import KadEngine
     from yzdht.port_mapping import PortMapping
-    from yzdht.ports import Rng
+    from yzdht.ports import Endpoint, Rng
     from yzdht.pump import Pump
+    from yzdht.reach_probes import Prober
+    from yzdht.sessions.world import World
 
 
 log = logging.getLogger(__name__)
-
-CLIENT_CAPS = Caps.ALWAYS | Caps.CLIENT
-"""Of a node that nobody reaches."""
 
 REACH_HINT = "see which address and what helps with: yz status"
 """For who runs a node that others do not reach."""
@@ -67,11 +57,13 @@ class Outlook:
         engine: Whom it knows.
         world: What its sessions stand on.
         rng: Chooses whom to ask.
-        own_urls: Every address that it has, those included that are withdrawn.
+        own_urls: The addresses that it has, with what was found of them.
         typed_urls: Those of them that an operator named.
-        port: Where it listens.
+        own_hosts: IP addresses of this machine.
+        listening: Where it listens; the port of the first is the node's.
         router: Maps that port, if the node may ask for it; None where it may not.
         on_settled: Called after each round.
+        was_client: True if it was a client when it stopped last: it begins as one, and takes in nothing that it would drop.
 
     """
 
@@ -79,11 +71,13 @@ class Outlook:
     engine: KadEngine
     world: World
     rng: Rng
-    own_urls: Callable[[], Sequence[str]]
+    own_urls: Callable[[Found], Sequence[str]]
     typed_urls: Sequence[str]
-    port: Callable[[], int]
+    own_hosts: Callable[[], Collection[str]]
+    listening: Callable[[], Sequence[Endpoint]]
     router: PortMapping | None
     on_settled: Callable[[], None]
+    was_client: bool = False
 
 
 class AddressView(NamedTuple):
@@ -92,6 +86,7 @@ class AddressView(NamedTuple):
     Attributes:
         url: It.
         reach: Whether others reach it.
+        over: The same for each version of IP by which it was tried.
         is_advertised: True if others are told of it.
         why: Why others do not reach it; empty if they do or nobody knows.
         hint: What helps.
@@ -100,6 +95,7 @@ class AddressView(NamedTuple):
 
     url: str
     reach: Reach
+    over: Mapping[Version, Reach]
     is_advertised: bool
     why: str
     hint: str
@@ -117,13 +113,17 @@ class ReachWatch:
     """
 
     def __init__(self, outlook: Outlook) -> None:
-        self.judge = Reachability()
+        self.judge = Reachability(Reach.UNREACHABLE if outlook.was_client else Reach.UNKNOWN)
         self._look = outlook
+        self._probes = Probes(outlook.pump, outlook.world)
+        self._typed = frozenset(address_of(url).url for url in outlook.typed_urls)
         self._came_in: dict[NodeId, float] = {}
         self._again_s = REACH_AGAIN_S_MIN
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         outlook.pump.on_pinged = self._pinged
+        if outlook.was_client:
+            self._show(is_client=True)
 
     @property
     def router(self) -> PortMapping | None:
@@ -134,7 +134,7 @@ class ReachWatch:
         """Look for ever."""
         await self._look.pump.joined.wait()
         while True:
-            before = self._places()
+            before = self._urls()
             has_heard = await self.look_once()
             if await self._keep_mapping():
                 await asyncio.sleep(REACH_AGAIN_MAPPED_S)  # whom it asked is not to be asked again at once
@@ -151,10 +151,10 @@ class ReachWatch:
         if self._look.router is not None:
             await self._look.router.end()
 
-    async def _rest(self, until: float, places: Sequence[Place]) -> None:
+    async def _rest(self, until: float, urls: Sequence[str]) -> None:
         """Wait until some monotonic second, or until the node's addresses are others."""
         self._changed.clear()
-        while (left_s := until - self._mono()) > 0 and self._places() == places:
+        while (left_s := until - self._mono()) > 0 and self._urls() == urls:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(REACH_LOOK_EVERY_S, left_s)):
                     await self._changed.wait()
@@ -164,36 +164,59 @@ class ReachWatch:
 
     # What follows for others
 
-    def to_advertise(self, urls: Sequence[str]) -> list[str]:
+    def to_advertise(self) -> list[str]:
         """Which addresses to tell others.
 
         Not those that others do not reach. The one at which they see the node, once that was dialled back, unless an
         operator named some and one of these is left.
-
-        Args:
-            urls: All that the node has.
-
         """
-        kept = [url for url in urls if not self.judge.is_withdrawn(url)]
-        return kept if kept and self._look.typed_urls else [*self._seen_urls(kept, Reach.REACHABLE), *kept]
+        places = [place for place in self._seen_places() if self._is_reached_at(place)]
+        kept = list(self._look.own_urls(Found(places, self._is_left_out)))
+        if kept or not self._typed:
+            return kept
+        return [url for url in urls_at(places, PLAIN.protocols, ADDRESSES_MAX) if not self._is_left_out(url)]
 
     def views(self) -> list[AddressView]:
         """Every address, those included that are withdrawn, and those at which others see the node in vain."""
-        urls = list(self._look.own_urls())
-        told = set(self.to_advertise(urls))
-        seen = [*self._seen_urls(urls, Reach.REACHABLE), *self._seen_urls(urls, Reach.UNREACHABLE)]
-        return [self._view(url, is_advertised=url in told) for url in [*urls, *seen][:ADDRESSES_MAX]]
+        told = self.to_advertise()
+        shown = dict.fromkeys([*self._urls(), *told])
+        if not self._typed or self.judge.node is not Reach.REACHABLE:
+            shown |= dict.fromkeys(url for url in self._seen_urls() if self.judge.is_withdrawn(url))
+        return [self._view(url, is_advertised=url in told) for url in list(shown)[:ADDRESSES_MAX]]
 
     def _view(self, url: str, *, is_advertised: bool) -> AddressView:
-        finding = self.judge.finding(url)
-        fact, hint = why(finding, Place.of(url), self.judge.seen)
-        return AddressView(url, finding.reach, is_advertised, fact, hint)
+        finding, seen = self.judge.finding(url), self.judge.seen
+        fact, hint = why(finding, url, seen)
+        over = {version: self.judge.finding_over(url, version) for version in Version}
+        for version, found in over.items():
+            if (
+                finding.reach is Reach.REACHABLE and found.reach is Reach.UNREACHABLE
+            ):  # a name, over the other
+                fact, hint = why(found, url, seen)
+                fact = f"over IPv{version}: {fact}"
+        reach_over = {version: found.reach for version, found in over.items() if found.at is not None}
+        return AddressView(url, finding.reach, reach_over, is_advertised, fact, hint)
 
-    def _seen_urls(self, beside: Sequence[str], reach: Reach) -> list[str]:
-        known = {Place.of(url) for url in beside}
-        places = (Place(host, port) for host in self.judge.seen for port in self._ports())
-        urls = urls_at([place for place in places if place not in known], PLAIN.protocols, ADDRESSES_MAX)
-        return [url for url in urls if self.judge.finding(url).reach is reach]
+    def _seen_places(self) -> list[tuple[str, int]]:
+        return [(host, port) for host in self.judge.seen for port in self._ports()]
+
+    def _seen_urls(self) -> list[str]:
+        return urls_at(self._seen_places(), PLAIN.protocols, ADDRESSES_MAX)
+
+    def _is_reached_at(self, place: tuple[str, int]) -> bool:
+        urls = urls_at([place], PLAIN.protocols, ADDRESSES_MAX)
+        return any(self.judge.finding(url).reach is Reach.REACHABLE for url in urls)
+
+    def _is_left_out(self, url: str) -> bool:
+        """Not to be told: others do not reach it, or it is only what peers say, and none has come in there."""
+        reach = self.judge.finding(url).reach
+        return reach is Reach.UNREACHABLE or (
+            reach is not Reach.REACHABLE and url not in self._urls() and url not in self._typed
+        )
+
+    def _urls(self) -> list[str]:
+        """All that the node has."""
+        return list(self._look.own_urls(NOTHING_FOUND))
 
     # A round
 
@@ -203,35 +226,34 @@ class ReachWatch:
             return await self._look_round()
 
     async def _look_round(self) -> bool:
-        judge, places = self.judge, self._places()
+        judge, urls = self.judge, self._urls()
         judge.begin()
-        seen: dict[Place, None] = {}
+        beside: dict[str, None] = {}
         asked = False
-        for probers in self._probers():
+        for version, probers in self._probers().items():
             heard: list[str] = []
-            for entry in probers[:PROBERS_PER_ROUND_MAX]:
-                if judge.has_heard_enough(heard):
+            for prober in probers[:PROBERS_PER_ROUND_MAX]:
+                if judge.has_heard_enough(version, heard):
                     break
-                if await self._ask(entry, places, seen):
-                    heard.append(group_of(entry))
+                if await self._ask(prober, urls, beside):
+                    heard.append(prober.group)
             asked = asked or bool(heard)
         self._note_who_came()
-        typed = {Place.of(url) for url in self._look.typed_urls}
-        for place in judge.to_try_itself(places, typed):
-            judge.tried_itself(place, is_reached=await self._try_itself(place))
+        own_hosts = self._look.own_hosts()
+        for url in judge.to_try_itself(urls, self._typed, own_hosts.__contains__):
+            judge.tried_itself(url, await self._probes.try_itself(url, self._look.engine.own_id, own_hosts))
         before = judge.node
-        judge.settle(list(dict.fromkeys([*places, *seen])), self._mono())
+        judge.settle(list(dict.fromkeys([*urls, *beside])), self._mono())
         if judge.node is not before:
             log.info("reachability changed from=%s to=%s seen=%s", before, judge.node, ",".join(judge.seen))
-        self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
+        await self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
         self._look.on_settled()
-        return (
-            asked and judge.node is not Reach.UNKNOWN
-        )  # one that was heard may have been the only one met so far
+        # One that was heard may have been the only one met so far.
+        return asked and judge.node is not Reach.UNKNOWN
 
     def _ports(self) -> list[int]:
         """Where others may find the node at the address at which they see it."""
-        router, port = self._look.router, self._look.port()
+        router, port = self._look.router, self._look.listening()[0].port
         mapped = None if router is None else router.mapping
         return [port] if mapped is None or mapped.port == port else [mapped.port, port]
 
@@ -243,18 +265,24 @@ class ReachWatch:
         was_mapped = router.mapping is not None
         return await router.keep() is not None and not was_mapped
 
-    def _stand_as(self, *, is_client: bool) -> None:
+    async def _stand_as(self, *, is_client: bool) -> None:
         """Be what the verdict allows: a node that nobody reaches keeps nothing for others and is in no table.
 
-        Peers learn it from new handshakes: their sessions end with a goodbye, and this node dials again as it needs them.
+        What it kept it hands over first. Peers learn what it is from new handshakes: their sessions end with a goodbye,
+        and this node dials again as it needs them.
         """
-        engine, papers = self._look.engine, self._look.world.papers
+        engine = self._look.engine
         if is_client is (not engine.is_storing):
             return
+        if is_client:
+            await step_down(self._look.pump, engine)
         log.warning("node stands now as=%s", "client" if is_client else "holder")
-        engine.is_storing = not is_client
-        papers.caps = CLIENT_CAPS if is_client else None
+        self._show(is_client=is_client)
         self._look.pump.sessions.begin_anew()
+
+    def _show(self, *, is_client: bool) -> None:
+        self._look.engine.is_storing = not is_client
+        self._look.world.papers.caps = CLIENT_CAPS if is_client else None
 
     def _note_who_came(self) -> None:
         """Nodes that dialled this one since the last hour: who asks may be lied to, who is called is reached."""
@@ -266,11 +294,9 @@ class ReachWatch:
             if not is_loopback(peer.host):
                 self.judge.came_in(peer.group, peer.host)
 
-    def _places(self) -> list[Place]:
-        places = (Place.of(url) for url in self._look.own_urls())
-        return list(dict.fromkeys(place for place in places if place is not None))
-
     def _pause_s(self, *, has_heard: bool) -> float:
+        if self.judge.has_untried:
+            return REACH_AGAIN_MAPPED_S  # a peer is asked again after a minute
         if not has_heard:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
             return pause_s
@@ -280,111 +306,77 @@ class ReachWatch:
             router is not None and router.mapping is not None
         ):  # renewed in time, whatever a router says of that
             return min(REACH_ROUND_S, max(REACH_AGAIN_MAPPED_S, router.mapping.life_s / 2))
-        is_troubled = self.judge.node is Reach.UNREACHABLE or any(
-            map(self.judge.is_withdrawn, self._look.own_urls())
-        )
+        is_troubled = self.judge.node is Reach.UNREACHABLE or any(map(self.judge.is_withdrawn, self._urls()))
         return REACH_ROUND_S_TROUBLED if is_troubled else REACH_ROUND_S
 
     def _mono(self) -> float:
         return self._look.world.clock.now().mono
 
-    def _probers(self) -> list[list[Entry]]:
-        """Whom to ask, for each IP version: in a random order, of each network one before any second."""
-        shuffled = sorted(self._look.engine.table.known(), key=lambda _entry: self._look.rng.uniform(0, 1))
-        usable = [e for e in shuffled if self._can_tell(e)]
-        return [_of_many_networks([e for e in usable if (":" in e.host) == is_v6]) for is_v6 in (False, True)]
+    def _probers(self) -> dict[Version, list[Prober]]:
+        """Whom to ask, for each IP version, in a random order."""
+        shuffled: list[Entry] = sorted(
+            self._look.engine.table.known(), key=lambda _entry: self._look.rng.uniform(0, 1)
+        )
+        dialling = dict(zip(Version, self._look.world.families(), strict=True))
+        return {
+            version: probers_over(version, shuffled, self._can_tell, is_dialling=dialling[version])
+            for version in Version
+        }
 
-    def _can_tell(self, entry: Entry) -> bool:
-        if scope_of(entry.host) is None or self._look.world.bounds.is_proxy(entry.host):
+    def _can_tell(self, host: str) -> bool:
+        if scope_of(host) is None or self._look.world.bounds.is_proxy(host):
             return False
-        return self._look.world.is_private_allowed or not is_loopback(entry.host)
+        return self._look.world.is_private_allowed or not is_loopback(host)
 
     def _pinged(self, node_id: NodeId, opened_at: float) -> None:
         if node_id in self._came_in:
             self._came_in[node_id] = max(opened_at, self._came_in[node_id])
 
-    async def _ask(self, entry: Entry, places: Sequence[Place], seen: dict[Place, None]) -> bool:
+    async def _ask(self, prober: Prober, urls: Sequence[str], beside: dict[str, None]) -> bool:
         """Ask one peer; False if it said nothing of use."""
-        pump, contact, group = self._look.pump, entry.contact(), group_of(entry)
-        answer = await pump.ask(contact, Method.WHOAMI, Empty(), DIAL_TIMEOUT_S)
-        if not isinstance(answer, Answer) or not isinstance(answer.body, WhoAmI):
+        async with self._probes.line_to(prober) as ask:
+            host = None if ask is None else await self._probes.where_seen(ask)
+            if ask is None or host is None:
+                return False
+            self.judge.saw(prober.group, host)
+            here = self._beside(host)
+            wanted = self.judge.to_try(urls, here, host)
+            words = dict.fromkeys(_elsewhere(urls, host), Word.NOT_YOURS)
+            began_at, node_id = self._mono(), prober.contact.node_id
+            self._came_in[node_id] = float("-inf")
+            try:
+                tried = await self._probes.dialled_back(ask, wanted) if wanted else None
+            finally:
+                is_proved = self._came_in.pop(node_id) >= began_at
+        if tried is None and wanted:
             return False
-        host = answer.body.host
-        if scope_of(host) is None:
-            return False
-        self.judge.saw(group, host)
-        here = [Place(host, port) for port in self._ports()]
-        wanted = places_for(list(dict.fromkeys([*here, *places])), host)
-        strangers = {
-            p: Word.NOT_YOURS for p in places if not p.is_name and p.host != host and _is_like(p.host, host)
-        }
-        began_at = self._mono()
-        self._came_in[contact.node_id] = float("-inf")
-        try:
-            words = await self._dialled_back(entry, wanted)
-        finally:
-            is_proved = self._came_in.pop(contact.node_id) >= began_at
-        if words is None:
-            return False
-        seen.update(dict.fromkeys(here))
-        self.judge.heard(group, entry.host, {**strangers, **words}, is_proved=is_proved)
-        return True
+        beside.update(dict.fromkeys(here))
+        self.judge.heard(prober.group, prober.host, words | (tried or {}), is_proved=is_proved)
+        return tried is not None
 
-    async def _dialled_back(self, entry: Entry, places: Sequence[Place]) -> dict[Place, Word] | None:
-        """What a peer says of some places; None for nothing."""
-        urls = tuple(self._url_of(place) for place in places)
-        answer = await self._look.pump.ask(
-            entry.contact(), Method.DIAL_BACK, DialBack(urls), DIAL_BACK_TIMEOUT_S
-        )
-        if not isinstance(answer, Answer) or not isinstance(answer.body, DialledBack):
-            return None
-        return {
-            place: word_of(result.error, is_reachable=result.is_reachable)
-            for place, result in zip(places, answer.body.results, strict=False)
-        }
+    def _beside(self, host: str) -> list[str]:
+        """Where others may find the node at an address at which they see it.
 
-    def _url_of(self, place: Place) -> str:
-        """An address of the node at a place, as it is advertised there; else the plainest."""
-        own = (url for url in self._look.own_urls() if Place.of(url) == place)
-        return next(own, urls_at([place], PLAIN.protocols, ADDRESSES_MAX)[0])
-
-    async def _try_itself(self, place: Place) -> bool:
-        """Dial an address of one's own as somebody else would; a name of a day for that: nobody meets itself."""
-        world = self._look.world
-        somebody = Credentials(
-            Identity.generate().signer,
-            world.credentials.network,
-            CLIENT_CAPS,
-            world.credentials.psk,
-        )
-        asking = Asking(World(somebody, world.transports, world.clock, Counters(), is_private_allowed=True))
-        try:
-            async with asyncio.timeout(DIAL_BACK_S_MAX):
-                await asking.dial(self._url_of(place), self._look.engine.own_id)
-        except ReachedAnother:
-            return False
-        except DialFailed as error:
-            return NOT_INVITED in str(error)  # it was this node that said so: its id was proved before
-        except TimeoutError:
-            return False
-        finally:
-            with contextlib.suppress(TimeoutError):
-                await asking.close()
-        return True
+        Nowhere, if that is an address of this machine at which the node does not listen: it sends from one address and
+        listens at another, and that nobody answers there says nothing.
+        """
+        listening = [endpoint.host for endpoint in self._look.listening()]
+        is_listened_at = any(at == host or _is_wildcard_over(at, host) for at in listening)
+        if host in self._look.own_hosts() and not is_listened_at:
+            return []
+        return urls_at([(host, port) for port in self._ports()], PLAIN.protocols, ADDRESSES_MAX)
 
 
-def group_of(entry: Entry) -> str:
-    """With whom a peer shares a voice: its public prefix, else its address; on one machine each has its own."""
-    if is_loopback(entry.host):
-        return entry.node_id.hex()
-    return entry.prefix or entry.host
+def _elsewhere(urls: Sequence[str], host: str) -> list[str]:
+    """Those of some addresses that are of the same version of IP as a host, and not there."""
+    hosts = {url: host_of(url) for url in urls}
+    return [
+        url
+        for url, at in hosts.items()
+        if at and not is_name(at) and at != host and Version.of(at) is Version.of(host)
+    ]
 
 
-def _of_many_networks(entries: Sequence[Entry]) -> list[Entry]:
-    first = {group_of(entry): entry for entry in reversed(entries)}
-    return [entry for entry in entries if first[group_of(entry)] is entry]
-
-
-def _is_like(host: str, other: str) -> bool:
-    """True for two addresses of one IP version."""
-    return (":" in host) == (":" in other)
+def _is_wildcard_over(at: str, host: str) -> bool:
+    """Whether what listens at `at` listens at a host, too; `::` takes IPv4 as well."""
+    return ip_address(at).is_unspecified and Version.of(at) >= Version.of(host)

@@ -4,38 +4,45 @@ Pure. Judges rounds: in each, a few peers of different networks say where they s
 address was reached counts only if the peer's PING came in from outside; so a peer can lie in one direction alone, and
 one honest peer outweighs all that deny. That it was not takes as many as were to be had, of different networks.
 What nobody could tell stays as it was, and is unknown in the end: a node that is alone, or has one peer, is not unreachable.
+
+A peer tries a few addresses at a time; those that were not tried yet go first in the next round, and no node takes itself
+for unreachable before all were. IPv4 and IPv6 are judged apart, a name over each of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
 from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_AGREEING, PROBERS_DENYING, REACH_KEPT_S
-from yzdht.wire.address import Scope, is_public, parse_url, scope_of
+from yzdht.wire.address import is_public, parse_url, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 
 class Word(StrEnum):
-    """What comes of one address in an answer to DIAL_BACK; the text goes over the wire."""
+    """What comes of one address in an answer to DIAL_BACK; the text goes over the wire, but for the last two."""
 
     REACHED = "reached"
     REFUSED = "connection refused"
+    REJECTED = "rejected on the way"
     SILENT = "no answer"
+    UNTRUSTED = "certificate not trusted"
     NO_NODE = "no node of this network"
     ANOTHER = "another node answers there"
     NOT_YOURS = "not where the request came from"
     NOT_DIALLED = "not dialled"
+    FAILED = "dial failed"  # whatever a newer version says
+    TURNED_AROUND = "reached from inside alone"  # by the node itself, through its own router
 
 
-_DENIALS = frozenset({Word.REFUSED, Word.SILENT, Word.NO_NODE, Word.ANOTHER})
+_DENIALS = frozenset(Word) - {Word.REACHED, Word.NOT_YOURS, Word.NOT_DIALLED, Word.TURNED_AROUND}
 
 
 class Reach(StrEnum):
@@ -47,34 +54,53 @@ class Reach(StrEnum):
     UNREACHABLE = "unreachable"
 
 
-class Place(NamedTuple):
-    """A host and a TCP port: what serves one protocol there serves all that the node has on that port."""
+class Version(IntEnum):
+    """Of IP."""
 
-    host: str
-    port: int
+    IPV4 = 4
+    IPV6 = 6
 
     @classmethod
-    def of(cls, url: str) -> Place | None:
-        """The place of an address; None for one of a newer protocol."""
-        try:
-            parsed = parse_url(url)
-        except UsageError:
-            return None
-        return cls(parsed.host, parsed.port)
+    def of(cls, host: str) -> Version:
+        """That of an IP literal."""
+        return cls.IPV6 if ":" in host else cls.IPV4
 
-    @property
-    def is_name(self) -> bool:
-        """True if the host is no IP address."""
-        try:
-            ip_address(self.host)
-        except ValueError:
-            return True
-        return False
+
+class Way(NamedTuple):
+    """An address over one version of IP: its own, or for a name each."""
+
+    url: str
+    version: Version
+
+
+def host_of(url: str) -> str:
+    """The host of an address, a name or an IP literal; empty for an address of a newer protocol."""
+    try:
+        return parse_url(url).host
+    except UsageError:
+        return ""
+
+
+def is_name(host: str) -> bool:
+    """True for what is neither empty nor an IP literal."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return bool(host)
+    return False
+
+
+def ways_of(url: str) -> list[Way]:
+    """How an address can be tried: over the version of its IP literal, a name over both; a newer protocol's not at all."""
+    host = host_of(url)
+    if not host:
+        return []
+    return [Way(url, version) for version in (Version if is_name(host) else (Version.of(host),))]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of one place.
+    """What is known of one address.
 
     Attributes:
         reach: Whether others reach it.
@@ -89,36 +115,57 @@ class Finding:
 
 
 @dataclass(slots=True)
+class _Voices:
+    """Who of one IP version reached the node at all and who did not, and whether each is of the public internet."""
+
+    failed: dict[str, bool] = field(default_factory=dict)
+    reached: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Round:
     """What one round heard so far, by the groups of those who said it: who shares a network has one voice."""
 
-    words: dict[Place, dict[str, Word]] = field(default_factory=dict)
+    words: dict[Way, dict[str, Word]] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, bool] = field(default_factory=dict)  # whether the group is of the public internet
-    reached: dict[str, bool] = field(default_factory=dict)
-    own: dict[Place, bool] = field(default_factory=dict)
-    scopes: set[Scope] = field(default_factory=set)  # of those who failed
+    voices: dict[Version, _Voices] = field(default_factory=lambda: {v: _Voices() for v in Version})
+    own: dict[str, Word] = field(default_factory=dict)
+    waiting: set[Way] = field(default_factory=set)  # what was to be tried some day and did not fit
 
 
 class Reachability:
     """The judge of one node.
 
+    Args:
+        before: What is known of the node from an earlier run.
+
     Attributes:
         node: Whether others reach the node at all; RELAYED or UNREACHABLE make it a client (section 6).
+        over: The same for each version of IP.
         seen: Where enough peers saw it in the last round, IPv4 before IPv6.
+        has_untried: True if something of the node was not tried in any round yet.
 
     """
 
-    def __init__(self) -> None:
-        self.node = Reach.UNKNOWN
+    def __init__(self, before: Reach = Reach.UNKNOWN) -> None:
+        self.node = before
+        self.over = dict.fromkeys(Version, Reach.UNKNOWN)
         self.seen: tuple[str, ...] = ()
-        self._findings: dict[Place, Finding] = {}
+        self.has_untried = False
+        self._findings: dict[Way, Finding] = {}
+        self._tried: dict[Way, int] = {}  # in which round last
+        self._number = 0
         self._round = _Round()
 
     def finding(self, url: str) -> Finding:
-        """What is known of an address."""
-        place = Place.of(url)
-        return Finding() if place is None else self._findings.get(place, Finding())
+        """What is known of an address: the best of what is known over each version of IP."""
+        found = [self._findings[way] for way in ways_of(url) if way in self._findings]
+        ranks = [Reach.REACHABLE, Reach.UNREACHABLE, Reach.UNKNOWN]
+        return min(found, key=lambda f: ranks.index(f.reach), default=Finding())
+
+    def finding_over(self, url: str, version: Version) -> Finding:
+        """What is known of an address over one version of IP."""
+        return self._findings.get(Way(url, version), Finding())
 
     def is_withdrawn(self, url: str) -> bool:
         """True for an address that is not to be advertised: others do not reach it."""
@@ -137,168 +184,242 @@ class Reachability:
         except ValueError:
             return
 
-    def heard(self, group: str, prober_host: str, words: dict[Place, Word], *, is_proved: bool) -> None:
-        """A peer tried some places.
+    def to_try(self, own: Iterable[str], beside: Iterable[str], seen_host: str) -> list[str]:
+        """Which addresses to have tried by a peer that sees this node at some host; DIAL_BACK_URLS_MAX at most.
+
+        All peers of a round are given the same ones: first what was tried longest ago, or never; but always one
+        that was reached before, if there is one, since whether the node can be reached must not hang on which are
+        in turn.
+
+        Args:
+            own: What the node has; those at that host, and names, are tried.
+            beside: Where it may be found at that host besides.
+            seen_host: An IP address.
+
+        """
+        version = Version.of(seen_host)
+        near = [Way(url, version) for url in own if (host := host_of(url)) == seen_host or is_name(host)]
+        ways = list(dict.fromkeys([*near, *(Way(url, version) for url in beside)]))
+        reached = [w for w in ways if self._findings.get(w, Finding()).reach is Reach.REACHABLE]
+        in_turn = sorted(ways, key=lambda way: self._tried.get(way, 0))
+        best = [w for w in in_turn if w in reached][-1:]
+        chosen = list(dict.fromkeys([*best, *in_turn]))[:DIAL_BACK_URLS_MAX]
+        self._round.waiting |= {w for w in near if w not in chosen and w not in self._tried}
+        return [way.url for way in ways if way in chosen]
+
+    def heard(self, group: str, prober_host: str, words: Mapping[str, Word], *, is_proved: bool) -> None:
+        """A peer tried some addresses.
 
         Args:
             group: With whom it shares a voice: its public prefix, or its address.
             prober_host: Where it is.
-            words: What it says.
+            words: What it says of each address.
             is_proved: True if it came in while it was asked.
 
         """
-        heard = self._round
-        believed = {p: w for p, w in words.items() if is_proved or w is not Word.REACHED}
-        for place, word in believed.items():
-            before = heard.words.setdefault(place, {})
+        version = Version.of(prober_host)
+        voices = self._round.voices[version]
+        believed = {u: w for u, w in words.items() if is_proved or w is not Word.REACHED}
+        for url, word in believed.items():
+            before = self._round.words.setdefault(Way(url, version), {})
             if before.get(group) is not Word.REACHED:
                 before[group] = word
         if Word.REACHED in believed.values():
-            heard.reached[group] = is_public(prober_host)
-            heard.failed.pop(group, None)
-        elif group not in heard.reached and not _DENIALS.isdisjoint(believed.values()):
-            heard.failed[group] = is_public(prober_host)
-            heard.scopes.add(scope_of(prober_host))
+            voices.reached[group] = is_public(prober_host)
+            voices.failed.pop(group, None)
+        elif group not in voices.reached and not _DENIALS.isdisjoint(believed.values()):
+            voices.failed[group] = is_public(prober_host)
 
-    def tried_itself(self, place: Place, *, is_reached: bool) -> None:
-        """The node dialled an address of its own, which peers could not: they see it somewhere else."""
-        self._round.own[place] = is_reached
-
-    def to_try_itself(self, places: Iterable[Place], typed: Container[Place | None]) -> list[Place]:
-        """Those of some places that no peer dialled since the node does not come from there.
+    def tried_itself(self, url: str, word: Word) -> None:
+        """The node dialled an address of its own, which peers could not: they see it somewhere else.
 
         Args:
-            places: All that the node has.
-            typed: Those that an operator named. Others matter only where those who failed to reach the node could dial
-                them: a machine may send from one address and listen at another.
+            url: The address.
+            word: REACHED from outside; TURNED_AROUND, which proves nothing; anything else for not at all.
 
         """
-        scopes = self._round.scopes
-        unseen = [p for p in places if len(self._strangers_to(p)) >= PROBERS_AGREEING]
-        return [p for p in unseen if p in typed or (not p.is_name and scope_of(p.host) in scopes)]
+        self._round.own[url] = word
+
+    def to_try_itself(
+        self, urls: Iterable[str], typed: Container[str], is_own_host: Callable[[str], bool]
+    ) -> list[str]:
+        """Those of some addresses that no peer dialled since the node does not come from there.
+
+        Only what leads out of this machine: an interface's own address, and one of a private network, are delivered
+        past the router that would keep others out.
+
+        Args:
+            urls: All that the node has.
+            typed: Those that an operator named; names are tried whoever named them.
+            is_own_host: Whether an IP address is an interface's own.
+
+        """
+
+        def leads_out(host: str) -> bool:
+            return is_name(host) or (is_public(host) and not is_own_host(host))
+
+        unseen = [url for url in urls if len(self._strangers_to(url)) >= PROBERS_AGREEING]
+        return [url for url in unseen if (url in typed or is_name(host_of(url))) and leads_out(host_of(url))]
 
     def came_in(self, group: str, host: str) -> None:
         """A node dialled this one lately, of its own accord."""
-        self._round.reached[group] = is_public(host)
-        self._round.failed.pop(group, None)
+        voices = self._round.voices[Version.of(host)]
+        voices.reached[group] = is_public(host)
+        voices.failed.pop(group, None)
 
-    def has_heard_enough(self, groups: Sequence[str]) -> bool:
+    def has_heard_enough(self, version: Version, groups: Sequence[str]) -> bool:
         """True once nobody else need be asked in this round.
 
         Args:
-            groups: Those that were asked for one IP version.
+            version: Of IP.
+            groups: Those that were asked over it.
 
         """
-        reached = sum(group in self._round.reached for group in groups)
-        failed = sum(group in self._round.failed for group in groups)
+        voices = self._round.voices[version]
+        reached = sum(group in voices.reached for group in groups)
+        failed = sum(group in voices.failed for group in groups)
         return (
             reached >= PROBERS_AGREEING
             or (reached > 0 and reached + failed >= PROBERS_DENYING)
             or failed >= PROBERS_DENYING
         )
 
-    def settle(self, places: Sequence[Place], mono: float) -> None:
+    def settle(self, urls: Sequence[str], mono: float) -> None:
         """End the round and judge.
 
         Args:
-            places: Those that were to be tried; what is known of others is forgotten.
+            urls: Those that were to be tried; what is known of others is forgotten.
             mono: The present, monotonic seconds.
 
         """
         heard, self._round = self._round, _Round()
-        self._findings = {place: self._judged(place, heard, mono) for place in places}
+        self._number += 1
+        self._tried |= dict.fromkeys(heard.words, self._number)
+        ways = [way for url in urls for way in ways_of(url)]
+        self._tried = {way: self._tried[way] for way in ways if way in self._tried}
+        self._findings = {way: self._judged(way, heard, mono) for way in ways}
         sightings = Counter(heard.seen.values())
         agreed = [host for host, count in sightings.items() if count >= PROBERS_AGREEING]
         if heard.seen:
             self.seen = tuple(sorted(agreed, key=lambda host: (":" in host, host)))
-        self.node = _judge_node(heard, self.node)
+        self.has_untried = not heard.waiting.isdisjoint(ways)
+        self._judge_node(heard)
 
-    def _strangers_to(self, place: Place) -> set[str]:
-        words = self._round.words.get(place, {})
-        if not set(words.values()) <= {Word.NOT_YOURS, Word.NOT_DIALLED}:
+    def _judge_node(self, heard: _Round) -> None:
+        for version, voices in heard.voices.items():
+            self.over[version] = self._unless_waiting(
+                _verdict(voices, self.over[version]), self.over[version]
+            )
+        both = _Voices()
+        for voices in heard.voices.values():
+            both.failed |= voices.failed
+            both.reached |= voices.reached
+        if not both.reached and Word.REACHED in heard.own.values():
+            self.node = Reach.UNKNOWN  # at an address that peers were not to dial for it, and nobody denies
+        else:
+            self.node = self._unless_waiting(_verdict(both, self.node), self.node)
+
+    def _unless_waiting(self, verdict: Reach, before: Reach) -> Reach:
+        """Nobody is out of reach before all that was to be tried has been."""
+        return before if verdict is Reach.UNREACHABLE and self.has_untried else verdict
+
+    def _strangers_to(self, url: str) -> set[str]:
+        said = [self._round.words.get(way, {}) for way in ways_of(url)]
+        if not {word for words in said for word in words.values()} <= {Word.NOT_YOURS, Word.NOT_DIALLED}:
             return set()
-        return {group for group, word in words.items() if word is Word.NOT_YOURS}
+        return {group for words in said for group, word in words.items() if word is Word.NOT_YOURS}
 
-    def _judged(self, place: Place, heard: _Round, mono: float) -> Finding:
-        words = heard.words.get(place, {})
-        if Word.REACHED in words.values() or heard.own.get(place):
+    def _judged(self, way: Way, heard: _Round, mono: float) -> Finding:
+        words, own = heard.words.get(way, {}), heard.own.get(way.url)
+        if Word.REACHED in words.values() or own is Word.REACHED:
             return Finding(Reach.REACHABLE, Word.REACHED, mono)
         denials = Counter(word for word in words.values() if word in _DENIALS)
         if denials.total() >= PROBERS_AGREEING:
             return Finding(Reach.UNREACHABLE, denials.most_common(1)[0][0], mono)
-        if heard.own.get(place) is False:
+        if own is Word.TURNED_AROUND:
+            return Finding(Reach.UNKNOWN, own, mono)
+        if own is not None:
             return Finding(Reach.UNREACHABLE, Word.NOT_YOURS, mono)
-        before = self._findings.get(place, Finding())
+        before = self._findings.get(way, Finding())
         is_old = before.at is None or mono - before.at > REACH_KEPT_S
         return Finding() if is_old else replace(before)
 
 
-def _judge_node(heard: _Round, before: Reach) -> Reach:
+def _verdict(voices: _Voices, before: Reach) -> Reach:
     """Whether anybody reached it; what the internet says goes before what neighbours say, where both were asked.
 
     A holder must be reached by everybody, and whoever sits behind the same router proves nothing for the others.
     """
-    reached, failed = heard.reached, heard.failed
-    if not reached and any(heard.own.values()):
-        return Reach.UNKNOWN  # at an address that peers were not to dial for it, and nobody denies
+    reached, failed = voices.reached, voices.failed
     if sum(failed.values()) >= PROBERS_AGREEING and not any(reached.values()):
         return Reach.UNREACHABLE
     if reached:
         return Reach.REACHABLE
-    if len(failed) >= PROBERS_AGREEING:
-        return Reach.UNREACHABLE
-    return before
-
-
-def places_for(places: Sequence[Place], seen_host: str) -> list[Place]:
-    """Which places to have tried by a peer that sees this node at some host: that host's, and names; DIAL_BACK_URLS_MAX."""
-    near = [place for place in places if place.host == seen_host]
-    names = [place for place in places if place.is_name]
-    return (near + names)[:DIAL_BACK_URLS_MAX]
+    return Reach.UNREACHABLE if len(failed) >= PROBERS_AGREEING else before
 
 
 def word_of(text: str, *, is_reachable: bool) -> Word:
     """The outcome that a peer's answer names; a text of a newer version is a denial."""
     if is_reachable:
         return Word.REACHED
-    known = {word.value: word for word in Word if word is not Word.REACHED}
-    return known.get(text, Word.NO_NODE)
+    known = {word.value: word for word in Word if word not in (Word.REACHED, Word.TURNED_AROUND)}
+    return known.get(text, Word.FAILED)
 
 
-def why(finding: Finding, place: Place | None, seen: Sequence[str]) -> tuple[str, str]:
+def why(finding: Finding, url: str, seen: Sequence[str]) -> tuple[str, str]:
     """What stands beside an address, and what helps, for people; empty where there is nothing to add.
 
     Args:
         finding: Of that address.
-        place: Where it leads.
+        url: It.
         seen: Where others see this node.
 
     """
-    if place is not None and finding.reach is Reach.UNKNOWN and seen and _is_of_another_scope(place, seen):
-        return "of its own network alone: those outside cannot try it", ""
-    if finding.reach is not Reach.UNREACHABLE or place is None:
+    host = host_of(url)
+    if not host or finding.reach not in (Reach.UNKNOWN, Reach.UNREACHABLE):
         return "", ""
-    port = place.port
-    match finding.word:
-        case Word.NOT_YOURS:
-            where = f"others see this node at {', '.join(seen)}" if seen else "others see this node elsewhere"
-            return f"{where}, and nothing answers there", "correct --public-address, or leave it out"
-        case Word.SILENT:
+    if finding.reach is Reach.UNKNOWN:
+        if finding.word is Word.TURNED_AROUND:
             return (
-                "dials from outside get no answer",
-                f"open TCP port {port} in the firewall, and forward it on the router to this machine",
+                "reached from this network alone, by way of the router: those outside cannot try it",
+                "have somebody outside run: yz ping URL",
             )
-        case Word.REFUSED:
-            return (
-                "dials from outside are refused",
-                f"forward TCP port {port} on the router to this machine, or correct --public-address",
-            )
-        case _:
-            return (
-                "something else answers there",
-                f"forward TCP port {port} on the router to this machine, and to no other",
-            )
+        is_apart = seen and not is_name(host) and scope_of(host) not in {scope_of(h) for h in seen}
+        return ("of its own network alone: those outside cannot try it", "") if is_apart else ("", "")
+    if finding.word is Word.NOT_YOURS:
+        where = f"others see this node at {', '.join(seen)}" if seen else "others see this node elsewhere"
+        return f"{where}, and nothing answers there", "correct --public-address, or leave it out"
+    fact, fix = _LINES[finding.word]
+    return fact, fix.format(port=parse_url(url).port)
 
 
-def _is_of_another_scope(place: Place, seen: Sequence[str]) -> bool:
-    return not place.is_name and scope_of(place.host) not in {scope_of(host) for host in seen}
+_LINES: Mapping[Word, tuple[str, str]] = {
+    Word.SILENT: (
+        "dials from outside get no answer",
+        "open TCP port {port} in the firewall, and forward it on the router to this machine",
+    ),
+    Word.REFUSED: (
+        "dials from outside are refused",
+        "forward TCP port {port} on the router to this machine, or correct --public-address",
+    ),
+    Word.REJECTED: (
+        "a firewall or a router rejects dials from outside",
+        "allow TCP port {port} in the firewall of this machine and of the router",
+    ),
+    Word.UNTRUSTED: (
+        "what answers there shows a certificate that others do not trust",
+        "serve one for this name that a public authority signed and that has not ended, with its chain",
+    ),
+    Word.ANOTHER: (
+        "another node answers there",
+        "forward TCP port {port} on the router to this machine, or give this node a --port of its own",
+    ),
+    Word.NO_NODE: (
+        "something else answers there",
+        "forward TCP port {port} on the router to this machine, and to no other",
+    ),
+    Word.FAILED: (
+        "dials from outside fail",
+        "forward TCP port {port} on the router to this machine, and open it in the firewall",
+    ),
+}

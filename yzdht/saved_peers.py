@@ -1,4 +1,4 @@
-"""Whom a node knew before a restart: read from its data folder at the start, written as it changes."""
+"""Whom a node knew before a restart, and whether it was a client: read at the start, written as it changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from yzdht.errors import StoreError
-from yzdht.state import decode_state, encode_state, entry_of
+from yzdht.state import decode_state, encode_state, entry_of, was_client
 
 
 if TYPE_CHECKING:
@@ -57,13 +57,26 @@ class SavedPeers:
             StoreError: The state cannot be read.
 
         """
-        state = self._folder.read_state() if self._folder is not None else None
+        state = self._read()
         saved = decode_state(state) if state is not None else []
         self._is_recalled = True
         self.has_known_others = bool(saved)
         for peer in saved:
             self._engine.remember(entry_of(peer, now), now)
         return bool(saved)
+
+    def was_client(self) -> bool:
+        """Whether the node was a client when it stopped last.
+
+        Raises:
+            StoreError: The state cannot be read.
+
+        """
+        state = self._read()
+        return state is not None and was_client(state)
+
+    def _read(self) -> bytes | None:
+        return None if self._folder is None else self._folder.read_state()
 
     def save(self, now: Now) -> None:
         """Write who is known now; never over what was not read yet, nor when everybody was lost."""
@@ -73,7 +86,7 @@ class SavedPeers:
         if not known and self.has_known_others:
             return  # who lost everybody looks for them after a restart
         self.has_known_others = bool(known)
-        state = encode_state(known, self._own_id, now)
+        state = encode_state(known, self._own_id, now, is_client=not self._engine.is_storing)
         if state == self._saved:
             return
         try:

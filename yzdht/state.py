@@ -49,12 +49,13 @@ class SavedPeer(Struct, frozen=True, array_like=True, gc=False):
 
 class _State(Struct, frozen=True, array_like=True, gc=False):
     peers: Annotated[tuple[SavedPeer, ...], Meta(max_length=PEERS_SAVED_MAX)] = ()
+    is_client: bool = False
 
 
-def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now) -> bytes:
+def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now, *, is_client: bool = False) -> bytes:
     """The state file's bytes; a node without published addresses is kept with the one that worked.
 
-    Of more than PEERS_SAVED_MAX those that were seen last are kept, and of these the nearest. Whole hours keep the
+    A node that nobody reaches is a client; it begins as one after a restart. Of more than PEERS_SAVED_MAX peers those that were seen last are kept, and of these the nearest. Whole hours keep the
     bytes the same while nothing but time has changed.
     """
     own_point = int.from_bytes(own_id)
@@ -69,7 +70,7 @@ def encode_state(entries: Iterable[Entry], own_id: NodeId, now: Now) -> bytes:
             peer = SavedPeer(entry.public_key, addresses, int(entry.caps), hour, entry.worked_url or "")
             peers.append((-hour, entry.point ^ own_point, peer))
     kept = nsmallest(PEERS_SAVED_MAX, peers, key=lambda ranked: ranked[:2])
-    return encode_body(_State(tuple(peer for _, _, peer in kept)))
+    return encode_body(_State(tuple(peer for _, _, peer in kept), is_client))
 
 
 def entry_of(peer: SavedPeer, now: Now) -> Entry:
@@ -94,3 +95,20 @@ def decode_state(data: bytes) -> tuple[SavedPeer, ...]:
     except WireError:
         log.warning("the state file is damaged and is made anew")
         return ()
+
+
+def is_damaged(data: bytes) -> bool:
+    """Whether a state file cannot be read."""
+    try:
+        decode_body(data, _State)
+    except WireError:
+        return True
+    return False
+
+
+def was_client(data: bytes) -> bool:
+    """Whether the node was a client when it wrote a state file; not if that is damaged."""
+    try:
+        return decode_body(data, _State).is_client
+    except WireError:
+        return False

@@ -20,6 +20,7 @@ from yzdht.cli.status import lines_of
 from yzdht.cli.units import plain, show_ago
 from yzdht.errors import NodeSilent, NoNode, StoreError, UnsafeFile, UsageError
 from yzdht.http.units import show_bytes, show_ms, show_span
+from yzdht.reachability import Finding, Reach, Word, why as why_not
 
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def test_people_read_what_it_does_and_that_its_reach_is_not_known(node: NodeProc
     shown = beside.yz("status", "--data", str(node.data)).text
 
     assert shown.startswith("state        ")
-    assert f"address      {node.url} (nobody has tried yet whether others reach it)\n" in shown
+    place = node.url.partition("//")[2]
+    assert f"address      {place} (tcp, ws): nobody has tried it yet\n" in shown
     assert f"status page  {node.view['http']}\n" in shown
     assert f"data         {node.data}\n" in shown
     for name in ("knows", "connected", "keeps", "received", "sent", "runs", "listens at"):
@@ -411,24 +413,75 @@ def test_what_the_router_does_is_told_where_it_matters(
     assert [one[13:] for one in lines if one.startswith("router")] == ([] if line is None else [line])
 
 
-def test_each_address_has_a_line_with_whether_others_reach_it_and_the_fix() -> None:
+@pytest.mark.parametrize(
+    ("lan", "line"),
+    [
+        ({"found": 3, "met": 2}, "announced there, found 3 other nodes of this network, met 2"),
+        ({"found": 1, "met": 1}, "announced there, found 1 other node of this network, met 1"),
+        ({"trouble": "no network"}, "no network"),
+        (None, None),
+    ],
+)
+def test_who_was_found_on_the_local_network_is_told_if_it_was_looked_at(
+    lan: dict[str, object] | None, line: str | None
+) -> None:
+    lines = list(lines_of(status_with(lan=lan), 0.0))
+
+    assert [one[13:] for one in lines if one.startswith("local net")] == ([] if line is None else [line])
+
+
+def told(**more: object) -> list[str]:
+    return list(lines_of(status_with(**more), 0.0))
+
+
+def test_each_place_has_a_line_with_whether_others_reach_it_and_the_fix() -> None:
     addresses = [
         {"url": "ws://192.0.2.1:1", "reachable": "reachable"},
-        {"url": "ws://192.0.2.2:1", "reachable": "relay"},
-        {"url": "ws://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
+        {"url": "ws://192.0.2.2:1/ws", "reachable": "relay"},
         {"url": "tcp://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
-        {"url": "ws://192.0.2.4:1"},
-        {"url": "ws://192.168.0.2:1", "why": "of its own network alone"},
+        {"url": "tcp://192.0.2.4:1"},
+        {"url": "tcp://192.168.0.2:1", "why": "of its own network alone: nobody can try it"},
+        {"url": "ws://192.0.2.3:1", "reachable": "unreachable", "advertised": False, "why": "no answer", "hint": "open it"},
+        {"url": "ws://192.0.2.4:1", "reachable": "reachable"},
     ]  # fmt: skip
-    lines = list(lines_of(status_with(addresses=addresses, reachable="unreachable"), 0.0))
+    lines = told(addresses=addresses, reachable="unreachable")
 
-    assert [line[13:] for line in lines if line.startswith("address")] == [
-        "ws://192.0.2.1:1 (reachable from outside)",
-        "ws://192.0.2.2:1 (reachable only through a relay)",
-        "ws://192.0.2.3:1 (not reachable: no answer, so others are not told of it)",
-        "tcp://192.0.2.3:1 (not reachable: no answer, so others are not told of it)",
-        "ws://192.0.2.4:1 (nobody has tried yet whether others reach it)",
-        "ws://192.168.0.2:1 (of its own network alone)",
+    at = next(n for n, line in enumerate(lines) if line.startswith("address"))
+    assert [line[:13] + line[13:] for line in lines[at : at + 9]] == [
+        "address      ws://192.0.2.1:1: reachable from outside",
+        "address      ws://192.0.2.2:1/ws: reachable only through a relay",
+        "address      192.0.2.3:1 (tcp, ws): not reachable",
+        "             no answer, so others are not told of it",
+        "             open it",
+        "address      tcp://192.0.2.4:1: nobody has tried it yet",
+        "address      tcp://192.168.0.2:1: of its own network alone",
+        "             nobody can try it",
+        "address      ws://192.0.2.4:1: reachable from outside",
     ]
-    assert lines.count(" " * 13 + "open it") == 1
     assert any(line.startswith("role") and "client only" in line for line in lines)
+
+
+def test_no_line_of_an_address_is_wider_than_80_columns() -> None:
+    host = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
+    finding = {"reachable": "unreachable", "advertised": False}
+    for word in set(Word) - {Word.REACHED, Word.NOT_DIALLED, Word.TURNED_AROUND}:
+        url = f"tcp://{host}"
+        why, hint = why_not(
+            Finding(Reach.UNREACHABLE, word, 0.0), url, ["2001:db8:1111:2222:3333:4444:5555:6666"]
+        )
+        urls = [
+            {"url": f"{protocol}://{host}", "why": why, "hint": hint, **finding} for protocol in ("tcp", "ws")
+        ]
+        lines = told(addresses=urls, reachableOver={"ipv4": "reachable", "ipv6": "unreachable"})
+
+        at = next(n for n, line in enumerate(lines) if line.startswith("address"))
+        assert max(map(len, lines[at:])) <= 80
+        assert len([line for line in lines if line.startswith("address")]) == 1
+
+
+def test_where_both_versions_of_ip_are_known_each_is_told() -> None:
+    both = told(reachableOver={"ipv4": "unreachable", "ipv6": "reachable"})
+    one = told(reachableOver={"ipv4": "unreachable", "ipv6": "unknown"})
+
+    assert "reached      over IPv4: not reachable, over IPv6: reachable from outside" in both
+    assert not any(line.startswith("reached") for line in one)

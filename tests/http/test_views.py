@@ -74,6 +74,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
         {
             "url": f"{protocol}://127.0.0.1:{node.port}",
             "reachable": "unknown",
+            "reachableOver": {},
             "advertised": True,
             "why": "",
             "hint": "",
@@ -81,6 +82,7 @@ async def test_status_tells_everything_but_single_peers(tmp_path: Path) -> None:
         for protocol in ("tcp", "ws")
     ]
     assert (status["reachable"], status["seenAt"]) == ("unknown", [])
+    assert status["reachableOver"] == {"ipv4": "unknown", "ipv6": "unknown"}
     assert status["bootstrap"] == {"tried": 1, "joined": 1}
     table, sessions, traffic = status["table"], status["sessions"], status["traffic"]
     assert isinstance(table, dict)

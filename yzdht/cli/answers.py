@@ -61,11 +61,16 @@ class ReadyView(Struct, frozen=True, rename="camel"):
     hint: Text = ""
 
 
+Over = Annotated[dict[Text, Text], Meta(max_length=8)]
+"""Whether others reach something over each version of IP, by `ipv4` and `ipv6`."""
+
+
 class AddressView(Struct, frozen=True, rename="camel"):
     """An address of the node."""
 
     url: Url
     reachable: Text = "unknown"
+    reachable_over: Over = msgspec.field(default_factory=dict)
     advertised: bool = True
     why: Text = ""
     hint: Text = ""
@@ -76,6 +81,14 @@ class RouterView(Struct, frozen=True, rename="camel"):
 
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     protocol: Text = ""
+    trouble: Text = ""
+
+
+class LanView(Struct, frozen=True, rename="camel"):
+    """Other nodes of its network on the local network: how many are announced, how many answered."""
+
+    found: Count = 0
+    met: Count = 0
     trouble: Text = ""
 
 
@@ -150,7 +163,9 @@ class StatusView(Struct, frozen=True, rename="camel"):
     listen: Annotated[tuple[Url, ...], Meta(max_length=64)] = ()
     addresses: Annotated[tuple[AddressView, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     reachable: Text = "unknown"
+    reachable_over: Over = msgspec.field(default_factory=dict)
     router: RouterView = RouterView()
+    lan: LanView | None = None
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()
     table: TableView = TableView()

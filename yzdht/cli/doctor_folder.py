@@ -145,9 +145,7 @@ def saved_peers(path: Path) -> tuple[SavedPeer, ...]:
 
 
 def _check_state(path: Path) -> Iterator[Finding]:
-    from yzdht.ids import NodeId  # noqa: PLC0415 - as above
-    from yzdht.ports import Now  # noqa: PLC0415 - as above
-    from yzdht.state import encode_state  # noqa: PLC0415 - as above
+    from yzdht.state import is_damaged  # noqa: PLC0415 - as above
     from yzdht.store.files import read_own_file  # noqa: PLC0415 - as above
 
     try:
@@ -158,7 +156,7 @@ def _check_state(path: Path) -> Iterator[Finding]:
     if raw is None:
         return
     peers = saved_peers(path)
-    if not peers and raw != encode_state((), NodeId(bytes(32)), Now(0.0, 0.0)):
+    if is_damaged(raw):
         yield warning(
             "saved peers",
             f"{path / _STATE_NAME} is damaged",

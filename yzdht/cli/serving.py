@@ -90,10 +90,8 @@ class Teller:
 
     def reload(self, node: Node) -> None:
         """Have a node read its certificate again, and tell what came of it; a bad one leaves the old one in use."""
-        if node.tls is None:  # not started yet: it will read what is there now
-            return
         try:
-            until = node.tls.reload(node.now().wall)
+            until = node.reload_certificate()
         except (CertificateRefused, UnsafeFile) as error:
             log.warning("certificate not reloaded reason=%s hint=%s", error, error.hint)
             node.telemetry.error(f"certificate not reloaded: {error}", node.now().wall, error.hint)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
-from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
-from yzdht.cli.nearby import router_line
+from yzdht.cli.nearby import lan_line, router_line
 from yzdht.cli.settings import Settings, json_option
 from yzdht.cli.units import plain, show_ago, show_count
 from yzdht.errors import ExitCode
@@ -19,16 +20,19 @@ from yzdht.limits import STATUS_BYTES_MAX
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from yzdht.cli.answers import AddressView, StatusView
 
 
 _COLUMN = 13
+_WIDTH = 80
+_LINES_MAX = 16
+"""Of one place."""
 _STATES = {"unready": "not ready"}  # of those that are no word of people
 _REACH = {
-    "unknown": "nobody has tried yet whether others reach it",
+    "unknown": "nobody has tried it yet",
     "reachable": "reachable from outside",
     "relay": "reachable only through a relay",
     "unreachable": "not reachable",
@@ -110,19 +114,70 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
     yield "data", view.data or "in memory"
     for url in view.listen:
         yield "listens at", url
-    for address, after in zip_longest(view.addresses, view.addresses[1:]):
-        yield "address", f"{address.url} ({reach_of(address)})"
-        if address.hint and (after is None or after.hint != address.hint):  # one place has several protocols
-            yield "", address.hint
+    for place in places_of(view.addresses):
+        yield from zip(("address", *[""] * _LINES_MAX), place.lines(), strict=False)
+    yield from _over(view)
     if view.reachable == "unreachable":
         yield "role", "client only: others do not reach this node, so it keeps nothing for them"
     if not view.addresses:
         yield "address", "none: others cannot be told of it; name one with --public-address"
     if line := router_line(view):
         yield "router", line
+    if line := lan_line(view):
+        yield "local net", line
     if view.http:
         yield "status page", view.http
     yield from _figures(view)
+
+
+def _over(view: StatusView) -> Iterator[tuple[str, str]]:
+    """Where IPv4 and IPv6 differ, or both are known, for each."""
+    known = {name: reach for name, reach in view.reachable_over.items() if reach != "unknown"}
+    if len(known) > 1:
+        words = [
+            f"over {name.replace('ip', 'IP')}: {_REACH.get(reach, reach)}" for name, reach in known.items()
+        ]
+        yield "reached", ", ".join(words)
+
+
+class Shown(NamedTuple):
+    """A place that is shown in one line: a host and port, in the protocols of which the same is to be said.
+
+    Attributes:
+        addresses: One of each protocol.
+
+    """
+
+    addresses: tuple[AddressView, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What it is and whether it is reached, then why not and what helps, none wider than the screen."""
+        first = self.addresses[0]
+        name = first.url
+        if len(self.addresses) > 1:
+            protocols = ", ".join(urlsplit(address.url).scheme for address in self.addresses)
+            name = f"{_place_of(first.url)} ({protocols})"
+        reach, _, rest = reach_of(first).partition(": ")
+        line = f"{name}: {reach}"
+        if len(line) > _WIDTH - _COLUMN:
+            line, rest = name, f"{reach}: {rest}" if rest else reach
+        yield line
+        for text in (rest, first.hint):
+            yield from textwrap.wrap(text, _WIDTH - _COLUMN, break_long_words=False, break_on_hyphens=False)
+
+
+def places_of(addresses: Sequence[AddressView]) -> list[Shown]:
+    """The addresses by their places; those at one place of which different things are to be said stay apart."""
+    places: dict[tuple[str, ...], list[AddressView]] = {}
+    for address in addresses:
+        key = _place_of(address.url), reach_of(address), address.hint
+        places.setdefault(key, []).append(address)
+    return [Shown(tuple(of_one)) for of_one in places.values()]
+
+
+def _place_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.netloc}{parts.path}"
 
 
 def reach_of(address: AddressView) -> str:

@@ -15,9 +15,12 @@ from yzdht.wire.text import encode_node_id
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from yzdht.http.readiness import Readiness
     from yzdht.node import Node
     from yzdht.reach_watch import AddressView
+    from yzdht.reachability import Reach, Version
     from yzdht.sessions.connection import Connection
 
 
@@ -99,8 +102,10 @@ class Views:
             "listen": [url_of(e.protocol, e.host, e.port) for e in node.listener.endpoints],
             "addresses": [self._address(view) for view in node.reach.views()],
             "reachable": node.reach.judge.node.value,
+            "reachableOver": _by_version(node.reach.judge.over),
             "seenAt": list(node.reach.judge.seen),
             "router": self._router(),
+            "lan": self._lan(),
             "http": self._http,
             "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
             "table": self._table(),
@@ -141,6 +146,7 @@ class Views:
         return {
             "url": view.url,
             "reachable": view.reach.value,
+            "reachableOver": _by_version(view.over),
             "advertised": view.is_advertised,
             "why": view.why,
             "hint": view.hint,
@@ -154,6 +160,10 @@ class Views:
             "protocol": "" if mapping is None else mapping.protocol,
             "trouble": "" if router is None else router.trouble,
         }
+
+    def _lan(self) -> Json | None:
+        lan = self._node.lan
+        return None if lan is None else {"found": lan.found, "met": lan.met, "trouble": lan.trouble}
 
     def _table(self) -> Json:
         table = self._node.engine.table
@@ -218,3 +228,7 @@ def state_of(node: Node, ready: Readiness) -> str:
     if ready.is_ready:
         return "ready"
     return "unready" if node.is_joined else "joining"
+
+
+def _by_version(over: Mapping[Version, Reach]) -> Json:
+    return {f"ipv{version}": reach.value for version, reach in over.items()}

@@ -5,6 +5,7 @@ Owns nothing but the tasks under way. What to do and when is `replication`, how 
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
@@ -54,7 +55,9 @@ class Caretaker:
         self._store = store
         self._searches = searches
         self._operations = operations
-        self._replication = Replication(own_id, store, table, rng)
+        self._new_replication = partial(Replication, own_id, store, table, rng)
+        self._replication = self._new_replication()
+        self._bytes_per_s: float | None = None
         self._no_room = NoRoom()
         self._is_running = False
 
@@ -84,12 +87,21 @@ class Caretaker:
 
     def limit(self, bytes_per_s: float) -> None:
         """What care may take of the line."""
+        self._bytes_per_s = bytes_per_s
         self._replication.limit(bytes_per_s)
 
     def leave(self, now: Now) -> None:
         """Hand everything over."""
         self._replication.leave(now)
         self._run(now)
+
+    def stay(self, now: Now) -> None:
+        """Look after records as before `leave`, from the beginning."""
+        self._replication.stop()
+        self._replication = self._new_replication()
+        if self._bytes_per_s is not None:
+            self._replication.limit(self._bytes_per_s)
+        self._replication.begin(now)
 
     def stop(self) -> None:
         """Begin nothing more."""

@@ -245,6 +245,11 @@ class KadEngine:
             self._caretaker.leave(now)
         self._advance(now)
 
+    def stay(self, now: Now) -> None:
+        """Go on after `leave`, in another part perhaps; what it has not begun is dropped."""
+        self._is_leaving = self._has_left = False
+        self._caretaker.stay(now)
+
     def handed_over(self) -> HandedOver:
         """How far leaving went; not after `stop`."""
         return self._caretaker.handed_over()

@@ -202,6 +202,10 @@ class Replication:
 
     # Events
 
+    def begin(self, now: Now) -> None:
+        """Others are known already: the first lap comes within the hour."""
+        self._lap_at = now.mono + self._rng.uniform(0.0, REPUBLISH_EVERY_S)
+
     def changed(self, changes: Iterable[Change], now: Now) -> None:
         """Nodes entered or left the table; those that store nothing do not matter."""
         if self._leaving is not None or self._is_stopped:
@@ -212,7 +216,7 @@ class Replication:
         if not self._moves:
             return
         if self._lap_at is None and self._lap is None:  # the first node ever seen
-            self._lap_at = now.mono + self._rng.uniform(0.0, REPUBLISH_EVERY_S)
+            self.begin(now)
         if len(self._moves) > HANDOVER_CHANGES_MAX:
             self._everything_changed(now)
         else:

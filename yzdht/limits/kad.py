@@ -118,6 +118,8 @@ LEAVE_TASKS_IN_FLIGHT_MAX = 64
 LEAVE_REPLACEMENTS_MAX = 2
 LEAVE_STORE_RETRY_S = 0.5
 LEAVE_S_MAX = 6.0
+STEP_DOWN_S_MAX = 60.0
+"""To hand over for who goes on as a client; nobody waits for its end."""
 """Of the ten seconds of leaving: two are for goodbyes, one for pages under way, the last for what the disk has to do."""
 LEAVE_TOLD_AFTER_S = 1.0
 STATE_SAVE_EVERY_S = 10.0

@@ -72,5 +72,9 @@ DIAL_BACKS_BURST_PER_PREFIX = 4.0
 DIAL_BACKS_PER_S = 2.0
 DIAL_BACKS_BURST = 16.0
 DIAL_BACKS_AT_ONCE_MAX = 8
+DIAL_BACKS_AT_ONCE_PER_PREFIX_MAX = 2
+DIAL_BACK_S_HURRIED = 1.5
+"""For who did not answer lately, and for all while half of the places are taken: so many as may come do not fill the rest."""
+SILENT_PREFIX_S = 600.0
 DIAL_BACK_TIMEOUT_S = 12.0
 """The asker waits so long."""
