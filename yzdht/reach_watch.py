@@ -249,7 +249,7 @@ class ReachWatch:
         await self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
         self._look.on_settled()
         # One that was heard may have been the only one met so far.
-        return asked and judge.node is not Reach.UNKNOWN
+        return asked and judge.node is not Reach.UNKNOWN and not judge.is_in_doubt
 
     def _ports(self) -> list[int]:
         """Where others may find the node at the address at which they see it."""

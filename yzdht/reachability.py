@@ -144,6 +144,7 @@ class Reachability:
         over: The same for each version of IP.
         seen: Where enough peers saw it in the last round, IPv4 before IPv6.
         has_untried: True if something of the node was not tried in any round yet.
+        is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
 
     """
 
@@ -152,6 +153,7 @@ class Reachability:
         self.over = dict.fromkeys(Version, Reach.UNKNOWN)
         self.seen: tuple[str, ...] = ()
         self.has_untried = False
+        self.is_in_doubt = False
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
@@ -310,6 +312,9 @@ class Reachability:
             self.over[version] = self._unless_waiting(
                 _verdict(voices, self.over[version]), self.over[version]
             )
+        self.is_in_doubt = any(
+            voices.failed and self.over[version] is Reach.UNKNOWN for version, voices in heard.voices.items()
+        )
         both = _Voices()
         for voices in heard.voices.values():
             both.failed |= voices.failed
