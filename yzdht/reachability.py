@@ -143,7 +143,7 @@ class Reachability:
         node: Whether others reach the node at all; RELAYED or UNREACHABLE make it a client (section 6).
         over: The same for each version of IP.
         seen: Where enough peers saw it in the last round, IPv4 before IPv6.
-        has_untried: True if something of the node was not tried in any round yet.
+        has_untried: True if something of the node was not tried in any round yet, and the last one got on with that.
         is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
 
     """
@@ -304,7 +304,7 @@ class Reachability:
         agreed = [host for host, count in sightings.items() if count >= PROBERS_AGREEING]
         if heard.seen:
             self.seen = tuple(sorted(agreed, key=lambda host: (":" in host, host)))
-        self.has_untried = not heard.waiting.isdisjoint(ways)
+        self.has_untried = bool(heard.words) and not heard.waiting.isdisjoint(ways)
         self._judge_node(heard)
 
     def _judge_node(self, heard: _Round) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from yzdht.limits import REACH_AGAIN_MAPPED_S
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.process.fleet import Fleet, NodeProcess
     from tests.process.routers import Router
@@ -53,6 +54,32 @@ async def internet_of_both_versions(fleet: Fleet) -> list[str]:
         await fleet.start(Spec(f"public-{number}", flags, port, "::", urls[:1]))
         urls.append(own[0])
     return urls
+
+
+@contextlib.asynccontextmanager
+async def relay(host: str, port: int) -> AsyncIterator[None]:
+    """What a machine elsewhere does that passes on to the router whatever is dialled there."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(OUTSIDE, port)
+        both = (carry(reader, outer), carry(inner, writer))
+        tasks.update(asyncio.get_running_loop().create_task(one) for one in both)
+
+    server = await asyncio.start_server(meet, host, port)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def status_of(node: NodeProcess, box: Router) -> dict[str, Any]:
@@ -226,3 +253,21 @@ async def test_public_addresses_that_the_node_alone_can_dial_do_not_make_it_reac
     assert {a["reachable"] for a in by_host.values()} == {"unknown"}
     assert "from this network alone" in by_host[turned_around]["why"]
     assert "client only" in await said_at_home(box, "status", "--http", node.ready["http"])
+
+
+async def test_a_public_address_elsewhere_through_which_a_dial_comes_back_from_outside_is_reached(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    box.forward(port)
+    elsewhere = f"tcp://11.9.0.1:{port}"
+    flags = (*HTTP, "--public-address", elsewhere)
+    async with relay("11.9.0.1", port):
+        node = await fleet.start(Spec("home", flags, port, "0.0.0.0", urls, before=box.behind))
+        view = await settles(node, box, "reachable")
+        await node.stop()
+
+    assert [(a["url"], a["reachable"], a["advertised"]) for a in view["addresses"]] == [
+        (elsewhere, "reachable", True)
+    ]

@@ -248,6 +248,15 @@ def check_reach(talk: Talk) -> Iterator[Finding]:
     for address in status.addresses:
         yield from _check_address(address)
     yield from check_router(status)
+    if status.reachable == "reachable" and "unreachable" in status.reachable_over.values():
+        closed = [
+            v.replace("ip", "IP") for v, reach in status.reachable_over.items() if reach == "unreachable"
+        ]
+        yield warning(
+            "reachability",
+            f"it is not reached over {' and '.join(closed)}: nodes that have nothing else cannot dial it",
+            f"open TCP port {_port_of(status)} there, too; it stays a full node meanwhile",
+        )
     if status.reachable == "unreachable":
         yield problem(
             "reachability",
