@@ -9,7 +9,7 @@ import psutil
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.addresses import Found, Served, advertised, families, interface_hosts
+from yzdht.addresses import Found, Served, advertised, families, interface_hosts, is_on_link, local_hosts
 from yzdht.limits import ADDRESSES_MAX
 
 
@@ -22,6 +22,7 @@ class Nic(NamedTuple):
 
     family: int
     address: str
+    netmask: str | None = None
 
 
 @pytest.fixture
@@ -174,3 +175,26 @@ def test_loopback_and_link_local_addresses_lead_to_nobody_else(
 def test_this_machine_s_own_interfaces_are_read() -> None:
     assert "127.0.0.1" in interface_hosts(ANY_V4)
     assert not any(":" in host for host in interface_hosts(ANY_V4))
+
+
+@pytest.mark.usefixtures("machine")
+def test_of_local_networks_are_private_ipv4_addresses_at_which_it_listens() -> None:
+    assert local_hosts(ANY_V4) == local_hosts(ANY_V6) == ["192.168.1.7"]
+    assert local_hosts("192.168.1.7") == ["192.168.1.7"]
+    assert local_hosts("8.8.4.4") == []
+    assert local_hosts("127.0.0.1") == []
+
+
+def test_on_the_link_is_whoever_is_in_a_block_of_an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    nics = [
+        Nic(socket.AF_INET, "192.168.1.7", "255.255.255.0"),
+        Nic(socket.AF_INET, "127.0.0.1", "255.0.0.0"),
+        Nic(socket.AF_INET, "10.9.0.1"),
+        Nic(socket.AF_INET6, "fd00::1", "ffff:ffff:ffff:ffff::"),
+    ]
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": nics})
+
+    assert is_on_link("192.168.1.9")
+    assert is_on_link("192.168.1.7")
+    for host in ("192.168.2.9", "192.168.1.255", "192.168.1.0", "127.0.0.1", "10.9.0.2", "8.8.8.8"):
+        assert not is_on_link(host)

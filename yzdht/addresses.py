@@ -1,8 +1,9 @@
-"""Which addresses a node advertises (PROTOCOL.md section 6)."""
+"""Which addresses a node advertises, and which are on its own networks (PROTOCOL.md section 6)."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from socket import AddressFamily
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
@@ -13,7 +14,7 @@ from yzdht.wire.address import Address, address_of, is_loopback, is_public, pars
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class Served(NamedTuple):
@@ -120,6 +121,32 @@ def interface_hosts(wildcard: str) -> list[str]:
     if wildcard == "0.0.0.0":  # noqa: S104 - compared, not bound
         found = [h for h in found if ":" not in h]
     return sorted(set(found), key=lambda h: (is_loopback(h), not is_public(h), ":" in h, h))
+
+
+def local_hosts(wildcard: str) -> list[str]:
+    """IPv4 addresses of this machine on local networks, at which it listens.
+
+    Args:
+        wildcard: What it listens on; one address is that alone.
+
+    """
+    hosts = [host for host in interface_hosts("0.0.0.0") if not is_loopback(host) and not is_public(host)]  # noqa: S104 - compared
+    return hosts if _is_wildcard(wildcard) else [host for host in hosts if host == wildcard]
+
+
+def is_on_link(host: str) -> bool:
+    """True for the IPv4 address of a host in a block of one of this machine's interfaces, loopback left out."""
+    ip = IPv4Address(host)
+    blocks = list(_blocks())
+    ends = {end for block in blocks for end in (block.network_address, block.broadcast_address)}
+    return ip not in ends and any(ip in block for block in blocks)
+
+
+def _blocks() -> Iterator[IPv4Network]:
+    for addresses in psutil.net_if_addrs().values():
+        for one in addresses:
+            if one.family == AddressFamily.AF_INET and one.netmask and not is_loopback(one.address):
+                yield IPv4Network(f"{one.address}/{one.netmask}", strict=False)
 
 
 def _is_dialable(text: str) -> bool:

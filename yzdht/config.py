@@ -280,6 +280,7 @@ class NodeConfig:
         network_key: 32 bytes that every node and client of a private network holds; None for an open one.
         is_private_allowed: Advertise loopback and dial private addresses that others name.
         is_mapping_ports: Ask the router to forward the port where nobody reaches it else.
+        is_on_lan: Announced on the local network, where it meets others.
         public_addresses: Advertised instead of the interfaces' addresses.
         trusted_prefixes: CIDRs whose nodes are exempt from the diversity limits of the table.
         passphrase: Opens the node's key.
@@ -303,6 +304,7 @@ class NodeConfig:
     network_key: bytes | None = field(default=None, repr=False)
     is_private_allowed: bool = False
     is_mapping_ports: bool = True
+    is_on_lan: bool = False
     public_addresses: tuple[str, ...] = ()
     trusted_prefixes: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)

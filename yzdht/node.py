@@ -36,6 +36,7 @@ from yzdht.ids import Target, shorten
 from yzdht.joining import Joining
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.lan_discovery import LanDiscovery, Neighbourhood
 from yzdht.leaving import hand_over
 from yzdht.limits import JOIN_WAIT_S_MAX
 from yzdht.own_access import OwnAccess
@@ -86,7 +87,38 @@ _CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
 class Node(DhtCalls):
     """A node of the network, and the calls of the person who runs it.
 
-    Use it as `async with Node(…) as node:`; it has then tried its bootstrap addresses and knows whom they know.
+    Use it as `async with Node(…) as node:`; it has then tried its bootstrap addresses and knows whom they know. Nothing
+    starts before that.
+
+    Args:
+        port: 0 picks a free one.
+        host: Address to listen on.
+        bootstrap: Addresses to join through, `URL[#NODE_ID]`.
+        data: Folder of its key and records; None keeps everything in memory.
+        network: Name of the network.
+        network_key: 32 bytes, for a private network.
+        allow_private: Advertise loopback, dial private addresses that others name.
+        port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
+        lan: Announce the node on the local network, and meet others there.
+        public_addresses: Advertised instead of the interfaces' addresses.
+        trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
+        trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
+        invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
+        join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
+        tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
+        type: How much it takes where the next three say nothing; gives no privilege.
+        max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
+        max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
+        max_bandwidth: Bytes per second in each direction, 1 or more; None for no bound.
+        identity: The person whose store, get and delete these are; not the node's own identity.
+        home: Folder of that person's identity and high-water marks.
+        passphrase: Opens the node's key.
+        on_event: Hears `joined`, `bootstrap` and `leaving` events.
+        clock: Whose monotonic time is the event loop's; the system's when None.
+
+    Raises:
+        ConfigError: An argument is out of range.
+
     """
 
     def __init__(  # noqa: PLR0913 - the flags of yz-node, by keyword
@@ -100,6 +132,7 @@ class Node(DhtCalls):
         network_key: bytes | None = None,
         allow_private: bool = False,
         port_mapping: bool = True,
+        lan: bool = False,
         public_addresses: Sequence[str] = (),
         trusted_prefixes: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
@@ -116,37 +149,6 @@ class Node(DhtCalls):
         on_event: Callable[[dict[str, object]], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Describe a node; nothing starts before `async with`.
-
-        Args:
-            port: 0 picks a free one.
-            host: Address to listen on.
-            bootstrap: Addresses to join through, `URL[#NODE_ID]`.
-            data: Folder of its key and records; None keeps everything in memory.
-            network: Name of the network.
-            network_key: 32 bytes, for a private network.
-            allow_private: Advertise loopback, dial private addresses that others name.
-            port_mapping: Ask the router to forward the port if nobody reaches it else; a community node alone does.
-            public_addresses: Advertised instead of the interfaces' addresses.
-            trusted_prefixes: CIDRs, such as `203.0.113.0/24`, of which the table takes any number of nodes.
-            trusted_proxies: CIDRs of proxies in front of it, which say who is behind them.
-            invite_only: Key whose invites alone admit, 33 bytes, their text, or `self`; None for an open network.
-            join: Link of an invite, by which it becomes a member of a closed network if it is none yet.
-            tls: Its certificate, and whose it trusts when it dials wss; None for none, and the system's.
-            type: How much it takes where the next three say nothing; gives no privilege.
-            max_sessions: Sessions at a time, 1 or more; None for 200, of infrastructure 5,000.
-            max_storage: Bytes that others may store, 1 or more; None for 16 GiB, in memory 256 MiB.
-            max_bandwidth: Bytes per second in each direction, 1 or more; None for no bound.
-            identity: The person whose store, get and delete these are; not the node's own identity.
-            home: Folder of that person's identity and high-water marks.
-            passphrase: Opens the node's key.
-            on_event: Hears `joined`, `bootstrap` and `leaving` events.
-            clock: Whose monotonic time is the event loop's; the system's when None.
-
-        Raises:
-            ConfigError: An argument is out of range.
-
-        """
         self.config = NodeConfig(
             port=port,
             host=host,
@@ -156,6 +158,7 @@ class Node(DhtCalls):
             network_key=network_key,
             is_private_allowed=allow_private,
             is_mapping_ports=port_mapping,
+            is_on_lan=lan,
             public_addresses=tuple(public_addresses),
             trusted_prefixes=tuple(trusted_prefixes),
             passphrase=passphrase,
@@ -192,6 +195,7 @@ class Node(DhtCalls):
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
         self.tls: TlsMeans | None = None
+        self.lan: LanDiscovery | None = None
 
     # Life
 
@@ -228,6 +232,9 @@ class Node(DhtCalls):
             self._keep_house(self._own_identity)
             self._spawn(watch_loop(self.telemetry))
             self._spawn(self.reach.watch())
+            if self.config.is_on_lan:
+                self.lan = LanDiscovery(self._neighbourhood(), self._rng)
+                self._spawn(self.lan.go_on())
             if self._belonging.membership.closed is not None:
                 self._spawn(self._belonging.watch_revocations(self.sessions, self._pump.joined))
             if is_waiting:
@@ -517,6 +524,11 @@ class Node(DhtCalls):
         joining = self._joining
         if joining is not None and joining.tried and not joining.is_trying and not len(self.engine.table):
             self._spawn(self._keep_trying(joining))
+
+    def _neighbourhood(self) -> Neighbourhood:
+        closed, table = self._belonging.membership.closed, self.engine.table
+        issuer = None if closed is None else closed.issuer
+        return Neighbourhood.of(self.config, issuer, self.port, self.sessions.dial, lambda: not len(table))
 
     # What the engine and the store tell
 

@@ -137,6 +137,7 @@ SAYINGS: dict[str, st.SearchStrategy[Said]] = {
     "allow-private": st.booleans().map(_switch),
     "public-address": _some(URLS),
     "no-port-mapping": st.booleans().map(_switch),
+    "lan": st.booleans().map(_switch),
     "trusted-prefix": _some(CIDRS),
     "trusted-proxy": _some(CIDRS),
     "invite-only": st.sampled_from(["self", encode_public_key(KEY_A.public_key)]).map(_text),

@@ -17,6 +17,7 @@ from yzdht.cli.answers import (
     AddressView,
     BootstrapView,
     ErrorView,
+    LanView,
     PeersView,
     PeerView,
     ReadyView,
@@ -472,6 +473,13 @@ def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
     assert found[1].fact == "forwards its port 9 to this node (PCP)"
     found = list(check_reach(talk_with(status_with(addresses=addresses, router=refuses))))
     assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
+
+
+def test_a_local_network_that_cannot_be_asked_is_warned_of() -> None:
+    addresses = (AddressView("ws://192.0.2.1:1", "reachable"),)
+    for lan, outcome in ((LanView(2, 1), Outcome.OK), (LanView(trouble="no network"), Outcome.WARNING)):
+        found = list(check_reach(talk_with(status_with(addresses=addresses, lan=lan))))
+        assert found[-1].outcome is outcome
 
 
 def test_a_node_that_nobody_reaches_has_a_problem() -> None:

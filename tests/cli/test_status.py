@@ -413,6 +413,23 @@ def test_what_the_router_does_is_told_where_it_matters(
     assert [one[13:] for one in lines if one.startswith("router")] == ([] if line is None else [line])
 
 
+@pytest.mark.parametrize(
+    ("lan", "line"),
+    [
+        ({"found": 3, "met": 2}, "announced there, found 3 other nodes of this network, met 2"),
+        ({"found": 1, "met": 1}, "announced there, found 1 other node of this network, met 1"),
+        ({"trouble": "no network"}, "no network"),
+        (None, None),
+    ],
+)
+def test_who_was_found_on_the_local_network_is_told_if_it_was_looked_at(
+    lan: dict[str, object] | None, line: str | None
+) -> None:
+    lines = list(lines_of(status_with(lan=lan), 0.0))
+
+    assert [one[13:] for one in lines if one.startswith("local net")] == ([] if line is None else [line])
+
+
 def told(**more: object) -> list[str]:
     return list(lines_of(status_with(**more), 0.0))
 

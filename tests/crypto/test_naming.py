@@ -10,6 +10,7 @@ from yzdht.crypto.naming import (
     group_tag,
     immutable_target,
     kdf,
+    lan_tag,
     move_tag,
     multi_target,
     mutable_target,
@@ -23,7 +24,7 @@ from yzdht.crypto.naming import (
     self_key,
 )
 from yzdht.errors import InvalidKey, UsageError
-from yzdht.ids import NodeId, Tag
+from yzdht.ids import NodeId, PublicKey, Tag
 
 
 OTHER = network_id("other")
@@ -130,3 +131,17 @@ def test_a_fingerprint_is_read_as_it_was_written(raw: bytes) -> None:
 def test_other_texts_are_not_fingerprints(text: str) -> None:
     with pytest.raises(UsageError):
         parse_fingerprint(text)
+
+
+def test_the_tag_on_a_local_network_is_another_for_each_network_key_and_issuer() -> None:
+    key, issuer = bytes(range(32)), PublicKey(b"\2" + bytes(32))
+    tags = [
+        lan_tag(network, secret, who)
+        for network in (network_id("main"), OTHER)
+        for secret in (None, key)
+        for who in (None, issuer)
+    ]
+
+    assert len(set(tags)) == 8
+    assert tags[0] == dh("yz1 lan", network_id("main"))[:8]
+    assert {len(tag) for tag in tags} == {8}

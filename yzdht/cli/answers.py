@@ -84,6 +84,14 @@ class RouterView(Struct, frozen=True, rename="camel"):
     trouble: Text = ""
 
 
+class LanView(Struct, frozen=True, rename="camel"):
+    """Other nodes of its network on the local network: how many are announced, how many answered."""
+
+    found: Count = 0
+    met: Count = 0
+    trouble: Text = ""
+
+
 class BootstrapView(Struct, frozen=True, rename="camel"):
     """How many addresses to join through were tried, and how many answered."""
 
@@ -157,6 +165,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     reachable: Text = "unknown"
     reachable_over: Over = msgspec.field(default_factory=dict)
     router: RouterView = RouterView()
+    lan: LanView | None = None
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()
     table: TableView = TableView()

@@ -12,7 +12,7 @@ from yzdht.cli.answers import PeersView, ReadyView, StatusView, decode_answer
 from yzdht.cli.descriptors import files_for
 from yzdht.cli.findings import ok, problem, problem_of, unknown, warning
 from yzdht.cli.local_node import ask, fetch, refuse_another
-from yzdht.cli.nearby import check_router
+from yzdht.cli.nearby import check_lan, check_router
 from yzdht.cli.units import show_ago
 from yzdht.errors import NoNode
 from yzdht.http.units import show_span
@@ -248,6 +248,7 @@ def check_reach(talk: Talk) -> Iterator[Finding]:
     for address in status.addresses:
         yield from _check_address(address)
     yield from check_router(status)
+    yield from check_lan(status)
     if status.reachable == "reachable" and "unreachable" in status.reachable_over.values():
         closed = [
             v.replace("ip", "IP") for v, reach in status.reachable_over.items() if reach == "unreachable"

@@ -230,6 +230,8 @@ SETTINGS = (
             _public_address, (), named=("PUBLIC_ADDRESS_WSS", "PUBLIC_ADDRESS_TCP", "PUBLIC_ADDRESS_WS")),
     Setting("no-port-mapping", Kind.SWITCH, "--port-mapping", "Never ask the router to forward the port.", "true",
             default=False),
+    Setting("lan", Kind.SWITCH, "--no-lan", "Announce it on the local network, and meet others there (mDNS).", "true",
+            default=False),
     Setting("trusted-prefix", Kind.LIST, "CIDR", "Know any number of nodes of this block.", '["203.0.113.0/24"]',
             _prefix, ()),
     Setting("trusted-proxy", Kind.LIST, "CIDR", "A proxy: believe X-Forwarded-For from here.", '["203.0.113.7"]',

@@ -11,7 +11,7 @@ import click
 
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
-from yzdht.cli.nearby import router_line
+from yzdht.cli.nearby import lan_line, router_line
 from yzdht.cli.settings import Settings, json_option
 from yzdht.cli.units import plain, show_ago, show_count
 from yzdht.errors import ExitCode
@@ -123,6 +123,8 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
         yield "address", "none: others cannot be told of it; name one with --public-address"
     if line := router_line(view):
         yield "router", line
+    if line := lan_line(view):
+        yield "local net", line
     if view.http:
         yield "status page", view.http
     yield from _figures(view)

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from yzdht.crypto.primitives import KEY_BYTES, coordinates, hkdf, hmac_sha256, sha256
 from yzdht.errors import UsageError
-from yzdht.ids import NetworkId, NodeId, Tag, Target, TokenId
-from yzdht.limits import NAME_BYTES_MAX, NETWORK_NAME_BYTES_MAX, PUBLIC_KEY_CACHE_ENTRIES
+from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, Target, TokenId
+from yzdht.limits import LAN_TAG_BYTES, NAME_BYTES_MAX, NETWORK_NAME_BYTES_MAX, PUBLIC_KEY_CACHE_ENTRIES
 from yzdht.wire.codec import lp
 
 
@@ -181,6 +181,18 @@ def admit_tag(network: NetworkId, token_id: TokenId, joiner: NodeId) -> Tag:
 def revoked_tag(network: NetworkId) -> Tag:
     """Tag under which the issuer of a closed network lists the tokens it took back (section 12)."""
     return Tag(dh("yz1 revoked", network))
+
+
+def lan_tag(network: NetworkId, network_key: bytes | None, issuer: PublicKey | None) -> bytes:
+    """By which nodes of one network know each other on the local network, 8 bytes (section 6).
+
+    Args:
+        network: NET.
+        network_key: 32 bytes of a private network: nobody without it recognises the tag.
+        issuer: Whose invites a closed network takes.
+
+    """
+    return dh("yz1 lan", network, network_key or b"", issuer or b"")[:LAN_TAG_BYTES]
 
 
 def mutable_target(network: NetworkId, publisher: bytes, tag: Tag) -> Target:

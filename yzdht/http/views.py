@@ -105,6 +105,7 @@ class Views:
             "reachableOver": _by_version(node.reach.judge.over),
             "seenAt": list(node.reach.judge.seen),
             "router": self._router(),
+            "lan": self._lan(),
             "http": self._http,
             "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
             "table": self._table(),
@@ -159,6 +160,10 @@ class Views:
             "protocol": "" if mapping is None else mapping.protocol,
             "trouble": "" if router is None else router.trouble,
         }
+
+    def _lan(self) -> Json | None:
+        lan = self._node.lan
+        return None if lan is None else {"found": lan.found, "met": lan.met, "trouble": lan.trouble}
 
     def _table(self) -> Json:
         table = self._node.engine.table

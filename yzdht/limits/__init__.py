@@ -7,6 +7,7 @@ from yzdht.limits.commands import *
 from yzdht.limits.dialling import *
 from yzdht.limits.identity import *
 from yzdht.limits.kad import *
+from yzdht.limits.local import *
 from yzdht.limits.people import *
 from yzdht.limits.records import *
 from yzdht.limits.routers import *
