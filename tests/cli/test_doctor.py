@@ -455,6 +455,17 @@ def test_of_each_address_is_told_whether_others_reach_it() -> None:
     assert found[2].hint == "open it"
 
 
+def test_a_node_that_one_version_of_ip_alone_reaches_is_told_of_the_other() -> None:
+    addresses = (AddressView("tcp://[2a01::1]:1", "reachable"),)
+    over = {"ipv4": "unreachable", "ipv6": "reachable"}
+    status = status_with(addresses=addresses, reachable="reachable", reachable_over=over)
+
+    found = list(check_reach(talk_with(status)))
+
+    assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
+    assert "not reached over IPv4:" in found[1].fact
+
+
 def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
     addresses = (AddressView("ws://192.0.2.1:1", "reachable"),)
     forwards = RouterView(port=9, protocol="pcp")
