@@ -19,7 +19,6 @@ from yzdht.errors import DialFailed
 from yzdht.limits import (
     ACCEPTS_PER_LOOP_TURN,
     OPENING_BYTES_MAX,
-    OPENING_TIMEOUT_S,
     OPENINGS_PER_LOOP_TURN,
 )
 from yzdht.transport import openings as openings_module
@@ -94,7 +93,7 @@ async def make_door() -> AsyncIterator[Callable[[float], Door]]:
 
 @pytest.fixture
 async def door(make_door: Callable[[float], Door]) -> Door:
-    door = make_door(OPENING_TIMEOUT_S)
+    door = make_door(PATIENCE_S)
     await door.open()
     return door
 
@@ -319,7 +318,7 @@ async def test_an_open_link_keeps_nothing_of_its_request(door: Door) -> None:
 
 
 async def test_a_link_that_accept_refuses_hears_nothing(make_door: Callable[[float], Door]) -> None:
-    door = make_door(OPENING_TIMEOUT_S)
+    door = make_door(PATIENCE_S)
     door.listener = await door.transport.listen("127.0.0.1", 0, lambda _link: None)
     stranger = await door.knock()
     stranger.say(request())
@@ -360,7 +359,7 @@ async def test_many_that_ask_at_once_are_all_answered(door: Door) -> None:
 
 
 async def test_a_burst_of_connections_is_accepted_in_turns(make_door: Callable[[float], Door]) -> None:
-    door = make_door(OPENING_TIMEOUT_S)
+    door = make_door(PATIENCE_S)
     at: list[int] = []
     turn = 0
 
@@ -424,7 +423,7 @@ class Wire(asyncio.Transport):
 class Line:
     """Openings that came within one turn of the loop, with or without a request."""
 
-    def __init__(self, opening_s: float = OPENING_TIMEOUT_S) -> None:
+    def __init__(self, opening_s: float = PATIENCE_S) -> None:
         self.refused: list[tuple[int, str]] = []
         self.accepted: list[int] = []
         kinds = frozenset({Kind.HTTP})
