@@ -20,6 +20,7 @@ WHAT ?= soak
 TESTS ?= tests
 BENCH ?= bench/lookup.py
 YZ_SEEDS ?= 200
+ALONE := $(addprefix tests/,sim kad store crypto wire rpc)
 
 help: ## this list
 	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,15 +31,15 @@ run: $(VENV)/.run ## start a node on port 8083; more flags with ARGS="…"
 
 test: $(VENV)/.dev debian-packages ## lint, then every test with branch coverage
 	$(MAKE) --no-print-directory lint
-	echo "Running the tests; those of the simulator beside all others, told last"
+	echo "Running the tests; those that need one core and no socket beside all others, told last"
 	rm -f .coverage .coverage.*
 	log=$$(mktemp)
-	COVERAGE_FILE=.coverage.sim $(BIN)/python -m pytest tests/sim --cov --cov-report= >"$$log" 2>&1 &
-	sim=$$!
-	trap 'kill $$sim 2>/dev/null || true; rm -f "$$log"' EXIT
+	COVERAGE_FILE=.coverage.alone $(BIN)/python -m pytest $(ALONE) --cov --cov-report= >"$$log" 2>&1 &
+	alone=$$!
+	trap 'kill $$alone 2>/dev/null || true; rm -f "$$log"' EXIT
 	status=0
-	COVERAGE_FILE=.coverage.rest $(BIN)/python -m pytest --ignore=tests/sim --cov --cov-report= || status=$$?
-	wait $$sim || status=$$?
+	COVERAGE_FILE=.coverage.rest $(BIN)/python -m pytest $(addprefix --ignore=,$(ALONE)) --cov --cov-report= || status=$$?
+	wait $$alone || status=$$?
 	cat "$$log"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report

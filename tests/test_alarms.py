@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import pytest
 
-from yzdht.alarms import ClockAlarm, DiskAlarm
+from tests.transport.authority import Authority
+from yzdht import Tls
+from yzdht.alarms import CertificateAlarm, ClockAlarm, DiskAlarm
+from yzdht.certificates import TlsMeans
 from yzdht.errors import StoreError
-from yzdht.limits import CLOCK_BELIEVED_AFTER_S, CLOCK_SKEW_S, DAY_S, DISK_UNREADABLE_S, SWEEP_DOUBT_S
+from yzdht.limits import (
+    CERTIFICATE_ENDS_SOON_S,
+    CLOCK_BELIEVED_AFTER_S,
+    CLOCK_SKEW_S,
+    DAY_S,
+    DISK_UNREADABLE_S,
+    SWEEP_DOUBT_S,
+)
 from yzdht.ports import Now
 from yzdht.telemetry import Telemetry
 from yzdht.wire.rpc import Method, Status
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 WALL = 1_000_000_000.0
@@ -134,3 +151,60 @@ def test_where_most_of_what_others_bring_is_of_another_time_one_of_both_is_wrong
     assert told(telemetry) == []
     serve(refused=1, taken=0)
     assert told(telemetry) == ["records that others bring are of another time than this machine's"]
+
+
+# Certificates
+
+
+class Hand:
+    """A clock that a test sets."""
+
+    def __init__(self, wall: float) -> None:
+        self.wall = wall
+
+    def now(self) -> Now:
+        return Now(self.wall - WALL, self.wall)
+
+
+def test_a_certificate_is_warned_of_two_weeks_before_its_end_every_day_and_after_it(
+    telemetry: Telemetry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.sign("node", days=(-1, 30))
+    clock = Hand(time.time())  # noqa: TID251 - certificates are made by this machine's clock
+    tls = TlsMeans(Tls(*pair), clock.wall)
+    ends = tls.not_after
+    assert ends is not None
+
+    alarm = CertificateAlarm(tls, telemetry, clock)
+    clock.wall = ends - CERTIFICATE_ENDS_SOON_S - 1
+    alarm.look()
+    assert caplog.messages == []
+    clock.wall = ends - CERTIFICATE_ENDS_SOON_S + 1
+    for _ in range(3):
+        alarm.look()
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("certificate ends soon day=20")
+    for _ in range(13):
+        clock.wall += DAY_S
+        alarm.look()
+    assert len(caplog.messages) == 14
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 14
+    clock.wall = ends
+    alarm.look()
+    assert caplog.records[-1].levelname == "ERROR"
+    assert "has ended" in caplog.messages[-1]
+    assert len(told(telemetry)) == 2, "one text for each kind"
+
+    authority.sign("node", days=(-1, 90))
+    tls.reload(clock.wall)
+    alarm.look()
+    assert len(caplog.messages) == 15
+
+
+def test_without_a_certificate_nobody_is_warned(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    CertificateAlarm(TlsMeans(Tls(), WALL), telemetry, Hand(WALL)).look()
+
+    assert caplog.messages == []

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.transport.authority import Authority
 from yzdht import Client, Node, Tls
-from yzdht.certificates import OwnCertificate, trust_in
+from yzdht.certificates import OwnCertificate, TlsMeans, trust_in
 from yzdht.errors import CertificateRefused, ExitCode, NoNode, UnsafeFile
+from yzdht.metrics import NodeMetrics
 from yzdht.sessions import SystemClock
 
 
@@ -30,14 +31,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def loaded(pair: tuple[Path, Path]) -> OwnCertificate:
-    return OwnCertificate(*pair, NOW)
+    return OwnCertificate(*pair)
 
 
 # One's own
 
 
 def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None:
-    own = loaded(authority.sign("good", days=(-1, 30)))
+    own = loaded(authority.sign("good", days=(-1, 30))).shown
 
     assert own.context.verify_mode is ssl.CERT_NONE
     assert own.context.minimum_version is ssl.TLSVersion.TLSv1_3
@@ -47,7 +48,10 @@ def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None
 def test_the_names_of_a_certificate_are_those_of_hosts_and_no_patterns(authority: Authority) -> None:
     hosts = ("node1.yz.example", "*.yz.example", "192.0.2.1", "node2.yz.example")
 
-    assert loaded(authority.sign("named", hosts=hosts)).names == ("node1.yz.example", "node2.yz.example")
+    assert loaded(authority.sign("named", hosts=hosts)).shown.names == (
+        "node1.yz.example",
+        "node2.yz.example",
+    )
 
 
 async def test_a_node_with_a_certificate_is_advertised_under_its_names(authority: Authority) -> None:
@@ -73,12 +77,32 @@ def test_a_key_that_is_another_s_is_refused(authority: Authority) -> None:
 @pytest.mark.parametrize(
     ("days", "why", "hint"), [((-30, -1), "has ended", "renew"), ((1, 30), "is not valid yet", "clock")]
 )
-def test_a_certificate_out_of_its_time_is_refused(
+def test_a_certificate_out_of_its_time_is_shown_and_not_advertised_and_replaces_no_other(
     authority: Authority, days: tuple[float, float], why: str, hint: str
 ) -> None:
-    with pytest.raises(CertificateRefused, match=why) as refused:
-        loaded(authority.sign("late", days=days))
-    assert hint in refused.value.hint
+    pair = authority.sign("late", days=days)
+    means = TlsMeans(Tls(*pair), NOW)
+
+    trouble = means.look(NOW)
+    assert trouble is not None
+    assert why in str(trouble)
+    assert hint in trouble.hint
+    assert list(means.names) == []
+    assert means.shown() is not None
+    authority.sign("late", days=(-1, 30))
+    means.reload(NOW)
+    assert means.look(NOW) is None
+    assert list(means.names) == ["localhost"]
+    authority.sign("late", days=days)
+    with pytest.raises(CertificateRefused, match=why):
+        means.reload(NOW)
+    assert list(means.names) == ["localhost"]
+
+
+def test_without_a_certificate_there_is_nothing_to_end() -> None:
+    means = TlsMeans(Tls(), NOW)
+
+    assert (means.look(NOW), means.not_after, means.names, means.shown()) == (None, None, (), None)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
@@ -142,17 +166,17 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(authority
 def test_a_renewed_certificate_is_taken_and_a_broken_one_leaves_the_old(authority: Authority) -> None:
     certificate, key = authority.sign("renewed", days=(-1, 10))
     own = loaded((certificate, key))
-    first, ends = own.context, own.not_after
+    first = own.shown
 
     certificate.write_bytes(b"cut short")
     with pytest.raises(CertificateRefused):
         own.reload(NOW)
-    assert (own.context, own.not_after) == (first, ends)
+    assert own.shown is first
 
     authority.sign("renewed", days=(-1, 40))
     own.reload(NOW)
-    assert own.context is not first
-    assert own.not_after > ends
+    assert own.shown.context is not first.context
+    assert own.shown.not_after > first.not_after
 
 
 # Others'
@@ -236,7 +260,24 @@ async def test_a_node_reloads_its_certificate_while_it_runs(authority: Authority
 
 
 async def test_a_node_whose_certificate_is_no_good_does_not_start(authority: Authority) -> None:
-    node = Node(0, host=HOST, tls=Tls(*authority.sign("late", days=(-9, -1))))
+    certificate, _ = authority.sign("one")
+    _, key = authority.sign("two")
+    node = Node(0, host=HOST, tls=Tls(certificate, key))
 
-    with pytest.raises(CertificateRefused, match="has ended"):
+    with pytest.raises(CertificateRefused, match="is not that of the certificate"):
         await node.start()
+
+
+async def test_a_node_whose_certificate_has_ended_starts_without_its_names_and_shows_its_end(
+    authority: Authority,
+) -> None:
+    tls = Tls(*authority.sign("late", hosts=("node1.yz.example",), days=(-9, -1)))
+    async with Node(0, host=HOST, tls=tls) as node:
+        schemes = {address.url.partition(":")[0] for address in node.addresses}
+        remembered = [error.what for error in node.telemetry.errors()]
+        shown = {family.name: family for family in NodeMetrics(node).collect()}
+
+    assert schemes == {"tcp", "ws"}
+    assert [what for what in remembered if what.endswith("late.pem has ended")]
+    [sample] = shown["yz_certificate_end_timestamp_seconds"].samples
+    assert abs(sample.value - (NOW - 86_400)) < 3_600

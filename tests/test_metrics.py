@@ -136,6 +136,7 @@ async def test_a_store_that_cannot_be_read_leaves_a_gap_and_not_a_zero() -> None
             engine=node.engine,
             sessions=node.sessions,
             reach=node.reach,
+            tls=node.tls,
             store_of_records=_Unreadable(),
             checks=node.checks,
         )

@@ -184,7 +184,8 @@ async def test_a_client_begins_as_one_after_a_restart_and_takes_nothing_until_it
     await until(starting.done)
     assert Caps(again._own_identity.payload.caps) & Caps.CLIENT  # type: ignore[union-attr] # it runs
     await ask_until(again, clock, Reach.REACHABLE)
-    assert not again.is_client_only
+    assert again.engine.is_storing
+    assert again.engine._caretaker._replication.next_timer() is not None  # it looks after what it has
 
 
 async def test_all_tcp_addresses_come_before_all_ws_ones_with_the_one_that_peers_see_too(

@@ -317,6 +317,20 @@ def test_a_node_that_one_version_of_ip_reaches_is_reached_and_the_other_is_told_
     assert (judge.is_withdrawn(four), judge.is_withdrawn(six)) == (True, False)
 
 
+def test_a_version_that_one_peer_alone_denied_is_in_doubt_though_the_other_is_known() -> None:
+    judge = Reachability()
+    say(judge, A, Word.SILENT, "tcp://11.0.0.1:1")
+    say(judge, SIX, Word.REACHED, "tcp://[2a01:9::1]:1")
+    judge.settle([], 0.0)
+    assert (judge.node, judge.is_in_doubt) == (Reach.REACHABLE, True)
+
+    for who in (A, B):
+        say(judge, who, Word.SILENT, "tcp://11.0.0.1:1")
+    judge.settle([], 0.0)
+    assert judge.over[Version.IPV4] is Reach.UNREACHABLE
+    assert not judge.is_in_doubt
+
+
 def test_a_node_that_neither_version_reaches_is_unreachable() -> None:
     judge = Reachability()
     for who in (A, B):

@@ -1,20 +1,30 @@
-"""What a node notices of the machine it runs on: a disk that refuses it, a clock that is wrong.
+"""What a node notices of the machine it runs on: a disk that refuses it, a clock that is wrong, a certificate that ends.
 
-Owns what stands on the status page and in the log about both, and how far the clock is believed: what a node deletes
+Owns what stands on the status page and in the log about these, and how far the clock is believed: what a node deletes
 because it expired is gone, and a clock that was wrong for a day must not decide that. Decides on records nothing else.
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from yzdht.limits import CLOCK_BELIEVED_AFTER_S, CLOCK_SKEW_S, DISK_UNREADABLE_S, SWEEP_DOUBT_S
+from yzdht.limits import (
+    CERTIFICATE_ENDS_SOON_S,
+    CLOCK_BELIEVED_AFTER_S,
+    CLOCK_SKEW_S,
+    DAY_S,
+    DISK_UNREADABLE_S,
+    SWEEP_DOUBT_S,
+)
 
 
 if TYPE_CHECKING:
+    from yzdht.certificates import TlsMeans
     from yzdht.errors import StoreError
     from yzdht.ports import Now
+    from yzdht.sessions import Clock
     from yzdht.store.sqlite import Commit
     from yzdht.telemetry import Telemetry
 
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLOCK_HINT = "set this machine's clock, and let it be kept right by NTP"
+_RENEW_HINT = "renew it, then send the node SIGHUP"
 _REFUSED_MIN = 3
 
 
@@ -156,3 +167,44 @@ class ClockAlarm:
         has_just_jumped = abs(self._ahead_s(now)) > CLOCK_SKEW_S
         is_believed = is_steady and not self._is_disputed and not has_just_jumped
         return now.wall if is_believed else now.wall - SWEEP_DOUBT_S
+
+
+class CertificateAlarm:
+    """Tells of the node's own certificate before it ends, and while it is not valid: at once, then every day.
+
+    Args:
+        tls: Knows it.
+        telemetry: Where operators look.
+        clock: The present.
+
+    """
+
+    def __init__(self, tls: TlsMeans, telemetry: Telemetry, clock: Clock) -> None:
+        self._tls = tls
+        self._telemetry = telemetry
+        self._clock = clock
+        self._told = ""
+        self._told_at = float("-inf")
+        self.look()
+
+    def look(self) -> None:
+        """See whether there is something to tell by now."""
+        now = self._clock.now()
+        trouble, ends = self._tls.look(now.wall), self._tls.not_after
+        if trouble is not None:
+            if self._is_news(str(trouble), trouble.hint, now):
+                log.error("certificate is no good reason=%s hint=%s", trouble, trouble.hint)
+        elif ends is not None and ends - now.wall < CERTIFICATE_ENDS_SOON_S:
+            day = datetime.fromtimestamp(ends, UTC).date()
+            if self._is_news(f"the certificate ends on {day}", _RENEW_HINT, now):
+                log.warning("certificate ends soon day=%s hint=%s", day, _RENEW_HINT)
+        else:
+            self._told = ""
+
+    def _is_news(self, what: str, hint: str, now: Now) -> bool:
+        """Remember it where operators look; False if that was done within a day."""
+        if what == self._told and now.mono - self._told_at < DAY_S:
+            return False
+        self._told, self._told_at = what, now.mono
+        self._telemetry.error(what, now.wall, hint)
+        return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, TypeVar
 
 from yzdht.crypto.primitives import certificate_life, certificate_names
 from yzdht.errors import CertificateRefused, InvalidKey, UnsafeFile
@@ -30,52 +30,76 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not hang us
 
 
+class Shown(NamedTuple):
+    """A certificate as it was loaded.
+
+    Attributes:
+        context: What new connections are opened with.
+        not_before: When it begins, unix.
+        not_after: When it ends.
+        names: Host names that it is for.
+
+    """
+
+    context: ssl.SSLContext
+    not_before: float
+    not_after: float
+    names: tuple[str, ...]
+
+
 class OwnCertificate:
     """The certificate that is shown to whoever dials, as it was when its files were last good.
 
     Args:
         path: PEM, the chain that signed it behind it.
         key_path: Its private key, PEM without a passphrase; its owner's alone.
-        wall: The present, unix.
 
     Attributes:
-        context: What new connections are opened with.
-        not_after: When it ends, unix.
-        names: Host names that it is for.
+        shown: What it is and from when until when.
 
     Raises:
-        CertificateRefused: It cannot be served with, or is not valid now.
+        CertificateRefused: It cannot be served with.
         UnsafeFile: Others can get at the key.
 
     """
 
-    def __init__(self, path: Path, key_path: Path, wall: float) -> None:
+    def __init__(self, path: Path, key_path: Path) -> None:
         self._path = path
         self._key_path = key_path
-        self.context, self.not_after, self.names = self._load(wall)
+        self.shown = self._load()
 
     def reload(self, wall: float) -> None:
         """Read the files again; connections that are open keep what they were opened with.
 
         Raises:
-            CertificateRefused: As for a new one; the old one stays.
+            CertificateRefused: As for a new one, or it is not valid now; the old one stays.
             UnsafeFile: As above.
 
         """
-        self.context, self.not_after, self.names = self._load(wall)
+        loaded = self._load()
+        if (trouble := self._why_not(loaded, wall)) is not None:
+            raise trouble
+        self.shown = loaded
 
-    def _load(self, wall: float) -> tuple[ssl.SSLContext, float, tuple[str, ...]]:
-        _refuse_open_key(self._key_path)
-        not_before, not_after = _read(self._path, certificate_life)
-        names = _read(self._path, certificate_names)
-        if wall >= not_after:
-            raise CertificateRefused(
+    def trouble(self, wall: float) -> CertificateRefused | None:
+        """Why nobody believes it now; None if its time is now."""
+        return self._why_not(self.shown, wall)
+
+    def _why_not(self, shown: Shown, wall: float) -> CertificateRefused | None:
+        if wall >= shown.not_after:
+            return CertificateRefused(
                 f"the certificate {self._path} has ended", hint="renew it, then send the node SIGHUP"
             )
-        if wall < not_before:
-            raise CertificateRefused(
+        if wall < shown.not_before:
+            return CertificateRefused(
                 f"the certificate {self._path} is not valid yet", hint="check this machine's clock"
             )
+        return None
+
+    def _load(self) -> Shown:
+        _refuse_open_key(self._key_path)
+        life = _read(self._path, certificate_life)
+        names = _read(self._path, certificate_names)
         context = hardened(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         context.minimum_version = ssl.TLSVersion.TLSv1_3  # for 1.2 OpenSSL keeps up to 20,480 sessions
         try:
@@ -84,7 +108,7 @@ class OwnCertificate:
             raise self._explain(error) from error
         except OSError as error:
             raise _unreadable(self._path, error) from error
-        return context, not_after, names
+        return Shown(context, *life, names)
 
     def _refuse_passphrase(self) -> NoReturn:
         raise CertificateRefused(
@@ -120,6 +144,9 @@ class TlsFiles(Protocol):
 class TlsMeans:
     """What TLS of a node stands on while it runs.
 
+    A certificate that has ended, or is not valid yet, is shown all the same: whoever dials hears why that fails, a clock that
+    was wrong may be set meanwhile, and the other roads need none. But its names are not given to others.
+
     Args:
         files: Where it lies.
         wall: The present, unix.
@@ -137,16 +164,28 @@ class TlsMeans:
         self.trust = trust_in(files.ca)
         self._own: OwnCertificate | None = None
         if files.certificate is not None and files.key is not None:
-            self._own = OwnCertificate(files.certificate, files.key, wall)
+            self._own = OwnCertificate(files.certificate, files.key)
+        self._is_good = self.look(wall) is None
+
+    def look(self, wall: float) -> CertificateRefused | None:
+        """Why nobody believes the own certificate now; None if its time is now, or there is none."""
+        trouble = None if self._own is None else self._own.trouble(wall)
+        self._is_good = trouble is None
+        return trouble
+
+    @property
+    def not_after(self) -> float | None:
+        """When it ends, unix; None if there is none."""
+        return None if self._own is None else self._own.shown.not_after
 
     def shown(self) -> ssl.SSLContext | None:
         """The present certificate; None where TLS is not served."""
-        return None if self._own is None else self._own.context
+        return None if self._own is None else self._own.shown.context
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Host names under which others can dial wss here."""
-        return () if self._own is None else self._own.names
+        """Host names under which others can dial wss here; none while the certificate is not valid."""
+        return () if self._own is None or not self._is_good else self._own.shown.names
 
     def reload(self, wall: float) -> float | None:
         """Read the own certificate again; when it ends, unix. None if there is none.
@@ -159,7 +198,8 @@ class TlsMeans:
         if self._own is None:
             return None
         self._own.reload(wall)
-        return self._own.not_after
+        self._is_good = True
+        return self.not_after
 
 
 def trust_in(path: Path | None) -> ssl.SSLContext | None:

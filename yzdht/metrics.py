@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from yzdht.certificates import TlsMeans
     from yzdht.crypto.signing import RecordChecks
     from yzdht.kad.engine import KadEngine
     from yzdht.ports import RecordStore
@@ -98,6 +99,11 @@ class NodeView(Protocol):
     @property
     def reach(self) -> ReachWatch:
         """Whether others reach it."""
+        ...
+
+    @property
+    def tls(self) -> TlsMeans | None:
+        """Its certificate."""
         ...
 
     @property
@@ -170,6 +176,12 @@ class NodeMetrics(Collector):
         for state in Reach:
             reachability.add_metric([state.value], state is node.reach.judge.node)
         yield reachability
+        if node.tls is not None and node.tls.not_after is not None:
+            yield GaugeMetricFamily(
+                "yz_certificate_end_timestamp_seconds",
+                "When the own certificate ends, Unix.",
+                value=node.tls.not_after,
+            )
         traffic = CounterMetricFamily(
             "yz_traffic_bytes", "Bytes on links by direction and road.", labels=["direction", "road"]
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from yzdht.addresses import families, interface_hosts
-from yzdht.alarms import ClockAlarm, DiskAlarm
+from yzdht.alarms import CertificateAlarm, ClockAlarm, DiskAlarm
 from yzdht.api import DhtCalls
 from yzdht.background import Background
 from yzdht.belonging import Belonging, Circumstances
@@ -189,8 +189,7 @@ class Node(DhtCalls):
         self._is_running = False
         self._is_started = False
         self.started: Now | None = None
-        self._disk = DiskAlarm(self.telemetry)
-        self._time = ClockAlarm(self.telemetry, self._clock.now())
+        self._disk, self._time = DiskAlarm(self.telemetry), ClockAlarm(self.telemetry, self._clock.now())
         self._stopping = asyncio.Lock()
         self._failure: BaseException | None = None
         self._own_identity: OwnIdentity | None = None
@@ -247,7 +246,7 @@ class Node(DhtCalls):
     def _keep_house(self, own: OwnIdentity) -> None:
         records, knows = self.store_of_records, (self._pump, self._peers, self._clock, self.telemetry)
         house = House(self.node_id, self.engine, records, *knows, self._disk, self._time)
-        rounds = (self._belonging.look, self._rejoin_if_alone)
+        rounds = (self._belonging.look, self._rejoin_if_alone, self._certificate.look)
         housekeeping = Housekeeping(house, own, rounds)
         self._spawn(housekeeping.go_round())
         self._spawn(housekeeping.watch_machine())
@@ -343,6 +342,7 @@ class Node(DhtCalls):
 
     async def _listen(self) -> None:
         tls = self.tls = TlsMeans(self.config.tls, self._clock.now().wall)
+        self._certificate = CertificateAlarm(tls, self.telemetry, self._clock)
         bounds = SessionBounds.of(self.config.capacity)
         transport = OnePort(
             trust=tls.trust,

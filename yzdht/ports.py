@@ -243,7 +243,7 @@ class Transport(Protocol):
             host: Address to bind; `::` for all, `0.0.0.0` for all of IPv4.
             port: 0 picks a free one.
             accept: Called for every link whose opening handshake is done.
-            admit: Asked once for every connection, when nothing was done for it yet; False drops it. None admits all.
+            admit: Asked for every connection, when nothing was done for it yet; False drops it. None admits all.
 
         Raises:
             ListenFailed: The address is taken or not this machine's.

@@ -181,7 +181,8 @@ class Probes:
         """Dial an address of one's own as somebody else would; a name of a day for that: nobody meets itself.
 
         A router may turn such a dial around (hairpinning). That shows that it forwards the port, and not that anybody
-        outside gets so far: it is told by where the dial seems to come from. In a closed network nobody says that.
+        outside gets so far: it is told by where the dial seems to come from, which is a public address if it was outside. In a
+        closed network nobody says where.
 
         Args:
             url: The address.
@@ -189,7 +190,7 @@ class Probes:
             own_hosts: IP addresses of this machine: nothing is learned from a dial that does not leave it.
 
         Returns:
-            REACHED; TURNED_AROUND where it proves nothing; NOT_YOURS where this node does not answer.
+            REACHED; TURNED_AROUND where that proves nothing; NOT_YOURS where this node does not answer.
 
         """
         world = self._world
@@ -224,7 +225,7 @@ class Probes:
         if not isinstance(answer, Answer):
             return Word.REACHED if answer.reason is FailReason.UNINVITED else Word.NOT_YOURS
         comes_from = answer.body.host if isinstance(answer.body, WhoAmI) else ""
-        return Word.REACHED if way_out(comes_from) else Word.TURNED_AROUND
+        return Word.REACHED if is_public(comes_from) else Word.TURNED_AROUND
 
 
 class _WayOut:

@@ -171,10 +171,16 @@ class ReachWatch:
         operator named some and one of these is left.
         """
         places = [place for place in self._seen_places() if self._is_reached_at(place)]
-        kept = list(self._look.own_urls(Found(places, self._is_left_out)))
+        own = {*self._urls(), *self._typed}
+
+        def is_left_out(url: str) -> bool:
+            reach = self.judge.finding(url).reach
+            return reach is Reach.UNREACHABLE or (reach is not Reach.REACHABLE and url not in own)
+
+        kept = list(self._look.own_urls(Found(places, is_left_out)))
         if kept or not self._typed:
             return kept
-        return [url for url in urls_at(places, PLAIN.protocols, ADDRESSES_MAX) if not self._is_left_out(url)]
+        return [url for url in urls_at(places, PLAIN.protocols, ADDRESSES_MAX) if not is_left_out(url)]
 
     def views(self) -> list[AddressView]:
         """Every address, those included that are withdrawn, and those at which others see the node in vain."""
@@ -206,13 +212,6 @@ class ReachWatch:
     def _is_reached_at(self, place: tuple[str, int]) -> bool:
         urls = urls_at([place], PLAIN.protocols, ADDRESSES_MAX)
         return any(self.judge.finding(url).reach is Reach.REACHABLE for url in urls)
-
-    def _is_left_out(self, url: str) -> bool:
-        """Not to be told: others do not reach it, or it is only what peers say, and none has come in there."""
-        reach = self.judge.finding(url).reach
-        return reach is Reach.UNREACHABLE or (
-            reach is not Reach.REACHABLE and url not in self._urls() and url not in self._typed
-        )
 
     def _urls(self) -> list[str]:
         """All that the node has."""
@@ -249,7 +248,7 @@ class ReachWatch:
         await self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
         self._look.on_settled()
         # One that was heard may have been the only one met so far.
-        return asked and judge.node is not Reach.UNKNOWN
+        return asked and judge.node is not Reach.UNKNOWN and not judge.is_in_doubt
 
     def _ports(self) -> list[int]:
         """Where others may find the node at the address at which they see it."""
@@ -276,6 +275,8 @@ class ReachWatch:
             return
         if is_client:
             await step_down(self._look.pump, engine)
+        else:
+            self._look.pump.stay()
         log.warning("node stands now as=%s", "client" if is_client else "holder")
         self._show(is_client=is_client)
         self._look.pump.sessions.begin_anew()

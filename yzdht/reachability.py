@@ -143,7 +143,8 @@ class Reachability:
         node: Whether others reach the node at all; RELAYED or UNREACHABLE make it a client (section 6).
         over: The same for each version of IP.
         seen: Where enough peers saw it in the last round, IPv4 before IPv6.
-        has_untried: True if something of the node was not tried in any round yet.
+        has_untried: True if something of the node was not tried in any round yet, and the last one got on with that.
+        is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
 
     """
 
@@ -152,6 +153,7 @@ class Reachability:
         self.over = dict.fromkeys(Version, Reach.UNKNOWN)
         self.seen: tuple[str, ...] = ()
         self.has_untried = False
+        self.is_in_doubt = False
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
@@ -302,7 +304,7 @@ class Reachability:
         agreed = [host for host, count in sightings.items() if count >= PROBERS_AGREEING]
         if heard.seen:
             self.seen = tuple(sorted(agreed, key=lambda host: (":" in host, host)))
-        self.has_untried = not heard.waiting.isdisjoint(ways)
+        self.has_untried = bool(heard.words) and not heard.waiting.isdisjoint(ways)
         self._judge_node(heard)
 
     def _judge_node(self, heard: _Round) -> None:
@@ -310,6 +312,9 @@ class Reachability:
             self.over[version] = self._unless_waiting(
                 _verdict(voices, self.over[version]), self.over[version]
             )
+        self.is_in_doubt = any(
+            voices.failed and self.over[version] is Reach.UNKNOWN for version, voices in heard.voices.items()
+        )
         both = _Voices()
         for voices in heard.voices.values():
             both.failed |= voices.failed

@@ -16,6 +16,7 @@ from tests.cli.programs import NodeProcess, Person
 from yzdht.cli.answers import (
     AddressView,
     BootstrapView,
+    CertificateView,
     ErrorView,
     LanView,
     PeersView,
@@ -24,6 +25,7 @@ from yzdht.cli.answers import (
     RouterView,
     StatusView,
 )
+from yzdht.cli.certificate import check_certificate
 from yzdht.cli.doctor_folder import check_database, check_disk, check_folder
 from yzdht.cli.doctor_network import Visit, finding_of_clock, other_machines
 from yzdht.cli.doctor_process import (
@@ -40,6 +42,7 @@ from yzdht.cli.doctor_process import (
 from yzdht.cli.findings import Finding, Outcome
 from yzdht.errors import NodeSilent
 from yzdht.ids import NodeId
+from yzdht.limits import CERTIFICATE_ENDS_SOON_S
 
 
 if TYPE_CHECKING:
@@ -452,6 +455,17 @@ def test_of_each_address_is_told_whether_others_reach_it() -> None:
     assert found[2].hint == "open it"
 
 
+def test_a_node_that_one_version_of_ip_alone_reaches_is_told_of_the_other() -> None:
+    addresses = (AddressView("tcp://[2a01::1]:1", "reachable"),)
+    over = {"ipv4": "unreachable", "ipv6": "reachable"}
+    status = status_with(addresses=addresses, reachable="reachable", reachable_over=over)
+
+    found = list(check_reach(talk_with(status)))
+
+    assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
+    assert "not reached over IPv4:" in found[1].fact
+
+
 def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
     addresses = (AddressView("ws://192.0.2.1:1", "reachable"),)
     forwards = RouterView(port=9, protocol="pcp")
@@ -462,6 +476,25 @@ def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
     assert found[1].fact == "forwards its port 9 to this node (PCP)"
     found = list(check_reach(talk_with(status_with(addresses=addresses, router=refuses))))
     assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("certificate", "outcome", "fact"),
+    [
+        (CertificateView(int(CERTIFICATE_ENDS_SOON_S)), Outcome.OK, "ends in 14 d"),
+        (CertificateView(int(CERTIFICATE_ENDS_SOON_S) - 1), Outcome.WARNING, "ends in 13 d"),
+        (CertificateView(5, "the certificate x has ended"), Outcome.PROBLEM, "the certificate x has ended"),
+    ],
+)
+def test_a_certificate_that_ends_soon_is_warned_of_and_one_that_is_not_valid_a_problem(
+    certificate: CertificateView, outcome: Outcome, fact: str
+) -> None:
+    finding = only(check_certificate(status_with(certificate=certificate), 0.0))
+
+    assert finding.outcome is outcome
+    assert finding.fact.startswith(fact)
+    assert ("renew" in finding.hint) == (outcome is not Outcome.OK)
+    assert list(check_certificate(status_with(), 0.0)) == list(check_certificate(None, 0.0)) == []
 
 
 def test_a_local_network_that_cannot_be_asked_is_warned_of() -> None:

@@ -397,6 +397,20 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("certificate", "line"),
+    [
+        (None, None),
+        ({"until": 40 * 86_400, "trouble": ""}, "ends in 40 d"),
+        ({"until": 5, "trouble": "the certificate x has ended"}, "the certificate x has ended"),
+    ],
+)
+def test_the_end_of_the_certificate_is_told(certificate: dict[str, object] | None, line: str | None) -> None:
+    lines = list(lines_of(status_with(certificate=certificate), 0.0))
+
+    assert [one[13:] for one in lines if one.startswith("certificate")] == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize(
     ("router", "reachable", "line"),
     [
         ({"port": 9, "protocol": "upnp"}, "reachable", "forwards its port 9 to this node (UPnP)"),

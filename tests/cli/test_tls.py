@@ -93,13 +93,11 @@ def test_a_certificate_that_cannot_be_served_with_ends_the_node_before_it_is_rea
 ) -> None:
     certificate, key = authority.sign("node")
     _, other = authority.sign("other")
-    late = authority.sign("late", days=(-9, -1))
     _, unsafe = authority.sign("unsafe")
     unsafe.chmod(0o640)
 
     for words, code, why in (
         (serving((certificate, other)), 2, "is not that of the certificate"),
-        (serving(late), 2, "has ended"),
         (serving((certificate, unsafe)), 5, "others can get at the key"),
         (serving((certificate, tmp_path / "absent")), 2, "absent cannot be read"),
         (["--tls-cert", str(certificate)], 2, "no use without its key"),
@@ -107,3 +105,36 @@ def test_a_certificate_that_cannot_be_served_with_ends_the_node_before_it_is_rea
     ):
         ended, stderr = fails(tmp_path, "--port", "0", *words)
         assert (ended, why in stderr, "hint: " in stderr) == (code, True, True), stderr
+
+
+@pytest.mark.process
+def test_a_node_whose_certificate_has_ended_serves_and_says_so_until_it_is_renewed(
+    tmp_path: Path, authority: Authority
+) -> None:
+    pair = authority.sign("node", days=(-9, -1))
+    with (
+        terminal_heard(),
+        NodeProcess(tmp_path / "data", *serving(pair), "--http", "--http-port", "0") as node,
+    ):
+        ready = node.ready().view
+        url = f"wss://localhost:{ready['port']}"
+        assert not [shown for shown in ready["addresses"] if str(shown).startswith("wss://")]
+        person = Person(tmp_path / "home", ("--ca", str(authority.ca)))
+        assert person.at(f"tcp://127.0.0.1:{ready['port']}").yz("put", "name", stdin=b"value").code == 0
+        refused = person.at(url).yz("get", "name")
+        assert (refused.code, "its certificate has ended" in refused.stderr) == (7, True), refused.stderr
+        assert (
+            f"the certificate {pair[0]} has ended"
+            in person.yz("status", "--http", str(ready["http"])).stdout.decode()
+        )
+
+        authority.sign("node", days=(-1, 20))
+        node.process.send_signal(signal.SIGHUP)
+        assert node.event()["reloaded"] is True
+        assert person.at(url).yz("get", "name").stdout == b"value"
+        assert node.end()[0] == 0
+
+    assert (
+        f' ERROR yzdht.alarms certificate is no good reason="the certificate {pair[0]} has ended" hint='
+        in node.stderr
+    )

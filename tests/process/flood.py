@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.process.fleet import PATIENCE_S, _die_with_parent
+from tests.transport.strangers import client_hello
 from yzdht import Identity
 from yzdht.crypto.handshake import Credentials, Initiator
 from yzdht.crypto.naming import mutable_target, network_id, own_tag
@@ -53,6 +54,7 @@ WINDOW = 64
 TOP = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 REQUEST = TOP + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 MASK = bytes(4)
+CLIENT_HELLO = client_hello()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,16 @@ async def hello(flood: Flood, host: str, _number: int) -> None:
             await asyncio.wait_for(raider.gone.wait(), HELLO_S)
 
 
+async def tls_hello(flood: Flood, host: str, _number: int) -> None:
+    """The first message of TLS, which costs the node a key exchange and a signature; then nothing more."""
+    async with flood.socket(host) as (reader, writer):
+        writer.write(CLIENT_HELLO)
+        if await reader.read(1):
+            flood.tally["answered"] += 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reader.read(), HELLO_S)
+
+
 async def garbage(flood: Flood, host: str, number: int) -> None:
     """Random bytes in place of HTTP, of a handshake, and of a record."""
     noise = os.urandom(4_000)
@@ -332,7 +344,8 @@ async def stores(flood: Flood, host: str, number: int) -> None:
 Attack = Callable[[Flood, str, int], Awaitable[None]]
 
 FLOODS: dict[str, Attack] = {
-    each.__name__: each for each in (silent, half_open, hello, garbage, huge, requests, slow, stores)
+    each.__name__: each
+    for each in (silent, half_open, hello, tls_hello, garbage, huge, requests, slow, stores)
 }
 
 

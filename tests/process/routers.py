@@ -5,6 +5,11 @@ listens at 11.1.0.1 is in another public prefix than one at 11.2.0.1. The router
 end with the test, so that nothing is left behind.
 
     11.0.0.0/8, 12.0.0.1 == 12.0.0.2 router 192.168.7.1 == 192.168.7.2 home
+
+With IPv6 (`Router.have_ipv6`) all of 2a01::/16 is the public side, too, and the home has addresses of its own, which the
+router translates not and guards.
+
+    2a01::/16, 2a02::1 == 2a02::2 router 2a03::1 == 2a03::2 home
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ OUTSIDE: Final = "12.0.0.2"
 """The router's public address, at which all of the home is seen."""
 HOME: Final = "192.168.7.2"
 ROUTER: Final = "192.168.7.1"
+HOME_V6: Final = "2a03::2"
 _NEAR = "12.0.0.1"
 
 _RULES = """
@@ -48,6 +54,16 @@ table ip filter {
   chain input { type filter hook input priority 0; iifname "wan" ct state new drop; }
 }
 """
+
+_RULES_V6 = """
+table ip6 filter {
+  chain forward {
+    type filter hook forward priority 0;
+    iifname "wan" ct state new reject with icmpv6 type admin-prohibited;
+  }
+}
+"""
+_REJECTION = 'iifname "wan" ct state new reject with icmp type admin-prohibited'
 
 _MAPPED = """
 table inet upnp {
@@ -87,6 +103,33 @@ class Router:
         """Map a TCP port of the public address to the same port of the home."""
         rule = f'iifname "wan" tcp dport {port} dnat to {HOME}:{port}'
         run(*self.inside, nft(), f"add rule ip nat in {rule}")
+
+    def reject(self) -> None:
+        """Say so to whoever is outside and dials what is not mapped, in place of silence."""
+        run(*self.inside, nft(), f"insert rule ip filter input {_REJECTION}")
+
+    def turn_around(self, host: str, port: int) -> None:
+        """Forward what the home, and nobody outside, sends to a public address back to it."""
+        rule = f'iifname "lan" ip daddr {host} tcp dport {port} dnat to {HOME}:{port}'
+        run(*self.inside, nft(), f"add rule ip nat in {rule}")
+        run(*self.inside, nft(), f'add rule ip nat out oifname "lan" ip daddr {HOME} masquerade')
+
+    def have_ipv6(self) -> None:
+        """Connect the home by IPv6 as well; whoever dials it from outside is rejected."""
+        run("ip", "route", "add", "local", "2a01::/16", "dev", "lo")
+        run("ip", "address", "add", "2a02::1/64", "dev", "near", "nodad")
+        run(*self.inside, "ip", "address", "add", "2a02::2/64", "dev", "wan", "nodad")
+        run(*self.inside, "ip", "address", "add", "2a03::1/64", "dev", "lan", "nodad")
+        run(*self.behind, "ip", "address", "add", f"{HOME_V6}/64", "dev", "eth0", "nodad")
+        run(*self.inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        run("ip", "route", "add", "2a03::/64", "via", "2a02::2")
+        run(*self.inside, "ip", "route", "add", "2a01::/16", "via", "2a02::1")
+        run(*self.behind, "ip", "route", "add", "default", "via", "2a03::1")
+        run(*self.inside, nft(), _RULES_V6)
+
+    def admit_ipv6(self, port: int) -> None:
+        """Let whoever is outside dial a TCP port of the home by IPv6."""
+        run(*self.inside, nft(), f'insert rule ip6 filter forward iifname "wan" tcp dport {port} accept')
 
     def mapped(self) -> str:
         """What its daemon maps, as the rules show it."""

@@ -24,6 +24,7 @@ from tests.process.fleet import POLL_S, Spec, steady_port, through, until
 from tests.process.flood import Attackers, Plan
 from tests.process.honest import Honest
 from tests.process.internet import own_internet
+from tests.transport.authority import Authority
 from yzdht import Identity
 from yzdht.limits import (
     HELD_BYTES_MAX,
@@ -31,6 +32,7 @@ from yzdht.limits import (
     IDLE_SESSION_BYTES,
     OPENING_BYTES_MAX,
     STORE_QUEUE_BYTES_MAX,
+    TLS_LINK_BYTES,
     VALUE_BYTES_MAX,
 )
 
@@ -125,6 +127,7 @@ class Case:
     def memory_bytes_max(self) -> int:
         """What the node may grow by."""
         each = IDLE_SESSION_BYTES + HELD_BYTES_STEP + OPENING_BYTES_MAX
+        each += TLS_LINK_BYTES if self.kind == "tls_hello" else 0
         return (self.crowd + self.street) * each + HELD_BYTES_MAX + STORE_QUEUE_BYTES_MAX + SLACK_BYTES
 
 
@@ -134,6 +137,7 @@ def cases(scale: Scale) -> list[Case]:
         Case("connections", "silent", many, few, scale.per_s),
         Case("half open", "half_open", many, few, scale.per_s),
         Case("Hellos", "hello", many, few, scale.per_s),
+        Case("TLS hellos", "tls_hello", many, few, scale.per_s),
         Case("garbage", "garbage", some, some // 5, scale.per_s),
         Case("huge frames", "huge", some, some // 5, scale.large_per_s),
         Case("requests of one identity", "requests", 0, 1, scale.per_s),
@@ -315,7 +319,9 @@ async def start_network(fleet: Fleet) -> list[NodeProcess]:
         flags = ["--public-address", f"ws://11.0.{number}.1:{port}", "--type", "infrastructure"]
         flags += ["--trusted-prefix", "11.0.0.0/16"]  # who connects to 11.0.0.1 comes from there, too
         if not number:
+            certificate, key = Authority(fleet.folder).sign("flooded", ("flooded.test",))
             flags += ["--http", "--http-port", "0", "--max-storage", str(STORAGE_BYTES_MAX)]
+            flags += ["--tls-cert", str(certificate), "--tls-key", str(key)]
         bootstrap = [node.url for node in nodes]
         nodes.append(fleet.add(Spec(f"n{number}", flags, port, "0.0.0.0", bootstrap)))
         await nodes[-1].start()
@@ -352,6 +358,7 @@ def internet() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("internet")
 async def test_whoever_floods_a_node_the_honest_are_served(fleet: Fleet, note: Note) -> None:
     async with siege(fleet, note) as besieged:

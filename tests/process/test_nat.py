@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.process.fleet import PATIENCE_S, Spec, run_yz, steady_port, until
-from tests.process.routers import HOME, OUTSIDE, router
+from tests.process.namespaces import run
+from tests.process.routers import HOME, HOME_V6, OUTSIDE, router
 from yzdht.limits import PORT_MAPPING_LOOK_S, REACH_AGAIN_MAPPED_S, REACH_LOOK_EVERY_S
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.process.fleet import Fleet, NodeProcess
     from tests.process.routers import Router
@@ -41,6 +43,44 @@ async def internet(fleet: Fleet) -> list[str]:
     first = await fleet.start(Spec("public-0", (), steady_port(), PUBLIC[0]))
     rest = [Spec(f"public-{n}", (), steady_port(), host, [first.url]) for n, host in enumerate(PUBLIC) if n]
     return [first.url, *(node.url for node in await asyncio.gather(*map(fleet.start, rest)))]
+
+
+async def internet_of_both_versions(fleet: Fleet) -> list[str]:
+    """Two nodes that have IPv4 and IPv6; their IPv4 addresses."""
+    urls: list[str] = []
+    for number in (1, 2):
+        port = steady_port()
+        own = [f"tcp://11.{number}.0.1:{port}", f"tcp://[2a01:{number}::1]:{port}"]
+        flags = [word for url in own for word in ("--public-address", url)]
+        await fleet.start(Spec(f"public-{number}", flags, port, "::", urls[:1]))
+        urls.append(own[0])
+    return urls
+
+
+@contextlib.asynccontextmanager
+async def relay(host: str, port: int) -> AsyncIterator[None]:
+    """What a machine elsewhere does that passes on to the router whatever is dialled there."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(OUTSIDE, port)
+        both = (carry(reader, outer), carry(inner, writer))
+        tasks.update(asyncio.get_running_loop().create_task(one) for one in both)
+
+    server = await asyncio.start_server(meet, host, port)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def status_of(node: NodeProcess, box: Router) -> dict[str, Any]:
@@ -148,6 +188,90 @@ async def test_a_node_that_nobody_reaches_has_the_router_forward_its_port_and_ta
         assert any(f"{OUTSIDE}:{port}" in a["url"] for a in view["addresses"] if a["advertised"])
         await node.stop()
         assert "dport" not in box.mapped()
+
+
+@pytest.mark.parametrize(
+    ("opens", "over", "is_client"),
+    [
+        (("ipv6",), {"ipv4": "unreachable", "ipv6": "reachable"}, False),
+        (("ipv4",), {"ipv4": "reachable", "ipv6": "unreachable"}, False),
+        ((), {"ipv4": "unreachable", "ipv6": "unreachable"}, True),
+    ],
+)
+async def test_a_node_of_both_ip_versions_learns_of_each_whether_it_is_reached_and_one_is_enough(
+    box: Router, fleet: Fleet, opens: tuple[str, ...], over: dict[str, str], *, is_client: bool
+) -> None:
+    box.have_ipv6()
+    box.reject()
+    urls = await internet_of_both_versions(fleet)
+    port = steady_port()
+    if "ipv4" in opens:
+        box.forward(port)
+    if "ipv6" in opens:
+        box.admit_ipv6(port)
+    flags = (*HTTP, "--no-port-mapping")
+    node = await fleet.start(Spec("home", flags, port, "::", urls, before=box.behind))
+
+    shown: list[dict[str, Any]] = []
+
+    async def is_so() -> bool:
+        shown[:] = [await status_of(node, box)]
+        return bool(shown[0]["reachableOver"] == over)
+
+    await until(is_so, f"{node.spec.name} finds out {over}", 2 * PATIENCE_S, ASK_EVERY_S)
+    [view] = shown
+
+    assert view["reachable"] == ("unreachable" if is_client else "reachable")
+    assert view["seenAt"] == [OUTSIDE, HOME_V6]
+    for version, host in (("ipv4", OUTSIDE), ("ipv6", HOME_V6)):
+        at = [a for a in view["addresses"] if host in a["url"]]
+        assert {a["reachable"] for a in at} == {over[version]}
+        assert {a["advertised"] for a in at} == {version in opens}
+        assert all("rejects" in a["why"] for a in at if a["reachable"] == "unreachable")
+    text = await said_at_home(box, "status", "--http", node.ready["http"])
+    assert ("client only" in text) is is_client
+    words = {"reachable": "reachable from outside", "unreachable": "not reachable"}
+    assert f"over IPv4: {words[over['ipv4']]}, over IPv6: {words[over['ipv6']]}" in text
+
+
+async def test_public_addresses_that_the_node_alone_can_dial_do_not_make_it_reachable(
+    box: Router, fleet: Fleet
+) -> None:
+    box.reject()
+    urls = await internet(fleet)
+    port = steady_port()
+    turned_around, of_its_own = "12.0.0.77", "12.0.0.88"
+    box.turn_around(turned_around, port)
+    run(*box.behind, "ip", "address", "add", f"{of_its_own}/32", "dev", "lo")
+    flags = [*HTTP]
+    for host in (turned_around, of_its_own):
+        flags += ["--public-address", f"tcp://{host}:{port}"]
+    node = await fleet.start(Spec("home", flags, port, "0.0.0.0", urls, before=box.behind))
+
+    view = await settles(node, box, "unreachable")
+
+    by_host = {host: a for a in view["addresses"] for host in (turned_around, of_its_own) if host in a["url"]}
+    assert {a["reachable"] for a in by_host.values()} == {"unknown"}
+    assert "from this network alone" in by_host[turned_around]["why"]
+    assert "client only" in await said_at_home(box, "status", "--http", node.ready["http"])
+
+
+async def test_a_public_address_elsewhere_through_which_a_dial_comes_back_from_outside_is_reached(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    box.forward(port)
+    elsewhere = f"tcp://11.9.0.1:{port}"
+    flags = (*HTTP, "--public-address", elsewhere)
+    async with relay("11.9.0.1", port):
+        node = await fleet.start(Spec("home", flags, port, "0.0.0.0", urls, before=box.behind))
+        view = await settles(node, box, "reachable")
+        await node.stop()
+
+    assert [(a["url"], a["reachable"], a["advertised"]) for a in view["addresses"]] == [
+        (elsewhere, "reachable", True)
+    ]
 
 
 @pytest.mark.soak

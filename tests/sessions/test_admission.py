@@ -11,6 +11,7 @@ from yzdht.limits import (
     HANDSHAKES_PER_S,
     LINKS_WAITING_MAX,
     SESSIONS_MAX,
+    TLS_HANDSHAKE_BURST,
 )
 from yzdht.ports import Endpoint
 from yzdht.sessions.admission import Doorway, Refusal, SessionBounds, Turn
@@ -64,6 +65,25 @@ def test_who_says_nothing_takes_no_handshake_from_everybody() -> None:
         doorway.admit(f"8.{number % 250}.1.1", 0.0)
 
     assert knocks(doorway, "127.0.0.1", 10_000) == HANDSHAKE_BURST / 2
+
+
+def test_tls_that_all_begin_is_bounded_and_takes_nothing_from_who_comes_without_it() -> None:
+    doorway = Doorway(SessionBounds())
+    begun = [
+        doorway.admit_tls(f"11.{n // 250}.{n % 250}.1", 0.0) for n in range(2 * int(TLS_HANDSHAKE_BURST))
+    ]
+
+    assert begun.count(None) == TLS_HANDSHAKE_BURST
+    assert {each for each in begun if each} == {Refusal("rate_limited", "tls_handshakes")}
+    assert knocks(doorway, "9.9.9.9", 10) == 10
+
+
+def test_one_address_leaves_tls_to_others() -> None:
+    doorway = Doorway(SessionBounds())
+    for _ in range(2 * int(TLS_HANDSHAKE_BURST)):
+        doorway.admit_tls("10.0.0.1", 0.0)
+
+    assert all(doorway.admit_tls(f"10.0.1.{number}", 0.0) is None for number in range(100))
 
 
 def test_connections_from_a_proxy_and_from_no_public_address_are_counted_for_no_prefix() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import struct
 
 from websockets.frames import Frame, Opcode
@@ -23,6 +25,15 @@ def request(path: str = "/", more: str = "") -> bytes:
 
 def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True, mask: bool = True) -> bytes:
     return Frame(opcode, data, fin).serialize(mask=mask)
+
+
+def client_hello() -> bytes:
+    """What a TLS client says first, whole."""
+    said = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="node.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return said.read()
 
 
 class Stranger:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.frames import Opcode
 
+from tests.sessions.kit import until
 from tests.transport.roads import PATIENCE_S, Owner, Owners, turns
-from tests.transport.strangers import Stranger, frame, request
-from yzdht.limits import OPENING_BYTES_MAX, OPENING_TIMEOUT_S, OPENINGS_PER_LOOP_TURN
+from tests.transport.strangers import Stranger, client_hello, frame, request
+from yzdht.limits import OPENING_BYTES_MAX, OPENINGS_PER_LOOP_TURN
 from yzdht.transport import openings as openings_module
 from yzdht.transport.one_port import OnePort
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HELLO = b"\x01" + bytes(38)
 """As long as a Hello with one offer, and begun like it."""
 
+CLIENT_HELLO = client_hello()
+
 RAW = len(HELLO).to_bytes(2, "big") + HELLO
 
 
@@ -37,6 +40,8 @@ class Port:
         self.refused: asyncio.Queue[tuple[Endpoint, str]] = asyncio.Queue()
         self.served = served
         self.admits = True
+        self.admits_tls = True
+        self.asked: list[str] = []
         self.transport = OnePort(
             trust=trust,
             tls=lambda: self.served,
@@ -48,7 +53,11 @@ class Port:
         self.near = Owners()
 
     async def open(self) -> None:
-        self.listener = await self.transport.listen("127.0.0.1", 0, self.owners, lambda _remote: self.admits)
+        self.listener = await self.transport.listen("127.0.0.1", 0, self.owners, self._admit)
+
+    def _admit(self, remote: Endpoint) -> bool:
+        self.asked.append(remote.protocol)
+        return self.admits_tls if remote.protocol == "tls" else self.admits
 
     @property
     def port(self) -> int:
@@ -96,7 +105,7 @@ async def end(*owners: Owner) -> None:
 async def make_port(authority: Authority) -> AsyncIterator[Callable[..., Port]]:
     ports: list[Port] = []
 
-    def make(opening_s: float = OPENING_TIMEOUT_S, *, is_tls: bool = True) -> Port:
+    def make(opening_s: float = PATIENCE_S, *, is_tls: bool = True) -> Port:
         served = authority.served() if is_tls else None
         ports.append(Port(opening_s, served, authority.trust))
         return ports[-1]
@@ -267,6 +276,55 @@ async def test_who_is_not_admitted_is_closed_before_anything_is_read(port: Port)
         assert await stranger.hear_rest() == b""
 
     assert port.owners.count == 0
+    assert port.refused.empty()
+
+
+async def test_who_may_not_begin_tls_is_closed_before_anything_is_computed(port: Port) -> None:
+    port.admits_tls = False
+    stranger = await port.knock()
+    stranger.say(CLIENT_HELLO[:-1])
+    await turns(5)
+    assert port.asked == ["tcp"], "the first record is not whole: there is nothing to do yet"
+    stranger.say(CLIENT_HELLO[-1:])
+
+    assert await stranger.hear_rest() == b""
+    assert port.asked == ["tcp", "tls"]
+    assert port.refused.empty()
+    assert not port.listener._openings.pending  # type: ignore[attr-defined]  # no other way to see it from outside
+
+
+async def test_whoever_begins_tls_is_asked_about_once_more_and_has_a_place_until_it_is_open(
+    port: Port, authority: Authority
+) -> None:
+    places = port.listener._openings.tls_places  # type: ignore[attr-defined]  # as above
+    half = await port.knock()
+    half.say(CLIENT_HELLO)
+    assert (await half.hear(1)) == b"\x16"
+    assert len(places) == 1
+
+    await port.knock(authority.trust)
+
+    assert port.asked == ["tcp", "tls"] * 2
+    await until(lambda: len(places) == 1)
+    await half.hang_up()
+    assert await port.refusal() == "closed early"
+    assert len(places) == 0
+
+
+async def test_a_crowd_of_tls_handshakes_makes_room_by_itself(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yzdht.transport.tls_places.TLS_HANDSHAKES_MAX", 2)
+    plain = await port.knock()
+    plain.say(RAW[:2])
+    oldest = await port.knock()
+    oldest.say(CLIENT_HELLO)
+    assert (await oldest.hear(1)) == b"\x16"
+    for _ in range(2):
+        (await port.knock()).say(CLIENT_HELLO)
+
+    await oldest.hear_rest()
+    assert await port.refusal() == "crowded out"
     assert port.refused.empty()
 
 

@@ -84,6 +84,13 @@ class RouterView(Struct, frozen=True, rename="camel"):
     trouble: Text = ""
 
 
+class CertificateView(Struct, frozen=True, rename="camel"):
+    """When its own certificate ends, Unix seconds, and why nobody believes it now."""
+
+    until: int = 0
+    trouble: Text = ""
+
+
 class LanView(Struct, frozen=True, rename="camel"):
     """Other nodes of its network on the local network: how many are announced, how many answered."""
 
@@ -165,6 +172,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     reachable: Text = "unknown"
     reachable_over: Over = msgspec.field(default_factory=dict)
     router: RouterView = RouterView()
+    certificate: CertificateView | None = None
     lan: LanView | None = None
     http: Url | None = None
     bootstrap: BootstrapView = BootstrapView()

@@ -249,6 +249,15 @@ def check_reach(talk: Talk) -> Iterator[Finding]:
         yield from _check_address(address)
     yield from check_router(status)
     yield from check_lan(status)
+    if status.reachable == "reachable" and "unreachable" in status.reachable_over.values():
+        closed = [
+            v.replace("ip", "IP") for v, reach in status.reachable_over.items() if reach == "unreachable"
+        ]
+        yield warning(
+            "reachability",
+            f"it is not reached over {' and '.join(closed)}: nodes that have nothing else cannot dial it",
+            f"open TCP port {_port_of(status)} there, too; it stays a full node meanwhile",
+        )
     if status.reachable == "unreachable":
         yield problem(
             "reachability",

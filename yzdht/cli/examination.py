@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.cli.certificate import check_certificate
 from yzdht.cli.doctor_folder import check_database, check_disk, check_folder, saved_peers
 from yzdht.cli.doctor_network import (
     Network,
@@ -195,6 +196,7 @@ def _checks(
         yield "asking the node", lambda: check_readiness(patient.talk)
         yield "asking the node", lambda: check_reach(patient.talk)
     now = time.time()  # noqa: TID251 - to say how long ago something was
+    yield "asking the node", lambda: check_certificate(patient.talk.status, now)
     yield "asking the node", lambda: check_errors(patient.talk, now)
 
 

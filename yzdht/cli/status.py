@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from yzdht.cli.certificate import certificate_line
 from yzdht.cli.local_options import local_node_options
 from yzdht.cli.manual import manual
 from yzdht.cli.nearby import lan_line, router_line
@@ -85,7 +86,7 @@ def lines_of(view: StatusView, now: float) -> Iterator[str]:
         now: Unix seconds.
 
     """
-    for name, text in _facts(view):
+    for name, text in _facts(view, now):
         yield f"{name:<{_COLUMN}}{plain(text)}"
     if not view.errors:
         return
@@ -98,7 +99,7 @@ def lines_of(view: StatusView, now: float) -> Iterator[str]:
             yield f"    {plain(error.hint)}"
 
 
-def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
+def _facts(view: StatusView, now: float) -> Iterator[tuple[str, str]]:
     from yzdht.crypto.naming import fingerprint  # noqa: PLC0415 - loads the cryptography
     from yzdht.wire.text import decode_node_id  # noqa: PLC0415 - as above
 
@@ -123,6 +124,8 @@ def _facts(view: StatusView) -> Iterator[tuple[str, str]]:
         yield "address", "none: others cannot be told of it; name one with --public-address"
     if line := router_line(view):
         yield "router", line
+    if line := certificate_line(view, now):
+        yield "certificate", line
     if line := lan_line(view):
         yield "local net", line
     if view.http:

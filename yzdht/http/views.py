@@ -105,6 +105,7 @@ class Views:
             "reachableOver": _by_version(node.reach.judge.over),
             "seenAt": list(node.reach.judge.seen),
             "router": self._router(),
+            "certificate": self._certificate(),
             "lan": self._lan(),
             "http": self._http,
             "bootstrap": {"tried": node.bootstrap_tried, "joined": node.bootstrap_joined},
@@ -151,6 +152,13 @@ class Views:
             "why": view.why,
             "hint": view.hint,
         }
+
+    def _certificate(self) -> Json | None:
+        tls, now = self._node.tls, self._node.now()
+        if tls is None or tls.not_after is None:
+            return None
+        trouble = tls.look(now.wall)
+        return {"until": int(tls.not_after), "trouble": "" if trouble is None else str(trouble)}
 
     def _router(self) -> Json:
         router = self._node.reach.router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from yzdht.limits.rpc import RECORD_OVERHEAD_BYTES, RELAY_DATA_BYTES_MAX
+from yzdht.limits.spans import DAY_S
 
 
 # Transport
@@ -37,10 +38,17 @@ TLS_LINK_BYTES = 45_000
 """What TLS adds to a link at most; with OpenSSL 3 measured 17,400 for one that was always idle, 26,700 once much went
 both ways, 43,500 while most of a record has come besides."""
 CERTIFICATE_BYTES_MAX = 1 << 20
+CERTIFICATE_ENDS_SOON_S = 14 * DAY_S
+"""So long before its end a certificate is warned of, once a day: most are renewed a month before."""
 OPENINGS_PER_LOOP_TURN = 8
 """Parts of HTTP requests and of TLS handshakes; one that ends in a link takes a quarter of a millisecond with it."""
 OPENING_TIMEOUT_S = 5.0
 OPENINGS_MAX = 1_024
+TLS_HANDSHAKES_MAX = 256
+"""Under way at a time, of the openings; an honest one takes a round trip."""
+TLS_HANDSHAKES_PER_S = 200.0
+TLS_HANDSHAKE_BURST = 1_000.0
+"""Begun by all together. One takes 0.4 ms with a key on P-256, 0.9 with RSA of 2,048 bits, but 6.5 with 4,096."""
 FORWARDED_CHARACTERS_MAX = 1_024
 FORWARDED_HOPS_MAX = 16
 LISTEN_BACKLOG = 512

@@ -36,6 +36,8 @@ from yzdht.limits import (
     PREFIXES_TRACKED_MAX,
     SESSIONS_MAX,
     SESSIONS_RESERVED_PART,
+    TLS_HANDSHAKE_BURST,
+    TLS_HANDSHAKES_PER_S,
 )
 from yzdht.rpc.bucket import FairBuckets, Rate
 from yzdht.sessions.half_open import HalfOpen
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 _PER_PREFIX = Rate(HANDSHAKES_PER_PREFIX_PER_S, HANDSHAKE_BURST_PER_PREFIX)
 _IN_ALL = Rate(HANDSHAKES_PER_S, HANDSHAKE_BURST)
+_TLS_IN_ALL = Rate(TLS_HANDSHAKES_PER_S, TLS_HANDSHAKE_BURST)
 _PER_PEER = Rate(HANDSHAKES_PER_PEER_PER_S, HANDSHAKE_BURST_PER_PEER)
 
 
@@ -154,6 +157,7 @@ class Doorway:
         self._waiting: deque[Connection] = deque()
         self._prefixes = FairBuckets(PREFIXES_TRACKED_MAX)
         self._everybody = FairBuckets(PREFIXES_TRACKED_MAX)
+        self._everybody_with_tls = FairBuckets(PREFIXES_TRACKED_MAX)
 
     @property
     def half_open(self) -> int:
@@ -169,6 +173,17 @@ class Doorway:
         if prefix is None or self._prefixes.take(prefix, host, 1, _PER_PREFIX, mono) == 0:
             return None
         return Refusal("links_refused", "handshake_rate")
+
+    def admit_tls(self, host: str, mono: float) -> Refusal | None:
+        """Say whether a connection that was admitted may begin TLS, before anything was computed for it.
+
+        What a prefix may begin was counted when the connection was made, and it begins TLS once. What all may has a bound
+        of its own: a flood of ClientHellos takes no handshake of a session from those who come without TLS.
+        """
+        member = self._bounds.prefix_of(host) or host
+        if self._everybody_with_tls.take("", member, 1, _TLS_IN_ALL, mono) == 0:
+            return None
+        return Refusal("rate_limited", "tls_handshakes")
 
     def knock(self, host: str, links: int, mono: float) -> Turn | Refusal | Connection:
         """Say whether a link that was admitted gets a handshake, before anything was computed for it.

@@ -200,10 +200,11 @@ class Sessions:
         return listener
 
     def _admit(self, remote: Endpoint) -> bool:
-        """Bound how many connections of a prefix are read at all."""
+        """Bound how many connections of a prefix are read at all, and how many of all begin TLS."""
         if self._is_closing:
             return False
-        refusal = self._doorway.admit(remote.host, self._world.clock.now().mono)
+        admit = self._doorway.admit_tls if remote.protocol == "tls" else self._doorway.admit
+        refusal = admit(remote.host, self._world.clock.now().mono)
         if refusal is not None:
             self._world.counters.add(*refusal)
         return refusal is None

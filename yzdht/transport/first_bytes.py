@@ -24,6 +24,7 @@ _GET = ord("G")
 _TLS_HANDSHAKE = 0x16
 _TLS_MAJOR_VERSION = 0x03
 _LENGTH_HIGH_MAX = 0x0F
+_TLS_HEADER_BYTES = 5
 _HELLO = 0x01
 _HELLO_AT = 2
 
@@ -45,6 +46,17 @@ def kind_of(head: bytes) -> Kind | None:
     if first <= _LENGTH_HIGH_MAX:
         return _judge(head, _HELLO_AT, _HELLO, Kind.RAW)
     return Kind.UNKNOWN
+
+
+def has_tls_record(head: bytes) -> bool:
+    """Whether the first TLS record is whole, which is where a ClientHello lies: before that TLS has nothing to do.
+
+    Args:
+        head: What has come so far of a connection that speaks TLS.
+
+    """
+    size = int.from_bytes(head[_TLS_HEADER_BYTES - 2 : _TLS_HEADER_BYTES])
+    return len(head) >= _TLS_HEADER_BYTES + size
 
 
 def _judge(head: bytes, at: int, expected: int, kind: Kind) -> Kind | None:

@@ -89,7 +89,8 @@ class OnePort:
             host: Address or name to bind; `0.0.0.0` is IPv4 only, `::` takes both.
             port: 0 picks a free one.
             accept: Called for every link whose opening is done; None drops it.
-            admit: Asked for every connection when it is made, before anything is read; False drops it.
+            admit: Asked for every connection when it is made, before anything is read, and once more, with the protocol
+                `tls`, when one begins TLS, before anything is computed for it; False drops it.
 
         Raises:
             ListenFailed: The address is taken, forbidden or not this machine's.

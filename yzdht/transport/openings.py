@@ -20,12 +20,13 @@ from yzdht.limits import (
     OPENINGS_PER_LOOP_TURN,
 )
 from yzdht.loop_turns import LoopTurns
-from yzdht.transport.first_bytes import EVERY_KIND, Kind, kind_of
+from yzdht.transport.first_bytes import EVERY_KIND, Kind, has_tls_record, kind_of
 from yzdht.transport.forwarded import NO_PROXIES, Proxies
 from yzdht.transport.sockets import bind, endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.tcp_link import TcpLink
 from yzdht.transport.tls_channel import TlsChannel
+from yzdht.transport.tls_places import TlsPlaces
 from yzdht.transport.websocket_link import WebSocketLink
 from yzdht.transport.websocket_opening import ServerHandshake
 
@@ -61,12 +62,14 @@ class Openings:
         on_refused: Called for every connection that did not become one, with a reason.
         opening_s: Seconds that each has.
         bounds: What each link may hold.
-        admit: Asked for every connection before anything else; False drops it, unreported. None admits all.
+        admit: Asked for every connection before anything else, and again when it begins TLS; False drops it, unreported.
+            None admits all.
         kinds: What is served; where that is one, nothing is told apart.
         tls: The present certificate; None where TLS is not served.
         proxies: Who stands in front; `admit` is asked about whom they name, too.
         pending: Oldest first.
         turns: Who has sent something and waits for its turn to be answered.
+        tls_places: Whose TLS handshake is under way.
 
     """
 
@@ -80,6 +83,7 @@ class Openings:
     proxies: Proxies = NO_PROXIES
     pending: dict[ServerOpening, None] = field(default_factory=dict)
     turns: LoopTurns[ServerOpening] = field(init=False)
+    tls_places: TlsPlaces[ServerOpening] = field(default_factory=TlsPlaces)
 
     def __post_init__(self) -> None:
         self.turns = LoopTurns(asyncio.get_running_loop(), OPENINGS_PER_LOOP_TURN, ServerOpening.go_on)
@@ -98,6 +102,7 @@ class Openings:
         """It is a link, or gone; a no-op for others."""
         self.pending.pop(opening, None)
         self.turns.forget(opening)
+        self.tls_places.leave(opening)
 
     def drop_all(self) -> None:
         """Drop them: the listener closes."""
@@ -192,6 +197,8 @@ class ServerOpening(asyncio.Protocol):
         except ssl.SSLError:
             self._turn_away("TLS failed")
             return
+        if self._tls.is_open:
+            self._openings.tls_places.leave(self)
         if plain:
             self._take_plain(plain)
         if self._tls.has_ended and not self._tls.tell_end() and not self._is_settled:
@@ -209,7 +216,7 @@ class ServerOpening(asyncio.Protocol):
             case Kind.RAW:
                 self._open_raw(self._take_head())
             case Kind.TLS:
-                self._begin_tls()
+                self._hear_tls()
             case Kind.UNKNOWN:
                 self.drop("unknown protocol")
             case None:
@@ -227,11 +234,23 @@ class ServerOpening(asyncio.Protocol):
         head, self._head = self._head, b""
         return head
 
-    def _begin_tls(self) -> None:
+    def _hear_tls(self) -> None:
         context = None if self._tls is not None else self._openings.tls()  # TLS in TLS is nobody's
         if context is None:
             self.drop("TLS is not served")
+        elif has_tls_record(self._head):
+            self._begin_tls(context)
+
+    def _begin_tls(self, context: ssl.SSLContext) -> None:
+        """Go on to what costs a signature, if this one may now, and another goes for it where they are too many."""
+        openings = self._openings
+        if openings.admit is not None and not openings.admit(self._remote._replace(protocol="tls")):
+            self._is_settled = True
+            self._forget()
+            self._transport.abort()
             return
+        if (gives_way := openings.tls_places.enter(self, self._remote.host)) is not None:
+            gives_way.drop("crowded out")
         self._tls = TlsChannel(self._transport, context)
         self._take(self._take_head())
 
