@@ -42,6 +42,7 @@ def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None
 
     assert own.context.verify_mode is ssl.CERT_NONE
     assert own.context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert own.context.num_tickets == 0
     assert abs(own.not_after - NOW - 30 * 86_400) < 3_600
 
 
