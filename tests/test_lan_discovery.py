@@ -183,6 +183,21 @@ async def test_of_a_flood_a_bounded_number_is_remembered_and_few_are_tried(tag: 
         assert len(one.dialled) == 1
 
 
+async def test_who_was_forgotten_in_a_flood_is_heard_of_again_later(tag: bytes) -> None:
+    async with Neighbour(tag, 1_001, is_answered=False) as one, Neighbour(tag, 1_002):
+        await until(lambda: len(one.dialled) == 1)
+        for n in range(LAN_SEEN_MAX):
+            one.discovery._heard(None, SERVICE, f"{n}.{SERVICE}", ServiceStateChange.Added)  # type: ignore[arg-type] # not used
+        one.is_answered = True
+        assert one.discovery.found == 0
+        await until(lambda: tried(one) > 0)
+
+        one.discovery._forgot_at -= LAN_AGAIN_S  # the library keeps a time of its own, which no test moves on
+        one.discovery._has_heard.set()
+
+        await until(lambda: one.discovery.met == 1)
+
+
 def tried(one: Neighbour) -> int:
     return sum(seen.tried_at > 0 for seen in one.discovery._seen.values())
 

@@ -131,6 +131,8 @@ class LanDiscovery:
     def __init__(self, near: Neighbourhood, rng: Rng) -> None:
         self.trouble = ""
         self._near = near
+        self._rng = rng
+        self._forgot_at = float("inf")
         self._name = f"{rng.token(_NAME_BYTES).hex()}.{SERVICE}"
         self._seen: dict[str, _Seen] = {}
         self._has_heard = asyncio.Event()
@@ -147,7 +149,7 @@ class LanDiscovery:
         return sum(seen.is_met for seen in self._seen.values())
 
     async def go_on(self) -> None:
-        """Announce and look until cancelled, which takes the announcement back; begins anew as the interfaces change."""
+        """Announce and look until cancelled, which takes the announcement back; begins anew as the interfaces change, and after a flood."""
         from zeroconf import Error  # noqa: PLC0415 - loaded where it is asked for
 
         while True:
@@ -223,16 +225,18 @@ class LanDiscovery:
 
     def _make_room(self) -> None:
         if len(self._seen) >= LAN_SEEN_MAX:
+            self._forgot_at = min(self._forgot_at, _mono())
             oldest = next(
                 (name for name, seen in self._seen.items() if not seen.is_met), next(iter(self._seen))
             )
             del self._seen[oldest]
 
     async def _look_around(self, library: AsyncZeroconf, hosts: list[str]) -> None:
-        """Try what is announced, until the interfaces change."""
-        while self._hosts() == hosts:
+        """Try what is announced, until the interfaces change, or until it is time to hear again what was forgotten."""
+        self._forgot_at = float("inf")
+        while self._is_current(hosts):
             self._has_heard.clear()
-            while (name := self._next()) is not None:
+            while (name := self._next()) is not None and self._is_current(hosts):
                 await asyncio.sleep(self._tries.take("", 1, _TRIES, _mono()))
                 if (seen := self._seen.get(name)) is not None:
                     await self._try(library, name, seen)
@@ -240,12 +244,15 @@ class LanDiscovery:
                 async with asyncio.timeout(LAN_LOOK_EVERY_S):
                     await self._has_heard.wait()
 
+    def _is_current(self, hosts: list[str]) -> bool:
+        return self._hosts() == hosts and _mono() < self._forgot_at + LAN_AGAIN_S
+
     def _next(self) -> str | None:
-        """The announcement to look into: of those that nobody has looked into for long the one that waits longest."""
+        """The announcement to look into: one by chance of those that wait longest; names decide nothing."""
         before, is_alone = _mono() - LAN_AGAIN_S, self._near.is_alone()
-        due = [(s.tried_at, name) for name, s in self._seen.items() if s.tried_at <= before]
-        due = [one for one in due if is_alone or not self._seen[one[1]].is_met]
-        return min(due)[1] if due else None
+        due = [(name, seen) for name, seen in self._seen.items() if seen.tried_at <= before]
+        due = [(name, seen) for name, seen in due if is_alone or not seen.is_met]
+        return min(due, key=lambda one: (one[1].tried_at, self._rng.uniform(0, 1)))[0] if due else None
 
     async def _try(self, library: AsyncZeroconf, name: str, seen: _Seen) -> None:
         seen.tried_at = _mono()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.process.fleet import PATIENCE_S, Spec, run_yz, steady_port, until
 from tests.process.namespaces import run
 from tests.process.routers import HOME, HOME_V6, OUTSIDE, router
-from yzdht.limits import REACH_AGAIN_MAPPED_S
+from yzdht.limits import PORT_MAPPING_LOOK_S, REACH_AGAIN_MAPPED_S, REACH_LOOK_EVERY_S
 
 
 if TYPE_CHECKING:
@@ -271,3 +272,32 @@ async def test_a_public_address_elsewhere_through_which_a_dial_comes_back_from_o
     assert [(a["url"], a["reachable"], a["advertised"]) for a in view["addresses"]] == [
         (elsewhere, "reachable", True)
     ]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_a_router_that_is_killed_and_comes_back_is_asked_again_and_others_reach_the_node_again(
+    box: Router, fleet: Fleet
+) -> None:
+    urls = await internet(fleet)
+    port = steady_port()
+    rule = f"dport {port} dnat ip to {HOME}:{port}"
+    began = time.monotonic()
+    with box.serving("upnp"):
+        node = await fleet.start(Spec("home", HTTP, port, "0.0.0.0", urls, before=box.behind))
+        await settles(node, box, "reachable", MAPPED_PATIENCE_S)
+        assert rule in box.mapped()
+        print(f"mapped and reached after {time.monotonic() - began:.0f} s")  # noqa: T201 - into the log
+    with box.serving("upnp"):  # it knows of nothing, and serves at another port
+        began = time.monotonic()
+
+        async def is_mapped() -> bool:
+            return rule in box.mapped()
+
+        patience_s = PORT_MAPPING_LOOK_S + 2 * REACH_LOOK_EVERY_S + PATIENCE_S
+        await until(is_mapped, "the router is asked again", patience_s, ASK_EVERY_S)
+        print(f"mapped again {time.monotonic() - began:.0f} s after the router came back")  # noqa: T201 - as above
+        view = await settles(node, box, "reachable")
+        assert any(f"{OUTSIDE}:{port}" in a["url"] for a in view["addresses"] if a["advertised"])
+        await node.stop()
+        assert "dport" not in box.mapped()
