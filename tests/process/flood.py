@@ -242,8 +242,9 @@ async def hello(flood: Flood, host: str, _number: int) -> None:
         for message in raider.session.take_outgoing():
             raider.link.send(message)
         raider.link.pause_reading()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(raider.gone.wait(), HELLO_S)
+        with contextlib.suppress(TimeoutError):  # as below
+            async with asyncio.timeout(HELLO_S):
+                await raider.gone.wait()
 
 
 async def tls_hello(flood: Flood, host: str, _number: int) -> None:
@@ -252,8 +253,9 @@ async def tls_hello(flood: Flood, host: str, _number: int) -> None:
         writer.write(CLIENT_HELLO)
         if await reader.read(1):
             flood.tally["answered"] += 1
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(reader.read(), HELLO_S)
+        with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 can lose a cancellation
+            async with asyncio.timeout(HELLO_S):
+                await reader.read()
 
 
 async def garbage(flood: Flood, host: str, number: int) -> None:
