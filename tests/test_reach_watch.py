@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process.internet import own_internet
+from tests.process.namespaces import run
 from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
 from yzdht import Node
 from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
@@ -393,3 +395,25 @@ async def test_on_loopback_without_allow_private_nobody_is_asked(clock: Time, st
     assert not await two.reach.look_once()
     assert two.counters.get("rpc_sent", "whoami/ok") == 0
     assert session_with(two.sessions, one.node_id) is not None
+
+
+@pytest.mark.parametrize(("net", "is_own"), [("11.0.0", False), ("12.0.0", True)])
+async def test_who_is_on_the_same_machine_tells_nothing_whichever_address_it_has(
+    clock: Time, stack: AsyncExitStack, net: str, *, is_own: bool
+) -> None:
+    hosts = [f"{net}.{number}" for number in range(1, 4)]
+    stack.enter_context(own_internet())
+    if is_own:
+        for host in hosts:
+            run("ip", "address", "add", f"{host}/32", "dev", "lo")
+    first, *others = hosts
+    node = await stack.enter_async_context(Node(0, host=first, clock=clock))
+    bootstrap = [f"ws://{first}:{node.port}"]
+    for host in others:
+        await stack.enter_async_context(Node(0, host=host, clock=clock, bootstrap=bootstrap))
+    await until(lambda: len(node.engine.table) == len(others))
+    await clock.advance(120.0)
+
+    assert await node.reach.look_once() is not is_own
+    assert node.reach.judge.node is (Reach.UNKNOWN if is_own else Reach.REACHABLE)
+    assert (node.counters.get("rpc_sent", "dial_back/ok") == 0) is is_own

@@ -118,6 +118,7 @@ class ReachWatch:
         self._probes = Probes(outlook.pump, outlook.world)
         self._typed = frozenset(address_of(url).url for url in outlook.typed_urls)
         self._came_in: dict[NodeId, float] = {}
+        self._own_hosts: Collection[str] = ()  # as of this round
         self._again_s = REACH_AGAIN_S_MIN
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -226,6 +227,7 @@ class ReachWatch:
 
     async def _look_round(self) -> bool:
         judge, urls = self.judge, self._urls()
+        own_hosts = self._own_hosts = self._look.own_hosts()
         judge.begin()
         beside: dict[str, None] = {}
         asked = False
@@ -238,7 +240,6 @@ class ReachWatch:
                     heard.append(prober.group)
             asked = asked or bool(heard)
         self._note_who_came()
-        own_hosts = self._look.own_hosts()
         for url in judge.to_try_itself(urls, self._typed, own_hosts.__contains__):
             judge.tried_itself(url, await self._probes.try_itself(url, self._look.engine.own_id, own_hosts))
         before = judge.node
@@ -292,7 +293,7 @@ class ReachWatch:
             peer = connection.peer
             if peer is None or connection.is_initiator or connection.is_client or opened_at < since:
                 continue
-            if not is_loopback(peer.host):
+            if not self._is_this_machine(peer.host):
                 self.judge.came_in(peer.group, peer.host)
 
     def _pause_s(self, *, has_heard: bool) -> float:
@@ -327,7 +328,11 @@ class ReachWatch:
     def _can_tell(self, host: str) -> bool:
         if scope_of(host) is None or self._look.world.bounds.is_proxy(host):
             return False
-        return self._look.world.is_private_allowed or not is_loopback(host)
+        return self._look.world.is_private_allowed or not self._is_this_machine(host)
+
+    def _is_this_machine(self, host: str) -> bool:
+        """Whether it is this machine's own: what goes there passes no router and no firewall, whichever address it names."""
+        return is_loopback(host) or host in self._own_hosts
 
     def _pinged(self, node_id: NodeId, opened_at: float) -> None:
         if node_id in self._came_in:
