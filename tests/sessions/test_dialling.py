@@ -186,6 +186,18 @@ async def test_a_name_that_resolves_too_slowly_is_given_up(monkeypatch: pytest.M
     answered.set()
 
 
+async def test_a_name_that_is_not_looked_up_for_lack_of_a_thread_is_put_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    with pytest.raises(DialledTooOften, match="not looked up: there is no thread"):
+        await resolve("wss://node.example", is_private_allowed=False)
+
+
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
 async def test_an_address_in_disguise_is_a_name_and_judged_by_where_it_leads(
     monkeypatch: pytest.MonkeyPatch, host: str

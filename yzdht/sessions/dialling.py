@@ -34,7 +34,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
-from yzdht.transport.names import look_up
+from yzdht.transport.names import TooManyNames, look_up
 from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
@@ -240,7 +240,7 @@ class Addresses:
             a moment later. Empty where that was not looked up.
 
         Raises:
-            DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
+            DialFailed: As `resolve`; DialledTooOften where it was dialled lately, too.
 
         """
         if url in self.typed:
@@ -267,6 +267,7 @@ async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
 
     Raises:
         DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
+        DialledTooOften: It was not looked up, since too many are.
 
     """
     try:
@@ -280,6 +281,8 @@ async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
             hosts = list(dict.fromkeys(await look_up(parsed.host, parsed.port, is_hearsay=True)))
+    except TooManyNames as error:  # strangers may have seen to that, so nothing follows for whose name it is
+        raise DialledTooOften(f"the name {parsed.host} was not looked up: {error}") from error
     except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
         raise DialFailed(f"the name {parsed.host} does not resolve") from error
     if not hosts or not (is_private_allowed or all(is_public(host) for host in hosts)):
