@@ -181,9 +181,30 @@ async def test_a_name_that_resolves_too_slowly_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr("yzdht.sessions.dialling.DIAL_TIMEOUT_S", 0.01)
 
-    with pytest.raises(DialFailed, match="does not resolve"):
+    with pytest.raises(DialFailed, match="not resolved in time"):
         await resolve("wss://node.example", is_private_allowed=False)
     answered.set()
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (socket.EAI_NONAME, "does not resolve"),
+        (socket.EAI_AGAIN, "has no answer from the resolver"),
+        (socket.EAI_FAIL, "has no answer from the resolver"),
+    ],
+)
+async def test_a_resolver_that_does_not_answer_is_told_apart_from_a_name_without_an_address(
+    monkeypatch: pytest.MonkeyPatch, number: int, why: str
+) -> None:
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(number, "it says so")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    with pytest.raises(DialFailed, match=why) as failure:
+        await resolve("wss://node.example", is_private_allowed=False)
+    assert not isinstance(failure.value, DialledTooOften), "servers of the name's own may have seen to that"
 
 
 async def test_a_name_that_is_not_looked_up_for_lack_of_a_thread_is_put_off(

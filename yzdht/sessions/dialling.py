@@ -34,7 +34,7 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
-from yzdht.transport.names import TooManyNames, look_up
+from yzdht.transport.names import TooManyNames, is_resolver_mute, look_up
 from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
@@ -283,8 +283,11 @@ async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
             hosts = list(dict.fromkeys(await look_up(parsed.host, parsed.port, is_hearsay=True)))
     except TooManyNames as error:  # strangers may have seen to that, so nothing follows for whose name it is
         raise DialledTooOften(f"the name {parsed.host} was not looked up: {error}") from error
-    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-        raise DialFailed(f"the name {parsed.host} does not resolve") from error
+    except TimeoutError as error:
+        raise DialFailed(f"the name {parsed.host} was not resolved in time") from error
+    except (OSError, UnicodeError) as error:
+        why = "has no answer from the resolver" if is_resolver_mute(error) else "does not resolve"
+        raise DialFailed(f"the name {parsed.host} {why}") from error
     if not hosts or not (is_private_allowed or all(is_public(host) for host in hosts)):
         raise DialFailed(f"the name {parsed.host} leads to a private address")
     if len(hosts) > HOSTS_PER_NAME_MAX:

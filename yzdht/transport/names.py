@@ -74,6 +74,11 @@ async def look_up(host: str, port: int, *, is_hearsay: bool = False) -> list[str
     return await found
 
 
+def is_resolver_mute(error: OSError | UnicodeError) -> bool:
+    """Whether a name was not found because nobody could say: this machine's resolver, or the name's own servers."""
+    return isinstance(error, socket.gaierror) and error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
+
+
 def _take_place(*, is_hearsay: bool) -> Callable[[], None]:
     if is_hearsay and not _places_of_hearsay.acquire(blocking=False):
         raise TooManyNames("too many names are being looked up")
