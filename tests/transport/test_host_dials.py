@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,16 +144,50 @@ async def test_of_many_addresses_few_are_dialled_at_once_and_not_all(clock: Time
         assert sorted(host.cancelled) == host.begun
 
 
-async def test_what_failed_last_is_told() -> None:
+NO_ROUTE = OSError(errno.ENETUNREACH, "Network is unreachable")
+CERTIFICATE = DialFailed(
+    "wss://node.example: its certificate has ended", hint="have whoever runs it renew it"
+)
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize(
+    ("most", "other", "told"),
+    [
+        (ConnectionRefusedError(), NO_ROUTE, "connection refused"),
+        (TimeoutError(), NO_ROUTE, "timed out"),
+        (ConnectionRefusedError(), TimeoutError(), "connection refused"),
+        (CERTIFICATE, ConnectionRefusedError(), "certificate has ended"),
+        (ssl.SSLError(1, "wrong version number"), ConnectionRefusedError(), "no TLS server"),
+        (NO_ROUTE, ConnectionAbortedError(), "Network is unreachable"),
+    ],
+)
+async def test_of_several_failures_the_one_is_told_that_says_most(
+    most: Exception, other: Exception, told: str, *, is_reversed: bool
+) -> None:
     host = Host(V6, V4)
     dialled = host.dialled()
     await until(lambda: host.begun == [V6])
-    host.fails(V6, OSError("no route"))
+    host.fails(V6, other if is_reversed else most)
     await until(lambda: host.begun == [V6, V4])
-    host.fails(V4, ConnectionRefusedError())
+    host.fails(V4, most if is_reversed else other)
 
-    with pytest.raises(DialFailed, match="refused"):
+    with pytest.raises(DialFailed, match=told):
         await dialled
+
+
+@TIME_MOVED
+async def test_an_address_that_is_silent_does_not_hide_what_another_said(clock: Time) -> None:
+    host = Host(V6, V4)
+    with clock.standing_still():
+        dialled = host.dialled()
+        await until(lambda: host.begun == [V6])
+        host.fails(V6, CERTIFICATE)
+        await until(lambda: host.begun == [V6, V4])
+        await clock.advance(2 * LONG_S, steps=4)
+
+        with pytest.raises(DialFailed, match="certificate has ended"):
+            await dialled
 
 
 async def test_a_dial_that_is_given_up_leaves_nothing_under_way() -> None:
