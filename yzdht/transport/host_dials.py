@@ -11,7 +11,7 @@ import asyncio
 import ssl
 from itertools import chain, zip_longest
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from yzdht.errors import DialFailed
 from yzdht.limits import ADDRESS_STAGGER_S, HANDSHAKE_PATIENCE_S, HOSTS_AT_ONCE_MAX, HOSTS_PER_NAME_MAX
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 
-_Link = TypeVar("_Link")
+class CanAbort(Protocol):
+    """As much of a link as matters here."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
+
+
+_Link = TypeVar("_Link", bound=CanAbort)
 _Failure = OSError | UnicodeError | DialFailed
 
 
@@ -151,7 +159,12 @@ async def _dial_several(
             tries.ended(address)
 
     staggered = Staggered(
-        addresses, attempt, gap_s=ADDRESS_STAGGER_S, at_once_max=HOSTS_AT_ONCE_MAX, wait_s=tries.wait_s
+        addresses,
+        attempt,
+        gap_s=ADDRESS_STAGGER_S,
+        at_once_max=HOSTS_AT_ONCE_MAX,
+        wait_s=tries.wait_s,
+        discard=lambda link: link.abort(),
     )
     return await staggered.first()
 
