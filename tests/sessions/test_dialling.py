@@ -352,6 +352,26 @@ def test_nodes_whose_names_lead_to_one_proxy_are_counted_one_by_one_and_it_as_a_
         pace.check("wss://other.example", 0.0, ["192.0.2.8", "192.0.2.9"])
 
 
+def test_a_dial_that_is_not_made_counts_for_none_of_its_hosts() -> None:
+    pace = AddressPace()
+    for number in range(int(DIALS_PER_HOST_BURST) - 1):
+        pace.check(f"wss://node{number}.example", 0.0, ["192.0.2.8"])
+    for number in range(int(DIALS_PER_HOST_BURST)):
+        pace.check(f"wss://node{number}.example:1", 0.0, ["192.0.2.9"])
+    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+        pace.check("wss://often.example", 0.0, ["192.0.2.7"])
+
+    for _ in range(10):
+        with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
+            pace.check("wss://other.example", 0.0, ["192.0.2.8", "192.0.2.9"])
+        with pytest.raises(DialledTooOften, match="address wss://often"):
+            pace.check("wss://often.example", 0.0, ["192.0.2.8"])
+
+    pace.check("wss://other.example", 0.0, ["192.0.2.8"])
+    with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.8"):
+        pace.check("wss://last.example", 0.0, ["192.0.2.8"])
+
+
 async def test_what_only_a_record_named_is_dialled_where_its_witnesses_are_or_in_public() -> None:
     urls = ["ws://10.0.0.1:9", "no address", "ws://169.254.169.254:80", "ws://127.0.0.1:9", "ws://1.1.1.1:9"]
 

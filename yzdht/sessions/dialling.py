@@ -39,7 +39,7 @@ from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.rpc.session import Ended
@@ -189,7 +189,7 @@ class AddressPace:
         self._buckets = Buckets(PREFIXES_TRACKED_MAX)
 
     def check(self, url: str, mono: float, hosts: Sequence[str] = ()) -> None:
-        """Count a dial.
+        """Count a dial, unless it must not be made.
 
         Many nodes may have their names at one address, where a proxy tells them apart: names are counted one by one,
         and where they lead in the bound of that host.
@@ -207,11 +207,15 @@ class AddressPace:
             parsed = parse_url(url)
         except UsageError:
             return  # of a transport within this process
-        for host in hosts or (parsed.host,):
-            if self._buckets.take(host, 1, _PER_HOST, mono) > 0:
-                raise DialledTooOften(f"the host {host} was dialled too often lately")
-        if self._buckets.take((parsed.host, parsed.port), 1, _PER_ADDRESS, mono) > 0:
-            raise DialledTooOften(f"the address {parsed.text} was dialled too often lately")
+        counted: list[tuple[Hashable, Rate, str]] = [
+            (host, _PER_HOST, f"host {host}") for host in hosts or (parsed.host,)
+        ]
+        counted.append(((parsed.host, parsed.port), _PER_ADDRESS, f"address {parsed.text}"))
+        for number, (key, rate, what) in enumerate(counted):
+            if self._buckets.take(key, 1, rate, mono) > 0:
+                for taken, *_ in counted[:number]:
+                    self._buckets.put_back(taken, 1)
+                raise DialledTooOften(f"the {what} was dialled too often lately")
 
 
 class Addresses:
