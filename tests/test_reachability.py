@@ -242,6 +242,19 @@ def test_where_the_node_is_seen_takes_two_networks_that_agree() -> None:
     assert seen(judge) == ("11.0.0.2",)
 
 
+def test_two_liars_do_not_move_a_node_that_is_reached_at_a_public_address_of_an_interface() -> None:
+    judge, lie = Reachability(), "tcp://12.0.0.9:8083"
+    for who in (A, B):
+        judge.saw(who[0], "12.0.0.9")
+        judge.heard(*who, {lie: Word.REACHED}, is_proved=True)
+    assert not judge.has_heard_enough(Version.IPV4, GROUPS)
+    judge.saw(C[0], "11.0.0.1")
+    say(judge, C, Word.REACHED)
+    judge.settle([URL, lie], 0.0, {"11.0.0.1"})
+
+    assert seen(judge) == ()
+
+
 def test_a_peer_has_tried_what_leads_to_where_it_sees_the_node_and_names() -> None:
     judge, elsewhere = Reachability(), "ws://11.9.0.1:8083"
 

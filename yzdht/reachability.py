@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
 from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_AGREEING, PROBERS_DENYING, REACH_KEPT_S
+from yzdht.sightings import Sightings
 from yzdht.wire.address import is_public, parse_url, scope_of
 
 
@@ -127,7 +128,6 @@ class _Round:
     """What one round heard so far, by the groups of those who said it: who shares a network has one voice."""
 
     words: dict[Way, dict[str, Word]] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)
     voices: dict[Version, _Voices] = field(default_factory=lambda: {v: _Voices() for v in Version})
     own: dict[str, Word] = field(default_factory=dict)
     waiting: set[Way] = field(default_factory=set)  # what was to be tried some day and did not fit
@@ -142,7 +142,6 @@ class Reachability:
     Attributes:
         node: Whether others reach the node at all; RELAYED or UNREACHABLE make it a client (section 6).
         over: The same for each version of IP.
-        seen: Where enough peers saw it in the last round, IPv4 before IPv6.
         has_untried: True if something of the node was not tried in any round yet, and the last one got on with that.
         is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
 
@@ -151,13 +150,18 @@ class Reachability:
     def __init__(self, before: Reach = Reach.UNKNOWN) -> None:
         self.node = before
         self.over = dict.fromkeys(Version, Reach.UNKNOWN)
-        self.seen: tuple[str, ...] = ()
         self.has_untried = False
         self.is_in_doubt = False
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
         self._round = _Round()
+        self._sightings = Sightings()
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Where peers see it, IPv4 before IPv6."""
+        return self._sightings.hosts
 
     def finding(self, url: str) -> Finding:
         """What is known of an address: the best of what is known over each version of IP."""
@@ -178,13 +182,11 @@ class Reachability:
     def begin(self) -> None:
         """Forget what an unfinished round heard."""
         self._round = _Round()
+        self._sightings.begin()
 
     def saw(self, group: str, host: str) -> None:
-        """A peer says where it sees this node; believed if it is an IP address that another network sees, too."""
-        try:
-            self._round.seen.setdefault(group, str(ip_address(host)))
-        except ValueError:
-            return
+        """A peer says where it sees this node; believed if enough others see it there, too."""
+        self._sightings.saw(group, host)
 
     def to_try(self, own: Iterable[str], beside: Iterable[str], seen_host: str) -> list[str]:
         """Which addresses to have tried by a peer that sees this node at some host; DIAL_BACK_URLS_MAX at most.
@@ -278,6 +280,8 @@ class Reachability:
 
         """
         voices = self._round.voices[version]
+        if not self._sightings.are_enough(is_ipv6=version is Version.IPV6):
+            return False
         reached = sum(group in voices.reached for group in groups)
         failed = sum(group in voices.failed for group in groups)
         return (
@@ -286,12 +290,13 @@ class Reachability:
             or failed >= PROBERS_DENYING
         )
 
-    def settle(self, urls: Sequence[str], mono: float) -> None:
+    def settle(self, urls: Sequence[str], mono: float, own_hosts: Container[str] = ()) -> None:
         """End the round and judge.
 
         Args:
             urls: Those that were to be tried; what is known of others is forgotten.
             mono: The present, monotonic seconds.
+            own_hosts: IP addresses of this machine.
 
         """
         heard, self._round = self._round, _Round()
@@ -300,12 +305,16 @@ class Reachability:
         ways = [way for url in urls for way in ways_of(url)]
         self._tried = {way: self._tried[way] for way in ways if way in self._tried}
         self._findings = {way: self._judged(way, heard, mono) for way in ways}
-        sightings = Counter(heard.seen.values())
-        agreed = [host for host, count in sightings.items() if count >= PROBERS_AGREEING]
-        if heard.seen:
-            self.seen = tuple(sorted(agreed, key=lambda host: (":" in host, host)))
+        at_home = {
+            Version.of(host) for host in self._reached_hosts() if host in own_hosts and is_public(host)
+        }
+        self._sightings.settle(mono, lambda host: host in own_hosts or Version.of(host) not in at_home)
         self.has_untried = bool(heard.words) and not heard.waiting.isdisjoint(ways)
         self._judge_node(heard)
+
+    def _reached_hosts(self) -> set[str]:
+        reached = [way.url for way, found in self._findings.items() if found.reach is Reach.REACHABLE]
+        return {host for host in map(host_of, reached) if not is_name(host)}
 
     def _judge_node(self, heard: _Round) -> None:
         for version, voices in heard.voices.items():
