@@ -297,7 +297,7 @@ class ReachWatch:
                 self.judge.came_in(peer.group, peer.host)
 
     def _pause_s(self, *, has_heard: bool) -> float:
-        if self.judge.has_untried:
+        if self.judge.has_untried or (has_heard and self.judge.wants_second_look):
             return REACH_AGAIN_MAPPED_S  # a peer is asked again after a minute
         if not has_heard:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)

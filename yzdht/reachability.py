@@ -105,7 +105,7 @@ class Finding:
 
     Attributes:
         reach: Whether others reach it.
-        word: Why not, as most of them said; REACHED where they do.
+        word: Why not, as most of them said; REACHED where they do; NOT_YOURS there after a dial of the node itself failed.
         at: Monotonic seconds of the round that said so; None for never.
 
     """
@@ -113,6 +113,11 @@ class Finding:
     reach: Reach = Reach.UNKNOWN
     word: Word = Word.NOT_DIALLED
     at: float | None = None
+
+    @property
+    def is_doubted(self) -> bool:
+        """True if it was reached, and a dial of the node itself failed since."""
+        return self.reach is Reach.REACHABLE and self.word is not Word.REACHED
 
 
 @dataclass(slots=True)
@@ -144,6 +149,7 @@ class Reachability:
         over: The same for each version of IP.
         has_untried: True if something of the node was not tried in any round yet, and the last one got on with that.
         is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
+        wants_second_look: True if the last round was the first to contradict what was known, and the next one decides.
 
     """
 
@@ -152,6 +158,7 @@ class Reachability:
         self.over = dict.fromkeys(Version, Reach.UNKNOWN)
         self.has_untried = False
         self.is_in_doubt = False
+        self.wants_second_look = False
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
@@ -239,10 +246,12 @@ class Reachability:
 
         Args:
             url: The address.
-            word: REACHED from outside; TURNED_AROUND, which proves nothing; anything else for not at all.
+            word: REACHED from outside; TURNED_AROUND, which proves nothing; NOT_DIALLED, which says nothing; anything else
+                for not at all.
 
         """
-        self._round.own[url] = word
+        if word is not Word.NOT_DIALLED:
+            self._round.own[url] = word
 
     def to_try_itself(
         self, urls: Iterable[str], typed: Container[str], is_own_host: Callable[[str], bool]
@@ -304,7 +313,11 @@ class Reachability:
         self._tried |= dict.fromkeys(heard.words, self._number)
         ways = [way for url in urls for way in ways_of(url)]
         self._tried = {way: self._tried[way] for way in ways if way in self._tried}
-        self._findings = {way: self._judged(way, heard, mono) for way in ways}
+        before, self._findings = self._findings, {way: self._judged(way, heard, mono) for way in ways}
+        self.wants_second_look = any(
+            found.is_doubted and not before.get(way, Finding()).is_doubted
+            for way, found in self._findings.items()
+        )
         at_home = {
             Version.of(host) for host in self._reached_hosts() if host in own_hosts and is_public(host)
         }
@@ -350,13 +363,28 @@ class Reachability:
         denials = Counter(word for word in words.values() if word in _DENIALS)
         if denials.total() >= PROBERS_AGREEING:
             return Finding(Reach.UNREACHABLE, denials.most_common(1)[0][0], mono)
-        if own is Word.TURNED_AROUND:
-            return Finding(Reach.UNKNOWN, own, mono)
-        if own is not None:
-            return Finding(Reach.UNREACHABLE, Word.NOT_YOURS, mono)
         before = self._findings.get(way, Finding())
         is_old = before.at is None or mono - before.at > REACH_KEPT_S
-        return Finding() if is_old else replace(before)
+        before = Finding() if is_old else before
+        return before if own is None else _judged_by_own_dial(own, before, heard, mono)
+
+
+def _judged_by_own_dial(own: Word, before: Finding, heard: _Round, mono: float) -> Finding:
+    """What a dial by the node itself shows of an address, which did not come in from outside.
+
+    It goes out another way than those of others come in: it may fail where theirs do not. So it takes two rounds to
+    withdraw what was reached; and where peers reached nothing else, neither silence nor what cannot be while nodes come in
+    withdraws anything.
+    """
+    if own is Word.TURNED_AROUND:
+        return Finding(Reach.UNKNOWN, own, mono)
+    if before.reach is Reach.REACHABLE and not before.is_doubted:
+        return replace(before, word=Word.NOT_YOURS)
+    is_reached_elsewhere = any(Word.REACHED in words.values() for words in heard.words.values())
+    have_come = any(voices.reached for voices in heard.voices.values())
+    if not is_reached_elsewhere and (have_come or own is Word.SILENT):
+        return before
+    return Finding(Reach.UNREACHABLE, Word.NOT_YOURS, mono)
 
 
 def _verdict(voices: _Voices, before: Reach) -> Reach:
