@@ -12,9 +12,17 @@ from zeroconf import ServiceInfo, ServiceStateChange
 from zeroconf.asyncio import AsyncZeroconf
 
 from tests.sessions.kit import Time, until
-from yzdht.errors import DialFailed
+from yzdht import Node
+from yzdht.errors import DialFailed, DialledTooOften
 from yzdht.lan_discovery import SERVICE, TAG, LanDiscovery, Neighbourhood, urls_of
-from yzdht.limits import LAN_AGAIN_S, LAN_LOOK_EVERY_S, LAN_SEEN_MAX, LAN_TAG_BYTES, LAN_TRIES_BURST
+from yzdht.limits import (
+    DIALS_PER_ADDRESS_BURST,
+    LAN_AGAIN_S,
+    LAN_LOOK_EVERY_S,
+    LAN_SEEN_MAX,
+    LAN_TAG_BYTES,
+    LAN_TRIES_BURST,
+)
 from yzdht.store.entropy import SystemRng
 
 
@@ -167,6 +175,17 @@ def test_of_an_announcement_the_tag_the_port_and_near_addresses_count(tag: bytes
 
 async def _nobody(_url: str, _expected: NodeId | None) -> None:
     raise DialFailed("nobody answers")
+
+
+async def test_what_is_announced_is_dialled_as_what_others_name_and_not_as_what_was_typed() -> None:
+    async with Node(0, host=HOST, port_mapping=False) as node:
+        near = node._neighbourhood()
+        for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+            with pytest.raises(DialFailed, match="refused"):
+                await near.dial("tcp://127.0.0.1:1", None)
+
+        with pytest.raises(DialledTooOften):
+            await near.dial("tcp://127.0.0.1:1", None)
 
 
 async def test_of_a_flood_a_bounded_number_is_remembered_and_few_are_tried(tag: bytes) -> None:
