@@ -22,6 +22,7 @@ from yzdht.limits import (
     LAN_SEEN_MAX,
     LAN_TAG_BYTES,
     LAN_TRIES_BURST,
+    LAN_TRIES_PER_S,
 )
 from yzdht.store.entropy import SystemRng
 
@@ -200,6 +201,24 @@ async def test_of_a_flood_a_bounded_number_is_remembered_and_few_are_tried(tag: 
         await until(lambda: tried(one) > 1)
         assert tried(one) <= LAN_TRIES_BURST
         assert len(one.dialled) == 1
+
+
+async def test_after_a_burst_announcements_are_looked_into_at_their_rate(tag: bytes, time: Time) -> None:
+    turns: list[float] = []
+    discovery = LanDiscovery(Neighbourhood(tag, 1_001, list, bool, _nobody, bool), SystemRng())
+
+    async def take_turns() -> None:
+        while True:
+            await discovery._turn()
+            turns.append(asyncio.get_running_loop().time())
+
+    taking = asyncio.ensure_future(take_turns())
+    await time.advance(100, steps=400)
+    taking.cancel()
+    await asyncio.wait([taking])
+
+    after = 100 * LAN_TRIES_PER_S
+    assert LAN_TRIES_BURST + after - 2 <= len(turns) <= LAN_TRIES_BURST + after + 1
 
 
 async def test_who_was_forgotten_in_a_flood_is_heard_of_again_later(tag: bytes) -> None:
