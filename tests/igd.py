@@ -27,7 +27,7 @@ class Igd(asyncio.DatagramProtocol):
         lives: The lifetimes that were asked for.
         searched: How many searches came.
         location: Where it says that its description is; `{port}` becomes its own.
-        control: Where it says that it is asked.
+        control: Where it says that it is asked; nothing is found at /broken.
         faults: Reasons to refuse, by call; a call that stands there is refused.
         says: In place of what it would answer to any HTTP request, pieces; None for what is right.
         more: Elements in its description, before the service.
@@ -93,6 +93,9 @@ class Igd(asyncio.DatagramProtocol):
     def _answer(self, head: bytes, body: bytes) -> Iterator[bytes]:
         if head.startswith(b"GET /desc.xml "):
             yield http(200, self._description())
+            return
+        if head.startswith(b"POST /broken "):
+            yield http(404, "<html/>")
             return
         assert head.startswith(b"POST /control "), head
         found = _ACTION.search(head)

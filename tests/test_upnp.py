@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.igd import ROUTER, Igd, http
+from tests.igd import ROUTER, SERVICE, Igd, http
 from tests.sessions.kit import Time, until
 from yzdht.errors import WireError
 from yzdht.limits import (
@@ -139,6 +139,17 @@ async def test_a_router_that_forgets_nothing_is_asked_for_a_mapping_without_end(
     assert igd.lives == [PORT_MAPPING_LIFE_S, 0]
     await kept.end()
     assert igd.table == {}
+
+
+async def test_a_service_that_is_broken_leaves_the_next_to_be_asked(igd: Igd) -> None:
+    igd.more = (
+        f"<service><serviceType>{SERVICE}</serviceType><controlURL>/broken</controlURL></service>"
+        f"<service><serviceType>{SERVICE}</serviceType><controlURL>http://{ROUTER}:1/</controlURL></service>"
+    )
+
+    assert await upnp(igd).keep(ROUTER, ROUTER) == PORT
+
+    assert igd.table == {PORT: OWN}
 
 
 async def test_a_router_that_refuses_is_told_of_by_its_reason(igd: Igd) -> None:

@@ -177,8 +177,9 @@ class Upnp:
             raise WireError(f"the router does not show its description: status {status}")
         services = read_description(xml, self._router, page)
         for service in services[:-1]:
-            if has_outside((await self._call(service, "GetExternalIPAddress")).said):
-                return service
+            with contextlib.suppress(OSError, WireError):  # TimeoutError is one; the next may answer
+                if has_outside((await self._call(service, "GetExternalIPAddress")).said):
+                    return service
         return services[-1]
 
     async def _search(self) -> Page:
