@@ -102,6 +102,36 @@ async def test_what_is_forwarded_to_another_machine_stays_and_another_port_is_ta
     assert igd.table == {PORT: OTHER}
 
 
+async def test_with_a_new_address_of_this_machine_its_own_mapping_is_made_anew_and_taken_back(
+    igd: Igd,
+) -> None:
+    igd.is_strict = True
+    kept = upnp(igd)
+    await kept.keep(ROUTER, "127.0.0.3")
+    assert igd.table == {PORT: ("127.0.0.3", PORT)}
+
+    assert await kept.keep(ROUTER, ROUTER) == PORT
+
+    assert igd.table == {PORT: OWN}
+    igd.faults["DeletePortMapping"] = 606  # a router that lets nobody delete what is another's
+    outside = await kept.keep(ROUTER, "127.0.0.3")
+    assert igd.table == {PORT: OWN, outside: ("127.0.0.3", PORT)}
+    assert outside != PORT
+    igd.faults.clear()
+    await kept.end()
+    assert igd.table == {PORT: OWN}
+
+
+async def test_what_is_forwarded_to_the_address_before_at_another_port_stays(igd: Igd) -> None:
+    kept = upnp(igd)
+    await kept.keep(ROUTER, "127.0.0.3")
+    igd.table[PORT] = ("127.0.0.3", 22)
+
+    assert await kept.keep(ROUTER, ROUTER) != PORT
+
+    assert igd.table[PORT] == ("127.0.0.3", 22)
+
+
 async def test_what_another_program_of_this_machine_has_stays_its(igd: Igd) -> None:
     igd.table[PORT] = (ROUTER, 22)
 
