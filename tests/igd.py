@@ -27,9 +27,10 @@ class Igd(asyncio.DatagramProtocol):
         lives: The lifetimes that were asked for.
         searched: How many searches came.
         location: Where it says that its description is; `{port}` becomes its own.
-        control: Where it says that it is asked.
+        control: Where it says that it is asked; nothing is found at /broken.
         faults: Reasons to refuse, by call; a call that stands there is refused.
         says: In place of what it would answer to any HTTP request, pieces; None for what is right.
+        is_strict: True if it gives no port to anybody that it forwards to another host.
         more: Elements in its description, before the service.
 
     """
@@ -43,6 +44,7 @@ class Igd(asyncio.DatagramProtocol):
         self.control = "/control"
         self.faults: dict[str, int] = {}
         self.says: Callable[[], Iterator[bytes]] | None = None
+        self.is_strict = False
         self.more = ""
         self.head = '<?xml version="1.0"?>'
         self.sent = 0
@@ -94,6 +96,9 @@ class Igd(asyncio.DatagramProtocol):
         if head.startswith(b"GET /desc.xml "):
             yield http(200, self._description())
             return
+        if head.startswith(b"POST /broken "):
+            yield http(404, "<html/>")
+            return
         assert head.startswith(b"POST /control "), head
         found = _ACTION.search(head)
         assert found is not None
@@ -121,6 +126,8 @@ class Igd(asyncio.DatagramProtocol):
         if action == "DeletePortMapping":
             return "" if self.table.pop(outside, None) else 714
         assert action == "AddPortMapping"
+        if self.is_strict and outside in self.table and self.table[outside][0] != values["NewInternalClient"]:
+            return 718
         self.lives.append(int(values["NewLeaseDuration"]))
         if self.lives[-1] and "lease" in self.faults:
             return self.faults["lease"]

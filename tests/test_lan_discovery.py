@@ -12,9 +12,18 @@ from zeroconf import ServiceInfo, ServiceStateChange
 from zeroconf.asyncio import AsyncZeroconf
 
 from tests.sessions.kit import Time, until
-from yzdht.errors import DialFailed
+from yzdht import Node
+from yzdht.errors import DialFailed, DialledTooOften
 from yzdht.lan_discovery import SERVICE, TAG, LanDiscovery, Neighbourhood, urls_of
-from yzdht.limits import LAN_AGAIN_S, LAN_LOOK_EVERY_S, LAN_SEEN_MAX, LAN_TAG_BYTES, LAN_TRIES_BURST
+from yzdht.limits import (
+    DIALS_PER_ADDRESS_BURST,
+    LAN_AGAIN_S,
+    LAN_LOOK_EVERY_S,
+    LAN_SEEN_MAX,
+    LAN_TAG_BYTES,
+    LAN_TRIES_BURST,
+    LAN_TRIES_PER_S,
+)
 from yzdht.store.entropy import SystemRng
 
 
@@ -169,6 +178,17 @@ async def _nobody(_url: str, _expected: NodeId | None) -> None:
     raise DialFailed("nobody answers")
 
 
+async def test_what_is_announced_is_dialled_as_what_others_name_and_not_as_what_was_typed() -> None:
+    async with Node(0, host=HOST, port_mapping=False) as node:
+        near = node._neighbourhood()
+        for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+            with pytest.raises(DialFailed, match="refused"):
+                await near.dial("tcp://127.0.0.1:1", None)
+
+        with pytest.raises(DialledTooOften):
+            await near.dial("tcp://127.0.0.1:1", None)
+
+
 async def test_of_a_flood_a_bounded_number_is_remembered_and_few_are_tried(tag: bytes) -> None:
     async with Neighbour(tag, 1_001) as one, Neighbour(tag, 1_002):
         await until(lambda: one.discovery.met == 1)
@@ -181,6 +201,24 @@ async def test_of_a_flood_a_bounded_number_is_remembered_and_few_are_tried(tag: 
         await until(lambda: tried(one) > 1)
         assert tried(one) <= LAN_TRIES_BURST
         assert len(one.dialled) == 1
+
+
+async def test_after_a_burst_announcements_are_looked_into_at_their_rate(tag: bytes, time: Time) -> None:
+    turns: list[float] = []
+    discovery = LanDiscovery(Neighbourhood(tag, 1_001, list, bool, _nobody, bool), SystemRng())
+
+    async def take_turns() -> None:
+        while True:
+            await discovery._turn()
+            turns.append(asyncio.get_running_loop().time())
+
+    taking = asyncio.ensure_future(take_turns())
+    await time.advance(100, steps=400)
+    taking.cancel()
+    await asyncio.wait([taking])
+
+    after = 100 * LAN_TRIES_PER_S
+    assert LAN_TRIES_BURST + after - 2 <= len(turns) <= LAN_TRIES_BURST + after + 1
 
 
 async def test_who_was_forgotten_in_a_flood_is_heard_of_again_later(tag: bytes) -> None:

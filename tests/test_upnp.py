@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.igd import ROUTER, Igd, http
+from tests.igd import ROUTER, SERVICE, Igd, http
 from tests.sessions.kit import Time, until
 from yzdht.errors import WireError
 from yzdht.limits import (
@@ -102,6 +102,36 @@ async def test_what_is_forwarded_to_another_machine_stays_and_another_port_is_ta
     assert igd.table == {PORT: OTHER}
 
 
+async def test_with_a_new_address_of_this_machine_its_own_mapping_is_made_anew_and_taken_back(
+    igd: Igd,
+) -> None:
+    igd.is_strict = True
+    kept = upnp(igd)
+    await kept.keep(ROUTER, "127.0.0.3")
+    assert igd.table == {PORT: ("127.0.0.3", PORT)}
+
+    assert await kept.keep(ROUTER, ROUTER) == PORT
+
+    assert igd.table == {PORT: OWN}
+    igd.faults["DeletePortMapping"] = 606  # a router that lets nobody delete what is another's
+    outside = await kept.keep(ROUTER, "127.0.0.3")
+    assert igd.table == {PORT: OWN, outside: ("127.0.0.3", PORT)}
+    assert outside != PORT
+    igd.faults.clear()
+    await kept.end()
+    assert igd.table == {PORT: OWN}
+
+
+async def test_what_is_forwarded_to_the_address_before_at_another_port_stays(igd: Igd) -> None:
+    kept = upnp(igd)
+    await kept.keep(ROUTER, "127.0.0.3")
+    igd.table[PORT] = ("127.0.0.3", 22)
+
+    assert await kept.keep(ROUTER, ROUTER) != PORT
+
+    assert igd.table[PORT] == ("127.0.0.3", 22)
+
+
 async def test_what_another_program_of_this_machine_has_stays_its(igd: Igd) -> None:
     igd.table[PORT] = (ROUTER, 22)
 
@@ -139,6 +169,17 @@ async def test_a_router_that_forgets_nothing_is_asked_for_a_mapping_without_end(
     assert igd.lives == [PORT_MAPPING_LIFE_S, 0]
     await kept.end()
     assert igd.table == {}
+
+
+async def test_a_service_that_is_broken_leaves_the_next_to_be_asked(igd: Igd) -> None:
+    igd.more = (
+        f"<service><serviceType>{SERVICE}</serviceType><controlURL>/broken</controlURL></service>"
+        f"<service><serviceType>{SERVICE}</serviceType><controlURL>http://{ROUTER}:1/</controlURL></service>"
+    )
+
+    assert await upnp(igd).keep(ROUTER, ROUTER) == PORT
+
+    assert igd.table == {PORT: OWN}
 
 
 async def test_a_router_that_refuses_is_told_of_by_its_reason(igd: Igd) -> None:

@@ -109,6 +109,12 @@ def test_a_service_without_its_url_takes_none_of_the_one_before() -> None:
         read_description(description(more=other + nameless), ROUTER, AT)
 
 
+def test_a_service_of_somebody_else_is_left_out_and_the_others_are_kept() -> None:
+    raw = description((SERVICE, "/ip"), (SERVICE, "http://192.168.7.9/ppp"), (SERVICE, "http://[::1/"))
+
+    assert read_description(raw, ROUTER, AT) == [Service(SERVICE, Page(5_000, "/ip"))]
+
+
 def test_no_more_than_a_few_services_are_looked_at() -> None:
     raw = description(*((SERVICE, f"/{n}") for n in range(99)))
 

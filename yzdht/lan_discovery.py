@@ -237,12 +237,17 @@ class LanDiscovery:
         while self._is_current(hosts):
             self._has_heard.clear()
             while (name := self._next()) is not None and self._is_current(hosts):
-                await asyncio.sleep(self._tries.take("", 1, _TRIES, _mono()))
+                await self._turn()
                 if (seen := self._seen.get(name)) is not None:
                     await self._try(library, name, seen)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAN_LOOK_EVERY_S):
                     await self._has_heard.wait()
+
+    async def _turn(self) -> None:
+        """Wait until one more announcement may be looked into."""
+        while (wait_s := self._tries.take("", 1, _TRIES, _mono())) > 0:  # noqa: ASYNC110 - for time itself; nothing was taken
+            await asyncio.sleep(wait_s)
 
     def _is_current(self, hosts: list[str]) -> bool:
         return self._hosts() == hosts and _mono() < self._forgot_at + LAN_AGAIN_S

@@ -528,7 +528,9 @@ class Node(DhtCalls):
     def _neighbourhood(self) -> Neighbourhood:
         closed, table = self._belonging.membership.closed, self.engine.table
         issuer = None if closed is None else closed.issuer
-        return Neighbourhood.of(self.config, issuer, self.port, self.sessions.dial, lambda: not len(table))
+        return Neighbourhood.of(
+            self.config, issuer, self.port, self.sessions.dial_heard, lambda: not len(table)
+        )
 
     # What the engine and the store tell
 

@@ -74,12 +74,14 @@ class Upnp:
         self._router, self._own = "", ""
         self._service: Service | None = None
         self._outside: int | None = None
+        self._given: Forwarded | None = None  # to whom, as this was asked for
         self._asked_at = float("-inf")
 
     async def keep(self, router: str, own: str) -> int:
         """Have the port forwarded, if it is not; the port outside.
 
-        What another machine, or another program of this one, has is left to it.
+        What another machine, or another program of this one, has is left to it. What was given to this machine at the
+        address that it had before is taken back, and given to it again.
 
         Args:
             router: IPv4 address of the default gateway.
@@ -92,6 +94,8 @@ class Upnp:
         """
         if not (ip_address(router).is_private and ip_address(own).is_private):
             raise WireError("UPnP is for machines at home, and this address is public")
+        if router != self._router:
+            self._given = None
         if (router, own) != (self._router, self._own):
             self._router, self._own, self._service = router, own, None
         async with asyncio.timeout(UPNP_KEEP_S_MAX):
@@ -109,22 +113,29 @@ class Upnp:
         outside, self._outside = self._outside, None
         if outside is None or self._service is None:
             return
-        if await self._forwarded(self._service, outside) == self._here:
+        if self._is_ours(await self._forwarded(self._service, outside), outside):
             await self._call(self._service, "DeletePortMapping", **_entry(outside))
 
     @property
     def _here(self) -> Forwarded:
         return Forwarded(self._own, self._port)
 
+    def _is_ours(self, holder: Forwarded | None, outside: int) -> bool:
+        """Whether a port outside is forwarded to this node, or to where it was when it had that done."""
+        was_given = outside == self._outside and holder == self._given
+        return holder is not None and (holder == self._here or was_given)
+
     # Mapping
 
     async def _map(self, service: Service) -> int:
         for outside in self._ports():
             holder = await self._forwarded(service, outside)
-            if holder is not None and holder != self._here:
-                continue
-            if holder is not None and self._is_fresh(outside):
+            if holder == self._here and self._is_fresh(outside):
                 return outside
+            if holder not in (None, self._here):
+                if not self._is_ours(holder, outside):
+                    continue
+                await self._call(service, "DeletePortMapping", **_entry(outside))
             fault = await self._add(service, outside)
             if not fault:
                 return outside
@@ -147,7 +158,8 @@ class Upnp:
 
     async def _add(self, service: Service, outside: int) -> int:
         """Have it forwarded; why the router refuses, 0 if it does not."""
-        self._outside, self._asked_at = outside, asyncio.get_running_loop().time()  # first: it may end here
+        self._outside, self._given = outside, self._here  # first: it may end here
+        self._asked_at = asyncio.get_running_loop().time()
         wanted = {
             **_entry(outside),
             "NewInternalPort": self._port,
@@ -177,8 +189,9 @@ class Upnp:
             raise WireError(f"the router does not show its description: status {status}")
         services = read_description(xml, self._router, page)
         for service in services[:-1]:
-            if has_outside((await self._call(service, "GetExternalIPAddress")).said):
-                return service
+            with contextlib.suppress(OSError, WireError):  # TimeoutError is one; the next may answer
+                if has_outside((await self._call(service, "GetExternalIPAddress")).said):
+                    return service
         return services[-1]
 
     async def _search(self) -> Page:

@@ -7,6 +7,7 @@ an address in it counts only if it is at the router itself: of a URL only port a
 
 from __future__ import annotations
 
+import contextlib
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -144,7 +145,7 @@ def read_description(xml: bytes, router: str, at: Page) -> list[Service]:
     """The services of a router that map ports, UPNP_SERVICES_MAX at most; a URL of somebody else is left out.
 
     Raises:
-        WireError: This is no description, or none of them is there.
+        WireError: This is no description, its base is somebody else's, or no service is there.
 
     """
     found: list[Service] = []
@@ -156,8 +157,10 @@ def read_description(xml: bytes, router: str, at: Page) -> list[Service]:
         elif name != "service":
             known[name] = text
         else:
-            if known.get("serviceType") in _CONNECTIONS and known.get("controlURL"):
-                found.append(Service(known["serviceType"], read_page(known["controlURL"], router, base)))
+            kind, url = known.get("serviceType"), known.get("controlURL")
+            if kind in _CONNECTIONS and url:
+                with contextlib.suppress(WireError):  # another of its services may be there
+                    found.append(Service(kind, read_page(url, router, base)))
             known = {}
     if not found:
         raise WireError("the router has no service of UPnP that maps ports")

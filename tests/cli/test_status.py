@@ -475,6 +475,13 @@ def test_each_place_has_a_line_with_whether_others_reach_it_and_the_fix() -> Non
     assert any(line.startswith("role") and "client only" in line for line in lines)
 
 
+def test_an_address_that_is_none_is_shown_as_it_is() -> None:
+    lines = told(addresses=[{"url": "ws://[:1"}, {"url": "tcp://[:1"}, {"url": "nonsense"}])
+
+    assert "address      [:1 (ws, tcp): nobody has tried it yet" in lines
+    assert "address      nonsense: nobody has tried it yet" in lines
+
+
 def test_no_line_of_an_address_is_wider_than_80_columns() -> None:
     host = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
     finding = {"reachable": "unreachable", "advertised": False}

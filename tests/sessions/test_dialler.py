@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.sessions.kit import NODE, Party, Silent, Time, Village, sessions_of, turns, until
-from yzdht.errors import DialFailed, ReachedAnother
+from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother
 from yzdht.limits import (
     CALLS_WAITING_MAX,
     CONTACT_URLS_MAX,
@@ -207,6 +207,33 @@ async def test_an_address_that_was_dialled_too_often_says_nothing_against_who_is
 
     await clock.advance(1 / DIALS_PER_ADDRESS_PER_S)
     assert await party.answer_to(party.ask(last)) == Failed(FailReason.UNREACHABLE)  # tried, without a pause
+
+
+async def test_an_address_that_was_heard_and_not_typed_is_dialled_a_few_times_then_seldom(
+    village: Village, clock: Time
+) -> None:
+    party = Party(clock)
+    village.parties.append(party)
+    url = "ws://127.0.0.1:1"
+    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+        with pytest.raises(DialFailed, match="refused"):
+            await party.sessions.dial_heard(url)
+
+    with pytest.raises(DialledTooOften):
+        await party.sessions.dial_heard(url)
+
+    await clock.advance(1 / DIALS_PER_ADDRESS_PER_S)
+    for _ in range(2):  # what is typed is not counted
+        with pytest.raises(DialFailed, match="refused"):
+            await party.sessions.dial(url)
+
+
+async def test_a_heard_address_leads_to_a_session(village: Village) -> None:
+    low, high = await village.pair()
+
+    connection = await low.sessions.dial_heard(high.url, high.node_id)
+
+    assert connection.node_id == high.node_id
 
 
 async def test_a_contact_without_addresses_is_unreachable(village: Village) -> None:

@@ -25,6 +25,7 @@ from yzdht.limits import (
     SESSION_SPARE_AFTER_S,
     TURNED_AWAY_MAX,
     TURNED_AWAY_S_MAX,
+    TYPED_URLS_MAX,
 )
 from yzdht.rpc.engine import PARTED, FailReason
 from yzdht.rpc.session import Ended
@@ -123,10 +124,22 @@ async def test_what_a_name_led_to_when_it_was_judged_is_all_that_is_dialled(
 async def test_a_name_that_was_typed_is_looked_up_by_who_dials_it(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = Addresses(SystemClock(), is_private_allowed=False)
     asked = answer(monkeypatch, ["8.8.8.8"])
-    addresses.typed.add("tcp://node.example:8083")
+    addresses.note_typed("tcp://node.example:8083")
 
     assert await addresses.check("tcp://node.example:8083") == []
     assert asked == []
+
+
+def test_of_what_was_typed_a_bounded_number_is_remembered_the_latest() -> None:
+    addresses = Addresses(SystemClock(), is_private_allowed=False)
+    urls = [f"tcp://10.0.0.1:{port}" for port in range(1, TYPED_URLS_MAX + 2)]
+    for url in (*urls[:-1], urls[0], urls[-1]):
+        addresses.note_typed(url)
+
+    assert addresses.is_typed(urls[0])
+    assert not addresses.is_typed(urls[1])
+    assert addresses.is_typed(urls[1], urls[-1])
+    assert sum(map(addresses.is_typed, urls)) == TYPED_URLS_MAX
 
 
 async def test_a_name_may_lead_anywhere_where_private_addresses_are_allowed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 import time
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 
@@ -158,7 +157,7 @@ class Shown(NamedTuple):
         first = self.addresses[0]
         name = first.url
         if len(self.addresses) > 1:
-            protocols = ", ".join(urlsplit(address.url).scheme for address in self.addresses)
+            protocols = ", ".join(address.url.partition("://")[0] for address in self.addresses)
             name = f"{_place_of(first.url)} ({protocols})"
         reach, _, rest = reach_of(first).partition(": ")
         line = f"{name}: {reach}"
@@ -179,8 +178,8 @@ def places_of(addresses: Sequence[AddressView]) -> list[Shown]:
 
 
 def _place_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.netloc}{parts.path}"
+    """What stands behind the protocol: `urlsplit` refuses what a page that lies may show."""
+    return url.partition("://")[2] or url
 
 
 def reach_of(address: AddressView) -> str:

@@ -30,6 +30,8 @@ HANDSHAKE_PATIENCE_S = 1.0
 FAMILIES_LOOK_S = 60.0
 ADDRESS_FAILED_S = 600.0
 """For so long an address that failed is tried after all others of its peer."""
+TYPED_URLS_MAX = 1_024
+"""Addresses that a person typed are remembered; then the one that was dialled least lately is as any other."""
 DIALS_PER_ADDRESS_PER_S = 0.2
 DIALS_PER_ADDRESS_BURST = 5.0
 DIALS_PER_HOST_PER_S = 5.0

@@ -128,8 +128,17 @@ class Dialler:
             DialFailed: Nobody answers there, or the wrong one, or not with this network's handshake.
 
         """
-        self._addresses.typed.add(url)
+        self._addresses.note_typed(url)
         return await self._open(Attempt(url, expected))
+
+    async def dial_heard(self, url: str, expected: NodeId | None) -> Connection:
+        """Open a session at an address that somebody named, which is nobody's word for it; otherwise as `dial`.
+
+        Raises:
+            DialFailed: As `dial`; DialledTooOften where it was dialled lately.
+
+        """
+        return await self._open(Attempt(url, expected), await self._addresses.check(url))
 
     def renew(self, connection: Connection, node_id: NodeId) -> None:
         """Dial a node again while its session lasts: where that was dialled, then at what else is known of it."""
@@ -197,7 +206,7 @@ class Dialler:
         mono = self._world.clock.now().mono
         turned_away = self._pauses.why(contact.node_id, mono)
         if turned_away is None and reason is not FailReason.BUSY:
-            is_typed = not self._addresses.typed.isdisjoint(contact.urls)
+            is_typed = self._addresses.is_typed(*contact.urls)
             self._pauses.failed(contact.node_id, mono, is_typed=is_typed)
         return turned_away or reason
 
@@ -342,7 +351,7 @@ class Dialler:
         if attempt is not None:
             failure = ReachedAnother if isinstance(event.error, WrongNodeId) else DialFailed
             attempt.lost(failure(f"no session with {connection.url}: {event.reason}"))
-        is_typed = connection.url in self._addresses.typed
+        is_typed = connection.url is not None and self._addresses.is_typed(connection.url)
         return self._pauses.ended(connection, event, self._world.clock.now().mono, is_typed=is_typed)
 
     # The end

@@ -31,6 +31,7 @@ from yzdht.limits import (
     TURNED_AWAY_MAX,
     TURNED_AWAY_S_MAX,
     TURNED_AWAY_S_MIN,
+    TYPED_URLS_MAX,
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
@@ -221,16 +222,24 @@ class Addresses:
         clock: The present.
         is_private_allowed: `--allow-private`.
 
-    Attributes:
-        typed: What an operator typed, which is always dialled.
-
     """
 
     def __init__(self, clock: Clock, *, is_private_allowed: bool) -> None:
-        self.typed: set[str] = set()
+        self._typed: OrderedDict[str, None] = OrderedDict()
         self._clock = clock
         self._is_private_allowed = is_private_allowed
         self._pace = AddressPace()
+
+    def note_typed(self, url: str) -> None:
+        """An operator typed it: it is always dialled."""
+        self._typed[url] = None
+        self._typed.move_to_end(url)
+        if len(self._typed) > TYPED_URLS_MAX:
+            self._typed.popitem(last=False)
+
+    def is_typed(self, *urls: str) -> bool:
+        """Whether an operator typed one of them."""
+        return any(url in self._typed for url in urls)
 
     async def check(self, url: str) -> list[str]:
         """Judge an address before it is dialled; what was heard is dialled seldom enough to be no weapon.
@@ -243,7 +252,7 @@ class Addresses:
             DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
 
         """
-        if url in self.typed:
+        if self.is_typed(url):
             return []
         hosts = await resolve(url, is_private_allowed=self._is_private_allowed)
         self._pace.check(url, self._clock.now().mono, () if self._is_private_allowed else hosts)
@@ -251,7 +260,7 @@ class Addresses:
 
     def may_dial(self, url: str) -> bool:
         """Whether an address may be dialled at all; one that was heard was judged by who named it where it was heard."""
-        if self._is_private_allowed or url in self.typed:
+        if self._is_private_allowed or self.is_typed(url):
             return True
         try:
             parsed = parse_url(url)

@@ -183,6 +183,19 @@ class Sessions:
         """
         return await self._dialler.dial(url, expected)
 
+    async def dial_heard(self, url: str, expected: NodeId | None = None) -> Connection:
+        """Open a session with whoever is at an address that somebody named, unless it was dialled too often lately.
+
+        Args:
+            url: An address that may be dialled at all: that is judged where it is heard.
+            expected: As in `dial`.
+
+        Raises:
+            DialFailed: As `dial`; DialledTooOften where it was dialled lately.
+
+        """
+        return await self._dialler.dial_heard(url, expected)
+
     # Listening
 
     async def listen(self, url_scheme: str, host: str, port: int) -> Listener:
