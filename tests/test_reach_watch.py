@@ -15,7 +15,9 @@ from tests.process.namespaces import run
 from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
 from yzdht import Node
 from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
+from yzdht.port_mapping import Mapping, PortMapping
 from yzdht.reachability import Reach, Word
+from yzdht.store.entropy import SystemRng
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
@@ -436,3 +438,45 @@ async def test_who_is_on_the_same_machine_tells_nothing_whichever_address_it_has
     assert await node.reach.look_once() is not is_own
     assert node.reach.judge.node is (Reach.UNKNOWN if is_own else Reach.REACHABLE)
     assert (node.counters.get("rpc_sent", "dial_back/ok") == 0) is is_own
+
+
+OUTSIDE = "93.184.216.7"
+MAPPED = 40_000
+
+
+def hear(node: Node, *words: tuple[int, Word]) -> None:
+    """Have two peers of the internet see a node at one address, and say what comes of ports there."""
+    watch = node.reach
+    said = {f"{scheme}://{OUTSIDE}:{port}": word for port, word in words for scheme in ("tcp", "ws")}
+    watch.judge.begin()
+    for group, host in (("a", "1.1.1.1"), ("b", "9.9.9.9"), ("c", "5.5.5.5")):
+        watch.judge.saw(group, OUTSIDE)
+        watch.judge.heard(group, host, said, is_proved=Word.REACHED in said.values())
+    watch.judge.settle([*urls_of(node), *said], watch._mono())
+
+
+@pytest.mark.parametrize(
+    ("port", "own"),
+    [
+        ([(MAPPED, Word.REACHED)], Word.SILENT),
+        ([(MAPPED, Word.SILENT)], Word.SILENT),
+        ([(MAPPED, Word.SILENT)], Word.REACHED),
+        ([], Word.SILENT),
+    ],
+)
+async def test_of_the_ports_of_a_router_the_one_that_matters_is_shown(
+    clock: Time, port: list[tuple[int, Word]], own: Word
+) -> None:
+    async with Node(0, host=HOST, clock=clock, allow_private=True) as node:
+        router = PortMapping(node.port, SystemRng())
+        router.mapping = Mapping(MAPPED, 3_600, "upnp") if port else None
+        object.__setattr__(node.reach._look, "router", router)  # none is asked for on loopback
+
+        hear(node, *port, (node.port, own))
+
+        shown = [view for view in node.reach.views() if OUTSIDE in view.url]
+        at = MAPPED if port and own is not Word.REACHED else node.port
+        assert [view.url for view in shown] == [f"{scheme}://{OUTSIDE}:{at}" for scheme in ("tcp", "ws")]
+        is_reached = Word.REACHED in {own, *dict(port).values()}
+        assert {view.is_advertised for view in shown} == {is_reached}
+        assert {"second router" in view.hint for view in shown} == {bool(port) and not is_reached}
