@@ -46,6 +46,8 @@ OPENING_TIMEOUT_S = 5.0
 OPENINGS_MAX = 1_024
 TLS_HANDSHAKES_MAX = 256
 """Under way at a time, of the openings; an honest one takes a round trip."""
+TLS_CROWD = 8
+"""So many of one prefix are no crowd: who owns an IPv6 /40 comes from each of its 65,536 prefixes once."""
 TLS_HANDSHAKES_PER_S = 200.0
 TLS_HANDSHAKE_BURST = 1_000.0
 """Begun by all together. One takes 0.4 ms with a key on P-256, 0.9 with RSA of 2,048 bits, but 6.5 with 4,096."""
