@@ -18,7 +18,7 @@ from yzdht.background import Background
 from yzdht.config import Tls
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.dial_back import BackDialler, _word_of
+from yzdht.dial_back import BackDialler, word_of_failure
 from yzdht.errors import DialFailed
 from yzdht.ids import NodeId, PublicKey, SessionId
 from yzdht.limits import (
@@ -259,8 +259,8 @@ def test_a_failed_dial_is_told_by_its_cause() -> None:
         Word.NO_NODE: failed(None, "closed the connection while it was being opened"),
     }
 
-    assert {word: _word_of(error) for word, error in told.items()} == {word: word for word in told}
-    assert _word_of(failed(None, "the handshake timed out")) is Word.SILENT
+    assert {word: word_of_failure(error) for word, error in told.items()} == {word: word for word in told}
+    assert word_of_failure(failed(None, "the handshake timed out")) is Word.SILENT
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -130,3 +132,35 @@ async def test_a_dial_of_the_node_itself_that_does_not_leave_the_machine_proves_
     assert await word_at(f"tcp://{HOST}:{node.port}") is Word.TURNED_AROUND
     assert await word_at(f"ws://node.example:{node.port}") is Word.TURNED_AROUND
     assert await word_at(f"tcp://{HOST}:{other.port}") is Word.NOT_YOURS
+
+
+@pytest.mark.net
+async def test_a_node_that_is_full_parts_from_its_own_dial_which_shows_nothing(
+    stack: AsyncExitStack,
+) -> None:
+    clock = Time()
+    node = Node(0, host=HOST, clock=clock, allow_private=True, max_sessions=1)
+    await stack.enter_async_context(node)
+    await node_at(stack, clock, f"ws://{HOST}:{node.port}")
+    await until(lambda: len(node.engine.table) == 1)
+
+    word = await node.reach._probes.try_itself(f"tcp://{HOST}:{node.port}", node.node_id, {HOST})
+
+    assert node.counters.get("links_refused", "sessions") == 1
+    assert word is Word.NOT_DIALLED
+
+
+@pytest.mark.net
+async def test_a_place_that_takes_the_nodes_own_dial_and_says_nothing_is_silent(
+    stack: AsyncExitStack,
+) -> None:
+    clock = Time()
+    node = await node_at(stack, clock)
+    silent = stack.enter_context(socket.create_server((HOST, 0)))
+    url = f"tcp://{HOST}:{silent.getsockname()[1]}"
+
+    trying = asyncio.ensure_future(node.reach._probes.try_itself(url, node.node_id, {HOST}))
+    while not trying.done():
+        await clock.advance(1.0)
+
+    assert trying.result() is Word.SILENT

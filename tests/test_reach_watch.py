@@ -204,6 +204,25 @@ async def test_all_tcp_addresses_come_before_all_ws_ones_with_the_one_that_peers
     assert node.reach.to_advertise() == [seen[0], tcp, seen[1], ws]
 
 
+async def test_neither_a_liar_nor_an_hour_of_silence_takes_the_address_at_which_others_see_it_away(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    judge = node.reach.judge
+    outside = [f"{protocol}://11.0.0.9:{node.port}" for protocol in ("tcp", "ws")]
+    for group in ("one", "two"):
+        judge.saw(group, "11.0.0.9")
+        judge.heard(group, HOST, dict.fromkeys(outside, Word.REACHED), is_proved=True)
+    judge.settle([*urls_of(node), *outside], clock.now().mono)
+
+    assert not await node.reach.look_once()  # nobody is there to be asked
+    assert {*outside} < {*node.reach.to_advertise()}
+
+    await liars(stack, clock, node, 1, Reached(is_reachable=False, error=Word.SILENT))
+    await node.reach.look_once()
+    assert {*outside} < {*node.reach.to_advertise()}
+
+
 async def test_a_node_that_sends_from_an_address_at_which_it_does_not_listen_is_not_tried_there(
     clock: Time, stack: AsyncExitStack
 ) -> None:

@@ -140,12 +140,66 @@ def test_an_address_that_peers_see_elsewhere_is_tried_by_the_node_itself_before_
     judge.settle([URL], 0.0)
     assert judge.finding(URL).reach is Reach.REACHABLE
 
-    for who in (A, B):
-        say(judge, who, Word.NOT_YOURS)
-    judge.tried_itself(URL, Word.NOT_YOURS)
-    judge.settle([URL], 0.0)
+    shown = []
+    for _ in range(2):
+        failed_dial(judge, Word.NOT_YOURS)
+        shown.append((judge.is_withdrawn(URL), judge.wants_second_look))
+    assert shown == [(False, True), (True, False)]
     assert judge.finding(URL).word is Word.NOT_YOURS
-    assert judge.is_withdrawn(URL)
+
+
+def failed_dial(judge: Reachability, word: Word, *, elsewhere: Word = Word.SILENT) -> None:
+    """A round in which peers see the node elsewhere and try it there, and its own dial fails."""
+    sent_from = "ws://11.0.0.7:8083"
+    for group, host in (A, B):
+        words = {URL: Word.NOT_YOURS, sent_from: elsewhere}
+        judge.heard(group, host, words, is_proved=elsewhere is Word.REACHED)
+    assert own_trials(judge, URL, typed=(URL,)) == [URL]
+    judge.tried_itself(URL, word)
+    judge.settle([URL, sent_from], 0.0)
+
+
+def test_a_dial_of_the_node_itself_that_is_refused_withdraws_nothing_through_which_others_come_in() -> None:
+    judge = Reachability()
+    for _ in range(3):
+        judge.came_in(*C)
+        failed_dial(judge, Word.NOT_YOURS)
+
+    assert not judge.is_withdrawn(URL)
+    assert judge.node is Reach.REACHABLE
+
+
+def test_an_address_that_the_node_cannot_dial_is_withdrawn_where_peers_reach_it_at_another() -> None:
+    for word in (Word.NOT_YOURS, Word.SILENT):
+        judge = Reachability()
+        judge.came_in(*C)
+        failed_dial(judge, word, elsewhere=Word.REACHED)
+        assert judge.is_withdrawn(URL)
+
+
+def test_a_router_that_turns_no_dial_around_leaves_the_address_unknown() -> None:
+    judge = Reachability()
+    for _ in range(2):
+        failed_dial(judge, Word.SILENT)
+
+    assert judge.finding(URL) == Finding()
+    assert not judge.is_withdrawn(URL)
+
+
+def test_an_address_that_a_dial_reached_again_is_in_no_doubt_any_more() -> None:
+    judge = Reachability()
+    for word in (Word.REACHED, Word.NOT_YOURS, Word.REACHED, Word.NOT_YOURS):
+        failed_dial(judge, word)
+
+    assert not judge.is_withdrawn(URL)
+
+
+def test_a_dial_of_the_node_itself_that_says_nothing_changes_nothing() -> None:
+    judge = Reachability()
+    for _ in range(2):
+        failed_dial(judge, Word.NOT_DIALLED)
+
+    assert judge.finding(URL) == Finding()
 
 
 @pytest.mark.parametrize("host", ["11.0.0.2", "192.168.1.2", "192.168.1.77", "127.0.0.1"])
@@ -240,6 +294,19 @@ def test_where_the_node_is_seen_takes_two_networks_that_agree() -> None:
     judge.saw("11.4.0.0/24", "not an address")
     judge.settle([], 0.0)
     assert seen(judge) == ("11.0.0.2",)
+
+
+def test_two_liars_do_not_move_a_node_that_is_reached_at_a_public_address_of_an_interface() -> None:
+    judge, lie = Reachability(), "tcp://12.0.0.9:8083"
+    for who in (A, B):
+        judge.saw(who[0], "12.0.0.9")
+        judge.heard(*who, {lie: Word.REACHED}, is_proved=True)
+    assert not judge.has_heard_enough(Version.IPV4, GROUPS)
+    judge.saw(C[0], "11.0.0.1")
+    say(judge, C, Word.REACHED)
+    judge.settle([URL, lie], 0.0, {"11.0.0.1"})
+
+    assert seen(judge) == ()
 
 
 def test_a_peer_has_tried_what_leads_to_where_it_sees_the_node_and_names() -> None:

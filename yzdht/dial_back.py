@@ -226,7 +226,7 @@ class BackDialler:
         except ReachedAnother:
             return Word.ANOTHER
         except DialFailed as error:
-            return _word_of(error)
+            return word_of_failure(error)
         finally:
             await asking.close()
         return Word.REACHED if isinstance(answer, Answer) else Word.SILENT
@@ -273,7 +273,7 @@ async def _where(url: Url, host: str) -> str | None:
     return url.text if host in found else None
 
 
-def _word_of(error: DialFailed) -> Word:
+def word_of_failure(error: DialFailed) -> Word:
     """What a failed dial is told as: by its cause, where the system or TLS named one, else by what it says."""
     match error.__cause__:
         case ConnectionRefusedError():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.asking import Asking
 from yzdht.crypto.handshake import Credentials
+from yzdht.dial_back import word_of_failure
 from yzdht.errors import DialFailed, ReachedAnother
 from yzdht.limits import DIAL_BACK_S_MAX, DIAL_BACK_TIMEOUT_S, DIAL_TIMEOUT_S
 from yzdht.reachability import Version, Word, host_of, is_name, word_of
@@ -190,7 +191,8 @@ class Probes:
             own_hosts: IP addresses of this machine: nothing is learned from a dial that does not leave it.
 
         Returns:
-            REACHED; TURNED_AROUND where that proves nothing; NOT_YOURS where this node does not answer.
+            REACHED; TURNED_AROUND where that proves nothing; SILENT where nobody answers; NOT_YOURS where somebody does that
+            is not this node, or the dial is refused; NOT_DIALLED where this node does, and says nothing: it may be full.
 
         """
         world = self._world
@@ -215,15 +217,17 @@ class Probes:
         except DialFailed as error:
             if way_out.is_barred:
                 return Word.TURNED_AROUND
-            # It was this node that said so: its id was proved before.
-            return Word.REACHED if NOT_INVITED in str(error) else Word.NOT_YOURS
+            if NOT_INVITED in str(error):  # it was this node that said so: its id was proved before
+                return Word.REACHED
+            word = word_of_failure(error)
+            return word if word in (Word.SILENT, Word.NOT_DIALLED) else Word.NOT_YOURS
         except TimeoutError:
-            return Word.NOT_YOURS
+            return Word.NOT_DIALLED if asking.sessions.open_connections() else Word.SILENT
         finally:
             with contextlib.suppress(TimeoutError):
                 await asking.close()
         if not isinstance(answer, Answer):
-            return Word.REACHED if answer.reason is FailReason.UNINVITED else Word.NOT_YOURS
+            return Word.REACHED if answer.reason is FailReason.UNINVITED else Word.NOT_DIALLED
         comes_from = answer.body.host if isinstance(answer.body, WhoAmI) else ""
         return Word.REACHED if is_public(comes_from) else Word.TURNED_AROUND
 

@@ -243,7 +243,7 @@ class ReachWatch:
         for url in judge.to_try_itself(urls, self._typed, own_hosts.__contains__):
             judge.tried_itself(url, await self._probes.try_itself(url, self._look.engine.own_id, own_hosts))
         before = judge.node
-        judge.settle(list(dict.fromkeys([*urls, *beside])), self._mono())
+        judge.settle(list(dict.fromkeys([*urls, *beside, *self._seen_urls()])), self._mono(), own_hosts)
         if judge.node is not before:
             log.info("reachability changed from=%s to=%s seen=%s", before, judge.node, ",".join(judge.seen))
         await self._stand_as(is_client=judge.node is Reach.UNREACHABLE)
@@ -297,7 +297,7 @@ class ReachWatch:
                 self.judge.came_in(peer.group, peer.host)
 
     def _pause_s(self, *, has_heard: bool) -> float:
-        if self.judge.has_untried:
+        if self.judge.has_untried or (has_heard and self.judge.wants_second_look):
             return REACH_AGAIN_MAPPED_S  # a peer is asked again after a minute
         if not has_heard:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)

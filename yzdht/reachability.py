@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
 from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_AGREEING, PROBERS_DENYING, REACH_KEPT_S
+from yzdht.sightings import Sightings
 from yzdht.wire.address import is_public, parse_url, scope_of
 
 
@@ -104,7 +105,7 @@ class Finding:
 
     Attributes:
         reach: Whether others reach it.
-        word: Why not, as most of them said; REACHED where they do.
+        word: Why not, as most of them said; REACHED where they do; NOT_YOURS there after a dial of the node itself failed.
         at: Monotonic seconds of the round that said so; None for never.
 
     """
@@ -112,6 +113,11 @@ class Finding:
     reach: Reach = Reach.UNKNOWN
     word: Word = Word.NOT_DIALLED
     at: float | None = None
+
+    @property
+    def is_doubted(self) -> bool:
+        """True if it was reached, and a dial of the node itself failed since."""
+        return self.reach is Reach.REACHABLE and self.word is not Word.REACHED
 
 
 @dataclass(slots=True)
@@ -127,7 +133,6 @@ class _Round:
     """What one round heard so far, by the groups of those who said it: who shares a network has one voice."""
 
     words: dict[Way, dict[str, Word]] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)
     voices: dict[Version, _Voices] = field(default_factory=lambda: {v: _Voices() for v in Version})
     own: dict[str, Word] = field(default_factory=dict)
     waiting: set[Way] = field(default_factory=set)  # what was to be tried some day and did not fit
@@ -142,22 +147,28 @@ class Reachability:
     Attributes:
         node: Whether others reach the node at all; RELAYED or UNREACHABLE make it a client (section 6).
         over: The same for each version of IP.
-        seen: Where enough peers saw it in the last round, IPv4 before IPv6.
         has_untried: True if something of the node was not tried in any round yet, and the last one got on with that.
         is_in_doubt: True if the last round heard a denial over some version of IP, and not enough of them.
+        wants_second_look: True if the last round was the first to contradict what was known, and the next one decides.
 
     """
 
     def __init__(self, before: Reach = Reach.UNKNOWN) -> None:
         self.node = before
         self.over = dict.fromkeys(Version, Reach.UNKNOWN)
-        self.seen: tuple[str, ...] = ()
         self.has_untried = False
         self.is_in_doubt = False
+        self.wants_second_look = False
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
         self._round = _Round()
+        self._sightings = Sightings()
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Where peers see it, IPv4 before IPv6."""
+        return self._sightings.hosts
 
     def finding(self, url: str) -> Finding:
         """What is known of an address: the best of what is known over each version of IP."""
@@ -178,13 +189,11 @@ class Reachability:
     def begin(self) -> None:
         """Forget what an unfinished round heard."""
         self._round = _Round()
+        self._sightings.begin()
 
     def saw(self, group: str, host: str) -> None:
-        """A peer says where it sees this node; believed if it is an IP address that another network sees, too."""
-        try:
-            self._round.seen.setdefault(group, str(ip_address(host)))
-        except ValueError:
-            return
+        """A peer says where it sees this node; believed if enough others see it there, too."""
+        self._sightings.saw(group, host)
 
     def to_try(self, own: Iterable[str], beside: Iterable[str], seen_host: str) -> list[str]:
         """Which addresses to have tried by a peer that sees this node at some host; DIAL_BACK_URLS_MAX at most.
@@ -237,10 +246,12 @@ class Reachability:
 
         Args:
             url: The address.
-            word: REACHED from outside; TURNED_AROUND, which proves nothing; anything else for not at all.
+            word: REACHED from outside; TURNED_AROUND, which proves nothing; NOT_DIALLED, which says nothing; anything else
+                for not at all.
 
         """
-        self._round.own[url] = word
+        if word is not Word.NOT_DIALLED:
+            self._round.own[url] = word
 
     def to_try_itself(
         self, urls: Iterable[str], typed: Container[str], is_own_host: Callable[[str], bool]
@@ -278,6 +289,8 @@ class Reachability:
 
         """
         voices = self._round.voices[version]
+        if not self._sightings.are_enough(is_ipv6=version is Version.IPV6):
+            return False
         reached = sum(group in voices.reached for group in groups)
         failed = sum(group in voices.failed for group in groups)
         return (
@@ -286,12 +299,13 @@ class Reachability:
             or failed >= PROBERS_DENYING
         )
 
-    def settle(self, urls: Sequence[str], mono: float) -> None:
+    def settle(self, urls: Sequence[str], mono: float, own_hosts: Container[str] = ()) -> None:
         """End the round and judge.
 
         Args:
             urls: Those that were to be tried; what is known of others is forgotten.
             mono: The present, monotonic seconds.
+            own_hosts: IP addresses of this machine.
 
         """
         heard, self._round = self._round, _Round()
@@ -299,13 +313,21 @@ class Reachability:
         self._tried |= dict.fromkeys(heard.words, self._number)
         ways = [way for url in urls for way in ways_of(url)]
         self._tried = {way: self._tried[way] for way in ways if way in self._tried}
-        self._findings = {way: self._judged(way, heard, mono) for way in ways}
-        sightings = Counter(heard.seen.values())
-        agreed = [host for host, count in sightings.items() if count >= PROBERS_AGREEING]
-        if heard.seen:
-            self.seen = tuple(sorted(agreed, key=lambda host: (":" in host, host)))
+        before, self._findings = self._findings, {way: self._judged(way, heard, mono) for way in ways}
+        self.wants_second_look = any(
+            found.is_doubted and not before.get(way, Finding()).is_doubted
+            for way, found in self._findings.items()
+        )
+        at_home = {
+            Version.of(host) for host in self._reached_hosts() if host in own_hosts and is_public(host)
+        }
+        self._sightings.settle(mono, lambda host: host in own_hosts or Version.of(host) not in at_home)
         self.has_untried = bool(heard.words) and not heard.waiting.isdisjoint(ways)
         self._judge_node(heard)
+
+    def _reached_hosts(self) -> set[str]:
+        reached = [way.url for way, found in self._findings.items() if found.reach is Reach.REACHABLE]
+        return {host for host in map(host_of, reached) if not is_name(host)}
 
     def _judge_node(self, heard: _Round) -> None:
         for version, voices in heard.voices.items():
@@ -341,13 +363,28 @@ class Reachability:
         denials = Counter(word for word in words.values() if word in _DENIALS)
         if denials.total() >= PROBERS_AGREEING:
             return Finding(Reach.UNREACHABLE, denials.most_common(1)[0][0], mono)
-        if own is Word.TURNED_AROUND:
-            return Finding(Reach.UNKNOWN, own, mono)
-        if own is not None:
-            return Finding(Reach.UNREACHABLE, Word.NOT_YOURS, mono)
         before = self._findings.get(way, Finding())
         is_old = before.at is None or mono - before.at > REACH_KEPT_S
-        return Finding() if is_old else replace(before)
+        before = Finding() if is_old else before
+        return before if own is None else _judged_by_own_dial(own, before, heard, mono)
+
+
+def _judged_by_own_dial(own: Word, before: Finding, heard: _Round, mono: float) -> Finding:
+    """What a dial by the node itself shows of an address, which did not come in from outside.
+
+    It goes out another way than those of others come in: it may fail where theirs do not. So it takes two rounds to
+    withdraw what was reached; and where peers reached nothing else, neither silence nor what cannot be while nodes come in
+    withdraws anything.
+    """
+    if own is Word.TURNED_AROUND:
+        return Finding(Reach.UNKNOWN, own, mono)
+    if before.reach is Reach.REACHABLE and not before.is_doubted:
+        return replace(before, word=Word.NOT_YOURS)
+    is_reached_elsewhere = any(Word.REACHED in words.values() for words in heard.words.values())
+    have_come = any(voices.reached for voices in heard.voices.values())
+    if not is_reached_elsewhere and (have_come or own is Word.SILENT):
+        return before
+    return Finding(Reach.UNREACHABLE, Word.NOT_YOURS, mono)
 
 
 def _verdict(voices: _Voices, before: Reach) -> Reach:
