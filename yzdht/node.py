@@ -362,6 +362,7 @@ class Node(DhtCalls):
             self._belonging.membership.papers,
             self._belonging.membership.closed,
             families,
+            lambda: tls.handshake_cost,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
