@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sessions.kit import NODE, Party, Time, Village, live_timers, until
+from tests.sessions.kit import NODE, Party, Time, Village, live_timers, turns, until
 from tests.sim.authors import WALL, NullChecks, Pen
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
 from yzdht.ids import Target
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
+from yzdht.limits import OWN_OPERATIONS_AT_ONCE
 from yzdht.pump import Pump
 from yzdht.rpc.engine import Answer
 from yzdht.sessions import Sessions
@@ -271,3 +272,19 @@ async def test_a_stopped_pump_answers_who_waits_and_rings_no_more(pumped: Pumped
     pumped.pump.run()
     assert pumped.pump._timer is None
     assert not any("Pump._ring" in repr(timer) for timer in live_timers())
+
+
+async def test_so_many_operations_of_its_own_run_at_once_and_the_others_wait_until_it_stops(
+    pumped: Pumped, stranger: Party
+) -> None:
+    stranger.on_asked = lambda *_request: None
+    await until(lambda: len(pumped.engine.table))
+    reading = [asyncio.ensure_future(pumped.pump.get(NOTE.target)) for _ in range(3 * OWN_OPERATIONS_AT_ONCE)]
+    await until(lambda: len(pumped.pump._gets) == OWN_OPERATIONS_AT_ONCE)
+    await turns(10)
+    assert len(pumped.pump._gets) == OWN_OPERATIONS_AT_ONCE
+
+    pumped.pump.stop()
+
+    assert all(read.answered <= 1 for read in await asyncio.gather(*reading))
+    assert not pumped.pump._gets

@@ -39,6 +39,7 @@ from yzdht.limits import (
     DELEGATED_TRIES_MAX,
     GOODBYE_S_MAX,
     ISSUER_ADDRESSES_TRIED_MAX,
+    OWN_OPERATIONS_AT_ONCE,
     PUT_PATIENCE_S,
     TURNED_AWAY_S_MIN,
     TURNED_AWAY_TRIES_MAX,
@@ -171,6 +172,7 @@ class _Nodes:
         self._background = Background(self._guard)
         self._last_turn = 0
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)
+        self._turns = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(OWN_OPERATIONS_AT_ONCE))
         self._failures: dict[str, str] = {}
         self._certificate_hint = ""  # of the last that was refused
 
@@ -246,7 +248,8 @@ class _Nodes:
             entered = await gate.enter(turn)
             if entered is None:
                 break
-            outcome = await self._call_once(url, method, body)
+            async with self._turns[url]:  # its time begins when it is sent, not when a thousand are
+                outcome = await self._call_once(url, method, body)
             if isinstance(outcome, Failed):
                 turned_away += outcome.reason is FailReason.BUSY  # the node has no place at the moment
                 may_wait = outcome.reason is FailReason.BUSY and turned_away <= TURNED_AWAY_TRIES_MAX

@@ -18,6 +18,7 @@ from yzdht.kad.engine import (
     MeasuredNotice,
     PutNotice,
 )
+from yzdht.limits import OWN_OPERATIONS_AT_ONCE
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
 from yzdht.wire.rpc import DialBack, Method, Redeem, Refusal, Status, WhoAmI
 
@@ -94,6 +95,7 @@ class Pump:
         self._requests: dict[int, tuple[Connection, int, Method]] = {}
         self._calls: dict[int, Method] = {}
         self._last_request = 0
+        self._turns = asyncio.Semaphore(OWN_OPERATIONS_AT_ONCE)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._is_pumping = False
@@ -103,17 +105,25 @@ class Pump:
 
     async def get(self, target: Target, paths: int = 1) -> ReadResult:
         """Read by quorum, along so many disjoint paths (1 to READ_PATHS_MAX)."""
-        future: asyncio.Future[ReadResult] = asyncio.get_running_loop().create_future()
-        self._gets[self._engine.get(target, self._clock.now(), paths)] = future
-        self.run()
-        return await future
+        async with self._turns:
+            future: asyncio.Future[ReadResult] = asyncio.get_running_loop().create_future()
+            self._gets[self._engine.get(target, self._clock.now(), paths)] = future
+            self._begun()
+            return await future
 
     async def put(self, draft: Draft) -> WriteResult:
         """Store by quorum."""
-        future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
-        self._puts[self._engine.put(draft, self._clock.now())] = future
+        async with self._turns:
+            future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
+            self._puts[self._engine.put(draft, self._clock.now())] = future
+            self._begun()
+            return await future
+
+    def _begun(self) -> None:
+        """Something was begun; what had to wait for its turn until the node stopped fails as what was under way did."""
+        if self._is_stopped:
+            self._engine.stop(self._clock.now())
         self.run()
-        return await future
 
     async def find(self, target: Target, count: int) -> list[Contact]:
         """The nodes nearest to a target, nearest first; this node is not among them."""

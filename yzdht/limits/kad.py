@@ -44,6 +44,9 @@ WAITING_PROBE_S = float(DAY_S)
 CONTACTS_HEARD_MAX = 1_024
 LOOKUP_CANDIDATES_MAX = 512
 OPERATIONS_MAX = 4_096
+# Of a node's own program, and of a client at one node; either may start thousands. So many that each is done long before
+# its time is up.
+OWN_OPERATIONS_AT_ONCE = 128
 FETCHES_PER_HOLDER_MAX = 8
 READ_SLOTS_MAX = 64 * MULTI_ENTRIES_MAX
 READ_TIMEOUT_S = 3.0
