@@ -234,9 +234,10 @@ async def test_calls_of_a_client_that_asks_for_much_queue_and_are_all_served_in_
             asyncio.ensure_future(dht._nodes.call(node.url, Method.GET, Get(Target(number.to_bytes(32)))))
             for number in range(count)
         ]
-        while not all(call.done() for call in calls):
-            await clock.advance(0.02)
-            await turns(100)  # the node answers a few requests in each, and its time stands still meanwhile
+        with clock.standing_still():
+            while not all(call.done() for call in calls):
+                await clock.advance(0.02)
+                await turns(100)  # the node answers a few requests in each
         outcomes = [call.result() for call in calls]
 
     assert all(isinstance(outcome, Answer) and outcome.status is Status.OK for outcome in outcomes)

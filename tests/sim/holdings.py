@@ -16,7 +16,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from tests.sim import authors
-from yzdht import alarms, node, own_identity
+from yzdht import alarms, own_identity, whereabouts
 from yzdht.crypto import signing
 from yzdht.kad import departed, replication
 from yzdht.limits import HOUR_S
@@ -94,7 +94,7 @@ def shorten_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(alarms, "CLOCK_BELIEVED_AFTER_S", HOUR_S)
     monkeypatch.setattr(authors, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
-    monkeypatch.setattr(node, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
+    monkeypatch.setattr(whereabouts, "NODE_IDENTITY_LIFE_S", SHORT_LIFE_S)
     monkeypatch.setattr(own_identity, "NODE_IDENTITY_RENEW_S", SHORT_LIFE_S // 4)
 
 
