@@ -12,10 +12,18 @@ import pytest
 
 from tests.process.internet import own_internet
 from tests.process.namespaces import run
-from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
+from tests.sessions.kit import NODE, PATIENCE_S, Party, Time, session_with, turns, until
 from yzdht import Node
-from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
+from yzdht.ids import NodeId, PublicKey, SessionId
+from yzdht.limits import (
+    CAME_IN_GROUPS_MAX,
+    REACH_AGAIN_S_MIN,
+    REACH_ROUND_S,
+    REACH_ROUND_S_TROUBLED,
+    REACH_SECOND_LOOK_S,
+)
 from yzdht.reachability import Reach, Word
+from yzdht.rpc.engine import Down, Peer, Up
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
@@ -436,3 +444,65 @@ async def test_who_is_on_the_same_machine_tells_nothing_whichever_address_it_has
     assert await node.reach.look_once() is not is_own
     assert node.reach.judge.node is (Reach.UNKNOWN if is_own else Reach.REACHABLE)
     assert (node.counters.get("rpc_sent", "dial_back/ok") == 0) is is_own
+
+
+async def test_who_dialled_it_within_the_hour_speaks_for_it_although_he_has_gone(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    stack.enter_context(own_internet())
+    node = await stack.enter_async_context(Node(0, host="11.0.0.1", clock=clock))
+    async with Node(0, host="11.1.0.1", clock=clock, bootstrap=[url_at("11.0.0.1", node)]):
+        await until(lambda: node.reach._dialled_us)
+    await until(lambda: not node.sessions.open_connections())
+    judge = node.reach.judge
+
+    async with node.reach._one_at_a_time:
+        standing = []
+        for later_s in (0.0, REACH_ROUND_S + 1, 2 * REACH_SECOND_LOOK_S):
+            await clock.advance(later_s)
+            judge.begin()
+            for group in ("11.2.0.0/24", "11.3.0.0/24", "11.4.0.0/24"):
+                judge.heard(group, group[:-4] + "1", {url_of(node): Word.SILENT}, is_proved=False)
+            node.reach._note_who_came()
+            judge.settle([url_of(node)], clock.now().mono)
+            standing.append((judge.node, judge.is_denied))
+
+    assert standing == [(Reach.REACHABLE, False), (Reach.REACHABLE, True), (Reach.UNREACHABLE, True)]
+
+
+def url_at(host: str, node: Node) -> str:
+    return f"ws://{host}:{node.port}"
+
+
+async def test_so_many_networks_that_dialled_it_are_remembered_and_no_more(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    key = PublicKey(bytes(33))
+    for number in range(CAME_IN_GROUPS_MAX + 1):
+        host = f"11.{number}.0.1"
+        peer = Peer(NodeId(bytes(32)), key, NODE, SessionId(bytes(16)), host, f"11.{number}.0.0/24")
+        node._pump.on_link(peer, Up(None))
+        node._pump.on_link(peer, Down("gone"))
+
+    assert list(node.reach._dialled_us) == [f"11.{n}.0.0/24" for n in range(1, CAME_IN_GROUPS_MAX + 1)]
+
+
+async def test_the_router_is_asked_before_a_node_that_was_reached_steps_down(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    stack.enter_context(own_internet())  # where there is no router
+    node = await stack.enter_async_context(Node(0, host="11.0.0.1", clock=clock))
+    judge, router, url = node.reach.judge, node.reach.router, url_at("11.0.0.1", node)
+    assert router is not None
+
+    for word in (Word.REACHED, Word.SILENT):
+        assert router.trouble == ""
+        for group in ("11.2.0.0/24", "11.3.0.0/24", "11.4.0.0/24"):
+            judge.heard(group, group[:-4] + "1", {url: word}, is_proved=word is Word.REACHED)
+        judge.settle([url], 0.0)
+        await node.reach._keep_mapping()
+
+    assert (judge.node, node.is_client_only) == (Reach.REACHABLE, False)
+    assert router.trouble
+    assert node.reach._pause_s(has_heard=True) == REACH_SECOND_LOOK_S
