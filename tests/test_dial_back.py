@@ -29,6 +29,7 @@ from yzdht.limits import (
     DIAL_BACKS_BURST_PER_PREFIX,
     DIAL_BACKS_PER_S,
     DIAL_TIMEOUT_S,
+    SILENT_PREFIX_S,
 )
 from yzdht.reachability import Word
 from yzdht.rpc.engine import Answer, Peer
@@ -36,7 +37,7 @@ from yzdht.sessions.world import World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters, Telemetry
 from yzdht.transport.one_port import OnePort
-from yzdht.wire.address import Contact, public_prefix
+from yzdht.wire.address import Contact, limit_prefix, public_prefix
 from yzdht.wire.rpc import DialBack, DialledBack, FindNode, FoundNodes, Method, Status
 
 
@@ -263,6 +264,14 @@ def test_a_failed_dial_is_told_by_its_cause() -> None:
     assert word_of_failure(failed(None, "the handshake timed out")) is Word.SILENT
 
 
+@pytest.mark.parametrize("number", ["EMFILE", "ENFILE", "ENOBUFS", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EPERM"])
+def test_what_keeps_the_prober_from_dialling_anybody_is_no_denial(number: str) -> None:
+    error = DialFailed("failed")
+    error.__cause__ = OSError(getattr(errno, number), "of this machine")
+
+    assert word_of_failure(error) is Word.NOT_DIALLED
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -466,8 +475,12 @@ class Line:
     peer: Peer
     statuses: list[Status] = field(default_factory=list)
 
-    def reply(self, _number: int, status: Status, _body: Body) -> None:
+    words: list[str] = field(default_factory=list)
+
+    def reply(self, _number: int, status: Status, body: Body) -> None:
         self.statuses.append(status)
+        if isinstance(body, DialledBack):
+            self.words += [result.error for result in body.results]
 
 
 class Answerer:
@@ -551,6 +564,7 @@ async def test_whoever_did_not_answer_lately_holds_a_place_for_a_moment_and_half
         await clock.advance(DIAL_BACK_S_HURRIED)
         await until(lambda: len(answerer.dialler._under_way) == DIAL_BACKS_AT_ONCE_MAX // 2)
         assert [line.statuses for line in lines[DIAL_BACKS_AT_ONCE_MAX // 2 :]] == [[Status.OK]] * 4
+        assert [line.words for line in lines[DIAL_BACKS_AT_ONCE_MAX // 2 :]] == [[Word.NOT_DIALLED]] * 4
         await turns(3)
         await clock.advance(DIAL_BACK_S_MAX)
         await until(lambda: not answerer.dialler._under_way)
@@ -559,6 +573,10 @@ async def test_whoever_did_not_answer_lately_holds_a_place_for_a_moment_and_half
         await turns(3)
         await clock.advance(DIAL_BACK_S_HURRIED)
         await until(lambda: again.statuses)
+        assert [line.words for line in (lines[0], again)] == [[Word.SILENT], [Word.NOT_DIALLED]]
+        # What was hurried shows no silence: the next one after a while has its full time again.
+        await clock.advance(SILENT_PREFIX_S - DIAL_BACK_S_HURRIED)
+        assert answerer.dialler._time_s(limit_prefix("11.0.0.1") or "") == DIAL_BACK_S_MAX
     await answerer.background.finish(0)
 
 
