@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 
 import pytest
 
@@ -19,11 +21,13 @@ from yzdht.limits import (
     DIALS_WAITING_MAX,
     HANDSHAKE_PATIENCE_S,
     HANDSHAKE_TIMEOUT_S,
+    NAMES_OF_HEARSAY_MAX,
 )
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.sessions.admission import SessionBounds
 from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryTransport
+from yzdht.transport.names import look_up
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact
 
@@ -207,6 +211,34 @@ async def test_an_address_that_was_dialled_too_often_says_nothing_against_who_is
 
     await clock.advance(1 / DIALS_PER_ADDRESS_PER_S)
     assert await party.answer_to(party.ask(last)) == Failed(FailReason.UNREACHABLE)  # tried, without a pause
+
+
+@pytest.mark.net
+async def test_strangers_slow_names_say_nothing_against_who_has_a_name(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        if host.startswith("slow"):
+            answered.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    party, there = Party(village.clock), Party(village.clock)
+    village.parties += [party, there]
+    url = (await there.listen()).replace("127.0.0.1", "node.example")
+    contact = Contact(there.node_id, there.identity.public_key, (url,), NODE)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    slow = [
+        asyncio.ensure_future(look_up(f"slow{number}.example", 1, is_hearsay=True))
+        for number in range(NAMES_OF_HEARSAY_MAX)
+    ]
+    await asyncio.sleep(0)
+
+    assert await party.answer_to(party.ask(contact)) == Failed(FailReason.BUSY)
+    answered.set()
+    await asyncio.gather(*slow)
+    assert isinstance(await party.answer_to(party.ask(contact)), Answer), "it was tried without a pause"
 
 
 async def test_an_address_that_was_heard_and_not_typed_is_dialled_a_few_times_then_seldom(

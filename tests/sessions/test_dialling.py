@@ -194,9 +194,42 @@ async def test_a_name_that_resolves_too_slowly_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr("yzdht.sessions.dialling.DIAL_TIMEOUT_S", 0.01)
 
-    with pytest.raises(DialFailed, match="does not resolve"):
+    with pytest.raises(DialFailed, match="not resolved in time"):
         await resolve("wss://node.example", is_private_allowed=False)
     answered.set()
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (socket.EAI_NONAME, "does not resolve"),
+        (socket.EAI_AGAIN, "has no answer from the resolver"),
+        (socket.EAI_FAIL, "has no answer from the resolver"),
+    ],
+)
+async def test_a_resolver_that_does_not_answer_is_told_apart_from_a_name_without_an_address(
+    monkeypatch: pytest.MonkeyPatch, number: int, why: str
+) -> None:
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(number, "it says so")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    with pytest.raises(DialFailed, match=why) as failure:
+        await resolve("wss://node.example", is_private_allowed=False)
+    assert not isinstance(failure.value, DialledTooOften), "servers of the name's own may have seen to that"
+
+
+async def test_a_name_that_is_not_looked_up_for_lack_of_a_thread_is_put_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    with pytest.raises(DialledTooOften, match="not looked up: there is no thread"):
+        await resolve("wss://node.example", is_private_allowed=False)
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
@@ -330,6 +363,26 @@ def test_nodes_whose_names_lead_to_one_proxy_are_counted_one_by_one_and_it_as_a_
         pace.check("wss://other.example", 0.0, ["192.0.2.9"])
     with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
         pace.check("wss://other.example", 0.0, ["192.0.2.8", "192.0.2.9"])
+
+
+def test_a_dial_that_is_not_made_counts_for_none_of_its_hosts() -> None:
+    pace = AddressPace()
+    for number in range(int(DIALS_PER_HOST_BURST) - 1):
+        pace.check(f"wss://node{number}.example", 0.0, ["192.0.2.8"])
+    for number in range(int(DIALS_PER_HOST_BURST)):
+        pace.check(f"wss://node{number}.example:1", 0.0, ["192.0.2.9"])
+    for _ in range(int(DIALS_PER_ADDRESS_BURST)):
+        pace.check("wss://often.example", 0.0, ["192.0.2.7"])
+
+    for _ in range(10):
+        with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.9"):
+            pace.check("wss://other.example", 0.0, ["192.0.2.8", "192.0.2.9"])
+        with pytest.raises(DialledTooOften, match="address wss://often"):
+            pace.check("wss://often.example", 0.0, ["192.0.2.8"])
+
+    pace.check("wss://other.example", 0.0, ["192.0.2.8"])
+    with pytest.raises(DialledTooOften, match=r"host 192\.0\.2\.8"):
+        pace.check("wss://last.example", 0.0, ["192.0.2.8"])
 
 
 async def test_what_only_a_record_named_is_dialled_where_its_witnesses_are_or_in_public() -> None:

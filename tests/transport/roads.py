@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 from yzdht.errors import DialFailed
@@ -185,6 +187,13 @@ class Road:
         await turns(3)
         for owner in self._owners:
             assert len(owner.reasons) == 1
+
+
+def send_no_more(owner: Owner) -> None:
+    """Close the sending half of an end's socket under its link, which goes on reading and says nothing of it."""
+    transport: asyncio.Transport = owner.link._transport  # type: ignore[attr-defined]  # of every road but `memory`
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+        same.shutdown(socket.SHUT_WR)
 
 
 async def turns(count: int) -> None:

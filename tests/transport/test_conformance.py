@@ -8,7 +8,16 @@ import pytest
 
 from tests.conftest import IS_SOAK
 from tests.sessions.kit import NODE, Party, Time
-from tests.transport.roads import PATIENCE_S, Owner, Owners, Road, congest, congest_for_good, turns
+from tests.transport.roads import (
+    PATIENCE_S,
+    Owner,
+    Owners,
+    Road,
+    congest,
+    congest_for_good,
+    send_no_more,
+    turns,
+)
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ids import Target
 from yzdht.limits import (
@@ -381,6 +390,65 @@ async def test_closing_while_congested_still_sends_everything(road: Road) -> Non
     assert len(far.messages) == count
     assert await near.closed() == "closed"
     assert near.writable == told
+
+
+# Half open: one end sends no more, or is gone and nobody says so
+
+OVER_SOCKETS = pytest.mark.parametrize("road", ["ws", "tcp", "tls", "wss"], indirect=True)
+WITHOUT_A_PROXY = pytest.mark.parametrize("road", ["ws", "tcp", "tls"], indirect=True)
+
+
+@OVER_SOCKETS
+async def test_an_end_that_sends_no_more_ends_the_link_for_both(road: Road) -> None:
+    near, far = await road.connect()
+    near.link.send(b"last")
+    await far.take(1)
+
+    send_no_more(near)
+
+    assert await far.closed() in GONE
+    assert await near.closed() in GONE
+    assert far.messages == [b"last"]
+
+
+@WITHOUT_A_PROXY
+async def test_an_end_that_sends_no_more_and_reads_on_gets_what_was_on_its_way(road: Road) -> None:
+    near, far = await road.connect()
+    near.link.pause_reading()
+    count = await congest(far, LARGEST)
+
+    send_no_more(near)
+    far.link.send(b"too late or not")
+    near.link.resume_reading()
+
+    await near.take(count)
+    assert near.messages[:count] == [LARGEST] * count
+    assert await far.closed() == "closed by peer"
+    far.link.abort()  # one that is gone takes that as well
+    assert await near.closed() in GONE
+
+
+@OVER_SOCKETS
+async def test_an_end_that_sends_no_more_and_reads_nothing_is_given_up(road: Road) -> None:
+    near, far = await road.connect(LinkBounds(close_s=0.02))
+    near.link.pause_reading()
+    await congest(far, LARGEST)
+
+    send_no_more(near)
+
+    assert await far.closed() in GONE
+    assert far.link.unsent_bytes == 0
+
+
+async def test_an_end_that_is_gone_without_a_word_is_given_up_after_the_close(road: Road) -> None:
+    near, far = await road.connect(LinkBounds(close_s=0.02))
+    far.link.pause_reading()  # what a machine without power does: it takes nothing and says nothing
+    await congest(near, LARGEST)
+
+    near.link.close()
+
+    assert await near.closed() == "stalled"
+    assert near.link.unsent_bytes == 0
 
 
 # Opening

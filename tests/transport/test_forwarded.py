@@ -174,7 +174,7 @@ def test_a_proxy_that_cannot_be_understood_counts_itself_and_that_is_said_once(
 
 
 @pytest.mark.parametrize(
-    ("host", "asked_for"),
+    ("host", "dialled"),
     [
         ("127.0.0.1", "127.0.0.1:8083"),
         ("127.0.0.1", "localhost:8083"),
@@ -187,16 +187,16 @@ def test_a_proxy_that_cannot_be_understood_counts_itself_and_that_is_said_once(
     ],
 )
 def test_a_program_of_this_machine_is_no_proxy_that_hides_somebody(
-    host: str, asked_for: str, caplog: pytest.LogCaptureFixture
+    host: str, dialled: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     remote = PROXY._replace(host=host)
 
-    assert Proxies(is_own_or_loopback).behind(remote, [], asked_for) is remote
+    assert Proxies(is_own_or_loopback).behind(remote, [], dialled) is remote
     assert caplog.records == []
 
 
 @pytest.mark.parametrize(
-    ("host", "asked_for", "fields"),
+    ("host", "dialled", "fields"),
     [
         ("127.0.0.1", "node1.example.org", []),
         ("127.0.0.1", "node1.example.org:443", []),
@@ -210,12 +210,12 @@ def test_a_program_of_this_machine_is_no_proxy_that_hides_somebody(
         ("127.0.0.1", "127.0.0.1:8083", ["unknown"]),
     ],
 )
-def test_a_proxy_that_names_nobody_and_hands_on_another_host_is_warned_of(
-    host: str, asked_for: str, fields: list[str], caplog: pytest.LogCaptureFixture
+def test_a_proxy_that_names_nobody_is_warned_of(
+    host: str, dialled: str, fields: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     remote = PROXY._replace(host=host)
 
-    assert Proxies(is_own).behind(remote, fields, asked_for) is remote
+    assert Proxies(is_own).behind(remote, fields, dialled) is remote
     assert len(caplog.records) == 1
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.transport.roads import Owners, turns
+from tests.transport.roads import PATIENCE_S, Owners, turns
 from tests.transport.strangers import Stranger, request
 from yzdht.ports import Endpoint
 from yzdht.transport.forwarded import NO_PROXIES, Proxies
 from yzdht.transport.one_port import OnePort
+from yzdht.transport.websocket import WebSocketTransport
 
 
 if TYPE_CHECKING:
@@ -124,14 +125,34 @@ async def test_what_is_refused_is_told_of_whom_the_proxy_names(behind: Door) -> 
     assert behind.refused == [("8.8.8.8", "wrong path")]
 
 
-@pytest.mark.parametrize(("host", "is_warned_of"), [("localhost:8083", False), ("node1.example.org", True)])
+@pytest.mark.parametrize(
+    ("dialled", "is_warned_of"),
+    [("Yz-Dialled: localhost:8083\r\n", False), ("Yz-Dialled: node1.example.org\r\n", True), ("", True)],
+)
 async def test_a_warning_tells_a_proxy_from_a_program_of_this_machine(
-    behind: Door, caplog: pytest.LogCaptureFixture, *, host: str, is_warned_of: bool
+    behind: Door, caplog: pytest.LogCaptureFixture, *, dialled: str, is_warned_of: bool
 ) -> None:
-    stranger = await Stranger.call(behind.listeners[-1].endpoints[0].port)
+    port = behind.listeners[-1].endpoints[0].port
+    stranger = await Stranger.call(port)
     behind.strangers.append(stranger)
 
-    stranger.say(request("/ws").replace(b"Host: node", b"Host: " + host.encode()))
+    # nginx writes the address that it dials into Host where it is told nothing else
+    stranger.say(request("/ws", dialled).replace(b"Host: node", f"Host: 127.0.0.1:{port}".encode()))
 
     assert (await stranger.hear_head()).startswith("HTTP/1.1 101 ")
     assert bool(caplog.records) is is_warned_of
+
+
+async def test_a_dialling_program_of_this_machine_is_warned_of_by_nobody(
+    behind: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    near = Owners()
+    url = f"ws://localhost:{behind.listeners[-1].endpoints[0].port}/ws"
+
+    await WebSocketTransport().dial(url, near, PATIENCE_S, ("127.0.0.1",))
+
+    owner = await near.next()
+    assert (await behind.owners.next()).link.remote.host == "127.0.0.1"
+    assert caplog.records == []
+    owner.link.abort()
+    await owner.closed()

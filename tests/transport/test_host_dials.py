@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +30,16 @@ TIME_MOVED = pytest.mark.asyncio(loop_factories=["asyncio"])
 """uvloop has a clock of its own."""
 
 
+class OpenLink:
+    """As much of a link as is asked of one that nobody took."""
+
+    def __init__(self) -> None:
+        self.is_aborted = False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
 class Host:
     """A host whose addresses answer when a test says so."""
 
@@ -36,9 +48,9 @@ class Host:
         self.cancelled: list[str] = []
         self.tries: Tries
         self._addresses = addresses
-        self._ends: dict[str, asyncio.Future[str]] = {}
+        self._ends: dict[str, asyncio.Future[OpenLink]] = {}
 
-    async def _dial(self, address: str, tries: Tries) -> str:
+    async def _dial(self, address: str, tries: Tries) -> OpenLink:
         self.tries = tries
         self.begun.append(address)
         self._ends[address] = asyncio.get_running_loop().create_future()
@@ -48,13 +60,15 @@ class Host:
             self.cancelled.append(address)
             raise
 
-    def opens(self, address: str) -> None:
-        self._ends[address].set_result(f"link to {address}")
+    def opens(self, address: str) -> OpenLink:
+        link = OpenLink()
+        self._ends[address].set_result(link)
+        return link
 
     def fails(self, address: str, error: Exception) -> None:
         self._ends[address].set_exception(error)
 
-    def dialled(self, timeout_s: float = LONG_S) -> asyncio.Task[str]:
+    def dialled(self, timeout_s: float = LONG_S) -> asyncio.Task[OpenLink]:
         dialled = Dialled("tcp://node.example:1", "node.example", 1, self._addresses)
         return asyncio.get_running_loop().create_task(dial_each(dialled, timeout_s, self._dial))
 
@@ -73,9 +87,9 @@ async def test_an_address_that_swallows_packets_costs_a_moment(clock: Time) -> N
 
         await clock.advance(ADDRESS_STAGGER_S)
         await until(lambda: host.begun == [V6, V4])
-        host.opens(V4)
+        link = host.opens(V4)
 
-        assert await dialled == f"link to {V4}"
+        assert await dialled is link
         assert host.cancelled == [V6]
 
 
@@ -87,9 +101,9 @@ async def test_an_address_that_refuses_costs_nothing(clock: Time) -> None:
         await until(lambda: host.begun == [V6])
         host.fails(V6, ConnectionRefusedError())
         await until(lambda: host.begun == [V6, V4])
-        host.opens(V4)
+        link = host.opens(V4)
 
-        assert await dialled == f"link to {V4}"
+        assert await dialled is link
 
 
 @TIME_MOVED
@@ -104,9 +118,9 @@ async def test_an_address_that_is_connected_has_time_to_answer_before_the_next_i
         assert host.begun == [V6]
         await clock.advance(HANDSHAKE_PATIENCE_S)
         await until(lambda: host.begun == [V6, V4])
-        host.opens(V6)
+        link = host.opens(V6)
 
-        assert await dialled == f"link to {V6}"
+        assert await dialled is link
         assert host.cancelled == [V4]
 
 
@@ -142,16 +156,50 @@ async def test_of_many_addresses_few_are_dialled_at_once_and_not_all(clock: Time
         assert sorted(host.cancelled) == host.begun
 
 
-async def test_what_failed_last_is_told() -> None:
+NO_ROUTE = OSError(errno.ENETUNREACH, "Network is unreachable")
+CERTIFICATE = DialFailed(
+    "wss://node.example: its certificate has ended", hint="have whoever runs it renew it"
+)
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize(
+    ("most", "other", "told"),
+    [
+        (ConnectionRefusedError(), NO_ROUTE, "connection refused"),
+        (TimeoutError(), NO_ROUTE, "timed out"),
+        (ConnectionRefusedError(), TimeoutError(), "connection refused"),
+        (CERTIFICATE, ConnectionRefusedError(), "certificate has ended"),
+        (ssl.SSLError(1, "wrong version number"), ConnectionRefusedError(), "no TLS server"),
+        (NO_ROUTE, ConnectionAbortedError(), "Network is unreachable"),
+    ],
+)
+async def test_of_several_failures_the_one_is_told_that_says_most(
+    most: Exception, other: Exception, told: str, *, is_reversed: bool
+) -> None:
     host = Host(V6, V4)
     dialled = host.dialled()
     await until(lambda: host.begun == [V6])
-    host.fails(V6, OSError("no route"))
+    host.fails(V6, other if is_reversed else most)
     await until(lambda: host.begun == [V6, V4])
-    host.fails(V4, ConnectionRefusedError())
+    host.fails(V4, most if is_reversed else other)
 
-    with pytest.raises(DialFailed, match="refused"):
+    with pytest.raises(DialFailed, match=told):
         await dialled
+
+
+@TIME_MOVED
+async def test_an_address_that_is_silent_does_not_hide_what_another_said(clock: Time) -> None:
+    host = Host(V6, V4)
+    with clock.standing_still():
+        dialled = host.dialled()
+        await until(lambda: host.begun == [V6])
+        host.fails(V6, CERTIFICATE)
+        await until(lambda: host.begun == [V6, V4])
+        await clock.advance(2 * LONG_S, steps=4)
+
+        with pytest.raises(DialFailed, match="certificate has ended"):
+            await dialled
 
 
 async def test_a_dial_that_is_given_up_leaves_nothing_under_way() -> None:
@@ -163,6 +211,20 @@ async def test_a_dial_that_is_given_up_leaves_nothing_under_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await dialled
     assert host.cancelled == [V6]
+
+
+async def test_a_link_that_opens_as_its_dial_is_given_up_is_aborted() -> None:
+    host = Host(V6, V4)
+    dialled = host.dialled()
+    await until(lambda: host.begun == [V6])
+    link = host.opens(V6)
+    await turns(1)  # its own try has ended, and who waits for it has not gone on
+    dialled.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await dialled
+    assert host.cancelled == []
+    assert link.is_aborted
 
 
 @pytest.mark.parametrize(

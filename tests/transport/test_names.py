@@ -10,7 +10,7 @@ import pytest
 
 from tests.transport.roads import PATIENCE_S
 from yzdht.limits import NAMES_LOOKED_UP_MAX, NAMES_OF_HEARSAY_MAX
-from yzdht.transport.names import look_up
+from yzdht.transport.names import TooManyNames, look_up
 
 
 class Resolver:
@@ -54,7 +54,7 @@ async def test_of_too_many_names_those_that_come_last_are_refused(resolver: Reso
     ]
     await asyncio.sleep(0)
 
-    with pytest.raises(OSError, match="too many names"):
+    with pytest.raises(TooManyNames, match="too many names"):
         await look_up("quick.example", 1)
     await end(resolver, slow)
 
@@ -84,7 +84,7 @@ async def test_where_there_are_no_more_threads_a_name_is_refused_and_its_place_i
     with monkeypatch.context() as exhausted:
         exhausted.setattr(threading.Thread, "start", start)
         for _ in range(NAMES_LOOKED_UP_MAX + 1):
-            with pytest.raises(OSError, match="no thread"):
+            with pytest.raises(TooManyNames, match="no thread"):
                 await look_up("quick.example", 1, is_hearsay=True)
 
     assert await look_up("quick.example", 1, is_hearsay=True) == ["192.0.2.1"]

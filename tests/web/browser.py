@@ -59,11 +59,13 @@ class _Files(SimpleHTTPRequestHandler):
 def pages() -> Iterator[str]:
     """Address of a server on loopback, which browsers count as a secure context."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(ROOT))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def trust(home: Path, ca: Path | None) -> None:
@@ -89,8 +91,10 @@ async def page_of(address: str, home: Path, *more: str) -> AsyncIterator[Page]:
             args=[*CHROMIUM_ARGS, *more],
             env={"HOME": str(home)},
         )
-        page = await context.new_page()
-        page.set_default_timeout(DEADLINE_S * 1_000)
-        await page.goto(address)
-        yield page
-        await context.close()
+        try:
+            page = await context.new_page()
+            page.set_default_timeout(DEADLINE_S * 1_000)
+            await page.goto(address)
+            yield page
+        finally:
+            await context.close()

@@ -37,7 +37,7 @@ class DialFailed(TransportError):
 
 
 class DialledTooOften(DialFailed):
-    """An address that others named was not dialled, because it was lately: that says nothing of who is there."""
+    """An address that others named was not dialled, because it or too many were lately: that says nothing of who is there."""
 
     default_hint = "wait a few seconds"
 

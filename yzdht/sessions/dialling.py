@@ -35,12 +35,12 @@ from yzdht.limits import (
 )
 from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import NOT_INVITED, PARTED, FailReason
-from yzdht.transport.names import look_up
+from yzdht.transport.names import TooManyNames, is_resolver_mute, look_up
 from yzdht.wire.address import is_public, may_dial, parse_url, scope_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.rpc.session import Ended
@@ -190,7 +190,7 @@ class AddressPace:
         self._buckets = Buckets(PREFIXES_TRACKED_MAX)
 
     def check(self, url: str, mono: float, hosts: Sequence[str] = ()) -> None:
-        """Count a dial.
+        """Count a dial, unless it must not be made.
 
         Many nodes may have their names at one address, where a proxy tells them apart: names are counted one by one,
         and where they lead in the bound of that host.
@@ -208,11 +208,15 @@ class AddressPace:
             parsed = parse_url(url)
         except UsageError:
             return  # of a transport within this process
-        for host in hosts or (parsed.host,):
-            if self._buckets.take(host, 1, _PER_HOST, mono) > 0:
-                raise DialledTooOften(f"the host {host} was dialled too often lately")
-        if self._buckets.take((parsed.host, parsed.port), 1, _PER_ADDRESS, mono) > 0:
-            raise DialledTooOften(f"the address {parsed.text} was dialled too often lately")
+        counted: list[tuple[Hashable, Rate, str]] = [
+            (host, _PER_HOST, f"host {host}") for host in hosts or (parsed.host,)
+        ]
+        counted.append(((parsed.host, parsed.port), _PER_ADDRESS, f"address {parsed.text}"))
+        for number, (key, rate, what) in enumerate(counted):
+            if self._buckets.take(key, 1, rate, mono) > 0:
+                for taken, *_ in counted[:number]:
+                    self._buckets.put_back(taken, 1)
+                raise DialledTooOften(f"the {what} was dialled too often lately")
 
 
 class Addresses:
@@ -249,7 +253,7 @@ class Addresses:
             a moment later. Empty where that was not looked up.
 
         Raises:
-            DialFailed: As `resolve`; DialledTooOften where it was dialled lately.
+            DialFailed: As `resolve`; DialledTooOften where it was dialled lately, too.
 
         """
         if self.is_typed(url):
@@ -276,6 +280,7 @@ async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
 
     Raises:
         DialFailed: The name does not resolve, or to addresses that may not be dialled on hearsay.
+        DialledTooOften: It was not looked up, since too many are.
 
     """
     try:
@@ -289,8 +294,13 @@ async def resolve(url: str, *, is_private_allowed: bool) -> list[str]:
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):  # a slow name keeps its dial's turn from others
             hosts = list(dict.fromkeys(await look_up(parsed.host, parsed.port, is_hearsay=True)))
-    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-        raise DialFailed(f"the name {parsed.host} does not resolve") from error
+    except TooManyNames as error:  # strangers may have seen to that, so nothing follows for whose name it is
+        raise DialledTooOften(f"the name {parsed.host} was not looked up: {error}") from error
+    except TimeoutError as error:
+        raise DialFailed(f"the name {parsed.host} was not resolved in time") from error
+    except (OSError, UnicodeError) as error:
+        why = "has no answer from the resolver" if is_resolver_mute(error) else "does not resolve"
+        raise DialFailed(f"the name {parsed.host} {why}") from error
     if not hosts or not (is_private_allowed or all(is_public(host) for host in hosts)):
         raise DialFailed(f"the name {parsed.host} leads to a private address")
     if len(hosts) > HOSTS_PER_NAME_MAX:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEADER: Final = "X-Forwarded-For"
+DIALLED: Final = "Yz-Dialled"
+"""In which a program of this project says what it dialled. Host does not tell it: nginx, left to itself, writes its own there."""
 
 # 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1], [2001:db8::1]:80; what an address is, ip_address() says.
 _PLACE: Final = re.compile(
@@ -85,10 +87,10 @@ def _decode_place(text: str) -> tuple[str, int]:
     return str(ip), port
 
 
-def _is_own_call(host: str, asked_for: str) -> bool:
-    """Whether a machine asks itself: at loopback, or at the address that it comes from. A proxy hands on a name."""
+def _is_own_call(host: str, dialled: str) -> bool:
+    """Whether a machine dialled itself: at loopback, or at the address that it comes from. Who has a proxy dials the proxy."""
     try:
-        asked = urlsplit(f"//{asked_for}").hostname or ""
+        asked = urlsplit(f"//{dialled}").hostname or ""
         ip = ip_address("127.0.0.1" if asked == "localhost" else asked)
     except ValueError:  # another name, or nonsense
         return False
@@ -107,7 +109,7 @@ class Proxies:
     is_proxy: Callable[[str], bool]
     _is_warned: bool = field(default=False, init=False)
 
-    def behind(self, remote: Endpoint, fields: Sequence[str], asked_for: str = "") -> Endpoint:
+    def behind(self, remote: Endpoint, fields: Sequence[str], dialled: str = "") -> Endpoint:
         """Say where a connection comes from.
 
         A program of the proxy's own machine says nothing of anybody behind it, and nothing is wrong with that.
@@ -115,7 +117,7 @@ class Proxies:
         Args:
             remote: The other end of the socket.
             fields: The values of X-Forwarded-For in its request.
-            asked_for: Value of Host in its request.
+            dialled: Value of Yz-Dialled in its request; empty where there is none, as from a browser.
 
         Returns:
             The forwarded address, marked with the proxy's; `remote` itself if that is no trusted proxy, or if what it says
@@ -127,7 +129,7 @@ class Proxies:
         try:
             host, port = decode_forwarded(fields, self.is_proxy)
         except WireError as error:
-            if fields or not _is_own_call(remote.host, asked_for):
+            if fields or not _is_own_call(remote.host, dialled):
                 self._warn(remote, error)
             return remote
         return remote._replace(host=host, port=port, proxy=remote.host)

@@ -8,9 +8,10 @@ likely slow and not dead. One of them becomes a link; the others are closed befo
 from __future__ import annotations
 
 import asyncio
+import ssl
 from itertools import chain, zip_longest
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from yzdht.errors import DialFailed
 from yzdht.limits import ADDRESS_STAGGER_S, HANDSHAKE_PATIENCE_S, HOSTS_AT_ONCE_MAX, HOSTS_PER_NAME_MAX
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 
-_Link = TypeVar("_Link")
+class CanAbort(Protocol):
+    """As much of a link as matters here."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
+
+
+_Link = TypeVar("_Link", bound=CanAbort)
+_Failure = OSError | UnicodeError | DialFailed
 
 
 class Dialled(NamedTuple):
@@ -90,10 +100,11 @@ async def dial_each(
             no. It is cancelled when another was faster.
 
     Raises:
-        DialFailed: As `dial` does for the one that failed last; or there is none, or it took too long.
+        DialFailed: As `dial` does for the failure that says most; or there is none, or it took too long.
 
     """
     loop = asyncio.get_running_loop()
+    failures: list[_Failure] = []
     try:
         async with asyncio.timeout(timeout_s):
             deadline = loop.time() + timeout_s
@@ -101,18 +112,41 @@ async def dial_each(
             addresses = in_turn(found)[:HOSTS_PER_NAME_MAX]
             if len(addresses) == 1:
                 return await dial(addresses[0], Tries())
-            return await _dial_several(addresses, deadline - loop.time(), dial)
+            link = await _dial_several(addresses, deadline - loop.time(), dial, failures)
+            if link is not None:
+                return link
     except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-        raise explain_dial(dialled.url, error) from error
+        failures.append(error)
+    told = min(failures, key=_rank)
+    if isinstance(told, DialFailed):
+        raise told
+    raise explain_dial(dialled.url, told) from told
+
+
+def _rank(failure: _Failure) -> int:
+    """How much a failure says of a host that has several addresses: the smaller, the more."""
+    match failure:
+        case DialFailed() | ssl.SSLError():
+            return 0  # somebody answered, and not as a node does
+        case ConnectionAbortedError():
+            return 4  # another address had been faster
+        case ConnectionError():
+            return 1  # the machine is there
+        case TimeoutError():
+            return 2
+        case _:
+            return 3  # perhaps this machine cannot dial that kind at all
 
 
 async def _dial_several(
-    addresses: list[str], timeout_s: float, dial: Callable[[str, Tries], Awaitable[_Link]]
-) -> _Link:
-    """The first link, within a time in which all have theirs, also if none says a word."""
+    addresses: list[str],
+    timeout_s: float,
+    dial: Callable[[str, Tries], Awaitable[_Link]],
+    failures: list[_Failure],
+) -> _Link | None:
+    """The first link, within a time in which all have theirs, also if none says a word; None with all the failures."""
     share_s = timeout_s / ceil(len(addresses) / HOSTS_AT_ONCE_MAX)
     tries = Tries(min(HANDSHAKE_PATIENCE_S, timeout_s / len(addresses)))
-    failures: list[OSError | DialFailed] = []
 
     async def attempt(address: str) -> _Link | None:
         try:
@@ -125,11 +159,14 @@ async def _dial_several(
             tries.ended(address)
 
     staggered = Staggered(
-        addresses, attempt, gap_s=ADDRESS_STAGGER_S, at_once_max=HOSTS_AT_ONCE_MAX, wait_s=tries.wait_s
+        addresses,
+        attempt,
+        gap_s=ADDRESS_STAGGER_S,
+        at_once_max=HOSTS_AT_ONCE_MAX,
+        wait_s=tries.wait_s,
+        discard=lambda link: link.abort(),
     )
-    if (found := await staggered.first()) is None:
-        raise failures[-1]
-    return found
+    return await staggered.first()
 
 
 def in_turn(addresses: Sequence[str]) -> list[str]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class TooManyNames(OSError):
+    """A name was not looked up, for lack of a place or a thread: that says nothing of the name."""
+
+
 _places = threading.BoundedSemaphore(NAMES_LOOKED_UP_MAX)
 _places_of_hearsay = threading.BoundedSemaphore(NAMES_OF_HEARSAY_MAX)
 
@@ -33,7 +37,8 @@ async def look_up(host: str, port: int, *, is_hearsay: bool = False) -> list[str
         is_hearsay: True for a name that strangers gave: slow ones of these leave room for the operator's own.
 
     Raises:
-        OSError: The name has none, or too many are being looked up.
+        TooManyNames: It was not looked up; an OSError as well.
+        OSError: The name has none.
         UnicodeError: It cannot be a name.
 
     """
@@ -65,17 +70,22 @@ async def look_up(host: str, port: int, *, is_hearsay: bool = False) -> list[str
         threading.Thread(target=ask, name="yzdht-name", daemon=True).start()
     except RuntimeError as error:  # the system has no more threads
         release()
-        raise OSError("there is no thread to look up a name") from error
+        raise TooManyNames("there is no thread to look up a name") from error
     return await found
+
+
+def is_resolver_mute(error: OSError | UnicodeError) -> bool:
+    """Whether a name was not found because nobody could say: this machine's resolver, or the name's own servers."""
+    return isinstance(error, socket.gaierror) and error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 def _take_place(*, is_hearsay: bool) -> Callable[[], None]:
     if is_hearsay and not _places_of_hearsay.acquire(blocking=False):
-        raise OSError("too many names are being looked up")
+        raise TooManyNames("too many names are being looked up")
     if not _places.acquire(blocking=False):
         if is_hearsay:
             _places_of_hearsay.release()
-        raise OSError("too many names are being looked up")
+        raise TooManyNames("too many names are being looked up")
 
     def release() -> None:
         _places.release()

@@ -254,9 +254,9 @@ class ServerOpening(asyncio.Protocol):
         self._tls = TlsChannel(self._transport, context)
         self._take(self._take_head())
 
-    def _may_come(self, forwarded: Sequence[str], asked_for: str) -> bool:
+    def _may_come(self, forwarded: Sequence[str], dialled: str) -> bool:
         """Find who is behind a trusted proxy, and ask about him as about others before they are read."""
-        remote = self._openings.proxies.behind(self._remote, forwarded, asked_for)
+        remote = self._openings.proxies.behind(self._remote, forwarded, dialled)
         if remote == self._remote:
             return True
         self._remote = remote

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.errors import DialFailed, ListenFailed
 from yzdht.ports import Endpoint
-from yzdht.transport.names import look_up
+from yzdht.transport.names import is_resolver_mute, look_up
 
 
 if TYPE_CHECKING:
@@ -141,6 +141,11 @@ def explain_dial(url: str, error: OSError | UnicodeError) -> DialFailed:
         case ssl.SSLError():
             return DialFailed(
                 f"{url}: no TLS server there", hint="try the address without TLS, or another port"
+            )
+        case socket.gaierror() if is_resolver_mute(error):
+            return DialFailed(
+                f"{url}: unreachable, the resolver gives no answer for its host",
+                hint="check this machine's DNS, and the host's name",
             )
         case socket.gaierror() | UnicodeError():
             return DialFailed(f"{url}: unreachable, its host has no address", hint="check the host's name")

@@ -342,7 +342,9 @@ class StreamLink(asyncio.Protocol):
         self._reason = reason
         self._is_open = False
         self._stop_delivering()
-        self._transport.abort()
+        # One of asyncio's that closed with bytes unwritten, wrote them and is gone has no loop left to abort with.
+        if not self._is_lost:
+            self._transport.abort()
 
     def _finish(self) -> None:
         """Tell the owner, once."""

@@ -20,7 +20,7 @@ from websockets.server import ServerProtocol
 
 from yzdht.errors import DialFailed
 from yzdht.limits import OPENING_BYTES_MAX
-from yzdht.transport.forwarded import HEADER
+from yzdht.transport.forwarded import DIALLED, HEADER
 from yzdht.transport.sockets import endpoint_of
 from yzdht.transport.stream_link import override
 from yzdht.transport.websocket_link import WebSocketLink
@@ -67,7 +67,7 @@ class ServerHandshake:
 
     Args:
         message_bytes_max: Largest message that the link will take.
-        may_come: Told what the request says in X-Forwarded-For and in Host; where it says no, HTTP says 429.
+        may_come: Told what the request says in X-Forwarded-For and in Yz-Dialled; where it says no, HTTP says 429.
 
     """
 
@@ -92,7 +92,7 @@ class ServerHandshake:
         if is_early:  # frames, or a part of one, before our answer: RFC 6455 section 4.1 forbids them
             return Answer(refusal=_NO_REQUEST)
         is_known = request.path.partition("?")[0] in PATHS
-        if not self._may_come(request.headers.get_all(HEADER), ",".join(request.headers.get_all("Host"))):
+        if not self._may_come(request.headers.get_all(HEADER), ",".join(request.headers.get_all(DIALLED))):
             response = websocket.reject(
                 HTTPStatus.TOO_MANY_REQUESTS, "Too many connections from your network.\n"
             )
@@ -153,7 +153,9 @@ class ClientOpening(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
         self._transport = cast("asyncio.Transport", transport)
-        self._websocket.send_request(self._websocket.connect())
+        request = self._websocket.connect()
+        request.headers[DIALLED] = request.headers["Host"]
+        self._websocket.send_request(request)
         self._transport.write(b"".join(self._websocket.data_to_send()))
 
     @override
