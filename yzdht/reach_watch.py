@@ -143,6 +143,7 @@ class ReachWatch:
         """Look for ever."""
         await self._look.pump.joined.wait()
         while True:
+            self._changed.clear()  # what changes from now on this round may miss
             before = self._urls()
             has_heard = await self.look_once()
             if await self._keep_mapping():
@@ -161,8 +162,7 @@ class ReachWatch:
             await self._look.router.end()
 
     async def _rest(self, until: float, urls: Sequence[str]) -> None:
-        """Wait until some monotonic second, or until the node's addresses are others."""
-        self._changed.clear()
+        """Wait until some monotonic second, or until the node's addresses are others, or something else changed."""
         while (left_s := until - self._mono()) > 0 and self._urls() == urls:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(REACH_LOOK_EVERY_S, left_s)):
