@@ -356,7 +356,7 @@ class ReachWatch:
         """Ask one peer; False if it said nothing of use."""
         async with self._probes.line_to(prober) as ask:
             host = None if ask is None else await self._probes.where_seen(ask)
-            if ask is None or host is None:
+            if ask is None or host is None or Version.of(host) is not Version.of(prober.host):
                 return False
             self.judge.saw(prober.group, host)
             here = self._beside(host)
