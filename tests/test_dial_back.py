@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -42,7 +43,7 @@ from yzdht.wire.rpc import DialBack, DialledBack, FindNode, FoundNodes, Method, 
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from yzdht.ports import Endpoint, Link, LinkHandler, Listener
@@ -114,11 +115,12 @@ async def words_of(asker: Party, node: Node, *urls: str) -> list[tuple[bool, str
     return [(result.is_reachable, result.error) for result in answer.body.results]
 
 
-def closed_port() -> int:
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else is given meanwhile."""
     with socket.socket() as sock:
         sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+        yield sock.getsockname()[1]
 
 
 async def test_who_can_be_dialled_hears_so_and_sees_the_ping_of_a_session_of_its_own(
@@ -149,7 +151,8 @@ async def test_a_node_that_is_a_client_for_want_of_reach_is_dialled_back_too(nod
 
 
 async def test_a_port_where_nobody_listens_is_refused(node: Node, asker: Party) -> None:
-    assert await words_of(asker, node, f"ws://{HOST}:{closed_port()}") == [(False, Word.REFUSED)]
+    with closed_port() as port:
+        assert await words_of(asker, node, f"ws://{HOST}:{port}") == [(False, Word.REFUSED)]
 
 
 async def test_a_place_where_another_node_answers_is_not_the_askers_and_nothing_is_learnt_of_it(
@@ -306,7 +309,8 @@ async def test_many_identities_at_one_address_do_not_have_it_dialled_more_often(
     node: Node, clock: Time
 ) -> None:
     askers = [Party(clock, caps=CLIENT) for _ in range(int(DIAL_BACKS_BURST_PER_PREFIX) + 2)]
-    statuses = [(await answer_of(asker, node, f"ws://{HOST}:{closed_port()}")).status for asker in askers]
+    with closed_port() as port:
+        statuses = [(await answer_of(asker, node, f"ws://{HOST}:{port}")).status for asker in askers]
     for asker in askers:
         await asker.sessions.close()
 
