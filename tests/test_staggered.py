@@ -41,6 +41,9 @@ class Tries:
     def fail(self, way: str, error: Exception) -> None:
         self._ends[way].set_exception(error)
 
+    def is_cancelled(self, way: str) -> bool:
+        return self._ends[way].cancelled()
+
     def first(
         self, ways: str, at_once_max: int = 2, wait_s: Callable[[str], float | None] = lambda _way: 0.0
     ) -> asyncio.Task[str | None]:
@@ -177,3 +180,18 @@ async def test_who_is_cancelled_cancels_all(clock: Time) -> None:
     with pytest.raises(asyncio.CancelledError):
         await first
     assert sorted(tries.ended) == ["a", "b"]
+
+
+async def test_what_was_found_is_let_go_if_who_asked_is_cancelled_before_they_have_it(clock: Time) -> None:
+    tries = Tries()
+    first = tries.first("ab")
+    await turns(5)
+    await clock.advance(GAP_S + 1)
+    tries.end("a", "found")
+    await until(lambda: tries.is_cancelled("b"))
+    assert not first.done(), "the end of the other is waited for"
+    first.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert tries.spare == ["found"]

@@ -64,17 +64,27 @@ class Staggered(Generic[Way, Found]):
 
     async def first(self) -> Found | None:
         """What the first way that works finds; None if none does. Once only."""
+        found: Found | None = None
         try:
-            while (pause_s := self._begin()) is not None:
-                await self._pause(pause_s)
-                for task in [t for t in self._under_way if t.done()]:
-                    self._under_way.discard(task)
-                    self._next_at = float("-inf")
-                    if (found := task.result()) is not None:
-                        return found
-            return None
+            found = await self._look()
         finally:
-            await self._end()
+            try:
+                await self._end()
+            except asyncio.CancelledError:
+                if found is not None:
+                    self._discard(found)
+                raise
+        return found
+
+    async def _look(self) -> Found | None:
+        while (pause_s := self._begin()) is not None:
+            await self._pause(pause_s)
+            for task in [t for t in self._under_way if t.done()]:
+                self._under_way.discard(task)
+                self._next_at = float("-inf")
+                if (found := task.result()) is not None:
+                    return found
+        return None
 
     def _begin(self) -> float | None:
         """Begin what may begin; the seconds until to look again, None if there is nothing to wait for."""
@@ -113,9 +123,11 @@ class Staggered(Generic[Way, Found]):
     async def _end(self) -> None:
         for task in self._under_way:
             task.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-        for task in self._under_way:
-            with suppress(asyncio.CancelledError, Exception):  # one that matters was raised by `first`
-                if (late := task.result()) is not None:
-                    self._discard(late)
+        try:
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+        finally:
+            for task in self._under_way:
+                with suppress(asyncio.CancelledError, Exception):  # one that matters was raised by `first`
+                    if (late := task.result()) is not None:
+                        self._discard(late)

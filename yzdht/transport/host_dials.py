@@ -2,7 +2,8 @@
 
 IPv6 and IPv4 take turns, in the order that the system prefers, and one that swallows packets costs ADDRESS_STAGGER_S.
 An address that has taken the connection is given time for TLS and HTTP before the next is begun, since that is most
-likely slow and not dead. One of them becomes a link; the others are closed before anybody was told of them.
+likely slow and not dead. One of them becomes a link; the others are closed before anybody was told of them. What comes of
+that link is not seen here: an address that takes TCP connections and says nothing keeps its name's others from being tried.
 """
 
 from __future__ import annotations
