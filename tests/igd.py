@@ -31,6 +31,7 @@ class Igd(asyncio.DatagramProtocol):
         faults: Reasons to refuse, by call; a call that stands there is refused.
         says: In place of what it would answer to any HTTP request, pieces; None for what is right.
         is_strict: True if it gives no port to anybody that it forwards to another host.
+        gate: Nothing is answered while it is not set.
         more: Elements in its description, before the service.
 
     """
@@ -45,6 +46,8 @@ class Igd(asyncio.DatagramProtocol):
         self.faults: dict[str, int] = {}
         self.says: Callable[[], Iterator[bytes]] | None = None
         self.is_strict = False
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.more = ""
         self.head = '<?xml version="1.0"?>'
         self.sent = 0
@@ -86,6 +89,7 @@ class Igd(asyncio.DatagramProtocol):
             head = await reader.readuntil(b"\r\n\r\n")
             found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
             body = await reader.readexactly(int(found[1]) if found else 0)
+            await self.gate.wait()
             for piece in self._answer(head, body) if self.says is None else self.says():
                 writer.write(piece)
                 await writer.drain()

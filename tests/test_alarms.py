@@ -202,6 +202,25 @@ def test_a_certificate_is_warned_of_two_weeks_before_its_end_every_day_and_after
     assert len(caplog.messages) == 15
 
 
+def test_a_slow_key_is_warned_of_once_and_again_after_another(
+    telemetry: Telemetry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    wall = time.time()  # noqa: TID251 - certificates are made by this machine's clock
+    tls = TlsMeans(Tls(*authority.sign("node", rsa_bits=2_560)), wall)
+    alarm = CertificateAlarm(tls, telemetry, Hand(wall))
+
+    for rsa_bits in (2_560, 0, 2_560):
+        authority.sign("node", rsa_bits=rsa_bits)
+        tls.reload(wall)
+        alarm.look()
+        alarm.look()
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert caplog.messages[0].startswith("certificate is slow reason=its RSA key of 2560 bits")
+    assert len(told(telemetry)) == 1
+
+
 def test_without_a_certificate_nobody_is_warned(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,19 @@ async def test_what_fails_is_handed_to_the_guard() -> None:
     assert owner.ended == ["ZeroDivisionError()"]
 
 
+async def test_whoever_gives_up_waiting_for_the_end_leaves_nothing_behind() -> None:
+    owner = Owner()
+    owner.background.start(wait_for(asyncio.Event()))
+    finishing = asyncio.ensure_future(owner.background.finish(60))
+    await turns(3)
+
+    finishing.cancel()
+    await asyncio.wait([finishing])
+    await turns(3)
+
+    assert owner.ended == ["cancelled"]
+
+
 async def test_the_end_waits_for_what_was_begun_and_gives_up_the_rest() -> None:
     owner, event = Owner(), asyncio.Event()
     owner.background.start(wait_for(event))

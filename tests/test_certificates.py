@@ -13,7 +13,9 @@ from tests.transport.authority import Authority
 from yzdht import Client, Node, Tls
 from yzdht.certificates import OwnCertificate, TlsMeans, trust_in
 from yzdht.errors import CertificateRefused, ExitCode, NoNode, UnsafeFile
+from yzdht.limits import TLS_HANDSHAKE_BURST
 from yzdht.metrics import NodeMetrics
+from yzdht.ports import Endpoint
 from yzdht.sessions import SystemClock
 
 
@@ -44,6 +46,29 @@ def test_a_certificate_and_its_key_are_served_with(authority: Authority) -> None
     assert own.context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert own.context.num_tickets == 0
     assert abs(own.not_after - NOW - 30 * 86_400) < 3_600
+
+
+@pytest.mark.parametrize(
+    ("rsa_bits", "cost", "slow"),
+    [
+        (0, 1.0, ""),
+        (2_048, 1.0, ""),
+        (3_072, 3.375, "its RSA key of 3072 bits is slow: 59.3 TLS handshakes a second may begin"),
+    ],
+)
+def test_a_handshake_with_a_long_rsa_key_counts_for_more_and_is_told_of(
+    authority: Authority, rsa_bits: int, cost: float, slow: str
+) -> None:
+    means = TlsMeans(Tls(*authority.sign("weighed", rsa_bits=rsa_bits)), NOW)
+
+    assert means.handshake_cost == cost
+    assert means.slow_key == slow
+
+
+def test_with_the_longest_key_somebody_still_comes_in(authority: Authority) -> None:
+    shown = loaded(authority.sign("long")).shown
+
+    assert shown._replace(rsa_bits=1 << 20).handshake_cost == TLS_HANDSHAKE_BURST / 2
 
 
 def test_the_names_of_a_certificate_are_those_of_hosts_and_no_patterns(authority: Authority) -> None:
@@ -227,6 +252,15 @@ async def test_a_node_serves_tls_on_its_port_to_whoever_trusts_its_authority(aut
             await dht.store("name", b"value")
             assert (await dht.get("name")).data == b"value"
         assert node.sessions.traffic()["in", "wss"] > 0
+
+
+async def test_a_node_counts_tls_handshakes_by_its_present_key(authority: Authority) -> None:
+    async with Node(0, host=HOST, tls=Tls(*authority.sign("changing", rsa_bits=3_072))) as node:
+        assert node.sessions._world.tls_cost() == 3.375
+        assert node.sessions._admit(Endpoint("8.8.8.8", 4_711, "tls"))
+        authority.sign("changing")
+        node.reload_certificate()
+        assert node.sessions._world.tls_cost() == 1.0
 
 
 async def test_a_certificate_that_is_not_trusted_says_what_to_do(

@@ -7,11 +7,14 @@ import logging
 
 import pytest
 
+from tests.igd import ROUTER, Igd
 from tests.sessions.kit import Time, live_timers, turns, until
 from yzdht import Node
 from yzdht.kad.engine import KadEngine
 from yzdht.leaving import step_down
-from yzdht.limits import LEAVE_S_MAX, LEAVE_TOLD_AFTER_S, STEP_DOWN_S_MAX
+from yzdht.limits import GOODBYE_S_MAX, LEAVE_S_MAX, LEAVE_TOLD_AFTER_S, STEP_DOWN_S_MAX
+from yzdht.port_mapping import PortMapping
+from yzdht.store.entropy import SystemRng
 
 
 pytestmark = pytest.mark.net
@@ -58,6 +61,57 @@ async def test_a_node_hands_over_for_so_long_and_says_so_after_a_second(
     assert "left before everything was handed over" in caplog.text
     assert "handed_over=0 missed=0 unread=0" in caplog.text
     assert len(events) == 1
+
+
+async def mapped(node: Node, igd: Igd) -> None:
+    """Have a port forwarded to a node."""
+    router = PortMapping(node.port, SystemRng(), igd.ssdp_port)
+    object.__setattr__(node.reach._look, "router", router)  # it asks for none on loopback
+    nobody = 9  # speaks PCP there
+    assert await router.keep((ROUTER, nobody)) is not None
+    igd.gate.clear()
+
+
+async def test_what_a_slow_router_was_asked_for_is_taken_back_at_the_end(clock: Time) -> None:
+    events: list[dict[str, object]] = []
+    async with Igd() as igd:
+        node = Node(0, host=HOST, on_event=events.append, clock=clock)
+        await node.start()
+        await mapped(node, igd)
+
+        stopping = asyncio.ensure_future(node.stop())
+        await until(lambda: not node._is_started)
+        await clock.advance(GOODBYE_S_MAX + 1, steps=10)
+        assert not stopping.done()
+        assert igd.table == {node.port: (ROUTER, node.port)}
+        igd.gate.set()
+        await until(stopping.done)
+
+        assert igd.table == {}
+        assert [event["event"] for event in events] == ["leaving"]
+
+
+@pytest.mark.parametrize("is_hurried", [True, False])
+async def test_a_router_that_says_nothing_at_the_end_is_left_in_time(
+    clock: Time, caplog: pytest.LogCaptureFixture, *, is_hurried: bool
+) -> None:
+    async with Igd() as igd:
+        node = Node(0, host=HOST, clock=clock)
+        await node.start()
+        await mapped(node, igd)
+        stopping = asyncio.ensure_future(node.stop())
+        await until(lambda: not node._is_started)
+
+        if is_hurried:
+            await node.stop()
+        else:
+            await clock.advance(LEAVE_S_MAX, steps=10)
+        await until(stopping.done)
+
+        assert stopping.exception() is None
+        assert "handed_over" not in caplog.text
+        assert live_timers() == []
+        igd.gate.set()
 
 
 async def test_a_node_that_steps_down_hands_over_and_goes_on_and_can_leave_later(clock: Time) -> None:

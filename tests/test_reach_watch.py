@@ -24,8 +24,10 @@ from yzdht.limits import (
     REACH_ROUND_S_TROUBLED,
     REACH_SECOND_LOOK_S,
 )
+from yzdht.port_mapping import Mapping, PortMapping
 from yzdht.reachability import Reach, Word
 from yzdht.rpc.engine import Down, Peer, Up
+from yzdht.store.entropy import SystemRng
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Status, WhoAmI
@@ -533,3 +535,45 @@ async def test_the_router_is_asked_before_a_node_that_was_reached_steps_down(
     assert (judge.node, node.is_client_only) == (Reach.REACHABLE, False)
     assert router.trouble
     assert node.reach._pause_s(has_heard=True) == REACH_SECOND_LOOK_S
+
+
+OUTSIDE = "93.184.216.7"
+MAPPED = 40_000
+
+
+def hear(node: Node, *words: tuple[int, Word]) -> None:
+    """Have two peers of the internet see a node at one address, and say what comes of ports there."""
+    watch = node.reach
+    said = {f"{scheme}://{OUTSIDE}:{port}": word for port, word in words for scheme in ("tcp", "ws")}
+    watch.judge.begin()
+    for group, host in (("a", "1.1.1.1"), ("b", "9.9.9.9"), ("c", "5.5.5.5")):
+        watch.judge.saw(group, OUTSIDE)
+        watch.judge.heard(group, host, said, is_proved=Word.REACHED in said.values())
+    watch.judge.settle([*urls_of(node), *said], watch._mono())
+
+
+@pytest.mark.parametrize(
+    ("port", "own"),
+    [
+        ([(MAPPED, Word.REACHED)], Word.SILENT),
+        ([(MAPPED, Word.SILENT)], Word.SILENT),
+        ([(MAPPED, Word.SILENT)], Word.REACHED),
+        ([], Word.SILENT),
+    ],
+)
+async def test_of_the_ports_of_a_router_the_one_that_matters_is_shown(
+    clock: Time, port: list[tuple[int, Word]], own: Word
+) -> None:
+    async with Node(0, host=HOST, clock=clock, allow_private=True) as node:
+        router = PortMapping(node.port, SystemRng())
+        router.mapping = Mapping(MAPPED, 3_600, "upnp") if port else None
+        object.__setattr__(node.reach._look, "router", router)  # none is asked for on loopback
+
+        hear(node, *port, (node.port, own))
+
+        shown = [view for view in node.reach.views() if OUTSIDE in view.url]
+        at = MAPPED if port and own is not Word.REACHED else node.port
+        assert [view.url for view in shown] == [f"{scheme}://{OUTSIDE}:{at}" for scheme in ("tcp", "ws")]
+        is_reached = Word.REACHED in {own, *dict(port).values()}
+        assert {view.is_advertised for view in shown} == {is_reached}
+        assert {"second router" in view.hint for view in shown} == {bool(port) and not is_reached}

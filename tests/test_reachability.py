@@ -478,6 +478,52 @@ def test_each_reason_has_a_line_of_its_own_and_a_fix_of_its_own() -> None:
     assert len({fact for fact, _ in told}) == len({fix for _, fix in told}) == len(told)
 
 
+V6 = "tcp://[2a01::1]:8083"
+
+
+@pytest.mark.parametrize("word", DENIALS)
+def test_over_ipv6_nobody_is_told_to_forward_a_port(word: Word) -> None:
+    finding = Finding(Reach.UNREACHABLE, word, 0.0)
+
+    for _, fix in (
+        why(finding, V6, []),
+        why(finding, NAME, [], Version.IPV6),
+        why(finding, V6, [], is_mapped=True),
+    ):
+        assert "forward" not in fix
+        assert fix
+
+
+def test_over_ipv6_each_reason_has_a_fix_of_its_own() -> None:
+    told = [why(Finding(Reach.UNREACHABLE, word, 0.0), V6, []) for word in DENIALS]
+
+    assert len({fix for _, fix in told}) == len(told)
+
+
+@pytest.mark.parametrize("word", DENIALS)
+def test_behind_a_router_that_forwards_the_port_another_is_looked_for(word: Word) -> None:
+    finding = Finding(Reach.UNREACHABLE, word, 0.0)
+
+    fact, fix = why(finding, URL, [], is_mapped=True)
+
+    assert fact == why(finding, URL, [])[0]
+    assert ("second router" in fix) is (word not in (Word.UNTRUSTED, Word.NOT_YOURS))
+
+
+def test_what_peers_do_not_try_is_not_waited_for() -> None:
+    below = "tcp://11.0.0.1:22"
+
+    assert "peers do not try it" in why(Finding(), below, ["11.0.0.1"], is_tried=False)[0]
+    assert "own network" in why(Finding(), "tcp://192.168.1.2:22", ["11.0.0.1"], is_tried=False)[0]
+    assert why(Finding(Reach.REACHABLE, Word.REACHED, 0.0), below, [], is_tried=False) == ("", "")
+
+
+def test_an_address_of_somebody_else_is_not_said_to_be_dead() -> None:
+    fact, _ = why(Finding(Reach.UNREACHABLE, Word.NOT_YOURS, 0.0), URL, ["12.0.0.1"])
+
+    assert fact == "others see this node at 12.0.0.1, and no node of yours answers here"
+
+
 def test_an_address_of_the_own_network_is_said_to_be_one_once_others_see_the_node_elsewhere() -> None:
     at_home = "tcp://192.168.1.2:8083"
 

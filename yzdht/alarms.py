@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _CLOCK_HINT = "set this machine's clock, and let it be kept right by NTP"
 _RENEW_HINT = "renew it, then send the node SIGHUP"
+_FASTER_HINT = "have it signed for a key on P-256, then send the node SIGHUP"
 _REFUSED_MIN = 3
 
 
@@ -185,11 +186,13 @@ class CertificateAlarm:
         self._clock = clock
         self._told = ""
         self._told_at = float("-inf")
+        self._told_slow = ""
         self.look()
 
     def look(self) -> None:
         """See whether there is something to tell by now."""
         now = self._clock.now()
+        self._look_at_key(now)
         trouble, ends = self._tls.look(now.wall), self._tls.not_after
         if trouble is not None:
             if self._is_news(str(trouble), trouble.hint, now):
@@ -200,6 +203,14 @@ class CertificateAlarm:
                 log.warning("certificate ends soon day=%s hint=%s", day, _RENEW_HINT)
         else:
             self._told = ""
+
+    def _look_at_key(self, now: Now) -> None:
+        """Tell once of a key with which few can come."""
+        slow = self._tls.slow_key
+        if slow and slow != self._told_slow:
+            log.warning("certificate is slow reason=%s hint=%s", slow, _FASTER_HINT)
+            self._telemetry.error(f"the certificate is slow: {slow}", now.wall, _FASTER_HINT)
+        self._told_slow = slow
 
     def _is_news(self, what: str, hint: str, now: Now) -> bool:
         """Remember it where operators look; False if that was done within a day."""

@@ -37,9 +37,11 @@ class Background:
 
     async def finish(self, patience_s: float) -> None:
         """Wait so many seconds for what was begun, then give up the rest."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=patience_s)
-        for task in set(self._tasks):
-            task.cancel()
+        try:
+            if self._tasks:
+                await asyncio.wait(set(self._tasks), timeout=patience_s)
+        finally:
+            for task in set(self._tasks):
+                task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))

@@ -11,9 +11,9 @@ import ssl
 import stat
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, TypeVar
 
-from yzdht.crypto.primitives import certificate_life, certificate_names
+from yzdht.crypto.primitives import certificate_life, certificate_names, certificate_rsa_bits
 from yzdht.errors import CertificateRefused, InvalidKey, UnsafeFile
-from yzdht.limits import CERTIFICATE_BYTES_MAX
+from yzdht.limits import CERTIFICATE_BYTES_MAX, TLS_HANDSHAKE_BURST, TLS_HANDSHAKES_PER_S, TLS_RSA_BITS
 from yzdht.store.files import refuse_foreign_file
 from yzdht.transport.tls_channel import hardened
 
@@ -38,6 +38,7 @@ class Shown(NamedTuple):
         not_before: When it begins, unix.
         not_after: When it ends.
         names: Host names that it is for.
+        rsa_bits: Length of its key; 0 where that is not of RSA.
 
     """
 
@@ -45,6 +46,12 @@ class Shown(NamedTuple):
     not_before: float
     not_after: float
     names: tuple[str, ...]
+    rsa_bits: int = 0
+
+    @property
+    def handshake_cost(self) -> float:
+        """As how many of those that TLS_HANDSHAKES_PER_S is for a handshake counts, 1.0 or more."""
+        return min(TLS_HANDSHAKE_BURST / 2, max(1.0, (self.rsa_bits / TLS_RSA_BITS) ** 3))
 
 
 class OwnCertificate:
@@ -100,6 +107,7 @@ class OwnCertificate:
         _refuse_open_key(self._key_path)
         life = _read(self._path, certificate_life)
         names = _read(self._path, certificate_names)
+        rsa_bits = _read(self._path, certificate_rsa_bits)
         context = hardened(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         context.minimum_version = ssl.TLSVersion.TLSv1_3  # for 1.2 OpenSSL keeps up to 20,480 sessions
         context.num_tickets = 0  # nodes never resume, and a ticket takes 7 KiB of whoever dialled
@@ -109,7 +117,7 @@ class OwnCertificate:
             raise self._explain(error) from error
         except OSError as error:
             raise _unreadable(self._path, error) from error
-        return Shown(context, *life, names)
+        return Shown(context, *life, names, rsa_bits)
 
     def _refuse_passphrase(self) -> NoReturn:
         raise CertificateRefused(
@@ -178,6 +186,19 @@ class TlsMeans:
     def not_after(self) -> float | None:
         """When it ends, unix; None if there is none."""
         return None if self._own is None else self._own.shown.not_after
+
+    @property
+    def handshake_cost(self) -> float:
+        """As how many TLS handshakes one counts with the present key, 1.0 or more."""
+        return 1.0 if self._own is None else self._own.shown.handshake_cost
+
+    @property
+    def slow_key(self) -> str:
+        """What is slow about the present key; empty where nothing is."""
+        if self._own is None or self.handshake_cost <= 1.0:
+            return ""
+        a_second = TLS_HANDSHAKES_PER_S / self.handshake_cost
+        return f"its RSA key of {self._own.shown.rsa_bits} bits is slow: {a_second:.3g} TLS handshakes a second may begin"
 
     def shown(self) -> ssl.SSLContext | None:
         """The present certificate; None where TLS is not served."""

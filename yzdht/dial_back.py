@@ -226,7 +226,7 @@ class BackDialler:
             url = parse_url(text)
         except UsageError:
             return Word.NOT_DIALLED  # a protocol of a newer version, or nonsense
-        if not _is_harmless(url):
+        if not is_harmless(url):
             return Word.NOT_DIALLED
         try:
             async with asyncio.timeout(time_s):
@@ -272,8 +272,8 @@ def _prefix_of(peer: Peer) -> str:
     return limit_prefix(peer.host) or peer.host
 
 
-def _is_harmless(url: Url) -> bool:
-    """Whether a knock there disturbs nobody who shares the asker's address."""
+def is_harmless(url: Url) -> bool:
+    """Whether a knock there disturbs nobody who shares the asker's address; nothing else is dialled back."""
     has_port = url.port >= _PORTS_OF_THE_SYSTEM_END or url.port in _PORTS_OF_THE_WEB
     return has_port and _PLAIN_PATH.fullmatch(url.path) is not None
 

@@ -24,13 +24,18 @@ log = logging.getLogger(__name__)
 
 
 async def hand_over(
-    pump: Pump, background: Background, engine: KadEngine, on_event: Callable[[dict[str, object]], None]
+    pump: Pump,
+    background: Background,
+    ending: Background,
+    engine: KadEngine,
+    on_event: Callable[[dict[str, object]], None],
 ) -> None:
     """Hand over what a node keeps, LEAVE_S_MAX at most; its sessions are up meanwhile.
 
     Args:
         pump: Drives the engine.
-        background: What calls have left to be done.
+        background: What calls have left to be done; GOODBYE_S_MAX are enough for it.
+        ending: What is to be taken back elsewhere, which has as long as handing over.
         engine: Knows what was handed over.
         on_event: Hears `leaving` if it takes longer than LEAVE_TOLD_AFTER_S.
 
@@ -38,13 +43,18 @@ async def hand_over(
     leaving: dict[str, object] = {"event": "leaving", "endsInS": LEAVE_S_MAX - LEAVE_TOLD_AFTER_S}
     told = asyncio.get_running_loop().call_later(LEAVE_TOLD_AFTER_S, on_event, leaving)
     try:
+        await asyncio.gather(_hand_over(pump, background, engine), ending.finish(LEAVE_S_MAX))
+    finally:
+        told.cancel()
+
+
+async def _hand_over(pump: Pump, background: Background, engine: KadEngine) -> None:
+    try:
         async with asyncio.timeout(LEAVE_S_MAX):
             await asyncio.gather(pump.leave(), background.finish(GOODBYE_S_MAX))
     except TimeoutError:
         done = engine.handed_over()
         log.warning("left before everything was handed over handed_over=%d missed=%d unread=%d", *done)
-    finally:
-        told.cancel()
 
 
 async def step_down(pump: Pump, engine: KadEngine) -> None:

@@ -184,7 +184,7 @@ class Node(DhtCalls):
         self._network = self.config.network_id
         self._folder: DataFolder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._background = Background(self._guard)
+        self._background, self._ending = Background(self._guard), Background(self._guard)
         self._joining: Joining | None = None
         self._is_running = False
         self._is_started = False
@@ -258,6 +258,7 @@ class Node(DhtCalls):
         """
         if self._stopping.locked() and hasattr(self, "engine"):
             self._pump.left.set()
+            await self._ending.finish(0)
         async with self._stopping:
             try:
                 await self._leave()
@@ -272,9 +273,9 @@ class Node(DhtCalls):
             await asyncio.wait(self._tasks)
         if not self._is_started:
             return
-        self._background.start(self.reach.end())
+        self._ending.start(self.reach.end())
         self._is_started = False
-        await hand_over(self._pump, self._background, self.engine, self._on_event)
+        await hand_over(self._pump, self._background, self._ending, self.engine, self._on_event)
 
     async def _close(self) -> None:
         self._is_running = False
@@ -361,6 +362,7 @@ class Node(DhtCalls):
             self._belonging.membership.papers,
             self._belonging.membership.closed,
             families,
+            lambda: tls.handshake_cost,
         )
         self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)

@@ -185,7 +185,7 @@ class PortMapping:
 
     Attributes:
         mapping: What stands; None if nothing does.
-        trouble: Why nothing does, for people; empty before a try.
+        trouble: Why nothing does, for people; empty before a try, and at a public address, before which no router stands.
         is_wanted: True from the first mapping to the end: it is asked for again whenever it is lost.
 
     """
@@ -219,7 +219,7 @@ class PortMapping:
         before = self.mapping
         try:
             self.mapping, self.trouble = await self._ask_anyhow(router[0]), ""
-            self.is_wanted = True
+            self.is_wanted = self.is_wanted or self.mapping is not None
         except (OSError, WireError) as error:  # TimeoutError is one
             self.mapping, self.trouble = None, str(error) or "the router answers no request to map a port"
         if (before is None) is not (self.mapping is None):
@@ -242,20 +242,23 @@ class PortMapping:
             if mapping is not None and mapping.protocol != "upnp":
                 await self._ask(0)
 
-    async def _ask_anyhow(self, router: str) -> Mapping:
-        """Raises TimeoutError, another OSError, or WireError."""
+    async def _ask_anyhow(self, router: str) -> Mapping | None:
+        """None at a public address where nothing is mapped; raises TimeoutError, another OSError, or WireError."""
         is_by_upnp = self.mapping is not None and self.mapping.protocol == "upnp"
         if not is_by_upnp:
             with contextlib.suppress(TimeoutError, ConnectionRefusedError):
                 return await self._ask(PORT_MAPPING_LIFE_S)
-        return await self._ask_by_upnp(router)
+        own = await _own_address(router)
+        if IPv4Address(router).is_global or IPv4Address(own).is_global:
+            return None
+        return await self._ask_by_upnp(router, own)
 
-    async def _ask_by_upnp(self, router: str) -> Mapping:
+    async def _ask_by_upnp(self, router: str, own: str) -> Mapping:
         from yzdht.upnp import Upnp  # noqa: PLC0415 - loads XML, which few nodes need
 
         if self._upnp is None:
             self._upnp = Upnp(self._port, self._rng, self._ssdp_port)
-        outside = await self._upnp.keep(router, await _own_address(router))
+        outside = await self._upnp.keep(router, own)
         return Mapping(outside, PORT_MAPPING_LIFE_S, "upnp")
 
     async def _ask(self, life_s: int) -> Mapping:

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.addresses import NOTHING_FOUND, PLAIN, Found, urls_at
+from yzdht.dial_back import is_harmless
 from yzdht.leaving import step_down
 from yzdht.limits import (
     ADDRESSES_MAX,
@@ -29,7 +30,7 @@ from yzdht.limits import (
 )
 from yzdht.reach_probes import CLIENT_CAPS, Probes, probers_over
 from yzdht.reachability import Reach, Reachability, Version, Word, host_of, is_name, why
-from yzdht.wire.address import address_of, is_loopback, scope_of
+from yzdht.wire.address import address_of, is_loopback, parse_url, scope_of
 
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Endpoint, Rng
     from yzdht.pump import Pump
     from yzdht.reach_probes import Prober
+    from yzdht.reachability import Finding
     from yzdht.rpc.engine import Peer
     from yzdht.sessions.world import World
 
@@ -196,27 +198,51 @@ class ReachWatch:
         told = self.to_advertise()
         shown = dict.fromkeys([*self._urls(), *told])
         if not self._typed or self.judge.node is not Reach.REACHABLE:
-            shown |= dict.fromkeys(url for url in self._seen_urls() if self.judge.is_withdrawn(url))
+            shown |= dict.fromkeys(url for url in self._urls_in_vain() if self.judge.is_withdrawn(url))
         return [self._view(url, is_advertised=url in told) for url in list(shown)[:ADDRESSES_MAX]]
 
     def _view(self, url: str, *, is_advertised: bool) -> AddressView:
-        finding, seen = self.judge.finding(url), self.judge.seen
-        fact, hint = why(finding, url, seen)
+        finding = self.judge.finding(url)
+        fact, hint = self._why(finding, url)
         over = {version: self.judge.finding_over(url, version) for version in Version}
         for version, found in over.items():
             if (
                 finding.reach is Reach.REACHABLE and found.reach is Reach.UNREACHABLE
             ):  # a name, over the other
-                fact, hint = why(found, url, seen)
+                fact, hint = self._why(found, url, version)
                 fact = f"over IPv{version}: {fact}"
         reach_over = {version: found.reach for version, found in over.items() if found.at is not None}
         return AddressView(url, finding.reach, reach_over, is_advertised, fact, hint)
+
+    def _why(self, finding: Finding, url: str, over: Version | None = None) -> tuple[str, str]:
+        is_tried = bool(host_of(url)) and is_harmless(parse_url(url))
+        return why(finding, url, self.judge.seen, over, is_tried=is_tried, is_mapped=self._is_mapped(url))
 
     def _seen_places(self) -> list[tuple[str, int]]:
         return [(host, port) for host in self.judge.seen for port in self._ports()]
 
     def _seen_urls(self) -> list[str]:
         return urls_at(self._seen_places(), PLAIN.protocols, ADDRESSES_MAX)
+
+    def _urls_in_vain(self) -> list[str]:
+        """Where others see the node, of each host at one port: over IPv4 the one that the router forwards.
+
+        Of a host that they reach at another port only what they reach at the same.
+        """
+        ports = self._ports()
+        reached = {place for place in self._seen_places() if self._is_reached_at(place)}
+        hosts = {host for host, _ in reached}
+        places = [(host, ports[-1] if ":" in host else ports[0]) for host in self.judge.seen]
+        shown = [place for place in places if place in reached or place[0] not in hosts]
+        return urls_at(shown, PLAIN.protocols, ADDRESSES_MAX)
+
+    def _is_mapped(self, url: str) -> bool:
+        """Whether the router says that it forwards that very port; others see the node there."""
+        router = self._look.router
+        if router is None or router.mapping is None:
+            return False
+        places = [(host, router.mapping.port) for host in self.judge.seen]
+        return url in urls_at(places, PLAIN.protocols, ADDRESSES_MAX)
 
     def _is_reached_at(self, place: tuple[str, int]) -> bool:
         urls = urls_at([place], PLAIN.protocols, ADDRESSES_MAX)

@@ -434,33 +434,63 @@ def word_of(text: str, *, is_reachable: bool) -> Word:
     return known.get(text, Word.FAILED)
 
 
-def why(finding: Finding, url: str, seen: Sequence[str]) -> tuple[str, str]:
+def why(
+    finding: Finding,
+    url: str,
+    seen: Sequence[str],
+    over: Version | None = None,
+    *,
+    is_tried: bool = True,
+    is_mapped: bool = False,
+) -> tuple[str, str]:
     """What stands beside an address, and what helps, for people; empty where there is nothing to add.
 
     Args:
         finding: Of that address.
         url: It.
         seen: Where others see this node.
+        over: The version of IP that is spoken of; None for that of the address.
+        is_tried: False if peers dial no such address back.
+        is_mapped: True if the router says that it forwards the port there.
 
     """
     host = host_of(url)
     if not host or finding.reach not in (Reach.UNKNOWN, Reach.UNREACHABLE):
         return "", ""
     if finding.reach is Reach.UNKNOWN:
-        if finding.word is Word.TURNED_AROUND:
-            return (
-                "reached from this network alone, by way of the router: those outside cannot try it",
-                "have somebody outside run: yz ping URL",
-            )
-        is_apart = seen and not is_name(host) and scope_of(host) not in {scope_of(h) for h in seen}
-        return ("of its own network alone: those outside cannot try it", "") if is_apart else ("", "")
+        return _why_unknown(finding, host, seen, is_tried=is_tried)
     if finding.word is Word.NOT_YOURS:
         where = f"others see this node at {', '.join(seen)}" if seen else "others see this node elsewhere"
-        return f"{where}, and nothing answers there", "correct --public-address, or leave it out"
+        return f"{where}, and no node of yours answers here", "correct --public-address, or leave it out"
     fact, fix = _LINES[finding.word]
+    is_over_ipv6 = (over or Version.of(host)) is Version.IPV6
+    if is_over_ipv6:
+        fix = _FIXES_OVER_IPV6.get(finding.word, fix)
+    elif is_mapped and finding.word is not Word.UNTRUSTED:
+        fix = _FIX_BEYOND_THE_ROUTER
     return fact, fix.format(port=parse_url(url).port)
 
 
+def _why_unknown(finding: Finding, host: str, seen: Sequence[str], *, is_tried: bool) -> tuple[str, str]:
+    if finding.word is Word.TURNED_AROUND:
+        return (
+            "reached from this network alone, by way of the router: those outside cannot try it",
+            _ASK_AROUND,
+        )
+    if seen and not is_name(host) and scope_of(host) not in {scope_of(h) for h in seen}:
+        return "of its own network alone: those outside cannot try it", ""
+    return (
+        ("", "")
+        if is_tried
+        else ("peers do not try it: its port or its path may be another program's", _ASK_AROUND)
+    )
+
+
+_ASK_AROUND = "have somebody outside run: yz ping URL"
+_FIX_BEYOND_THE_ROUTER = (
+    "the router forwards TCP port {port} already: a second router, or the provider, stands before it; forward the port there,"
+    " too, or ask the provider for a public IPv4 address"
+)
 _LINES: Mapping[Word, tuple[str, str]] = {
     Word.SILENT: (
         "dials from outside get no answer",
@@ -491,3 +521,12 @@ _LINES: Mapping[Word, tuple[str, str]] = {
         "forward TCP port {port} on the router to this machine, and open it in the firewall",
     ),
 }
+
+_FIXES_OVER_IPV6: Mapping[Word, str] = {
+    Word.SILENT: "open TCP port {port} in the firewall of this machine, and to this machine in the router's",
+    Word.REFUSED: "open TCP port {port} to this machine in the router's firewall, or correct --public-address",
+    Word.ANOTHER: "give this node a --port of its own, or correct --public-address; that node has TCP port {port} there",
+    Word.NO_NODE: "see what listens at TCP port {port} there, or correct --public-address",
+    Word.FAILED: "open TCP port {port} to this machine, in its own firewall and in the router's",
+}
+"""No router forwards anything there: each machine has an address of its own, and firewalls stand before it."""

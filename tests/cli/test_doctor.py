@@ -484,6 +484,7 @@ def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
         (CertificateView(int(CERTIFICATE_ENDS_SOON_S)), Outcome.OK, "ends in 14 d"),
         (CertificateView(int(CERTIFICATE_ENDS_SOON_S) - 1), Outcome.WARNING, "ends in 13 d"),
         (CertificateView(5, "the certificate x has ended"), Outcome.PROBLEM, "the certificate x has ended"),
+        (CertificateView(5, "", "its key is slow"), Outcome.WARNING, "ends in 5 s; its key is slow"),
     ],
 )
 def test_a_certificate_that_ends_soon_is_warned_of_and_one_that_is_not_valid_a_problem(
@@ -495,6 +496,15 @@ def test_a_certificate_that_ends_soon_is_warned_of_and_one_that_is_not_valid_a_p
     assert finding.fact.startswith(fact)
     assert ("renew" in finding.hint) == (outcome is not Outcome.OK)
     assert list(check_certificate(status_with(), 0.0)) == list(check_certificate(None, 0.0)) == []
+
+
+def test_a_certificate_with_a_slow_key_is_warned_of() -> None:
+    certificate = CertificateView(int(CERTIFICATE_ENDS_SOON_S), "", "its key is slow")
+
+    finding = only(check_certificate(status_with(certificate=certificate), 0.0))
+
+    assert (finding.outcome, finding.fact) == (Outcome.WARNING, "ends in 14 d; its key is slow")
+    assert "P-256" in finding.hint
 
 
 def test_a_local_network_that_cannot_be_asked_is_warned_of() -> None:

@@ -402,6 +402,7 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch
         (None, None),
         ({"until": 40 * 86_400, "trouble": ""}, "ends in 40 d"),
         ({"until": 5, "trouble": "the certificate x has ended"}, "the certificate x has ended"),
+        ({"until": 40 * 86_400, "slow": "its key is slow"}, "ends in 40 d; its key is slow"),
     ],
 )
 def test_the_end_of_the_certificate_is_told(certificate: dict[str, object] | None, line: str | None) -> None:

@@ -19,6 +19,7 @@ from yzdht.crypto.primitives import (
     argon2id,
     certificate_life,
     certificate_names,
+    certificate_rsa_bits,
     check_public_key,
     coordinates,
     hkdf,
@@ -369,3 +370,5 @@ def test_what_is_no_certificate_has_no_life() -> None:
             certificate_life(pem)
         with pytest.raises(InvalidKey):
             certificate_names(pem)
+        with pytest.raises(InvalidKey):
+            certificate_rsa_bits(pem)

@@ -104,6 +104,16 @@ def test_the_mapping_of_another_machine_stays_and_another_port_is_forwarded(box:
         assert rule(PORT, OTHER) in box.mapped()
 
 
+def test_at_a_public_address_nobody_is_asked_by_upnp_and_nothing_is_missed(box: Router) -> None:
+    run(*box.inside, "ip", "address", "add", "12.0.0.1/24", "dev", "lan")
+    run(*box.behind, "ip", "address", "add", "12.0.0.2/24", "dev", "eth0")
+    run(*box.behind, "ip", "route", "replace", "default", "via", "12.0.0.1")
+    with box.serving("upnp") as said, asker(box) as ask:
+        assert ask("keep") == {"mapping": None, "trouble": ""}
+
+    assert not any("SSDP M-SEARCH from" in line for line in said)
+
+
 def test_a_router_gets_few_requests(box: Router) -> None:
     with box.serving("upnp") as said, asker(box) as ask:
         ask("keep")

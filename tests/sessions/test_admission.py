@@ -12,6 +12,7 @@ from yzdht.limits import (
     LINKS_WAITING_MAX,
     SESSIONS_MAX,
     TLS_HANDSHAKE_BURST,
+    TLS_HANDSHAKES_PER_S,
 )
 from yzdht.ports import Endpoint
 from yzdht.sessions.admission import Doorway, Refusal, SessionBounds, Turn
@@ -76,6 +77,15 @@ def test_tls_that_all_begin_is_bounded_and_takes_nothing_from_who_comes_without_
     assert begun.count(None) == TLS_HANDSHAKE_BURST
     assert {each for each in begun if each} == {Refusal("rate_limited", "tls_handshakes")}
     assert knocks(doorway, "9.9.9.9", 10) == 10
+
+
+def test_with_a_key_that_costs_more_fewer_begin_tls() -> None:
+    doorway = Doorway(SessionBounds())
+    hosts = [f"11.{n // 250}.{n % 250}.1" for n in range(int(TLS_HANDSHAKE_BURST))]
+
+    assert [doorway.admit_tls(host, 0.0, 8.0) for host in hosts].count(None) == TLS_HANDSHAKE_BURST // 8
+    begun_later = [doorway.admit_tls(host, 1.0, 8.0) for host in reversed(hosts)].count(None)
+    assert 0 < begun_later <= TLS_HANDSHAKES_PER_S // 8
 
 
 def test_one_address_leaves_tls_to_others() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ class Authority:
         self.ca.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
     def sign(
-        self, name: str, hosts: tuple[str, ...] = HOSTS, days: tuple[float, float] = (-1, 30)
+        self,
+        name: str,
+        hosts: tuple[str, ...] = HOSTS,
+        days: tuple[float, float] = (-1, 30),
+        rsa_bits: int = 0,
     ) -> tuple[Path, Path]:
         """Make a certificate; its file and that of its key, mode 0600.
 
@@ -50,9 +54,14 @@ class Authority:
             name: Of the files.
             hosts: Names and addresses that it is for.
             days: From when until when, from now.
+            rsa_bits: Length of a key of RSA; 0 for one on P-256.
 
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = (
+            rsa.generate_private_key(65_537, rsa_bits)
+            if rsa_bits
+            else ec.generate_private_key(ec.SECP256R1())
+        )
         made = (
             _builder(_named(name), self._name, key, days)
             .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
@@ -112,7 +121,10 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[float, float]
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    days: tuple[float, float],
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yzdht.limits import TLS_HANDSHAKES_MAX
+from yzdht.limits import TLS_CROWD, TLS_HANDSHAKES_MAX
 from yzdht.transport.tls_places import TlsPlaces
 
 
@@ -31,6 +31,25 @@ def test_the_oldest_of_the_largest_crowd_makes_room(places: TlsPlaces[str]) -> N
     assert places.enter("new", "9.9.9.9") == "8.8.8.8/0"
     assert places.enter("newer", "9.9.9.9") == "8.8.8.8/1"
     assert len(places) == TLS_HANDSHAKES_MAX
+
+
+def test_two_of_one_prefix_make_no_room_for_who_comes_from_every_prefix_once(places: TlsPlaces[str]) -> None:
+    for number in range(TLS_HANDSHAKES_MAX - 2):
+        fill(places, 1, f"2600:1:0:{number:x}00::1")
+    fill(places, 1, "9.9.9.1")
+    fill(places, 1, "9.9.9.2")
+
+    for number in range(TLS_HANDSHAKES_MAX - 2):
+        assert places.enter(f"new {number}", f"2600:2:0:{number:x}00::1") == f"2600:1:0:{number:x}00::1/0"
+
+
+def test_more_of_one_prefix_than_are_no_crowd_make_room_before_older_ones(places: TlsPlaces[str]) -> None:
+    for number in range(TLS_HANDSHAKES_MAX - TLS_CROWD):
+        fill(places, 1, f"2600:1:0:{number:x}00::1")
+    fill(places, TLS_CROWD, "8.8.8.8")
+
+    assert places.enter("one more of them", "8.8.8.9") == "2600:1:0:000::1/0"
+    assert places.enter("new", "9.9.9.9") == "8.8.8.8/0"
 
 
 def test_addresses_of_one_public_prefix_are_one_crowd_and_others_each_their_own(

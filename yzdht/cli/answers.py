@@ -85,10 +85,11 @@ class RouterView(Struct, frozen=True, rename="camel"):
 
 
 class CertificateView(Struct, frozen=True, rename="camel"):
-    """When its own certificate ends, Unix seconds, and why nobody believes it now."""
+    """When its own certificate ends, Unix seconds, why nobody believes it now, and what is slow about its key."""
 
     until: int = 0
     trouble: Text = ""
+    slow: Text = ""
 
 
 class LanView(Struct, frozen=True, rename="camel"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _RENEW = "renew it, then send the node SIGHUP"
+_FASTER = "have it signed for a key on P-256, then send the node SIGHUP"
 _HINT = (
     "nobody dials wss:// here meanwhile: renew it, or check this machine's clock, then send the node SIGHUP"
 )
@@ -33,7 +34,8 @@ def certificate_line(view: StatusView, now: float) -> str:
     certificate = view.certificate
     if certificate is None:
         return ""
-    return certificate.trouble or f"ends in {show_span(max(0.0, certificate.until - now))}"
+    slow = f"; {certificate.slow}" if certificate.slow else ""
+    return (certificate.trouble or f"ends in {show_span(max(0.0, certificate.until - now))}") + slow
 
 
 def check_certificate(view: StatusView | None, now: float) -> Iterator[Finding]:
@@ -45,5 +47,7 @@ def check_certificate(view: StatusView | None, now: float) -> Iterator[Finding]:
         yield problem("certificate", line, _HINT)
     elif certificate.until - now < CERTIFICATE_ENDS_SOON_S:
         yield warning("certificate", line, _RENEW)
+    elif certificate.slow:
+        yield warning("certificate", line, _FASTER)
     else:
         yield ok("certificate", line)

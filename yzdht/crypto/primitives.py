@@ -17,7 +17,7 @@ from cryptography.exceptions import (
     UnsupportedAlgorithm,
 )
 from cryptography.hazmat.primitives import hashes, hpke, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
@@ -280,6 +280,21 @@ def certificate_names(pem: bytes) -> tuple[str, ...]:
     except ValueError:
         raise InvalidKey("the names of this certificate do not parse") from None
     return tuple(name for name in names.get_values_for_type(x509.DNSName) if "*" not in name)
+
+
+def certificate_rsa_bits(pem: bytes) -> int:
+    """How long the RSA key of the first X.509 certificate of a PEM file is; 0 where its key is of another kind.
+
+    Raises:
+        InvalidKey: There is none.
+
+    """
+    first = _first_certificate(pem)
+    try:
+        key = first.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # a curve that this library does not know, for one
+        return 0
+    return key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
 
 
 def _first_certificate(pem: bytes) -> x509.Certificate:

@@ -158,7 +158,11 @@ class Views:
         if tls is None or tls.not_after is None:
             return None
         trouble = tls.look(now.wall)
-        return {"until": int(tls.not_after), "trouble": "" if trouble is None else str(trouble)}
+        return {
+            "until": int(tls.not_after),
+            "trouble": "" if trouble is None else str(trouble),
+            "slow": tls.slow_key,
+        }
 
     def _router(self) -> Json:
         router = self._node.reach.router

@@ -174,14 +174,20 @@ class Doorway:
             return None
         return Refusal("links_refused", "handshake_rate")
 
-    def admit_tls(self, host: str, mono: float) -> Refusal | None:
+    def admit_tls(self, host: str, mono: float, cost: float = 1.0) -> Refusal | None:
         """Say whether a connection that was admitted may begin TLS, before anything was computed for it.
 
         What a prefix may begin was counted when the connection was made, and it begins TLS once. What all may has a bound
         of its own: a flood of ClientHellos takes no handshake of a session from those who come without TLS.
+
+        Args:
+            host: Where it comes from.
+            mono: The present, monotonic seconds.
+            cost: As how many one counts, which is the key's business, 1.0 to TLS_HANDSHAKE_BURST / 2.
+
         """
         member = self._bounds.prefix_of(host) or host
-        if self._everybody_with_tls.take("", member, 1, _TLS_IN_ALL, mono) == 0:
+        if self._everybody_with_tls.take("", member, cost, _TLS_IN_ALL, mono) == 0:
             return None
         return Refusal("rate_limited", "tls_handshakes")
 

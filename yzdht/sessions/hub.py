@@ -216,8 +216,11 @@ class Sessions:
         """Bound how many connections of a prefix are read at all, and how many of all begin TLS."""
         if self._is_closing:
             return False
-        admit = self._doorway.admit_tls if remote.protocol == "tls" else self._doorway.admit
-        refusal = admit(remote.host, self._world.clock.now().mono)
+        mono = self._world.clock.now().mono
+        if remote.protocol == "tls":
+            refusal = self._doorway.admit_tls(remote.host, mono, self._world.tls_cost())
+        else:
+            refusal = self._doorway.admit(remote.host, mono)
         if refusal is not None:
             self._world.counters.add(*refusal)
         return refusal is None

@@ -74,6 +74,7 @@ class World:
         papers: What this end shows; may change.
         closed: The closed network whose members alone are served; None for an open one.
         families: Whether this machine has an IPv4 and an IPv6 address to dial others from; asked now and then.
+        tls_cost: As how many a TLS handshake with the present key counts.
 
     """
 
@@ -87,6 +88,7 @@ class World:
     papers: Papers = field(default_factory=Papers)
     closed: ClosedNetwork | None = None
     families: Callable[[], tuple[bool, bool]] = lambda: (True, True)
+    tls_cost: Callable[[], float] = lambda: 1.0
 
     def credentials_to_dial(self) -> Credentials:
         """This end's half of a handshake that it begins."""

@@ -2,7 +2,8 @@
 
 Each costs this end a signature and a key exchange at its first message, and then a place until the other end answers,
 which it need not. So it is the largest crowd that makes room, be it of one public prefix or of one other address, and in
-it who has had its place longest: an honest end takes one round trip.
+it who has had its place longest: an honest end takes one round trip. Where none is larger than TLS_CROWD it is the oldest of
+all: two honest ends of one prefix are not to make room for somebody who comes from every prefix once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Generic, TypeVar
 
-from yzdht.limits import TLS_HANDSHAKES_MAX
+from yzdht.limits import TLS_CROWD, TLS_HANDSHAKES_MAX
 from yzdht.wire.address import limit_prefix
 
 
@@ -29,7 +30,7 @@ class TlsPlaces(Generic[Comer]):
 
     def enter(self, comer: Comer, host: str) -> Comer | None:
         """A handshake begins, of somebody at an IP address; whose ends for it, mostly nobody's."""
-        gives_way = self._oldest_of_largest() if len(self) >= TLS_HANDSHAKES_MAX else None
+        gives_way = self._who_makes_room() if len(self) >= TLS_HANDSHAKES_MAX else None
         if gives_way is not None:
             self.leave(gives_way)
         group = limit_prefix(host) or host
@@ -46,6 +47,8 @@ class TlsPlaces(Generic[Comer]):
         if not self._sizes[group]:
             del self._sizes[group]
 
-    def _oldest_of_largest(self) -> Comer:
+    def _who_makes_room(self) -> Comer:
         most = max(self._sizes.values())
+        if most <= TLS_CROWD:
+            return next(iter(self._groups))
         return next(comer for comer, group in self._groups.items() if self._sizes[group] == most)
