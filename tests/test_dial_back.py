@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,7 @@ from yzdht.limits import (
     DIAL_BACKS_BURST_PER_PREFIX,
     DIAL_BACKS_PER_S,
     DIAL_TIMEOUT_S,
+    SILENT_PREFIX_S,
 )
 from yzdht.reachability import Word
 from yzdht.rpc.engine import Answer, Peer
@@ -36,12 +38,12 @@ from yzdht.sessions.world import World
 from yzdht.store.keyfile import Identity
 from yzdht.telemetry import Counters, Telemetry
 from yzdht.transport.one_port import OnePort
-from yzdht.wire.address import Contact, public_prefix
+from yzdht.wire.address import Contact, limit_prefix, public_prefix
 from yzdht.wire.rpc import DialBack, DialledBack, FindNode, FoundNodes, Method, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from yzdht.ports import Endpoint, Link, LinkHandler, Listener
@@ -113,11 +115,12 @@ async def words_of(asker: Party, node: Node, *urls: str) -> list[tuple[bool, str
     return [(result.is_reachable, result.error) for result in answer.body.results]
 
 
-def closed_port() -> int:
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else is given meanwhile."""
     with socket.socket() as sock:
         sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+        yield sock.getsockname()[1]
 
 
 async def test_who_can_be_dialled_hears_so_and_sees_the_ping_of_a_session_of_its_own(
@@ -148,7 +151,8 @@ async def test_a_node_that_is_a_client_for_want_of_reach_is_dialled_back_too(nod
 
 
 async def test_a_port_where_nobody_listens_is_refused(node: Node, asker: Party) -> None:
-    assert await words_of(asker, node, f"ws://{HOST}:{closed_port()}") == [(False, Word.REFUSED)]
+    with closed_port() as port:
+        assert await words_of(asker, node, f"ws://{HOST}:{port}") == [(False, Word.REFUSED)]
 
 
 async def test_a_place_where_another_node_answers_is_not_the_askers_and_nothing_is_learnt_of_it(
@@ -263,6 +267,14 @@ def test_a_failed_dial_is_told_by_its_cause() -> None:
     assert word_of_failure(failed(None, "the handshake timed out")) is Word.SILENT
 
 
+@pytest.mark.parametrize("number", ["EMFILE", "ENFILE", "ENOBUFS", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EPERM"])
+def test_what_keeps_the_prober_from_dialling_anybody_is_no_denial(number: str) -> None:
+    error = DialFailed("failed")
+    error.__cause__ = OSError(getattr(errno, number), "of this machine")
+
+    assert word_of_failure(error) is Word.NOT_DIALLED
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -297,7 +309,8 @@ async def test_many_identities_at_one_address_do_not_have_it_dialled_more_often(
     node: Node, clock: Time
 ) -> None:
     askers = [Party(clock, caps=CLIENT) for _ in range(int(DIAL_BACKS_BURST_PER_PREFIX) + 2)]
-    statuses = [(await answer_of(asker, node, f"ws://{HOST}:{closed_port()}")).status for asker in askers]
+    with closed_port() as port:
+        statuses = [(await answer_of(asker, node, f"ws://{HOST}:{port}")).status for asker in askers]
     for asker in askers:
         await asker.sessions.close()
 
@@ -466,8 +479,12 @@ class Line:
     peer: Peer
     statuses: list[Status] = field(default_factory=list)
 
-    def reply(self, _number: int, status: Status, _body: Body) -> None:
+    words: list[str] = field(default_factory=list)
+
+    def reply(self, _number: int, status: Status, body: Body) -> None:
         self.statuses.append(status)
+        if isinstance(body, DialledBack):
+            self.words += [result.error for result in body.results]
 
 
 class Answerer:
@@ -551,6 +568,7 @@ async def test_whoever_did_not_answer_lately_holds_a_place_for_a_moment_and_half
         await clock.advance(DIAL_BACK_S_HURRIED)
         await until(lambda: len(answerer.dialler._under_way) == DIAL_BACKS_AT_ONCE_MAX // 2)
         assert [line.statuses for line in lines[DIAL_BACKS_AT_ONCE_MAX // 2 :]] == [[Status.OK]] * 4
+        assert [line.words for line in lines[DIAL_BACKS_AT_ONCE_MAX // 2 :]] == [[Word.NOT_DIALLED]] * 4
         await turns(3)
         await clock.advance(DIAL_BACK_S_MAX)
         await until(lambda: not answerer.dialler._under_way)
@@ -559,6 +577,10 @@ async def test_whoever_did_not_answer_lately_holds_a_place_for_a_moment_and_half
         await turns(3)
         await clock.advance(DIAL_BACK_S_HURRIED)
         await until(lambda: again.statuses)
+        assert [line.words for line in (lines[0], again)] == [[Word.SILENT], [Word.NOT_DIALLED]]
+        # What was hurried shows no silence: the next one after a while has its full time again.
+        await clock.advance(SILENT_PREFIX_S - DIAL_BACK_S_HURRIED)
+        assert answerer.dialler._time_s(limit_prefix("11.0.0.1") or "") == DIAL_BACK_S_MAX
     await answerer.background.finish(0)
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process.fleet import steady_port
 from tests.process.internet import own_internet
 from tests.process.namespaces import run
-from tests.sessions.kit import PATIENCE_S, Party, Time, session_with, turns, until
+from tests.sessions.kit import NODE, PATIENCE_S, Party, Time, session_with, turns, until
+from tests.test_dial_back import closed_port
 from yzdht import Node
-from yzdht.limits import REACH_AGAIN_S_MIN, REACH_ROUND_S, REACH_ROUND_S_TROUBLED
+from yzdht.ids import NodeId, PublicKey, SessionId
+from yzdht.limits import (
+    CAME_IN_GROUPS_MAX,
+    DIAL_BACK_URLS_MAX,
+    REACH_AGAIN_S_MIN,
+    REACH_ROUND_S,
+    REACH_ROUND_S_TROUBLED,
+    REACH_SECOND_LOOK_S,
+)
 from yzdht.port_mapping import Mapping, PortMapping
 from yzdht.reachability import Reach, Word
+from yzdht.rpc.engine import Down, Peer, Up
 from yzdht.store.entropy import SystemRng
 from yzdht.wire.address import decode_identity_payload
 from yzdht.wire.frame import Caps
@@ -53,13 +63,6 @@ def url_of(node: Node) -> str:
 
 def urls_of(node: Node) -> list[str]:
     return [f"{protocol}://{HOST}:{node.port}" for protocol in ("tcp", "ws")]
-
-
-def a_closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def network(stack: AsyncExitStack, clock: Time, size: int) -> list[Node]:
@@ -170,7 +173,7 @@ async def test_a_client_begins_as_one_after_a_restart_and_takes_nothing_until_it
 ) -> None:
     others = await network(stack, clock, 3)
     await clock.advance(120.0)
-    port = a_closed_port()
+    port = steady_port()
     first = Node(port, host=HOST, clock=clock, allow_private=True, data=tmp_path / "data")
     await first.start()
     await first.listener.close()
@@ -260,7 +263,7 @@ async def test_a_public_address_that_nobody_reaches_is_withdrawn_for_the_one_tha
 ) -> None:
     others = await network(stack, clock, 3)
     await clock.advance(120.0)
-    wrong = f"ws://{HOST}:{a_closed_port()}"
+    wrong = f"ws://{HOST}:{stack.enter_context(closed_port())}"
     node = await stack.enter_async_context(
         Node(
             0,
@@ -287,7 +290,7 @@ async def test_an_address_of_this_machine_that_peers_do_not_see_is_not_taken_for
 ) -> None:
     others = await network(stack, clock, 3)
     await clock.advance(120.0)
-    port = a_closed_port()
+    port = steady_port()
     here = f"ws://127.0.0.8:{port}"
     node = Node(
         port,
@@ -308,24 +311,27 @@ async def test_an_address_of_this_machine_that_peers_do_not_see_is_not_taken_for
 class Liar:
     """Peers that answer DIAL_BACK as a test says, and dial nobody."""
 
-    def __init__(self, results: list[Reached]) -> None:
+    def __init__(self, results: list[Reached], sees: str) -> None:
         self.results = results
+        self.sees = sees
 
     def serve(self, connection: Connection, number: int, method: Method, _body: Body) -> None:
         bodies: dict[Method, Body] = {
-            Method.WHOAMI: WhoAmI(HOST, 1, "ws"),
+            Method.WHOAMI: WhoAmI(self.sees, 1, "ws"),
             Method.DIAL_BACK: DialledBack(tuple(self.results)),
         }
         status = Status.OK if method in {*bodies, Method.PING} else Status.BUSY
         connection.reply(number, status, bodies.get(method, Empty()))
 
 
-async def liars(stack: AsyncExitStack, clock: Time, node: Node, count: int, *results: Reached) -> list[Party]:
+async def liars(
+    stack: AsyncExitStack, clock: Time, node: Node, count: int, *results: Reached, sees: str = HOST
+) -> list[Party]:
     found = []
     for _ in range(count):
         party = Party(clock)
         await party.listen()
-        party.on_asked = Liar(list(results)).serve
+        party.on_asked = Liar(list(results), sees).serve
         stack.push_async_callback(party.sessions.close)
         await node.sessions.dial(party.url, party.node_id)
         found.append(party)
@@ -408,6 +414,35 @@ async def test_a_change_begins_the_next_round_at_once(clock: Time, stack: AsyncE
     await node.reach._rest(clock.now().mono + 3_600, elsewhere)
 
 
+async def test_a_change_during_a_round_begins_another_one_at_once(clock: Time, stack: AsyncExitStack) -> None:
+    node, _ = await network(stack, clock, 2)
+    judge = node.reach.judge
+
+    with clock.standing_still():  # so that no rest ends by itself
+        async with node.reach._one_at_a_time:
+            number = judge._number
+            node.reach.look_soon()
+            await turns(5)
+            node.reach.look_soon()  # the round that the first one began waits for this one to end
+
+        await until(lambda: judge._number == number + 2)
+
+
+async def test_a_peer_that_sees_it_over_another_version_of_ip_than_its_own_is_not_heard(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    names = [f"tcp://n{n}.example:1" for n in range(DIAL_BACK_URLS_MAX + 1)]
+    node = Node(0, host=HOST, clock=clock, allow_private=True, public_addresses=names)
+    await stack.enter_async_context(node)
+    results = [Reached(is_reachable=False, error=Word.SILENT)] * DIAL_BACK_URLS_MAX
+    await liars(stack, clock, node, 3, *results, sees="2a01:9::1")
+
+    await node.reach.look_once()
+
+    judge = node.reach.judge
+    assert (judge.node, judge.has_untried, judge.seen) == (Reach.UNKNOWN, False, ())
+
+
 async def test_on_loopback_without_allow_private_nobody_is_asked(clock: Time, stack: AsyncExitStack) -> None:
     one = await stack.enter_async_context(Node(0, host=HOST, clock=clock))
     two = await stack.enter_async_context(Node(0, host=HOST, clock=clock, bootstrap=[url_of(one)]))
@@ -438,6 +473,68 @@ async def test_who_is_on_the_same_machine_tells_nothing_whichever_address_it_has
     assert await node.reach.look_once() is not is_own
     assert node.reach.judge.node is (Reach.UNKNOWN if is_own else Reach.REACHABLE)
     assert (node.counters.get("rpc_sent", "dial_back/ok") == 0) is is_own
+
+
+async def test_who_dialled_it_within_the_hour_speaks_for_it_although_he_has_gone(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    stack.enter_context(own_internet())
+    node = await stack.enter_async_context(Node(0, host="11.0.0.1", clock=clock))
+    async with Node(0, host="11.1.0.1", clock=clock, bootstrap=[url_at("11.0.0.1", node)]):
+        await until(lambda: node.reach._dialled_us)
+    await until(lambda: not node.sessions.open_connections())
+    judge = node.reach.judge
+
+    async with node.reach._one_at_a_time:
+        standing = []
+        for later_s in (0.0, REACH_ROUND_S + 1, 2 * REACH_SECOND_LOOK_S):
+            await clock.advance(later_s)
+            judge.begin()
+            for group in ("11.2.0.0/24", "11.3.0.0/24", "11.4.0.0/24"):
+                judge.heard(group, group[:-4] + "1", {url_of(node): Word.SILENT}, is_proved=False)
+            node.reach._note_who_came()
+            judge.settle([url_of(node)], clock.now().mono)
+            standing.append((judge.node, judge.is_denied))
+
+    assert standing == [(Reach.REACHABLE, False), (Reach.REACHABLE, True), (Reach.UNREACHABLE, True)]
+
+
+def url_at(host: str, node: Node) -> str:
+    return f"ws://{host}:{node.port}"
+
+
+async def test_so_many_networks_that_dialled_it_are_remembered_and_no_more(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    node = await stack.enter_async_context(Node(0, host=HOST, clock=clock, allow_private=True))
+    key = PublicKey(bytes(33))
+    for number in range(CAME_IN_GROUPS_MAX + 1):
+        host = f"11.{number}.0.1"
+        peer = Peer(NodeId(bytes(32)), key, NODE, SessionId(bytes(16)), host, f"11.{number}.0.0/24")
+        node._pump.on_link(peer, Up(None))
+        node._pump.on_link(peer, Down("gone"))
+
+    assert list(node.reach._dialled_us) == [f"11.{n}.0.0/24" for n in range(1, CAME_IN_GROUPS_MAX + 1)]
+
+
+async def test_the_router_is_asked_before_a_node_that_was_reached_steps_down(
+    clock: Time, stack: AsyncExitStack
+) -> None:
+    stack.enter_context(own_internet())  # where there is no router
+    node = await stack.enter_async_context(Node(0, host="11.0.0.1", clock=clock))
+    judge, router, url = node.reach.judge, node.reach.router, url_at("11.0.0.1", node)
+    assert router is not None
+
+    for word in (Word.REACHED, Word.SILENT):
+        assert router.trouble == ""
+        for group in ("11.2.0.0/24", "11.3.0.0/24", "11.4.0.0/24"):
+            judge.heard(group, group[:-4] + "1", {url: word}, is_proved=word is Word.REACHED)
+        judge.settle([url], 0.0)
+        await node.reach._keep_mapping()
+
+    assert (judge.node, node.is_client_only) == (Reach.REACHABLE, False)
+    assert router.trouble
+    assert node.reach._pause_s(has_heard=True) == REACH_SECOND_LOOK_S
 
 
 OUTSIDE = "93.184.216.7"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_DENYING, REACH_KEPT_S
+from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_DENYING, REACH_KEPT_S, REACH_SECOND_LOOK_S
 from yzdht.reachability import Finding, Reach, Reachability, Version, Way, Word, ways_of, why, word_of
 
 
@@ -248,6 +248,28 @@ def test_whom_a_stranger_dialled_is_reached_whatever_others_say() -> None:
 
     assert judge.node is Reach.REACHABLE
     assert judge.is_withdrawn(URL)
+
+
+def test_whoever_was_reached_is_not_out_of_reach_before_a_second_round_says_so_a_while_later() -> None:
+    judge = judged((A, Word.REACHED))
+    shown = []
+    for at in (100.0, 101.0, 100.0 + REACH_SECOND_LOOK_S):
+        for who in (A, B, C):
+            say(judge, who, Word.SILENT)
+        judge.settle([URL], at)
+        shown.append((judge.node, judge.wants_second_look, judge.is_denied))
+
+    assert shown == [(Reach.REACHABLE, True, True)] * 2 + [(Reach.UNREACHABLE, False, True)]
+
+
+def test_one_that_reached_it_between_two_rounds_of_denials_has_them_begin_anew() -> None:
+    judge = judged((A, Word.REACHED))
+    for at, word in ((100.0, Word.SILENT), (200.0, Word.REACHED), (300.0, Word.SILENT)):
+        for who in (A, B, C):
+            say(judge, who, word)
+        judge.settle([URL], at)
+
+    assert judge.node is Reach.REACHABLE
 
 
 def test_a_neighbour_that_dialled_it_says_nothing_of_the_internet() -> None:

@@ -72,8 +72,22 @@ _PORTS_OF_THE_SYSTEM_END = 1_024
 _PORTS_OF_THE_WEB = frozenset({80, 443})
 """A proxy in front of a node listens there; SSH, SMTP and the like listen on the others below 1,024, and log strangers."""
 
-_REJECTIONS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN})
+_REJECTIONS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EHOSTDOWN})
 """What a router's or a firewall's word that nobody gets through comes to, depending on the word."""
+
+_OWN_TROUBLE = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EADDRNOTAVAIL,
+        errno.EADDRINUSE,
+        errno.EAFNOSUPPORT,
+        errno.EPERM,
+    }
+)
+"""What keeps this machine from dialling anybody: a table that is full, a version of IP that it lacks, its own firewall."""
 
 _PLAIN_PATH = re.compile(r"(?:/[a-z0-9_-]{0,32}){1,2}")
 """The asker chooses what others behind its address are asked over HTTP: nothing with a query or an extension."""
@@ -197,6 +211,8 @@ class BackDialler:
             words = await asyncio.gather(*(self._try(url, peer, time_s) for url in body.urls))
         finally:
             del self._under_way[peer.node_id]
+        if time_s < DIAL_BACK_S_MAX:  # a name and TLS may take longer, and so may a long way
+            words = [Word.NOT_DIALLED if word is Word.SILENT else word for word in words]
         self._note_silence(_prefix_of(peer), words)
         results = tuple(
             Reached(is_reachable=word is Word.REACHED, error="" if word is Word.REACHED else word)
@@ -282,6 +298,8 @@ def word_of_failure(error: DialFailed) -> Word:
             return Word.SILENT
         case ssl.SSLCertVerificationError():
             return Word.UNTRUSTED
+        case OSError(errno=number) if number in _OWN_TROUBLE:
+            return Word.NOT_DIALLED
         case OSError(errno=number) if number in _REJECTIONS:
             return Word.REJECTED
         case _:

@@ -19,7 +19,7 @@ from yzdht.kad.engine import (
     PutNotice,
 )
 from yzdht.limits import OWN_OPERATIONS_AT_ONCE
-from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply
+from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply, Up
 from yzdht.wire.rpc import DialBack, Method, Redeem, Refusal, Status, WhoAmI
 
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from yzdht.kad.write import Draft, WriteResult
     from yzdht.ports import RecordStore
     from yzdht.redeeming import Desk
-    from yzdht.rpc.engine import Down, Failed, Outgoing, Peer, Up
+    from yzdht.rpc.engine import Down, Failed, Outgoing, Peer
     from yzdht.sessions import Clock, Sessions
     from yzdht.sessions.connection import Connection
     from yzdht.telemetry import Telemetry
@@ -85,6 +85,7 @@ class Pump:
         self._telemetry = telemetry
         self._on_joined = on_joined
         self.on_pinged: Callable[[NodeId, float], None] = lambda _node_id, _opened_at: None
+        self.on_dialled: Callable[[Peer], None] = lambda _peer: None
         self.joined = asyncio.Event()
         self.left = asyncio.Event()
         self._gets: dict[int, asyncio.Future[ReadResult]] = {}
@@ -173,6 +174,8 @@ class Pump:
 
     def on_link(self, peer: Peer, change: Up | Down) -> None:
         """A peer came or went."""
+        if isinstance(change, Up) and change.url is None:
+            self.on_dialled(peer)
         self._engine.on_link(peer, change, self._clock.now())
         self.run()
 

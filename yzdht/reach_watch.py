@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,12 +19,14 @@ from yzdht.dial_back import is_harmless
 from yzdht.leaving import step_down
 from yzdht.limits import (
     ADDRESSES_MAX,
+    CAME_IN_GROUPS_MAX,
     PROBERS_PER_ROUND_MAX,
     REACH_AGAIN_MAPPED_S,
     REACH_AGAIN_S_MIN,
     REACH_LOOK_EVERY_S,
     REACH_ROUND_S,
     REACH_ROUND_S_TROUBLED,
+    REACH_SECOND_LOOK_S,
 )
 from yzdht.reach_probes import CLIENT_CAPS, Probes, probers_over
 from yzdht.reachability import Reach, Reachability, Version, Word, host_of, is_name, why
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from yzdht.pump import Pump
     from yzdht.reach_probes import Prober
     from yzdht.reachability import Finding
+    from yzdht.rpc.engine import Peer
     from yzdht.sessions.world import World
 
 
@@ -124,7 +128,11 @@ class ReachWatch:
         self._again_s = REACH_AGAIN_S_MIN
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        self._dialled_us: OrderedDict[str, tuple[float, str]] = (
+            OrderedDict()
+        )  # by group: when last, from where
         outlook.pump.on_pinged = self._pinged
+        outlook.pump.on_dialled = self._dialled
         if outlook.was_client:
             self._show(is_client=True)
 
@@ -137,6 +145,7 @@ class ReachWatch:
         """Look for ever."""
         await self._look.pump.joined.wait()
         while True:
+            self._changed.clear()  # what changes from now on this round may miss
             before = self._urls()
             has_heard = await self.look_once()
             if await self._keep_mapping():
@@ -155,8 +164,7 @@ class ReachWatch:
             await self._look.router.end()
 
     async def _rest(self, until: float, urls: Sequence[str]) -> None:
-        """Wait until some monotonic second, or until the node's addresses are others."""
-        self._changed.clear()
+        """Wait until some monotonic second, or until the node's addresses are others, or something else changed."""
         while (left_s := until - self._mono()) > 0 and self._urls() == urls:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(REACH_LOOK_EVERY_S, left_s)):
@@ -286,7 +294,7 @@ class ReachWatch:
     async def _keep_mapping(self) -> bool:
         """Have the router forward the port, once others do not reach the node without; True if that is new."""
         router = self._look.router
-        if router is None or (not router.is_wanted and self.judge.node is not Reach.UNREACHABLE):
+        if router is None or (not router.is_wanted and not self.judge.is_denied):
             return False
         was_mapped = router.mapping is not None
         return await router.keep() is not None and not was_mapped
@@ -315,15 +323,21 @@ class ReachWatch:
     def _note_who_came(self) -> None:
         """Nodes that dialled this one since the last hour: who asks may be lied to, who is called is reached."""
         since = self._mono() - REACH_ROUND_S
-        for connection, opened_at in self._look.pump.sessions.open_connections():
-            peer = connection.peer
-            if peer is None or connection.is_initiator or connection.is_client or opened_at < since:
-                continue
-            if not self._is_this_machine(peer.host):
-                self.judge.came_in(peer.group, peer.host)
+        for group, (came_at, host) in self._dialled_us.items():
+            if came_at >= since and not self._is_this_machine(host):
+                self.judge.came_in(group, host)
+
+    def _dialled(self, peer: Peer) -> None:
+        """Somebody dialled this node of himself; remembered although the session may have ended by the next round."""
+        self._dialled_us[peer.group] = (self._mono(), peer.host)
+        self._dialled_us.move_to_end(peer.group)
+        if len(self._dialled_us) > CAME_IN_GROUPS_MAX:
+            self._dialled_us.popitem(last=False)
 
     def _pause_s(self, *, has_heard: bool) -> float:
-        if self.judge.has_untried or (has_heard and self.judge.wants_second_look):
+        if has_heard and self.judge.wants_second_look:
+            return REACH_SECOND_LOOK_S
+        if self.judge.has_untried:
             return REACH_AGAIN_MAPPED_S  # a peer is asked again after a minute
         if not has_heard:
             pause_s, self._again_s = self._again_s, min(2 * self._again_s, REACH_ROUND_S)
@@ -368,7 +382,7 @@ class ReachWatch:
         """Ask one peer; False if it said nothing of use."""
         async with self._probes.line_to(prober) as ask:
             host = None if ask is None else await self._probes.where_seen(ask)
-            if ask is None or host is None:
+            if ask is None or host is None or Version.of(host) is not Version.of(prober.host):
                 return False
             self.judge.saw(prober.group, host)
             here = self._beside(host)

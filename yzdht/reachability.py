@@ -18,7 +18,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import UsageError
-from yzdht.limits import DIAL_BACK_URLS_MAX, PROBERS_AGREEING, PROBERS_DENYING, REACH_KEPT_S
+from yzdht.limits import (
+    DIAL_BACK_URLS_MAX,
+    PROBERS_AGREEING,
+    PROBERS_DENYING,
+    REACH_KEPT_S,
+    REACH_SECOND_LOOK_S,
+)
 from yzdht.sightings import Sightings
 from yzdht.wire.address import is_public, parse_url, scope_of
 
@@ -159,6 +165,7 @@ class Reachability:
         self.has_untried = False
         self.is_in_doubt = False
         self.wants_second_look = False
+        self._denied_at: float | None = None  # when peers first denied what is reached as far as is known
         self._findings: dict[Way, Finding] = {}
         self._tried: dict[Way, int] = {}  # in which round last
         self._number = 0
@@ -169,6 +176,11 @@ class Reachability:
     def seen(self) -> tuple[str, ...]:
         """Where peers see it, IPv4 before IPv6."""
         return self._sightings.hosts
+
+    @property
+    def is_denied(self) -> bool:
+        """True if others do not reach the node, or none of the last ones asked did."""
+        return self.node is Reach.UNREACHABLE or self._denied_at is not None
 
     def finding(self, url: str) -> Finding:
         """What is known of an address: the best of what is known over each version of IP."""
@@ -323,13 +335,13 @@ class Reachability:
         }
         self._sightings.settle(mono, lambda host: host in own_hosts or Version.of(host) not in at_home)
         self.has_untried = bool(heard.words) and not heard.waiting.isdisjoint(ways)
-        self._judge_node(heard)
+        self._judge_node(heard, mono)
 
     def _reached_hosts(self) -> set[str]:
         reached = [way.url for way, found in self._findings.items() if found.reach is Reach.REACHABLE]
         return {host for host in map(host_of, reached) if not is_name(host)}
 
-    def _judge_node(self, heard: _Round) -> None:
+    def _judge_node(self, heard: _Round, mono: float) -> None:
         for version, voices in heard.voices.items():
             self.over[version] = self._unless_waiting(
                 _verdict(voices, self.over[version]), self.over[version]
@@ -343,8 +355,22 @@ class Reachability:
             both.reached |= voices.reached
         if not both.reached and Word.REACHED in heard.own.values():
             self.node = Reach.UNKNOWN  # at an address that peers were not to dial for it, and nobody denies
+            return
+        verdict = self._unless_waiting(_verdict(both, self.node), self.node)
+        if both.reached:
+            self._denied_at = None
+        if verdict is Reach.UNREACHABLE and self._is_too_early(mono):
+            self.wants_second_look = True
         else:
-            self.node = self._unless_waiting(_verdict(both, self.node), self.node)
+            self.node = verdict
+
+    def _is_too_early(self, mono: float) -> bool:
+        """Whoever was reached is not out of reach for one round: peers are chosen at random, and all may lie in it."""
+        if self.node is not Reach.REACHABLE:
+            return False
+        if self._denied_at is None:
+            self._denied_at = mono
+        return mono - self._denied_at < REACH_SECOND_LOOK_S / 2
 
     def _unless_waiting(self, verdict: Reach, before: Reach) -> Reach:
         """Nobody is out of reach before all that was to be tried has been."""

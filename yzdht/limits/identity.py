@@ -22,6 +22,10 @@ REACH_AGAIN_MAPPED_S = 60.0
 """After the router mapped a port: peers dial back once a minute."""
 REACH_LOOK_EVERY_S = 30.0
 """So often the interfaces are looked at."""
+REACH_SECOND_LOOK_S = 90.0
+"""After a round that contradicts what was known: peers dial back once a minute, and not all are asked in the same order."""
+CAME_IN_GROUPS_MAX = 64
+"""Networks of which a node remembers that somebody dialled it of himself."""
 REACH_KEPT_S = 3 * 3_600.0
 """For so long what was found of an address stands although later rounds say nothing."""
 
