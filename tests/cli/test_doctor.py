@@ -478,6 +478,17 @@ def test_a_router_that_does_not_do_what_it_is_asked_for_is_warned_of() -> None:
     assert [f.outcome for f in found] == [Outcome.OK, Outcome.WARNING]
 
 
+def test_who_is_out_of_reach_behind_a_router_that_forwards_is_not_told_to_forward() -> None:
+    addresses = (AddressView("tcp://192.0.2.1:1", "unreachable", why="no answer"),)
+
+    def hint(router: RouterView) -> str:
+        status = status_with(addresses=addresses, reachable="unreachable", router=router)
+        return next(f for f in check_reach(talk_with(status)) if f.outcome is Outcome.PROBLEM).hint
+
+    assert hint(RouterView()).startswith("behind a router forward TCP port")
+    assert hint(RouterView(port=9, protocol="upnp")).startswith("open TCP port")
+
+
 @pytest.mark.parametrize(
     ("certificate", "outcome", "fact"),
     [

@@ -262,10 +262,21 @@ def check_reach(talk: Talk) -> Iterator[Finding]:
         yield problem(
             "reachability",
             "no other node reaches this one: it only asks, and keeps nothing for others",
-            f"behind a router forward TCP port {_port_of(status)} to this machine; open that port in the firewall",
+            _opening(status),
         )
     elif status.addresses and all(address.reachable == "unknown" for address in status.addresses):
         yield _guessed(status, peers)
+
+
+def _opening(status: StatusView) -> str:
+    """What lets others in; the router that forwards the port already needs no more of that."""
+    port = _port_of(status)
+    if status.router.port is not None:
+        return (
+            f"open TCP port {port} in the firewall of this machine; if it is, a second router or the provider keeps others out:"
+            " forward the port there, too, or ask for a public address"
+        )
+    return f"behind a router forward TCP port {port} to this machine; open that port in the firewall"
 
 
 def _check_address(address: AddressView) -> Iterator[Finding]:
