@@ -43,7 +43,7 @@ from yzdht.wire.rpc import DialBack, DialledBack, FindNode, FoundNodes, Method, 
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from yzdht.ports import Endpoint, Link, LinkHandler, Listener
@@ -457,6 +457,7 @@ class Wasteland:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> Link:
         if url.startswith("tcp://11."):
             await asyncio.Future()

@@ -52,7 +52,7 @@ from yzdht.wire.rpc import DialBack, DialledBack, Empty, Method, Reached, Refusa
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.background import Background
     from yzdht.ids import NodeId
@@ -110,8 +110,9 @@ class _Pinned:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> Link:
-        return await self.inner.dial(url, accept, timeout_s, (self.host,))
+        return await self.inner.dial(url, accept, timeout_s, (self.host,), avoid)
 
     async def listen(
         self,

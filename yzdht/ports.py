@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ids import (
         NetworkId,
@@ -215,14 +215,16 @@ class Transport(Protocol):
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> Link:
         """Open a channel.
 
         Args:
             url: An address whose scheme is one of `schemes`.
             accept: Called once with the open link, before any message is delivered; returns its handler.
-            timeout_s: Seconds for the whole opening.
-            hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
+            timeout_s: For the whole opening.
+            hosts: IP addresses to dial for its name, judged before. Empty: it is looked up here.
+            avoid: IP addresses that are not dialled though the name leads there; NoOtherAddress if to no others.
 
         Raises:
             DialFailed: Refused, unreachable, timed out, or not a node.
@@ -472,9 +474,6 @@ class GroupShelf(Protocol):
     def remove(self, network: NetworkId, name: str) -> None:
         """Forget a group; nothing happens if there is none of this name."""
         ...
-
-
-# The issuer's ledger
 
 
 class InviteRow(NamedTuple):

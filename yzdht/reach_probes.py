@@ -262,6 +262,7 @@ class _Outwards:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> Link:
         parsed = parse_url(url)
         if is_name(parsed.host):
@@ -271,7 +272,7 @@ class _Outwards:
                 raise DialFailed(f"{url}: its host has no address") from error
             if not all(map(self.leads_out, hosts)):
                 raise DialFailed(f"{url}: its name leads to this network")
-        return await self.inner.dial(url, accept, timeout_s, hosts)
+        return await self.inner.dial(url, accept, timeout_s, hosts, avoid)
 
     async def listen(
         self,

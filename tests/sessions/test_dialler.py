@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.sessions.kit import NODE, Party, Silent, Time, Village, sessions_of, turns, until
-from yzdht.errors import DialFailed, DialledTooOften, ReachedAnother
+from yzdht.errors import DialFailed, DialledTooOften, NoOtherAddress, ReachedAnother
 from yzdht.limits import (
     CALLS_WAITING_MAX,
     CONTACT_URLS_MAX,
@@ -30,6 +31,13 @@ from yzdht.transport.memory import MemoryTransport
 from yzdht.transport.names import look_up
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from yzdht.ports import Link, LinkHandler
+    from yzdht.transport.memory import MemoryLink, MemoryNetwork
 
 
 async def test_a_dial_that_reaches_another_node_says_so(village: Village) -> None:
@@ -394,3 +402,101 @@ async def test_new_dials_have_a_pace_of_their_own_where_that_is_bounded(
     assert node.counters.get("rate_limited", "dials") == 1
     await clock.advance(10.0)
     assert isinstance(await node.answer_to(node.ask(second.contact)), Answer)
+
+
+class Town(MemoryTransport):
+    """A transport of one name that leads to several places, of which the first opens that it is not told to avoid."""
+
+    def __init__(self, network: MemoryNetwork, *places: str) -> None:
+        super().__init__(network, "low")
+        self.places = list(places)
+        self.dialled: list[str] = []
+
+    async def dial(
+        self,
+        url: str,
+        accept: Callable[[Link], LinkHandler],
+        timeout_s: float,
+        hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
+    ) -> MemoryLink:
+        failure: DialFailed = NoOtherAddress(url)
+        for place in self.places:
+            if place not in avoid:
+                self.dialled.append(place)
+                try:
+                    return await super().dial(f"memory://{place}", accept, timeout_s)
+                except DialFailed as error:
+                    failure = error
+        raise failure
+
+
+async def in_town(village: Village, *places: str) -> tuple[Party, Party, Town]:
+    """One that dials, a node at `high`, and those at other places that take links and say nothing."""
+    low, high = await village.pair()
+    town = Town(village.network, *places)
+    low.transports[:] = [town]
+    for place in places:
+        if place.startswith("mute"):
+            await MemoryTransport(village.network, place).listen(place, 0, Silent())
+    return low, high, town
+
+
+async def test_a_name_whose_first_address_takes_links_and_says_nothing_is_dialled_at_the_next(
+    village: Village, clock: Time
+) -> None:
+    low, high, town = await in_town(village, "mute", "high")
+
+    dialled = asyncio.ensure_future(low.sessions.dial("memory://name"))
+    await until(lambda: town.dialled == ["mute"])
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+    connection = await dialled
+
+    assert connection.node_id == high.node_id
+    assert town.dialled == ["mute", "high"]
+
+
+async def test_what_was_mute_is_dialled_last_from_then_on(village: Village, clock: Time) -> None:
+    low, _high, town = await in_town(village, "mute", "high")
+    dialled = asyncio.ensure_future(low.sessions.dial("memory://name"))
+    await until(lambda: town.dialled == ["mute"])
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+    (await dialled).close()
+    await until(lambda: len(low.sessions) == 0)
+
+    await low.sessions.dial("memory://name")
+
+    assert town.dialled == ["mute", "high", "high"]
+
+
+async def test_what_was_mute_is_dialled_again_where_nobody_else_is(village: Village, clock: Time) -> None:
+    low, _high, town = await in_town(village, "mute", "high")
+    dialled = asyncio.ensure_future(low.sessions.dial("memory://name"))
+    await until(lambda: town.dialled == ["mute"])
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+    (await dialled).close()
+    await until(lambda: len(low.sessions) == 0)
+    town.places = ["gone", "mute"]
+    town.dialled.clear()
+
+    dialled = asyncio.ensure_future(low.sessions.dial("memory://name"))
+    await until(lambda: town.dialled == ["gone", "gone", "mute"])
+    await clock.advance(HANDSHAKE_TIMEOUT_S)
+
+    with pytest.raises(DialFailed, match="no session"):
+        await dialled
+
+
+async def test_a_name_of_which_every_address_is_mute_fails_once_all_were_tried(
+    village: Village, clock: Time
+) -> None:
+    low, _, town = await in_town(village, "mute1", "mute2")
+
+    dialled = asyncio.ensure_future(low.sessions.dial("memory://name"))
+    for begun in (["mute1"], ["mute1", "mute2"]):
+        await until(lambda begun=begun: town.dialled == begun)  # type: ignore[misc]
+        await clock.advance(HANDSHAKE_TIMEOUT_S)
+
+    with pytest.raises(DialFailed, match="no session"):
+        await dialled
+    assert len(low.sessions) == 0

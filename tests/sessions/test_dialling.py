@@ -21,6 +21,8 @@ from yzdht.limits import (
     DIALS_PER_HOST_BURST,
     HOSTS_PER_NAME_MAX,
     MISSED_PROBES_MAX,
+    MUTE_ADDRESS_S,
+    MUTE_ADDRESSES_MAX,
     PROBE_AGAIN_S,
     SESSION_SPARE_AFTER_S,
     TURNED_AWAY_MAX,
@@ -30,7 +32,15 @@ from yzdht.limits import (
 from yzdht.rpc.engine import PARTED, FailReason
 from yzdht.rpc.session import Ended
 from yzdht.sessions.clock import SystemClock
-from yzdht.sessions.dialling import Addresses, AddressPace, DialPace, Pauses, on_hearsay, resolve
+from yzdht.sessions.dialling import (
+    Addresses,
+    AddressPace,
+    DialPace,
+    MuteAddresses,
+    Pauses,
+    on_hearsay,
+    resolve,
+)
 
 
 if TYPE_CHECKING:
@@ -391,3 +401,21 @@ async def test_what_only_a_record_named_is_dialled_where_its_witnesses_are_or_in
     assert await on_hearsay(urls, ["127.0.0.1"]) == ["ws://127.0.0.1:9", "ws://1.1.1.1:9"]
     assert await on_hearsay(urls, ["8.8.8.8"]) == ["ws://1.1.1.1:9"]
     assert await on_hearsay(urls, []) == []
+
+
+def test_an_address_that_was_mute_is_remembered_for_its_url_and_for_a_while() -> None:
+    mute = MuteAddresses()
+    mute.note("wss://a.example", "192.0.2.1", 10.0)
+
+    assert mute.of("wss://a.example", 10.0 + MUTE_ADDRESS_S - 1) == {"192.0.2.1"}
+    assert mute.of("wss://b.example", 11.0) == set()
+    assert mute.of("wss://a.example", 10.0 + MUTE_ADDRESS_S) == set()
+
+
+def test_mute_addresses_are_bounded_the_oldest_goes_first() -> None:
+    mute = MuteAddresses()
+    for number in range(MUTE_ADDRESSES_MAX + 1):
+        mute.note(f"wss://{number}.example", "192.0.2.1", float(number))
+
+    assert mute.of("wss://0.example", 1.0) == set()
+    assert mute.of("wss://1.example", 1.0) == {"192.0.2.1"}

@@ -54,7 +54,7 @@ from yzdht.wire.rpc import Empty, Method, Refusal, Status
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ports import Link, LinkHandler
     from yzdht.rpc.engine import Peer
@@ -735,9 +735,10 @@ async def test_a_dial_that_opens_after_the_end_is_closed_at_once(village: Villag
             accept: Callable[[Link], LinkHandler],
             timeout_s: float,
             hosts: Sequence[str] = (),
+            avoid: Collection[str] = (),
         ) -> MemoryLink:
             await is_open.wait()
-            return await super().dial(url, accept, timeout_s, hosts)
+            return await super().dial(url, accept, timeout_s, hosts, avoid)
 
     low.transports[:] = [Slow(village.network)]
     typed = asyncio.ensure_future(low.sessions.dial(high.url))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.sessions.kit import Time, turns, until
 from tests.transport.roads import PATIENCE_S, Owners
-from yzdht.errors import DialFailed
+from yzdht.errors import DialFailed, NoOtherAddress
 from yzdht.limits import ADDRESS_STAGGER_S, HANDSHAKE_PATIENCE_S, HOSTS_AT_ONCE_MAX, HOSTS_PER_NAME_MAX
 from yzdht.transport.host_dials import Dialled, dial_each, in_turn
 from yzdht.transport.tcp import TcpTransport
@@ -285,3 +285,24 @@ async def test_a_name_that_was_looked_up_is_not_looked_up_again(monkeypatch: pyt
     link.abort()
     await (await near.next()).closed()
     await (await far.next()).closed()
+
+
+async def test_addresses_to_avoid_are_left_out() -> None:
+    host = Host(V6, V4)
+    dialled = Dialled("tcp://node.example:1", "node.example", 1, (V6, V4), {V6})
+
+    opened = asyncio.get_running_loop().create_task(dial_each(dialled, LONG_S, host._dial))
+    await until(lambda: host.begun == [V4])
+    link = host.opens(V4)
+
+    assert await opened is link
+
+
+async def test_a_name_without_another_address_says_so() -> None:
+    host = Host(V6, V4)
+    dialled = Dialled("tcp://node.example:1", "node.example", 1, (V6, V4), {V6, V4})
+
+    with pytest.raises(NoOtherAddress, match=r"node\.example"):
+        await dial_each(dialled, LONG_S, host._dial)
+
+    assert host.begun == []

@@ -6,6 +6,7 @@ from yzdht.errors.machine import (
     DialledTooOften as DialledTooOften,
     ListenFailed as ListenFailed,
     NewerFormat as NewerFormat,
+    NoOtherAddress as NoOtherAddress,
     ReachedAnother as ReachedAnother,
     UnsafeFile as UnsafeFile,
 )

@@ -36,6 +36,10 @@ class DialFailed(TransportError):
     default_hint = "check that the node is running and that the address is right"
 
 
+class NoOtherAddress(DialFailed):
+    """A name has no IP address but those that were not to be dialled."""
+
+
 class DialledTooOften(DialFailed):
     """An address that others named was not dialled, because it or too many were lately: that says nothing of who is there."""
 

@@ -12,6 +12,9 @@ HOSTS_PER_NAME_MAX = 8
 """A name that others gave and that leads to more is not dialled: each of them would be. Of an operator's own, so many are."""
 HOSTS_AT_ONCE_MAX = 3
 """Addresses of one name that are dialled at the same time."""
+MUTE_ADDRESS_S = 600.0
+MUTE_ADDRESSES_MAX = 256
+"""Remembered, of all names."""
 DIALS_WAITING_MAX = 256
 DIALS_IN_FLIGHT_MAX_COMMUNITY = 16
 DIALS_PER_S_COMMUNITY = 10.0

@@ -20,9 +20,10 @@ from yzdht.limits import (
     DIALS_PER_PEER_MAX,
     DIALS_WAITING_MAX,
     FAMILIES_LOOK_S,
+    HOSTS_PER_NAME_MAX,
 )
 from yzdht.rpc.engine import Failed, FailReason
-from yzdht.sessions.dialling import Addresses, Dial, DialPace, Pauses, WaitingCall
+from yzdht.sessions.dialling import Addresses, Dial, DialPace, MuteAddresses, Pauses, WaitingCall
 from yzdht.sessions.race import Attempt, Race
 from yzdht.staggered import UNTIL_ANOTHER_ENDS, Staggered
 from yzdht.transport.choose import History, Means, choose
@@ -30,7 +31,7 @@ from yzdht.wire.address import ClientType
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 
     from yzdht.ids import NodeId
     from yzdht.ports import Link
@@ -90,6 +91,7 @@ class Dialler:
         self._addresses = Addresses(world.clock, is_private_allowed=world.is_private_allowed)
         self._pauses = Pauses()
         self._history = History()
+        self._mute = MuteAddresses()
         self._attempts: dict[Connection, Attempt] = {}
         self._own_means = Means(ClientType.PYTHON, frozenset())
         self._means_until = float("-inf")
@@ -310,8 +312,9 @@ class Dialler:
             return connection
 
         try:
-            await transport.dial(url, accept, DIAL_TIMEOUT_S, hosts)
-            return await attempt.outcome
+            return await self._link_and_open(
+                attempt, lambda avoid: transport.dial(url, accept, DIAL_TIMEOUT_S, hosts, avoid)
+            )
         except TransportError as error:
             if isinstance(error, DialFailed):
                 raise
@@ -320,6 +323,39 @@ class Dialler:
             for connection in attempt.connections:
                 del self._attempts[connection]
             attempt.give_up()
+
+    async def _link_and_open(
+        self, attempt: Attempt, dial: Callable[[Collection[str]], Awaitable[Link]]
+    ) -> Connection:
+        """A session at one of the IP addresses of a host: at the next one, where a link is open and nobody speaks on it.
+
+        Whoever takes connections and says nothing, such as a proxy whose node is dead, would keep the others from being
+        tried. It is tried last from then on.
+        """
+        mono = self._world.clock.now().mono
+        mute, tried = self._mute.of(attempt.url, mono), set[str]()
+        failure: DialFailed | None = None
+        while True:
+            try:
+                link = await dial(mute | tried)
+            except DialFailed:
+                if mute <= tried and failure is not None:
+                    raise failure from failure.__cause__
+                if mute <= tried:
+                    raise
+                mute = frozenset()  # nobody else is there: perhaps they speak again
+                continue
+            try:
+                return await attempt.outcome
+            except DialFailed as error:
+                host = link.remote.host
+                is_last = host in tried or len(tried) == HOSTS_PER_NAME_MAX
+                if self._is_closing or attempt.is_lost or is_last:
+                    raise
+                self._mute.note(attempt.url, host, mono)
+                tried.add(host)
+                failure = error
+                attempt.begin_again()
 
     # What becomes of their sessions
 

@@ -26,6 +26,8 @@ from yzdht.limits import (
     DIALS_PER_HOST_BURST,
     DIALS_PER_HOST_PER_S,
     HOSTS_PER_NAME_MAX,
+    MUTE_ADDRESS_S,
+    MUTE_ADDRESSES_MAX,
     PREFIXES_TRACKED_MAX,
     SESSION_SPARE_AFTER_S,
     TURNED_AWAY_MAX,
@@ -217,6 +219,26 @@ class AddressPace:
                 for taken, *_ in counted[:number]:
                     self._buckets.put_back(taken, 1)
                 raise DialledTooOften(f"the {what} was dialled too often lately")
+
+
+class MuteAddresses:
+    """IP addresses that took a connection for a name, and of which no session came: the others of that name go first for a while."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()  # by url and IP, the oldest first
+
+    def note(self, url: str, ip: str, mono: float) -> None:
+        """No session came of a link there."""
+        self._until[url, ip] = mono + MUTE_ADDRESS_S
+        self._until.move_to_end((url, ip))
+        if len(self._until) > MUTE_ADDRESSES_MAX:
+            self._until.popitem(last=False)
+
+    def of(self, url: str, mono: float) -> frozenset[str]:
+        """Where a url's name need not be tried first."""
+        while self._until and next(iter(self._until.values())) <= mono:
+            self._until.popitem(last=False)
+        return frozenset(ip for of, ip in self._until if of == url)
 
 
 class Addresses:

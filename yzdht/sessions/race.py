@@ -68,6 +68,11 @@ class Attempt:
         if self._race is not None:
             self._race.end(self)
 
+    def begin_again(self) -> None:
+        """No session came of the link; another is opened."""
+        self.outcome = asyncio.get_running_loop().create_future()
+        self.linked_at = None
+
     def lost(self, error: DialFailed) -> None:
         """The session ended."""
         if not self.outcome.done():

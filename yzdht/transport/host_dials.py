@@ -3,7 +3,7 @@
 IPv6 and IPv4 take turns, in the order that the system prefers, and one that swallows packets costs ADDRESS_STAGGER_S.
 An address that has taken the connection is given time for TLS and HTTP before the next is begun, since that is most
 likely slow and not dead. One of them becomes a link; the others are closed before anybody was told of them. What comes of
-that link is not seen here: an address that takes TCP connections and says nothing keeps its name's others from being tried.
+that link is seen by who dialled, and dials again without that address.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from itertools import chain, zip_longest
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from yzdht.errors import DialFailed
+from yzdht.errors import DialFailed, NoOtherAddress
 from yzdht.limits import ADDRESS_STAGGER_S, HANDSHAKE_PATIENCE_S, HOSTS_AT_ONCE_MAX, HOSTS_PER_NAME_MAX
 from yzdht.staggered import UNTIL_ANOTHER_ENDS, Staggered
 from yzdht.transport.sockets import explain_dial, resolve
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
 
 class CanAbort(Protocol):
@@ -44,6 +44,7 @@ class Dialled(NamedTuple):
         host: A name, or an address.
         port: 1 to 65535.
         hosts: IP addresses that the name leads to; empty where that was not looked up.
+        avoid: Those among them that are left out.
 
     """
 
@@ -51,6 +52,7 @@ class Dialled(NamedTuple):
     host: str
     port: int
     hosts: Sequence[str] = ()
+    avoid: Collection[str] = ()
 
 
 class Tries:
@@ -101,6 +103,7 @@ async def dial_each(
             no. It is cancelled when another was faster.
 
     Raises:
+        NoOtherAddress: All are left out.
         DialFailed: As `dial` does for the failure that says most; or there is none, or it took too long.
 
     """
@@ -110,7 +113,9 @@ async def dial_each(
         async with asyncio.timeout(timeout_s):
             deadline = loop.time() + timeout_s
             found = dialled.hosts or await resolve(dialled.host, dialled.port)
-            addresses = in_turn(found)[:HOSTS_PER_NAME_MAX]
+            addresses = [a for a in in_turn(found) if a not in dialled.avoid][:HOSTS_PER_NAME_MAX]
+            if not addresses:
+                raise NoOtherAddress(f"{dialled.url}: its name leads nowhere else")
             if len(addresses) == 1:
                 return await dial(addresses[0], Tries())
             link = await _dial_several(addresses, deadline - loop.time(), dial, failures)

@@ -10,13 +10,13 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from yzdht.errors import DialFailed, ListenFailed
+from yzdht.errors import DialFailed, ListenFailed, NoOtherAddress
 from yzdht.ports import Endpoint
 from yzdht.transport.bounds import LinkBounds
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ports import Link, LinkHandler
 
@@ -273,6 +273,7 @@ class MemoryTransport:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> MemoryLink:
         """Open a channel.
 
@@ -281,14 +282,18 @@ class MemoryTransport:
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the opening, which takes one turn of the loop.
             hosts: Not looked at.
+            avoid: Names that are not dialled.
 
         Raises:
+            NoOtherAddress: It is one of those.
             DialFailed: The url is none, nobody listens under the name, or who does refused.
 
         """
         scheme, _, name = url.partition("://")
         if scheme != SCHEME or not name:
             raise DialFailed(f"{url[:80]!r} is not a memory address", hint="write it like memory://name")
+        if name in avoid:
+            raise NoOtherAddress(f"{url} was tried")
         async with asyncio.timeout(timeout_s):
             await asyncio.sleep(0)
         listener = self._network.listeners.get(name)

@@ -17,7 +17,7 @@ from yzdht.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
     from yzdht.transport.openings import StreamListener
@@ -66,6 +66,7 @@ class OnePort:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> Link:
         """Open a channel, as `TcpTransport.dial` and `WebSocketTransport.dial`.
 
@@ -74,7 +75,7 @@ class OnePort:
 
         """
         transport = self._tcp if url.partition(":")[0] == SCHEME else self._websocket
-        return await transport.dial(url, accept, timeout_s, hosts)
+        return await transport.dial(url, accept, timeout_s, hosts, avoid)
 
     async def listen(
         self,

@@ -21,7 +21,7 @@ from yzdht.transport.tcp_link import TcpLink
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
     from yzdht.transport.host_dials import Tries
@@ -64,6 +64,7 @@ class TcpTransport:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> TcpLink:
         """Open a channel; the addresses of the host are tried one a little after the other.
 
@@ -74,13 +75,15 @@ class TcpTransport:
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening, name resolution included.
             hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
+            avoid: IP addresses that are not dialled though the name leads there.
 
         Raises:
+            NoOtherAddress: The name leads to those alone.
             DialFailed: The url is none, or the host refused, is unreachable or timed out.
 
         """
         host, port = parse_address(url)
-        dialled = Dialled(url, host, port, hosts)
+        dialled = Dialled(url, host, port, hosts, avoid)
         return await dial_each(dialled, timeout_s, lambda ip, tries: self._dial_one(ip, port, accept, tries))
 
     async def _dial_one(

@@ -27,7 +27,7 @@ from yzdht.transport.websocket_opening import ClientOpening
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from yzdht.ports import Endpoint, Link, LinkHandler
     from yzdht.transport.host_dials import Tries
@@ -72,6 +72,7 @@ class WebSocketTransport:
         accept: Callable[[Link], LinkHandler],
         timeout_s: float,
         hosts: Sequence[str] = (),
+        avoid: Collection[str] = (),
     ) -> WebSocketLink:
         """Open a channel; the addresses of the host are tried one a little after the other.
 
@@ -80,13 +81,15 @@ class WebSocketTransport:
             accept: Called once with the open link, before any message is delivered; returns its handler.
             timeout_s: Seconds for the whole opening, name resolution included.
             hosts: IP addresses to dial for its name, looked up and judged before. Empty: it is looked up here.
+            avoid: IP addresses that are not dialled though the name leads there.
 
         Raises:
+            NoOtherAddress: The name leads to those alone.
             DialFailed: The url is none, or the host refused, is unreachable, timed out or is no WebSocket server.
 
         """
         uri = parse_address(url)
-        dialled = Dialled(url, uri.host, uri.port, hosts)
+        dialled = Dialled(url, uri.host, uri.port, hosts, avoid)
 
         async def dial_one(address: str, tries: Tries) -> WebSocketLink:
             opening = ClientOpening(url, uri, accept, self._bounds, tries.claim)
