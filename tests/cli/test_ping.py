@@ -52,6 +52,17 @@ def test_every_node_has_an_object(offline: Person, node: NodeProcess) -> None:
     assert view == {"url": node.url, "nodeId": node.node_id, "seenAt": "127.0.0.1", "error": None}
 
 
+def test_addresses_are_asked_that_stand_behind_the_word(
+    offline: Person, node: NodeProcess, nobody: str
+) -> None:
+    pinged = offline.at(nobody).yz("ping", node.url)
+
+    assert pinged.code == 0
+    assert pinged.text.startswith(f"{node.url}  {node.node_id[:8]}")
+    assert offline.at(node.url).yz("ping", nobody).code == 7
+    assert "starts with none of" in offline.at(node.url).yz("ping", "http://127.0.0.1").stderr
+
+
 def test_without_any_node_there_is_an_error_and_no_node(offline: Person, nobody: str) -> None:
     failed = offline.at(nobody).yz("ping")
 

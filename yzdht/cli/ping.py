@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -22,18 +23,21 @@ _MS = 1_000
 @click.command(
     epilog=manual(
         "yz ping",
-        "yz --node ws://192.0.2.1:8083 --node ws://192.0.2.2:8083 ping",
+        "yz ping tcp://192.0.2.1:8083 wss://node1.yz.example",
         codes=ASKING,
         said={ExitCode.OK: "at least one of the nodes answered", ExitCode.NO_NODE: "none of them did"},
     )
 )
+@click.argument("urls", metavar="[URL]...", nargs=-1)
 @json_option
 @click.pass_obj
-def ping(settings: Settings) -> None:
-    """Ask the nodes whether they answer.
+def ping(settings: Settings, urls: tuple[str, ...]) -> None:
+    """Ask the nodes at some URLs whether they answer; without any, those of --node.
 
-    One line per --node: its id, the time of a round trip, and the address at which it sees you.
+    One line for each: its id, the time of a round trip, and the address at which it sees you.
     """
+    if urls:
+        settings = replace(settings, nodes=urls)
     answers = settings.through_client("asking the nodes", lambda client: client.ping())
     screen = settings.screen
     for answer in answers:
