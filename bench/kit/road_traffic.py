@@ -241,7 +241,8 @@ class Asker:
             self._trips.back()
         elif isinstance(event, Opened):
             self.is_open = True
-            self._opening.set_result(None)
+            if not self._opening.done():
+                self._opening.set_result(None)
         elif isinstance(event, Ended) and not self._opening.done():
             self._opening.set_exception(ConnectionError(event.reason))
 
