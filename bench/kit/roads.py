@@ -38,7 +38,8 @@ DIAL_S: Final = 60.0
 DELAY_S: Final = 0.05
 _HANDSHAKES_PART: Final = 0.8
 _IDLE_AT_ONCE: Final = 8
-_IDLE_TRIES: Final = 10
+_IDLE_TRIES: Final = 100
+_IDLE_PAUSE_S: Final = 0.1
 _TCP_INFO_BYTES: Final = 136
 _TCP_INFO_CARRIED: Final = 120  # offset of tcpi_bytes_acked and tcpi_bytes_received, u64 each
 
