@@ -15,9 +15,13 @@ what the process that listens grows by, which has all that a node has of session
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -52,6 +56,7 @@ _WARM_UP_SESSIONS = 50
 _TURNS_TRIES = 3
 _OVERHEAD_TRIPS = 100
 _MEGABYTE = 1e6
+_SPIN = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
 
 
 class Options(NamedTuple):
@@ -66,6 +71,7 @@ class Options(NamedTuple):
         roads: Which.
         is_profiled: Show where the time goes also where no aim is missed.
         is_json: Print JSON alone.
+        is_awake: Keep the cores from sleeping.
 
     """
 
@@ -77,6 +83,7 @@ class Options(NamedTuple):
     roads: tuple[Road, ...]
     is_profiled: bool
     is_json: bool
+    is_awake: bool
 
 
 @dataclass(slots=True)
@@ -405,20 +412,38 @@ def parse_options() -> Options:
         "--only", action="append", choices=[road.name for road in ROADS], help="can be repeated"
     )
     parser.add_argument("--profile", action="store_true", help="also where no aim is missed")
+    parser.add_argument(
+        "--awake",
+        action="store_true",
+        help="keep the cores from sleeping: falling asleep and waking up are charged to whoever waits, and cost more than a message",
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     return Options(
         given.rounds, given.count, given.set_ups, IDLE_FULL if given.full else given.idle, given.handshakes,
         tuple(road for road in ROADS if given.only is None or road.name in given.only),
-        given.profile, given.json,
+        given.profile, given.json, given.awake,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def awake() -> Iterator[None]:
+    """Give each core something to do that gives way to everything else."""
+    spinners = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
 
 
 def main() -> None:
     options = parse_options()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    rows = measure(options)
+    with awake() if options.is_awake else contextlib.nullcontext():
+        rows = measure(options)
     with tempfile.TemporaryDirectory() as folder:
         shaken = shake(options, papers_of(Authority(Path(folder))))
     report(options, rows, shaken)
