@@ -19,6 +19,10 @@ export const KEY_UPDATE_BYTES = 2 ** 36;
 
 export const MESSAGE_BYTES_MAX = 2 ** 20;
 export const BODY_DEPTH_MAX = 32;
+export const BODY_EXTRA_BYTES_MAX = 4_096;
+export const ENVELOPES_PER_ANSWER_MAX = 4_096;
+export const SUMMARY_ROWS_MAX = 256;
+export const HOLES_MAX = 64;
 
 // Section 7: names
 
@@ -42,6 +46,12 @@ export const REVOKED_TOKENS_MAX = 3_000;
 export const GROUP_MEMBERS_MAX = 255;
 export const GROUP_PAST_MAX = 64;
 export const GROUP_STATE_BYTES_MAX = 23_280;
+
+// Section 11: pubsub
+
+export const PUBSUB_ENVELOPE_BYTES_MAX = 65_536;
+export const PUBSUB_DATA_BYTES_MAX = 65_335;
+export const TOPICS_PER_ANNOUNCEMENT_MAX = 256;
 
 // Section 13: keyfile
 

@@ -56,6 +56,15 @@ NameSecret = NewType("NameSecret", bytes)
 RecordRoot = NewType("RecordRoot", bytes)
 """32 bytes: `rk`, from which the keys of all group records of one epoch follow."""
 
+TopicId = NewType("TopicId", bytes)
+"""16 bytes: a blinded topic (PROTOCOL.md section 11)."""
+
+SendSession = NewType("SendSession", bytes)
+"""8 bytes: names one run of a sender's process; indexes count within it."""
+
+MessageId = NewType("MessageId", bytes)
+"""20 bytes: names one pubsub message; from the hash of its envelope without the signature."""
+
 ID_BYTES = 32
 GROUP_ID_BYTES = 16
 SECRET_BYTES = 32

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.vectors.golden import CREATED, EXPIRES, FOLDER, KEY_A, NETWORK, PROTOCOL, SELF_KEY_A
 from tests.vectors.group_states import group_states_section
 from tests.vectors.make_invite import invite_section, move_section, revoked_section
+from tests.vectors.make_pubsub import pubsub_section
 from yzdht.crypto.sealing import Author, RecordDraft, tombstone
 from yzdht.crypto.signing import KeySigner
 from yzdht.ids import Tag
@@ -44,6 +45,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "revoked": revoked_section,
     "move": move_section,
     "group_states": group_states_section,
+    "pubsub": pubsub_section,
 }
 
 

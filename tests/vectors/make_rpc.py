@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tests.vectors.golden import FOLDER, KEM_1, KEM_2, KEY_A, KEY_B
-from yzdht.ids import RecordHash, Target
+from yzdht.ids import RecordHash, SendSession, Target, TopicId
 from yzdht.wire.address import Address, IdentityPayload, KemEntry, address_of, encode_identity_payload
 from yzdht.wire.rpc import (
     Backlog,
@@ -70,8 +70,8 @@ U32, U64 = 2**32 - 1, 2**64 - 1
 Case = dict[str, object]
 
 TARGET = Target(bytes(range(32)))
-TOPIC = bytes(range(16))
-SESSION = bytes(range(8))
+TOPIC = TopicId(bytes(range(16)))
+SESSION = SendSession(bytes(range(8)))
 A = WireContact(KEY_A.public_key, ("ws://192.0.2.1:8083", "wss://node1.yz.example"), 0x31)
 B = WireContact(KEY_B.public_key, (), 0)
 SUMMARY = (
@@ -162,6 +162,7 @@ _REQUESTS: list[tuple[Method, str, Body]] = [
         " with 64 holes",
         Subscribe(TOPIC, (SummaryRow(KEY_A.public_key, SESSION, 0, U32, tuple(range(100, 164))),)),
     ),
+    (Method.SUBSCRIBE, " to announcements, further on", Subscribe(TOPIC, push=False, skip=256)),
     (Method.UNSUBSCRIBE, "", Unsubscribe(TOPIC)),
     (Method.PUBLISH, "", Publish(data_of(201))),
     (Method.PUBLISH, " delegated", Publish(data_of(265), delegate=True)),
@@ -169,6 +170,7 @@ _REQUESTS: list[tuple[Method, str, Body]] = [
     (Method.BACKLOG, " of ranges", Backlog(TOPIC, (Range(KEY_A.public_key, SESSION, 0, U32),), 65_536)),
     (Method.TOPIC_SYNC, "", TopicSync(TOPIC)),
     (Method.TOPIC_SYNC, " with a summary", TopicSync(TOPIC, SUMMARY)),
+    (Method.TOPIC_SYNC, " further on", TopicSync(TOPIC, SUMMARY, 65_536)),
     (Method.REDEEM, "", Redeem(data_of(225))),
 ]
 
@@ -276,6 +278,9 @@ def _other_versions() -> list[Case]:
         ("STORE without defaults", Method.STORE, [TARGET, data_of(151)], "STORE request"),
         ("GET without defaults", Method.GET, [TARGET], "GET request"),
         ("GET without paths", Method.GET, [TARGET, [], 524_288], "GET request"),
+        ("SUBSCRIBE without defaults", Method.SUBSCRIBE, [TOPIC], "SUBSCRIBE request"),
+        ("SUBSCRIBE without push", Method.SUBSCRIBE, [TOPIC, [], False], "SUBSCRIBE request"),
+        ("TOPIC_SYNC without skip", Method.TOPIC_SYNC, [TOPIC, []], "TOPIC_SYNC request"),
         ("PING with a field", Method.PING, ["later"], "PING request"),
         (
             "FIND_NODE with fields",

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from tests.vectors import make_rpc
 from tests.vectors.golden import KEY_A, load
 from yzdht.errors import WireError
-from yzdht.ids import RecordHash, Target
+from yzdht.ids import RecordHash, SendSession, Target, TopicId
 from yzdht.limits import (
     BODY_DEPTH_MAX,
     BUCKET_SIZE,
@@ -26,6 +26,7 @@ from yzdht.limits import (
     READ_PATHS_MAX,
     RECORD_BYTES_MAX,
     SUMMARY_ROWS_MAX,
+    TOPIC_POLICY_BYTES_MAX,
     URL_BYTES_MAX,
 )
 from yzdht.wire.address import IdentityPayload
@@ -77,10 +78,10 @@ CASES = {case["name"]: case for case in VECTORS["cases"]}
 TYPES: list[type[Body]] = sorted(
     {*REQUESTS.values(), *RESPONSES.values(), Refusal}, key=lambda kind: kind.__name__
 )
-TARGET, HASH, TOPIC = Target(bytes(32)), RecordHash(bytes(32)), bytes(16)
+TARGET, HASH, TOPIC = Target(bytes(32)), RecordHash(bytes(32)), TopicId(bytes(16))
 KEY = KEY_A.public_key
 CONTACT = WireContact(KEY, (), 1)
-SUMMARY_ROW = SummaryRow(KEY, bytes(8), 0, 1)
+SUMMARY_ROW = SummaryRow(KEY, SendSession(bytes(8)), 0, 1)
 
 encode_any = msgspec.msgpack.encode
 
@@ -318,6 +319,11 @@ SUMMARY_FIELDS = [KEY, bytes(8), 0, 1]
         (Subscribe, [TOPIC, [], True], [TOPIC, [], 1]),
         (Unsubscribe, [TOPIC], [bytes(15)]),
         (Publish, [bytes(RECORD_BYTES_MAX)], [bytes(RECORD_BYTES_MAX + 1)]),
+        (
+            Publish,
+            [b"", False, bytes(TOPIC_POLICY_BYTES_MAX)],
+            [b"", False, bytes(TOPIC_POLICY_BYTES_MAX + 1)],
+        ),
         (Backlog, [TOPIC, [[KEY, bytes(8), 0, 2**32 - 1]]], [TOPIC, [[KEY, bytes(8), 0, 2**32]]]),
         (BacklogPage, [many(ENVELOPES_PER_ANSWER_MAX, b"")], [many(ENVELOPES_PER_ANSWER_MAX + 1, b"")]),
         (TopicSync, [TOPIC], [TOPIC + b"\0"]),
@@ -423,6 +429,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "topic": st.binary(min_size=16, max_size=16),
     "record": st.binary(max_size=300),
     "envelope": st.binary(max_size=300),
+    "policy": st.binary(max_size=300),
     "envelopes": st.lists(st.binary(max_size=300), max_size=4).map(tuple),
     "records": st.lists(st.binary(max_size=300) | rows, max_size=4).map(tuple),
     "known": st.lists(st.binary(min_size=32, max_size=32), max_size=4).map(tuple),

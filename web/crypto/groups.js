@@ -1,46 +1,22 @@
 /**
- * Groups: what follows from their keys, states opened and checked against the one that is known (PROTOCOL.md section 10);
- * group messages: topics, message keys, and envelopes opened and verified (section 11).
+ * Groups: what follows from their keys, states opened and checked against the one that is known (PROTOCOL.md section 10).
  *
- * Pages read groups and do not change them. Membership, replay windows and the age of a key are the receiver's own state and are judged above this module.
+ * Pages read groups and do not change them. What members say to each other is crypto/topics.js's.
  */
 
-import {
-  DecryptionFailed,
-  GroupForked,
-  GroupMoved,
-  GroupStateRefused,
-  NotAReader,
-  StaleGroupState,
-  WireError,
-} from "../errors.js";
+import { GroupForked, GroupMoved, GroupStateRefused, StaleGroupState } from "../errors.js";
 import { GROUP_PAST_MAX } from "../limits.js";
-import { concat, lp, u32 } from "../wire/codec.js";
 import { decodeGroupState } from "../wire/group_state.js";
-import { Mode, decodeMessage, encodeEnvelopeHeader, encodeMessage, pad64, unpad64 } from "../wire/pubsub.js";
 import { Kind, Readers } from "../wire/record.js";
-import { dh, kdf, normaliseName } from "./naming.js";
-import { Aead, IV_BYTES, KEY_BYTES, PrivateKey, hmac, isEqual, sha256 } from "./primitives.js";
+import { dh, kdf } from "./naming.js";
+import { PrivateKey, isEqual } from "./primitives.js";
 import { openPublic, openRecipients, recordHash, recordRoot } from "./sealing.js";
-import { verifyMessage } from "./signing.js";
 
-/** @typedef {import("../wire/pubsub.js").Envelope} Envelope */
-/** @typedef {import("../wire/pubsub.js").EnvelopeHeader} EnvelopeHeader */
-/** @typedef {import("../wire/pubsub.js").Message} Message */
 /** @typedef {import("../wire/group_state.js").GroupState} GroupState */
 /** @typedef {import("../wire/group_state.js").PastEpoch} PastEpoch */
 /** @typedef {{state: GroupState, hash: Uint8Array}} Recorded A state, and the hash of the record it stands in. */
 
-/**
- * @typedef {object} MessageEpoch What a member holds of one epoch.
- * @property {Uint8Array} groupId 16 bytes.
- * @property {Uint8Array} epochSecret es, 32 bytes.
- * @property {Uint8Array} stateHash 32 bytes.
- */
-
 const NOTHING = new Uint8Array(0);
-const ZERO_IV = new Uint8Array(IV_BYTES);
-const MESSAGE_ID_BYTES = 20;
 const KEM_SEED_BYTES = 48; // 16 more than the order has: no scalar is likelier than another
 
 // What follows from keys and secrets (section 10)
@@ -183,100 +159,5 @@ export async function checkSuccessor(last, groupKey, successor, network) {
   await checkCommit(successor, network);
   if (!isEqual(successor.nameSecret, last.nameSecret)) {
     throw new GroupStateRefused("the group's state changes the secret of its names");
-  }
-}
-
-// Messages (section 11)
-
-/** topic16 of a group. @param {Uint8Array} nameSecret @param {Uint8Array} network @param {string} topic */
-export async function groupTopic(nameSecret, network, topic) {
-  return (await hmac(nameSecret, concat(lp("yz1 topic"), network, normaliseName(topic)))).subarray(0, 16);
-}
-
-/**
- * topic16 that everybody who knows the name can compute.
- *
- * @param {Uint8Array} network @param {string} topic
- */
-export async function publicTopic(network, topic) {
-  return (await dh("yz1 pubtopic", network, normaliseName(topic))).subarray(0, 16);
-}
-
-/** kid8 of one sender's session in an epoch. @param {Uint8Array} epochSecret @param {Uint8Array} session */
-export async function messageKid(epochSecret, session) {
-  const key = await kdf(epochSecret, NOTHING, "yz1 pkid", NOTHING, KEY_BYTES);
-  return (await hmac(key, session)).subarray(0, 8);
-}
-
-/**
- * mk_i.
- *
- * @param {MessageEpoch} epoch
- * @param {Pick<EnvelopeHeader, "sender" | "session" | "topic" | "index">} of
- * @returns {Promise<Uint8Array>} 32 bytes.
- */
-export async function messageKey({ groupId, epochSecret, stateHash }, { sender, session, topic, index }) {
-  const context = await sha256(sender, session, topic, stateHash);
-  const root = await kdf(epochSecret, groupId, "yz1 sender", context, KEY_BYTES);
-  return hmac(root, u32(index));
-}
-
-/** SHA(envelope without signature)[0:20]. @param {Envelope} envelope */
-export async function messageId(envelope) {
-  return (await sha256(envelope.unsigned)).subarray(0, MESSAGE_ID_BYTES);
-}
-
-/**
- * Everything before the signature ("yz1 pub").
- *
- * @param {EnvelopeHeader} fields @param {Message} message @param {MessageEpoch} [epoch] Mode 0 only.
- * @returns {Promise<Uint8Array>}
- */
-export async function buildEnvelope(fields, message, epoch) {
-  const header = encodeEnvelopeHeader(fields);
-  const padded = pad64(encodeMessage(message));
-  if (!epoch) return concat(header, padded);
-  const aead = await Aead.fromRaw(await messageKey(epoch, fields));
-  return concat(header, await aead.seal(ZERO_IV, padded, header));
-}
-
-/** @param {Uint8Array} network @param {Envelope} envelope @throws {InvalidSignature | InvalidKey} */
-export async function verifyEnvelope(network, envelope) {
-  await verifyMessage(envelope.sender, "yz1 pub", network, envelope.unsigned, envelope.signature);
-}
-
-/** @param {Uint8Array} network @param {Envelope} envelope @returns {Promise<Message>} */
-export async function openPublicEnvelope(network, envelope) {
-  await verifyEnvelope(network, envelope);
-  if (envelope.mode !== Mode.PUBLIC) throw new NotAReader("the envelope is sealed for a group");
-  return decodeMessage(unpad64(envelope.content));
-}
-
-/**
- * Verify, find the epoch by its kid, decrypt.
- *
- * @param {Uint8Array} network @param {Envelope} envelope @param {MessageEpoch[]} epochs Those that are held.
- * @returns {Promise<Message>}
- * @throws {NotAReader} No epoch has this kid.
- * @throws {InvalidSignature | InvalidKey | DecryptionFailed}
- */
-export async function openGroupEnvelope(network, envelope, epochs) {
-  await verifyEnvelope(network, envelope);
-  if (envelope.mode !== Mode.GROUP) throw new NotAReader("the envelope is not sealed for a group");
-  for (const epoch of epochs) {
-    if (!isEqual(await messageKid(epoch.epochSecret, envelope.session), envelope.kid)) continue;
-    const aead = await Aead.fromRaw(await messageKey(epoch, envelope));
-    return unpadMessage(await aead.open(ZERO_IV, envelope.content, envelope.header));
-  }
-  throw new NotAReader("the envelope is sealed under a group key that is not held");
-}
-
-/** @param {Uint8Array} padded @returns {Message} */
-function unpadMessage(padded) {
-  try {
-    return decodeMessage(unpad64(padded));
-  } catch (error) {
-    if (error instanceof WireError) throw new DecryptionFailed("the padding was refused");
-    throw error;
   }
 }

@@ -11,6 +11,7 @@ import { CHECKS as MESSAGES } from "./checks/messages.js";
 import { CHECKS as NAMING } from "./checks/naming.js";
 import { CHECKS as SEALING } from "./checks/sealing.js";
 import { CHECKS as SESSIONS } from "./checks/sessions.js";
+import { CHECKS as TOPICS } from "./checks/topics.js";
 
 /** @typedef {import("./fixtures.js").Vectors} Vectors */
 
@@ -40,6 +41,7 @@ export const CHECKS = [
   ...GROUPS,
   ...SESSIONS,
   ...MESSAGES,
+  ...TOPICS,
   ...INVITES,
   { name: "every section of the vectors has a check", run: everySectionIsChecked },
 ];

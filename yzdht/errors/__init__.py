@@ -20,9 +20,12 @@ from yzdht.errors.outcomes import (
     NoSuchGroup as NoSuchGroup,
     NotFound as NotFound,
     NotTheIssuer as NotTheIssuer,
+    PublishFailed as PublishFailed,
     QuorumFailed as QuorumFailed,
     ReadQuorumFailed as ReadQuorumFailed,
     StaleRecord as StaleRecord,
+    SubscriptionOverflow as SubscriptionOverflow,
+    TooManyMessages as TooManyMessages,
     WriteQuorumFailed as WriteQuorumFailed,
 )
 from yzdht.errors.tree import (
@@ -48,6 +51,7 @@ from yzdht.errors.usage import (
     NoSuchInvite as NoSuchInvite,
     NotAMember as NotAMember,
     NotAnAdmin as NotAnAdmin,
+    NotAWriter as NotAWriter,
     ValueTooLarge as ValueTooLarge,
 )
 from yzdht.errors.verification import (

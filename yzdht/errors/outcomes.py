@@ -107,6 +107,30 @@ class CasMismatch(LookupFailed):
         self.seq = seq
 
 
+class PublishFailed(QuorumFailed):
+    """Fewer hosts of the topic than half and one have the message on disk; it may arrive all the same (PROTOCOL.md section 11)."""
+
+    default_hint = "publish it again, or the next one: what is missing goes with it"
+
+    def __init__(self, stored: int, asked: int, why: str = "") -> None:
+        super().__init__("stored the message durably", stored, asked // 2 + 1, asked, why)
+
+
+class TooManyMessages(LookupFailed):
+    """So many messages of this process are on their way that no further one was begun."""
+
+    default_hint = "wait for some of them, then publish it again"
+
+
+class SubscriptionOverflow(LookupFailed):
+    """More messages came than a subscription has room for, and it was to end then."""
+
+    default_hint = "read faster, or subscribe with another overflow; its cursor says where it was"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"more than {size:,} messages wait")
+
+
 class Conflict(LookupFailed):
     """Another writer with the same identity won each of several attempts."""
 

@@ -47,6 +47,12 @@ class NotAMember(GroupChangeRefused):
     default_hint = "look at the group's members, or invite them first"
 
 
+class NotAWriter(UsageError):
+    """A public topic has an owner, who does not list this identity (PROTOCOL.md section 11)."""
+
+    default_hint = "ask the topic's owner to list you: set_topic_policy"
+
+
 class AlreadyAMember(GroupChangeRefused):
     """The joiner is in the group already."""
 

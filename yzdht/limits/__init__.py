@@ -9,6 +9,7 @@ from yzdht.limits.identity import *
 from yzdht.limits.kad import *
 from yzdht.limits.local import *
 from yzdht.limits.people import *
+from yzdht.limits.pubsub import *
 from yzdht.limits.records import *
 from yzdht.limits.routers import *
 from yzdht.limits.rpc import *

@@ -36,6 +36,24 @@ BACKUP_PAGES_PER_STEP = 4_096
 BACKUP_MEMBERS_MAX = 256
 BACKUP_MANIFEST_BYTES_MAX = 65_536
 
+# Messages, as the commands show and send them
+
+STREAM_READ_BYTES = 65_536
+STREAM_WRITE_BYTES = 4_096
+"""So many a pipe takes at once or not at all."""
+LINES_ON_THE_WAY_MAX = 32
+"""Messages of `yz pub --lines` that wait for their hosts."""
+CURSOR_KEPT_EVERY_S = 0.25
+CHAT_BEAT_S = 60.0
+CHAT_GONE_S = 150
+"""Who was not heard for so long has left without saying so."""
+CHAT_SEATS_MAX = 4_096
+"""Runs of programs that are in one chat; each member may have a few."""
+CHAT_CALM_S = 0.5
+"""What was said before is shown in its order, once nothing more of it has come for so long."""
+CHAT_LEAVE_S = 2.0
+CHAT_HISTORY_DEFAULT = "1d"
+
 # Telemetry
 
 ERRORS_REMEMBERED_MAX = 20

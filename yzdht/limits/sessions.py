@@ -44,11 +44,11 @@ IDLE_SESSION_BYTES = 25_000
                                                                                           134 MB
     one over that   what one session adds before it is weighed: LINK_UNSENT_BYTES_MAX + MESSAGE_BYTES_MAX
                                                                                             5 MB
-    the disk queue  STORE_QUEUE_BYTES_MAX                                                  67 MB
+    the disk queue  STORE_QUEUE_BYTES_MAX + HISTORY_QUEUE_BYTES_MAX                        84 MB
     where it serves TLS, for those who come by it
                     (SESSIONS_MAX + HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX) x TLS_LINK_BYTES
                                                                            at most 329 MB more; for 200 113 MB
-    in all                                                                                572 MB; for 200 313 MB
+    in all                                                                                589 MB; for 200 330 MB
 
 Buckets, tables and caches are bounded in entries. Results of reads are charged HELD_BYTES_PER_GET before they are there.
 """

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from yzdht.errors import WireError
-from yzdht.ids import PublicKey, RecordHash, Target
+from yzdht.ids import PublicKey, RecordHash, SendSession, Target, TopicId
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     BODY_DEPTH_MAX,
@@ -32,6 +32,7 @@ from yzdht.limits import (
     READ_PATHS_MAX,
     RECORD_BYTES_MAX,
     SUMMARY_ROWS_MAX,
+    TOPIC_POLICY_BYTES_MAX,
     URL_BYTES_MAX,
 )
 from yzdht.wire.token import REDEMPTION_BYTES, TOKEN_BYTES
@@ -85,12 +86,13 @@ _Key = Annotated[PublicKey, Meta(min_length=33, max_length=33)]
 _Target = Annotated[Target, Meta(min_length=32, max_length=32)]
 _Hash = Annotated[RecordHash, Meta(min_length=32, max_length=32)]
 _HashOrNone = Annotated[bytes, Meta(max_length=32)]
-_Topic = Annotated[bytes, Meta(min_length=16, max_length=16)]
-_Session = Annotated[bytes, Meta(min_length=8, max_length=8)]
+_Topic = Annotated[TopicId, Meta(min_length=16, max_length=16)]
+_Session = Annotated[SendSession, Meta(min_length=8, max_length=8)]
 _Url = Annotated[str, Meta(max_length=URL_BYTES_MAX)]
 _Known = Annotated[tuple[_Hash, ...], Meta(max_length=KNOWN_HASHES_MAX)]
 _Record = Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
 _Envelope = Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
+_Policy = Annotated[bytes, Meta(max_length=TOPIC_POLICY_BYTES_MAX)]
 _Envelopes = Annotated[tuple[_Envelope, ...], Meta(max_length=ENVELOPES_PER_ANSWER_MAX)]
 
 
@@ -268,11 +270,16 @@ class Range(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Subscribe(Body, frozen=True, array_like=True, gc=False):
-    """SUBSCRIBE to a topic at one of its hosts."""
+    """SUBSCRIBE to a topic at one of its hosts, or at a node that does so for the asker.
+
+    `push` asks for the messages themselves, else for announcements alone; the answer leaves out so many rows (`skip`).
+    """
 
     topic: _Topic
     summary: _Summary = ()
     delegate: bool = False
+    push: bool = True
+    skip: _U32 = 0
 
 
 class Subscribed(Body, frozen=True, array_like=True, gc=False):
@@ -290,10 +297,11 @@ class Unsubscribe(Body, frozen=True, array_like=True, gc=False):
 
 
 class Publish(Body, frozen=True, array_like=True, gc=False):
-    """PUBLISH one envelope."""
+    """PUBLISH one envelope; `policy` shows who writes to a topic that has an owner, and is empty if the host knows."""
 
     envelope: _Envelope
     delegate: bool = False
+    policy: _Policy = b""
 
 
 class Published(Body, frozen=True, array_like=True, gc=False):
@@ -319,10 +327,11 @@ class BacklogPage(Body, frozen=True, array_like=True, gc=False):
 
 
 class TopicSync(Body, frozen=True, array_like=True, gc=False):
-    """TOPIC_SYNC: reconcile a topic between two hosts."""
+    """TOPIC_SYNC: reconcile a topic between two hosts; both summaries leave out so many rows (`skip`)."""
 
     topic: _Topic
     summary: _Summary = ()
+    skip: _U32 = 0
 
 
 class TopicSynced(Body, frozen=True, array_like=True, gc=False):
@@ -426,12 +435,18 @@ def decode_body(data: bytes, body_type: type[_B]) -> _B:
     if own != data:
         if len(data) > len(own) + BODY_EXTRA_BYTES_MAX:
             raise WireError("the body carries more than any newer version would add")
-        _check_shortest_form(data)
+        check_shortest_form(data)
     assert isinstance(body, body_type)
     return body
 
 
-def _check_shortest_form(data: bytes) -> None:
+def check_shortest_form(data: bytes) -> None:
+    """Refuse what is no array in shortest form, or holds what no body may.
+
+    Raises:
+        WireError: It does.
+
+    """
     try:
         tree = msgspec.msgpack.decode(data)
         _refuse_foreign(tree)

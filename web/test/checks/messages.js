@@ -1,12 +1,8 @@
-/** Sections 5 and 11: RPC bodies and pubsub envelopes. */
+/** Section 5: RPC bodies. */
 
-import * as groups from "../../crypto/groups.js";
-import { CryptoError, InvalidSignature, NotAReader, UsageError, WireError } from "../../errors.js";
-import { concat } from "../../wire/codec.js";
-import { Mode, decodeEnvelope, pad64, unpad64 } from "../../wire/pubsub.js";
+import { UsageError, WireError } from "../../errors.js";
 import * as rpc from "../../wire/rpc.js";
-import { bytesOf, flipped, hex, refuses, same } from "../expect.js";
-import { identityA } from "../fixtures.js";
+import { hex, refuses, same } from "../expect.js";
 
 /** @typedef {import("../fixtures.js").Vectors} Vectors */
 
@@ -106,91 +102,6 @@ async function rpcFrames() {
   await refuses(WireError, () => rpc.decodeResponse(hex("0000000700")), "a short response");
 }
 
-/** @param {Vectors} v */
-async function pubsubOf(v) {
-  const { pubsub: given, records, names } = v.protocol;
-  const { network, signer } = await identityA(v);
-  const epoch = {
-    groupId: hex(records.group.group_id16),
-    epochSecret: hex(records.group.es),
-    stateHash: hex(given.state_hash),
-  };
-  const message = { created: 1_700_000_000, type: 0, data: bytesOf("hello") };
-  return { given, network, signer, epoch, message, nameSecret: hex(names.name_secret) };
-}
-
-/** @param {Vectors} v */
-async function pubsubKeys(v) {
-  const { given, network, signer, epoch, nameSecret } = await pubsubOf(v);
-  const topic = await groups.groupTopic(nameSecret, network, "chat");
-  same(topic, given.topic16, "topic16");
-  same(await groups.publicTopic(network, "news"), given.public_topic16, "public topic16");
-  const session = hex(given.session8);
-  same(await groups.messageKid(epoch.epochSecret, session), given.kid8, "kid8");
-  const of = { sender: signer.publicKey, session, topic, index: 258 };
-  same(await groups.messageKey(epoch, of), given.message_key, "message key");
-}
-
-/** @param {Vectors} v */
-async function groupEnvelope(v) {
-  const { given, network, signer, epoch, message } = await pubsubOf(v);
-  const envelope = decodeEnvelope(hex(given.envelope));
-  same([envelope.mode, envelope.index, envelope.topic], [Mode.GROUP, 258, given.topic16], "fields");
-  same(await groups.openGroupEnvelope(network, envelope, [epoch]), message, "message");
-  same(await groups.messageId(envelope), given.message_id, "message id");
-  const [topic, kid, session] = [given.topic16, given.kid8, given.session8].map(hex);
-  const fields = { mode: Mode.GROUP, topic, kid, sender: signer.publicKey, session, index: 258 };
-  same(await groups.buildEnvelope(fields, message, epoch), envelope.unsigned, "unsigned bytes");
-  const other = { ...epoch, epochSecret: flipped(epoch.epochSecret, 0) };
-  await refuses(NotAReader, () => groups.openGroupEnvelope(network, envelope, [other]), "another epoch");
-  const moved = { ...epoch, stateHash: flipped(epoch.stateHash, 0) };
-  await refuses(CryptoError, () => groups.openGroupEnvelope(network, envelope, [moved]), "another group state");
-  await refuses(NotAReader, () => groups.openPublicEnvelope(network, envelope), "opened as public");
-}
-
-/** @param {Vectors} v */
-async function publicEnvelope(v) {
-  const { given, network, signer, message } = await pubsubOf(v);
-  const envelope = decodeEnvelope(hex(given.public_envelope));
-  same(await groups.openPublicEnvelope(network, envelope), message, "message");
-  const [topic, session] = [hex(given.public_topic16), hex(given.session8)];
-  const fields = { mode: Mode.PUBLIC, topic, kid: new Uint8Array(8), sender: signer.publicKey, session, index: 258 };
-  same(await groups.buildEnvelope(fields, message), envelope.unsigned, "unsigned bytes");
-  await refuses(InvalidSignature, () => groups.openPublicEnvelope(flipped(network, 0), envelope), "another network");
-}
-
-/** @param {Vectors} v */
-async function envelopesRefused(v) {
-  const { given, network, epoch } = await pubsubOf(v);
-  const open = (/** @type {Uint8Array} */ raw) => {
-    const envelope = decodeEnvelope(raw);
-    return envelope.mode === Mode.GROUP
-      ? groups.openGroupEnvelope(network, envelope, [epoch])
-      : groups.openPublicEnvelope(network, envelope);
-  };
-  for (const raw of [hex(given.envelope), hex(given.public_envelope)]) {
-    for (let at = 0; at < raw.length; at += 1) {
-      await refuses([WireError, CryptoError], () => open(flipped(raw, at, 1 << at % 8)), `byte ${at}`);
-      await refuses([WireError, CryptoError], () => open(raw.subarray(0, at)), `${at} bytes`);
-    }
-    for (const tail of [1, 64]) await refuses([WireError, CryptoError], () => open(concat(raw, new Uint8Array(tail))), "a tail");
-  }
-  const reserved = flipped(hex(given.public_envelope), 3);
-  await refuses(WireError, () => decodeEnvelope(reserved), "the reserved byte");
-  await refuses(WireError, () => decodeEnvelope(flipped(hex(given.public_envelope), 20)), "a kid in a public envelope");
-  await refuses(WireError, () => decodeEnvelope(flipped(hex(given.public_envelope), 1, 3)), "mode 2");
-}
-
-async function pubsubPadding() {
-  for (const size of [0, 1, 59, 60, 61, 1_000]) {
-    const padded = pad64(new Uint8Array(size).fill(1));
-    same([padded.length % 64, unpad64(padded).length], [0, size], `${size} bytes`);
-  }
-  const good = pad64(Uint8Array.of(9));
-  const bad = [flipped(good, -1), concat(good, new Uint8Array(64)), good.subarray(0, 63), flipped(good, 0), new Uint8Array(0)];
-  for (const padded of bad) await refuses(WireError, () => unpad64(padded), "padding");
-}
-
 /** @type {import("../checks.js").Check[]} */
 export const CHECKS = [
   { name: "RPC bodies reproduce and read back", sections: ["rpc/cases"], run: bodies },
@@ -200,9 +111,4 @@ export const CHECKS = [
   { name: "lengths take their shortest form", run: lengths },
   { name: "bodies outside the subset are refused", run: bodiesRefused },
   { name: "requests and responses are framed", run: rpcFrames },
-  { name: "topics, kids and message keys reproduce", sections: ["protocol/pubsub"], run: pubsubKeys },
-  { name: "the group envelope reproduces and opens", run: groupEnvelope },
-  { name: "the public envelope reproduces and verifies", run: publicEnvelope },
-  { name: "envelopes flipped, cut short or with a tail are refused", run: envelopesRefused },
-  { name: "padding of messages is exact", run: pubsubPadding },
 ];

@@ -1,0 +1,234 @@
+"""Pubsub; section 11."""
+
+from __future__ import annotations
+
+from yzdht.limits.spans import DAY_S, HOUR_S
+
+
+# The protocol's
+
+PUBSUB_ENVELOPE_BYTES_MAX = 65_536
+PUBSUB_DATA_BYTES_MAX = 65_335
+"""What fits into one envelope, for a group and in public alike."""
+TOPIC_HOSTS = 3
+HISTORY_MESSAGES_MAX = 1_000
+HISTORY_BYTES_MAX = 16 * 1_024 * 1_024
+HISTORY_S = DAY_S
+HISTORY_PART_OF_ONE_SESSION = 4
+"""What one session brought fills one part in so many of a history."""
+REPLAY_WINDOW = 1_024
+SENDER_SESSIONS_MAX = 64
+REPLAY_KEPT_S = 25 * HOUR_S
+SEEN_S = 600.0
+LIVE_S = 600.0
+"""A session never seen before is live if its first message is no older, and no newer, than this."""
+ANNOUNCE_EVERY_S = 1.0
+TOPICS_PER_ANNOUNCEMENT_MAX = 256
+
+
+# Ours
+
+RUNS_PER_SESSION_MAX = 512
+"""Where more gaps come the lowest is given up; half of a replay window."""
+
+# Topic hosts
+
+HOST_RANGE = 8
+"""Who is not among so many nearest nodes that host topics takes no topic: tables differ, and by more only while they are young."""
+HOSTED_TOPICS_MAX = 65_536
+"""Known to a host at once, with messages or only with subscribers."""
+TOPICS_PER_SESSION_MAX = 4_096
+SUBSCRIBERS_PER_TOPIC_MAX = 4_096
+SUBSCRIPTIONS_MAX = 262_144
+SUBSCRIPTIONS_PER_BRINGER_MAX = HOSTED_TOPICS_MAX // 4
+"""Of all sessions of one prefix or address: topics that nobody writes to cannot take all places of those that others do."""
+FAR_BRINGERS_MAX = 1_024
+HOLDINGS_CACHED_MAX = 128
+PUBLISHES_PER_S = 1_000.0
+PUBLISH_BURST = 4_000.0
+PUBLISH_BYTES_PER_S = 2.0 * 1_024 * 1_024
+PUBLISH_BURST_BYTES = 16.0 * 1_024 * 1_024
+PUBLISH_CHARGE_BYTES_MIN = 1_024
+PUBLISH_COPIES_PER_MESSAGE = 32
+"""So many subscribers cost who publishes as much as one message more: a flood is sent to all of them."""
+PUBLISH_GROUP_ALLOWANCE = 4
+"""What all peers of one prefix or address bring together, in parts of what one of them may."""
+BACKLOG_BYTES_PER_S = 4.0 * 1_024 * 1_024
+BACKLOG_BURST_BYTES = 32.0 * 1_024 * 1_024
+BACKLOG_CHARGE_BYTES_MIN = 4_096
+ANNOUNCE_AFTER_S = 0.2
+"""What is pushed by another host goes before the word of it: who has it already asks for nothing."""
+ANNOUNCEMENT_BYTES_MAX = 256 * 1_024
+ANNOUNCEMENT_ROWS_PER_TURN = 4_096
+CHANGES_REMEMBERED_MAX = HISTORY_MESSAGES_MAX
+"""Of one topic, for its announcements; a history of so many messages has no more sessions."""
+SYNC_EVERY_S = 30.0
+"""With each other host, while a topic is active."""
+SYNC_SOON_S = 2.0
+SYNC_DEADLINE_S = 5.0
+SYNC_PAGES_MAX = 8
+SYNC_SILENT_S = 10.0
+"""Who did not answer is not asked of other topics for so long: each would wait out its deadline."""
+SYNCS_AT_ONCE_MAX = 16
+SYNCS_PER_S = 100.0
+SYNC_BURST = 200.0
+PULLED_TOPICS_MAX = 64
+"""At once; half of them for nodes near the topic alone."""
+PULL_TURN_S = 10.0
+"""After which a topic that is being fetched makes place for another one."""
+HISTORY_LOOK_EVERY_S = 60.0
+TOPIC_ACTIVE_S = float(HOUR_S)
+HANDED_OVER_KEPT_S = float(HOUR_S)
+HOSTS_LOOK_EVERY_S = 600.0
+HOSTS_LOOK_AFTER_S = 1.0
+HOSTS_LOOKS_PER_TURN = 32
+HOSTS_LOOK_PAUSE_S = 0.02
+HOSTED_TOPICS_PAGE = 256
+
+DELIVERED_TOGETHER_MAX = 14
+DELIVERED_TOGETHER_BYTES_MAX = 32 * 1_024
+"""What came in one turn of the loop goes to a subscriber in records of so many messages and bytes."""
+
+# Publishing
+
+TOPIC_HOSTS_KEPT_S = 60.0
+"""Who the hosts of a topic are is believed so long; one that fails has them looked up again."""
+TOPIC_HOSTS_KNOWN_MAX = 4_096
+HOST_CANDIDATES = 20
+"""Of the nodes found near a topic; the nearest of them that host anything are its hosts."""
+PUBLISH_CALL_S = 3.0
+PUBLISH_DEADLINE_S = 10.0
+PUBLISH_RETRY_S_MIN = 0.25
+PUBLISH_RETRY_S_MAX = 2.0
+PUBLISHES_MAX = 4_096
+"""Under way at a node, its own and those of its clients."""
+# Messages of groups
+
+SENDER_ROOTS_MAX = 1_024
+"""Keys of senders' sessions that are kept for the next message; one costs 10 µs to make anew."""
+MESSAGE_EPOCHS_KEPT_MAX = 64
+"""Epochs of a group in which messages are still opened: all those of 25 h, unless an admin makes one every few minutes."""
+
+# Pulling, feeds, subscribers
+
+PULL_CALL_S = 10.0
+PULL_LATE_S = 1.5
+"""What one source was asked for so long ago is asked of another as well."""
+PULLS_PER_SOURCE_MAX = 2
+PULL_MESSAGES_MAX = 256
+"""Asked for at once: the rest may come from another source meanwhile."""
+PULL_SERIES_MAX = 1_024
+"""Series that one source says it has more of, and series with gaps, of one topic."""
+PULL_BROKEN_MAX = 256
+"""Claims of one source that it did not keep, remembered."""
+PULL_BROKEN_S = 15.0
+"""Less than GAP_GIVE_UP_S: who said too early that they have something is asked once more before it is given up."""
+PULL_RETRY_S_MIN = 0.5
+PULL_RETRY_S_MAX = 60.0
+GAP_GIVE_UP_S = 30.0
+GAP_GIVE_UP_S_MAX = 120.0
+"""Even if a source says that it has what is missing; it does not send it."""
+GAP_LOOK_EVERY_S = 1.0
+SUBSCRIBE_CALL_S = 5.0
+FEED_HOSTS_MAX = 2 * TOPIC_HOSTS
+"""Those that a search found, and as many that hosts named."""
+FEED_NODES = 2
+"""Of a client: so many of its nodes listen for it."""
+FEED_LOOK_EVERY_S = 300.0
+FEED_GAP_LOOK_S = 10.0
+"""While something is missing, hosts are asked so often what they hold."""
+FEED_RETRY_S_MIN = 0.5
+FEED_RETRY_S_MAX = 60.0
+FEED_FORGED_S = 600.0
+"""Who brought something forged is left alone so long."""
+FEED_UNLISTED_LOOKS = 2
+"""Who was not found so often in turn is no host any more."""
+FEED_SETTLE_S = 2.0
+"""After the first host answered, the others are waited for so long."""
+FEED_PAGES_MAX = 4
+"""Pages of a host's summary; a history has no more series than messages."""
+FEED_EARLY_MAX = 256
+"""Messages that come before it is known where to begin."""
+FEED_SERIES_MAX = 8_192
+CURSOR_SERIES_MAX = 8_192
+CURSOR_RUNS_MAX = 64
+"""Of one series; what lies lower is over."""
+CURSOR_BYTES_MAX = 2 * 1_024 * 1_024
+WAITING_MESSAGES_MAX = 4_096
+"""Of one subscriber: what came and waits for an earlier message of its sender."""
+WAITING_BYTES_MAX = 2 * HISTORY_BYTES_MAX
+UNOPENED_MAX = 256
+"""Of one subscriber: messages of an epoch that is not known yet."""
+WANTS_EPOCHS_EVERY_S = 5.0
+"""A message of an epoch that is not known has its group looked at: a state shows no secrets of those before it, so that two that
+follow each other soon are both to be seen. After each look in vain it is twice as long, up to GROUP_LOOK_AGAIN_S."""
+
+# What a node does for its clients
+
+DELEGATED_PUBLISH_CALL_S = 12.0
+DELEGATED_PUBLISH_LATE_S = 4.0
+"""A node that has not answered by then has the next one asked beside it."""
+NODE_AVOIDED_S = 30.0
+"""A node of a client that failed or is slow is asked after the others for so long."""
+CLIENT_NODES_AVOIDED_MAX = 64
+CLIENT_NODES_DIALLED_MAX = 4
+"""At once, where fewer than two have a session."""
+EPOCH_GIVE_UP_S = 150.0
+"""A message of an epoch that is not known waits so long: its group is looked at once a minute at least."""
+EDGE_TOPICS_MAX = 4_096
+EDGE_ROWS_MAX = 1_024
+EDGE_ANSWER_S = 3.0
+"""A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
+EDGE_LINGER_S = 60.0
+"""A topic is listened to so long after the last client has gone."""
+EDGE_BACKLOG_CALL_S = 5.0
+EDGE_BACKLOGS_MAX = 1_024
+"""Under way."""
+EDGE_BACKLOG_HOSTS_MAX = 4
+"""So many hosts are asked for one BACKLOG of a client, one after the other."""
+FEEDS_MAX = 4_096 + 1_024
+"""What one process listens to: for its clients, and for itself."""
+LOCAL_ROUNDS_MAX = 1_000
+"""A node that asks itself has its answer within so many turns."""
+
+# What an identity publishes and hears
+
+TOPICS_PUBLISHED_MAX = 1_024
+UNSETTLED_PER_TOPIC_MAX = 64
+"""Messages that no majority took, kept to go with the next one."""
+SUBSCRIPTION_MESSAGES_DEFAULT = 1_000
+SUBSCRIPTION_MESSAGES_MAX = 100_000
+SUBSCRIPTION_READY_S_MAX = 5.0
+"""Who subscribes waits so long for the first host."""
+SUBSCRIPTION_LOOK_S = 60.0
+"""What this home knows of the group is read again so often: another process of it may have learnt more."""
+
+# What a host keeps
+
+PUBSUB_BYTES_MAX = 1 << 30
+"""Envelopes of all topics together; beside what records take."""
+TOPICS_MAX = 10_000
+PUBSUB_PART_OF_ONE_BRINGER = 4
+"""Of both, whoever brings fills one part in so many."""
+SERIES_PER_TOPIC_MAX = 2 * HISTORY_MESSAGES_MAX
+"""Those of which something is held and those whose floor is remembered; of these the one that ended first makes room."""
+FLOOR_KEPT_S = DAY_S
+"""For so long after its messages left a floor is remembered: others may have got them later, and have them still."""
+FORGET_ROWS_MAX = 256
+HISTORY_QUEUE_WRITES_MAX = 1_024
+HISTORY_QUEUE_BYTES_MAX = 16 << 20
+
+# Who writes to a topic with an owner
+
+TOPIC_WRITERS_MAX = 256
+TOPIC_POLICY_BYTES_MAX = 9_216
+"""Of a policy's record: 256 writers take 9,149."""
+POLICIES_BYTES_MAX = 16 << 20
+"""Of the policies that one process knows, counted as they lie in memory."""
+POLICY_SHOWN_EVERY_S = 60.0
+POLICIES_SHOWN_MAX = 4_096
+"""Remembered: which policy which host was shown last."""
+POLICY_LOOK_S = 30.0
+"""What was found of a policy is believed so long."""
+POLICIES_KNOWN_MAX = 256
+"""Of topics that one identity uses."""
