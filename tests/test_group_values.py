@@ -55,7 +55,7 @@ class Scene:
 
     def show(self, records: Sequence[bytes]) -> None:
         """From now on holders show these, and a quorum stands behind them."""
-        kept = self.members[0].records._known_groups.kept("team")
+        kept = self.members[0].records.known_groups.kept("team")
         target = self.members[0].records._group_values.slot(kept, self.members[0].key, self.name).target
         self.holders.shown[target] = [Reading(tuple(records), 4, 4)]
 
@@ -198,7 +198,7 @@ async def test_of_entries_of_strangers_nothing_is_remembered() -> None:
     assert await scene.read(2) == b"anna"
 
     values = cleo.records._group_values
-    kept = cleo.records._known_groups.kept("team")
+    kept = cleo.records.known_groups.kept("team")
     slots = [values.slot(kept, member.key, "plan") for member in (anna, ben)]
     assert [cleo.marks.get(slot.key) is not None for slot in slots] == [True, False]
 

@@ -287,7 +287,7 @@ async def test_an_admin_whose_promotion_was_cut_short_gets_the_key_from_another(
 ) -> None:
     await anna.records.groups.create("team")
     [ben] = await joined(anna, holders)
-    slot = anna.records._known_groups.admins_slot(anna.records.groups.group_key("team"))
+    slot = anna.records.known_groups.admins_slot(anna.records.groups.group_key("team"))
     before = holders.held[slot.target]
     later(holders, 1)
     await anna.records.groups.promote("team", ben.key)

@@ -38,7 +38,7 @@ RACES = 8
 
 def known(member: Member) -> KeptGroup:
     """What somebody's home keeps of the group."""
-    return member.records._known_groups.kept("team")
+    return member.records.known_groups.kept("team")
 
 
 async def looked(members: Iterable[Member]) -> None:

@@ -47,7 +47,7 @@ def replicas() -> Computing:
 
 
 def keys_of(person: Person, replicas: Replicas) -> ReaderKeys:
-    return ReaderKeys(person.records.people, person.records._known_groups, NET, replicas, SystemRng())
+    return ReaderKeys(person.records.people, person.records.known_groups, NET, replicas, SystemRng())
 
 
 async def sealed(keys: ReaderKeys, readers: AnyReaders, value: bytes = b"v") -> Record:

@@ -36,7 +36,7 @@ from yzdht.errors import (
     UnknownEpoch,
     WireError,
 )
-from yzdht.limits import GROUP_LOOK_AGAIN_S, GROUP_LOOK_S, GROUP_SUCCESSIONS_MAX
+from yzdht.limits import GROUP_LOOK_AGAIN_S, GROUP_LOOK_S, GROUP_SUCCESSIONS_MAX, GROUPS_KEPT_MAX
 from yzdht.slots import Slot
 from yzdht.wire.record import SALT_BYTES, order_key
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from yzdht.crypto.group_records import KnownEpoch
     from yzdht.crypto.groups import Recorded
     from yzdht.crypto.primitives import PrivateKey
+    from yzdht.crypto.topics import MessageEpoch
     from yzdht.ids import NetworkId, PublicKey
     from yzdht.people import People
     from yzdht.ports import GroupShelf, Rng
@@ -88,6 +89,7 @@ class KnownGroups:
         self._looked_again: dict[PublicKey, float] = {}  # the same, for epochs that were not known
         self._unread: set[PublicKey] = set()  # keys of groups of which nodes did not show everything
         self._rings: dict[str, tuple[tuple[KnownEpoch, ...], Keyring]] = {}
+        self._last_opened: dict[str, tuple[bytes, bytes, KeptGroup]] = {}  # with what, from what
 
     # What is kept
 
@@ -105,12 +107,21 @@ class KnownGroups:
         """
         sealed = self._shelf.get(self._network, name)
         if sealed is None:
+            self._last_opened.pop(name, None)
             raise NoSuchGroup(f"this home knows no group called {name[:80]!r}")
+        key = self._people.identity.self_key
+        last = self._last_opened.get(name)
+        if last is not None and last[:2] == (key, sealed):  # another process of this home has not changed it
+            return last[2]
         try:
-            return self._opened(sealed)
+            kept = self._opened(sealed)
         except DecryptionFailed as error:
             error.hint = "what this home keeps of it is damaged, or another identity's; to forget it: yz group leave --force NAME"
             raise
+        if name not in self._last_opened and len(self._last_opened) >= GROUPS_KEPT_MAX:
+            del self._last_opened[next(iter(self._last_opened))]
+        self._last_opened[name] = key, sealed, kept
+        return kept
 
     def add(self, name: str, kept: KeptGroup) -> None:
         """Keep a new group under a name; it is durable when this returns.
@@ -119,7 +130,7 @@ class KnownGroups:
             UsageError: The name is none or taken, or there are too many groups.
 
         """
-        self._shelf.add(self._network, name, self._sealed(kept))
+        self._shelf.add(self._network, name, self._sealed(kept.lasting(self._wall())))
         self._looked[kept.group_key] = self._access.now().mono
 
     def keep(self, name: str, mine: KeptGroup) -> KeptGroup:
@@ -127,14 +138,14 @@ class KnownGroups:
 
         Nothing is kept of a group that was forgotten meanwhile, even if another one has its name by now.
         """
-        result = mine
+        result = mine = mine.lasting(self._wall())
 
         def make(stored: bytes) -> bytes:
             nonlocal result
             there = self._opened(stored)
             if there.state.name_secret != mine.state.name_secret:
                 return stored
-            result = merged(there, mine)
+            result = merged(there, mine).lasting(self._wall())
             return self._sealed(result)
 
         self._shelf.change(self._network, name, make)
@@ -150,6 +161,25 @@ class KnownGroups:
         oneself = self._people.identity.public_key
         found = (kept.state.member(oneself) for kept in self._readable().values())
         return frozenset(member.kem for member in found if member is not None)
+
+    def message_epochs(self, name: str) -> tuple[MessageEpoch, ...]:
+        """In which epochs a group's messages are opened, the newest first; asks nobody.
+
+        Messages are sealed in the first, which was seen at `seen`: what a member that it does not list has sent counts only if
+        it came before (PROTOCOL.md section 10).
+
+        Raises:
+            As `kept`.
+
+        """
+        return self.kept(name).lasting(self._wall()).messages[::-1]
+
+    def member_keys(self, name: str) -> frozenset[PublicKey]:
+        """Who is a member in the newest state that is known; asks nobody, and raises as `kept`."""
+        return frozenset(member.public_key for member in self.kept(name).state.members)
+
+    def _wall(self) -> int:
+        return int(self._access.now().wall)
 
     def _readable(self) -> dict[str, KeptGroup]:
         """All groups but those that are damaged, or of an identity that this home had before."""
@@ -211,15 +241,19 @@ class KnownGroups:
                 error.hint = "you were removed from the group: ask an admin to add you again"
             raise
 
-    async def look_again(self, name: str) -> KeptGroup | None:
-        """A group in its newest state, looked for because something does not fit the known one; None within a minute.
+    async def look_again(self, name: str, after_s: float = GROUP_LOOK_AGAIN_S) -> KeptGroup | None:
+        """A group in its newest state, looked for because something does not fit the known one.
+
+        Args:
+            name: What this home calls it.
+            after_s: None if that was done less than so many seconds ago.
 
         Raises:
             As `look`.
 
         """
         kept = self.kept(name)
-        if not self._is_due(self._looked_again, kept, GROUP_LOOK_AGAIN_S):
+        if not self._is_due(self._looked_again, kept, after_s):
             return None
         self._looked_again[kept.group_key] = self._access.now().mono
         return await self.look(name)
@@ -308,7 +342,8 @@ class KnownGroups:
         if kept.state.next_key is not None:
             self._unread.add(kept.group_key)  # the next key's state is still to be found
         self._looked[kept.group_key] = self._access.now().mono
-        return kept if kept is before else self.keep(name, kept)
+        is_over = kept.lasting(self._wall()).messages != kept.messages  # secrets that are to be forgotten
+        return kept if kept is before and not is_over else self.keep(name, kept)
 
     def state_slot(self, group_key: PublicKey) -> Slot:
         """Where a group's state lies."""

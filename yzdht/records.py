@@ -33,15 +33,16 @@ from yzdht.reader_keys import ReaderKeys
 from yzdht.readers import AnyReaders, Group, Passphrase, Public, Self, To
 from yzdht.slot_writer import Intent, Receipt, SlotWriter
 from yzdht.slots import Seen, Slot, SlotReader, publisher_of
+from yzdht.topic_policies import TopicPolicies
 from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from yzdht.access import Access
     from yzdht.crypto.identity import IdentityKeys
-    from yzdht.ids import NetworkId, NodeId, PublicKey, Tag
+    from yzdht.ids import NetworkId, NodeId, PublicKey, Tag, TopicId
     from yzdht.ports import GroupShelf, Marks, Rng
 
 
@@ -109,6 +110,7 @@ class Records:
         people: The identity record published, and those of others.
         moves: Who moved to another key, and who is revoked.
         groups: Those of this identity: made, joined and changed.
+        known_groups: The same, as far as reading and writing goes.
 
     """
 
@@ -129,12 +131,16 @@ class Records:
         self.moves = Moves(identity, network, access, self._slots, marks)
         self.people = People(identity, network, access, self._slots, marks, self.moves)
         means = Means(access, self._slots, shelf, rng)
-        self._known_groups = KnownGroups(self.people, network, means)
-        self.people.listed = self._known_groups.listed
-        self.groups = Groups(self._known_groups, self.people, network, means)
-        self._group_values = GroupValues(self._known_groups, network, self._slots, self.moves)
-        self._keys = ReaderKeys(self.people, self._known_groups, network, access, rng)
+        self.known_groups = KnownGroups(self.people, network, means)
+        self.people.listed = self.known_groups.listed
+        self.groups = Groups(self.known_groups, self.people, network, means)
+        self._group_values = GroupValues(self.known_groups, network, self._slots, self.moves)
+        self._keys = ReaderKeys(self.people, self.known_groups, network, access, rng)
         self._writer = SlotWriter(access, self._slots, self._keys)
+
+    def topic_policies(self, show: Callable[[TopicId, bytes], None]) -> TopicPolicies:
+        """Who writes to public topics that have an owner; `show` is told of every policy that is found."""
+        return TopicPolicies(self._network, self._access, self._slots, self._writer, show)
 
     @property
     def identity(self) -> IdentityKeys:
@@ -301,7 +307,7 @@ class Records:
         self.groups.keep_up(group.name)
         await self.moves.check_own()
         sealed_for, warnings = await self._keys.sealed_for(group)
-        kept = self._known_groups.kept(group.name)
+        kept = self.known_groups.kept(group.name)
         slot = self._group_values.slot(kept, self.identity.public_key, name)
         least_seq = 1 + self._group_values.seen_seq(kept, name)
         self.people.keep_published(even_first=True)

@@ -7,6 +7,7 @@ from itertools import permutations
 from os import urandom
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
@@ -20,12 +21,13 @@ from tests.crypto.company import (
     person,
     sealed_state,
 )
-from tests.vectors.golden import NETWORK
+from tests.vectors.golden import CREATED, NETWORK
+from yzdht.crypto import kept_group
 from yzdht.crypto.groups import Recorded, record_root, remove_admin, rotate
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept, merged, open_kept, seal_kept
 from yzdht.errors import DecryptionFailed
-from yzdht.limits import GROUP_FORKS_KEPT_MAX
-from yzdht.wire.group_state import Role
+from yzdht.limits import GROUP_FORKS_KEPT_MAX, REPLAY_KEPT_S
+from yzdht.wire.group_state import Role, encode_group_state
 
 
 if TYPE_CHECKING:
@@ -129,19 +131,51 @@ def test_another_identity_and_another_place_open_nothing() -> None:
             open_kept(sealed(KEPT), self_key, place)
 
 
+def as_before_messages(kept: KeptGroup) -> bytes:
+    """As a version without messages kept it."""
+    fields: list[object] = [kept.group_key, kept.record.raw, encode_group_state(kept.state)]
+    fields.append([(e.group_id, e.epoch, e.state_hash, e.record_root) for e in kept.epochs])
+    fields += [b"", kept.successions, kept.forks, kept.is_removed]
+    salt = urandom(24)
+    cipher, iv = kept_group._derive(SELF_KEY, salt, PLACE)
+    return salt + cipher.seal(iv, msgspec.msgpack.encode(fields), PLACE)
+
+
+@pytest.mark.parametrize("kept", [KEPT, replace(ADMINS, private_key=None), MOVED])
+def test_what_was_kept_before_there_were_messages_opens_those_of_its_newest_state(kept: KeptGroup) -> None:
+    again = open_kept(as_before_messages(kept), SELF_KEY, PLACE)
+
+    newest = replace(kept.messages[-1], seen=kept.record.created)
+    assert again == replace(kept, messages=(newest,))
+    assert newest.secret == kept.state.epoch_secret
+
+
+def test_a_field_more_than_this_version_knows_is_refused() -> None:
+    salt = urandom(24)
+    cipher, iv = kept_group._derive(SELF_KEY, salt, PLACE)
+    blob = sealed(KEPT)
+    opening, opening_iv = kept_group._derive(SELF_KEY, blob[:24], PLACE)
+    fields = msgspec.msgpack.decode(opening.open(opening_iv, blob[24:], PLACE))
+
+    with pytest.raises(DecryptionFailed):
+        open_kept(salt + cipher.seal(iv, msgspec.msgpack.encode([*fields, 1]), PLACE), SELF_KEY, PLACE)
+
+
 def test_a_file_shows_neither_keys_nor_members() -> None:
     blob = sealed(ADMINS)
 
     secret: list[bytes] = [GROUP.to_pkcs8()[-32:], ADMINS.group_key]
     secret += [member.public_key for member in ADMINS.state.members]
     secret += [part for known in ADMINS.epochs for part in (known.record_root, known.group_id)]
+    secret += [epoch.secret for epoch in ADMINS.messages]
     assert [part for part in secret if blob.find(part) >= 0] == []
 
 
 def test_no_repr_of_what_is_kept_shows_a_secret() -> None:
     shown = repr(ADMINS)
 
-    for secret in (ADMINS.state.epoch_secret, ADMINS.state.name_secret, ADMINS.epochs[0].record_root):
+    secrets = [ADMINS.state.epoch_secret, ADMINS.state.name_secret, ADMINS.epochs[0].record_root]
+    for secret in (*secrets, ADMINS.messages[0].secret):
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown
 
@@ -192,6 +226,8 @@ def test_nothing_that_one_of_them_could_read_is_lost_and_no_state_goes_back(of: 
             known = merged(known, other)
 
         assert {epoch for each in of for epoch in each.epochs} <= set(known.epochs)
+        assert {epoch for each in of for epoch in each.messages} <= set(known.messages)
+        assert known.messages[-1].state_hash == known.record.hash
         assert known.successions == max(each.successions for each in of)
         assert merged(known, known) == known
 
@@ -243,6 +279,35 @@ def test_a_group_that_moved_is_the_same_under_another_key_whose_private_half_is_
     assert (MOVED.successions, MOVED.private_key) == (ADMINS.successions + 1, None)
     assert set(ADMINS.epochs) < set(MOVED.epochs)
     assert MOVED.newest(NETWORK) == MOVED.epochs[-1]
+
+
+def test_messages_of_each_state_that_was_seen_open_the_newest_last() -> None:
+    secrets = [epoch.secret for epoch in ADMINS.messages]
+
+    assert [epoch.epoch for epoch in ADMINS.messages] == [1, 2, 3]
+    assert secrets[-1] == ADMINS.state.epoch_secret
+    assert secrets[0] == KEPT.state.epoch_secret
+    assert [epoch.secret for epoch in MOVED.messages] == [*secrets, MOVED.state.epoch_secret]
+    assert MOVED.messages[-1].group_id == MOVED.group_id(NETWORK) != GROUP_ID
+    assert MOVED.messages[-1].state_hash == MOVED.record.hash
+
+
+def test_messages_of_a_branch_that_lost_open_too_and_none_are_sealed_there() -> None:
+    forked = on_another_branch(ADMINS)
+
+    assert [epoch.epoch for epoch in forked.messages] == [1, 2, 3, 4, 4]
+    assert forked.messages[-1].secret == forked.state.epoch_secret != forked.messages[-2].secret
+
+
+def test_with_time_a_home_forgets_what_messages_of_earlier_epochs_are_opened_with() -> None:
+    seen = ADMINS.lasting(CREATED)
+
+    assert [epoch.seen for epoch in seen.messages] == [CREATED] * 3
+    assert seen.lasting(CREATED + REPLAY_KEPT_S - 1) == seen
+    later = seen.lasting(CREATED + REPLAY_KEPT_S)
+    assert [epoch.epoch for epoch in later.messages] == [3]
+    assert later.epochs == seen.epochs  # records live longer
+    assert merged(seen, later).lasting(CREATED + REPLAY_KEPT_S) == later
 
 
 def test_only_listed_admins_are_admins() -> None:

@@ -27,6 +27,7 @@ from yzdht.crypto.sealing import Author, OpeningKeys
 from yzdht.crypto.session import RecordLayer
 from yzdht.crypto.signing import KeySigner
 from yzdht.crypto.stanzas import Locked, Named
+from yzdht.crypto.topics import MessageEpoch, MessageKeys
 from yzdht.ids import (
     EpochCommit,
     EpochSecret,
@@ -71,6 +72,7 @@ STATE = GroupState(
     past=(PastEpoch(1, HASH, RecordRoot(SECRETS[2])),),
 )
 KNOWN = KnownEpoch(GroupId(bytes(16)), 1, HASH, RecordRoot(SECRETS[2]))
+MESSAGES = MessageEpoch(GroupId(bytes(16)), 1, HASH, EpochSecret(SECRETS[2]))
 
 RECORD = decode_record(bytes.fromhex(PROTOCOL["records"]["group"]["record"]))
 
@@ -94,6 +96,8 @@ EXAMPLES = (
     KeptGroup(KEY.public_key, RECORD, STATE, (KNOWN,), KEY),
     Keyring([KNOWN]),
     KNOWN,
+    MESSAGES,
+    MessageKeys([MESSAGES]),
     NewKey(KEY.public_key, EpochSecret(SECRETS[0]), EpochSecret(SECRETS[1])),
     Recorded(STATE, HASH),
     STATE,

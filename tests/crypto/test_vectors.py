@@ -340,7 +340,7 @@ def test_group_states_that_are_refused(given: dict[str, Any]) -> None:
         decode_group_state(hexed(given, "encoded"))
 
 
-# Section 11: not built yet, but made of the same parts
+# Section 11, by its parts alone; tests/crypto/test_topics.py has the whole
 
 
 def test_topics() -> None:

@@ -10,15 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from yzdht.crypto.group_records import Keyring, KnownEpoch
 from yzdht.crypto.groups import Recorded, group_id_of, record_root
+from yzdht.crypto.message_epochs import in_order, lasting
 from yzdht.crypto.naming import kdf
 from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, PrivateKey, sha256
+from yzdht.crypto.topics import MessageEpoch
 from yzdht.errors import DecryptionFailed, InvalidKey, WireError
-from yzdht.ids import GroupId, NetworkId, PublicKey, RecordHash, RecordRoot
-from yzdht.limits import GROUP_EPOCHS_KEPT_MAX, GROUP_FORKS_KEPT_MAX, RECORD_BYTES_MAX
+from yzdht.ids import EpochSecret, GroupId, NetworkId, PublicKey, RecordHash, RecordRoot
+from yzdht.limits import (
+    GROUP_EPOCHS_KEPT_MAX,
+    GROUP_FORKS_KEPT_MAX,
+    MESSAGE_EPOCHS_KEPT_MAX,
+    RECORD_BYTES_MAX,
+)
 from yzdht.wire.group_state import GroupState, Role, decode_group_state, encode_group_state
 from yzdht.wire.record import SALT_BYTES, Record, decode_record, order_key
 
@@ -51,6 +58,7 @@ class KeptGroup:
         successions: How often the group's key was replaced.
         forks: The last that were seen under the present key.
         is_removed: True once a newer state was shown that is not for this member.
+        messages: In which epochs messages are opened, as `in_order` gives them; the last is the newest.
 
     """
 
@@ -62,6 +70,7 @@ class KeptGroup:
     successions: int = 0
     forks: tuple[Fork, ...] = ()
     is_removed: bool = False
+    messages: tuple[MessageEpoch, ...] = ()
 
     @property
     def at(self) -> Recorded:
@@ -79,26 +88,44 @@ class KeptGroup:
 
     def with_state(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
         """The same group in another state under the same key, which was checked."""
-        epochs = self._with_epochs(self.group_key, Recorded(state, record.hash), network)
-        return replace(self, record=record, state=state, epochs=epochs, is_removed=False)
+        at = Recorded(state, record.hash)
+        return replace(
+            self,
+            record=record,
+            state=state,
+            epochs=self._with_epochs(self.group_key, at, network),
+            is_removed=False,
+            messages=self._with_messages(self.group_key, at, network, record.hash),
+        )
 
     def with_epochs_of(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
-        """The same group in the same state, able to read what was written in another one."""
-        return replace(self, epochs=self._with_epochs(self.group_key, Recorded(state, record.hash), network))
+        """The same group in the same state, able to read what was written and said in another one."""
+        at = Recorded(state, record.hash)
+        return replace(
+            self,
+            epochs=self._with_epochs(self.group_key, at, network),
+            messages=self._with_messages(self.group_key, at, network, self.record.hash),
+        )
 
     def moved(self, key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
         """The same group under its next key, where epochs begin anew: forks of the old one say nothing there."""
+        at = Recorded(state, record.hash)
         return replace(
             self,
             group_key=key,
             record=record,
             state=state,
-            epochs=self._with_epochs(key, Recorded(state, record.hash), network),
+            epochs=self._with_epochs(key, at, network),
             private_key=None,
             successions=self.successions + 1,
             forks=(),
             is_removed=False,
+            messages=self._with_messages(key, at, network, record.hash),
         )
+
+    def lasting(self, wall: int) -> KeptGroup:
+        """The same group, with epochs in which messages are opened still, and when they were seen; unix seconds."""
+        return replace(self, messages=lasting(self.messages, self.record.hash, wall))
 
     def with_fork(self, fork: Fork) -> KeptGroup:
         """The same group, and a fork that was seen."""
@@ -115,12 +142,21 @@ class KeptGroup:
         ring.learn(group_id_of(key, network), at)
         return ring.epochs
 
+    def _with_messages(
+        self, key: PublicKey, at: Recorded, network: NetworkId, newest: RecordHash
+    ) -> tuple[MessageEpoch, ...]:
+        return in_order((*self.messages, _message_epoch(key, at, network)), newest)
+
+
+def _message_epoch(key: PublicKey, at: Recorded, network: NetworkId) -> MessageEpoch:
+    return MessageEpoch(group_id_of(key, network), at.state.epoch, at.hash, at.state.epoch_secret)
+
 
 def first_kept(key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
     """A group as its first state that is seen shows it."""
-    ring = Keyring()
-    ring.learn(group_id_of(key, network), Recorded(state, record.hash))
-    return KeptGroup(key, record, state, ring.epochs)
+    ring, at = Keyring(), Recorded(state, record.hash)
+    ring.learn(group_id_of(key, network), at)
+    return KeptGroup(key, record, state, ring.epochs, messages=(_message_epoch(key, at, network),))
 
 
 def merged(stored: KeptGroup, mine: KeptGroup) -> KeptGroup:
@@ -131,7 +167,13 @@ def merged(stored: KeptGroup, mine: KeptGroup) -> KeptGroup:
     if older.group_key == newer.group_key:
         key = key or older.private_key
         forks = (*(fork for fork in older.forks if fork not in newer.forks), *newer.forks)
-    return replace(newer, epochs=epochs, private_key=key, forks=forks[-GROUP_FORKS_KEPT_MAX:])
+    return replace(
+        newer,
+        epochs=epochs,
+        private_key=key,
+        forks=forks[-GROUP_FORKS_KEPT_MAX:],
+        messages=in_order((*older.messages, *newer.messages), newer.record.hash),
+    )
 
 
 def _rank(kept: KeptGroup) -> tuple[object, ...]:
@@ -147,7 +189,26 @@ _Key = Annotated[bytes, Meta(min_length=33, max_length=33)]
 _Epochs = Annotated[tuple[tuple[bytes, int, bytes, bytes], ...], Meta(max_length=GROUP_EPOCHS_KEPT_MAX)]
 _Forks = Annotated[tuple[tuple[int, bytes, bytes], ...], Meta(max_length=GROUP_FORKS_KEPT_MAX)]
 _Record = Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
-_Fields = tuple[_Key, _Record, bytes, _Epochs, bytes, int, _Forks, bool]
+_Messages = Annotated[
+    tuple[tuple[bytes, int, bytes, bytes, int], ...], Meta(max_length=MESSAGE_EPOCHS_KEPT_MAX)
+]
+
+
+class _Fields(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    group_key: _Key
+    record: _Record
+    state: bytes
+    epochs: _Epochs
+    private_key: bytes
+    successions: int
+    forks: _Forks
+    is_removed: bool
+    messages: _Messages = ()
+    """Missing in what was kept before there were messages."""
+
+    def __repr__(self) -> str:
+        return "_Fields(…)"  # it holds everything that a group keeps secret
+
 
 _decoder = msgspec.msgpack.Decoder(_Fields)
 _encoder = msgspec.msgpack.Encoder()
@@ -163,15 +224,18 @@ def seal_kept(kept: KeptGroup, self_key: bytes, context: bytes, salt: bytes) -> 
         salt: 24 random bytes, fresh for every sealing.
 
     """
-    fields = (
-        kept.group_key,
-        kept.record.raw,
-        encode_group_state(kept.state),
-        [(known.group_id, known.epoch, known.state_hash, known.record_root) for known in kept.epochs],
-        b"" if kept.private_key is None else kept.private_key.to_pkcs8(),
-        kept.successions,
-        kept.forks,
-        kept.is_removed,
+    fields = _Fields(
+        group_key=kept.group_key,
+        record=kept.record.raw,
+        state=encode_group_state(kept.state),
+        epochs=tuple(
+            (known.group_id, known.epoch, known.state_hash, known.record_root) for known in kept.epochs
+        ),
+        private_key=b"" if kept.private_key is None else kept.private_key.to_pkcs8(),
+        successions=kept.successions,
+        forks=kept.forks,
+        is_removed=kept.is_removed,
+        messages=tuple((of.group_id, of.epoch, of.state_hash, of.secret, of.seen) for of in kept.messages),
     )
     cipher, iv = _derive(self_key, salt, context)
     return salt + cipher.seal(iv, _encoder.encode(fields), context)
@@ -190,19 +254,41 @@ def open_kept(sealed: bytes, self_key: bytes, context: bytes) -> KeptGroup:
     cipher, iv = _derive(self_key, salt, context)
     content = cipher.open(iv, box, context)
     try:
-        key, record, state, epochs, private, successions, forks, is_removed = _decoder.decode(content)
-        return KeptGroup(
-            group_key=PublicKey(key),
-            record=decode_record(record),
-            state=decode_group_state(state),
-            epochs=tuple(KnownEpoch(GroupId(g), n, RecordHash(h), RecordRoot(r)) for g, n, h, r in epochs),
-            private_key=PrivateKey.from_pkcs8(private) if private else None,
-            successions=successions,
-            forks=tuple(Fork(*fork) for fork in forks),
-            is_removed=is_removed,
-        )
+        return _kept_of(_decoder.decode(content))
     except (msgspec.DecodeError, WireError, InvalidKey):
         raise DecryptionFailed("what is kept of a group is damaged, or of another version") from None
+
+
+def _kept_of(fields: _Fields) -> KeptGroup:
+    record, state = decode_record(fields.record), decode_group_state(fields.state)
+    epochs = tuple(KnownEpoch(GroupId(g), n, RecordHash(h), RecordRoot(r)) for g, n, h, r in fields.epochs)
+    return KeptGroup(
+        group_key=PublicKey(fields.group_key),
+        record=record,
+        state=state,
+        epochs=epochs,
+        private_key=PrivateKey.from_pkcs8(fields.private_key) if fields.private_key else None,
+        successions=fields.successions,
+        forks=tuple(Fork(*fork) for fork in fields.forks),
+        is_removed=fields.is_removed,
+        messages=_messages_of(fields) or _newest_alone(epochs, Recorded(state, record.hash), record.created),
+    )
+
+
+def _messages_of(fields: _Fields) -> tuple[MessageEpoch, ...]:
+    return tuple(
+        MessageEpoch(GroupId(g), n, RecordHash(h), EpochSecret(s), seen)
+        for g, n, h, s, seen in fields.messages
+    )
+
+
+def _newest_alone(epochs: tuple[KnownEpoch, ...], at: Recorded, created: int) -> tuple[MessageEpoch, ...]:
+    """What a version without messages has kept of them: the state; it was seen after it was made."""
+    return tuple(
+        MessageEpoch(known.group_id, known.epoch, at.hash, at.state.epoch_secret, created)
+        for known in epochs
+        if known.state_hash == at.hash
+    )
 
 
 def _derive(self_key: bytes, salt: bytes, context: bytes) -> tuple[Aead, bytes]:
