@@ -1,4 +1,4 @@
-"""Records in one SQLite file: durable before acknowledged, one writer thread, group commit.
+"""Records, and histories of topics, in one SQLite file: durable before acknowledged, one writer thread, group commit.
 
 Owns the thread, its queue and the overlay of waiting writes. What may be stored is decided by `Writer` inside its
 transaction; reads go over a second connection that cannot write. PROTOCOL.md sections 8 and 13, HOUSE.md "Durable
@@ -11,7 +11,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -25,6 +25,7 @@ from yzdht.limits import (
     STORE_QUEUE_WRITES_MAX,
 )
 from yzdht.ports import StoredHead, StoredRecord
+from yzdht.store.history_policy import HistoryQuotas
 from yzdht.store.log import check_log
 from yzdht.store.overlay import Overlay
 from yzdht.store.policy import Quotas, Totals, shown
@@ -42,8 +43,9 @@ from yzdht.store.rows import (
     sum_of,
 )
 from yzdht.store.schema import as_store_error, check_integrity, open_database, open_for_reading
+from yzdht.store.sqlite_topics import Desk, SqliteTopics
 from yzdht.store.writer import Writer
-from yzdht.wire.slot import StoreBroken
+from yzdht.wire.slot import StoreBroken, Write
 
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ if TYPE_CHECKING:
 
     from yzdht.ids import Publisher, RecordHash, Target
     from yzdht.store.overlay import PendingSlot
-    from yzdht.wire.slot import Head, Verdict, Write
+    from yzdht.wire.history import TopicChange, TopicVerdict
+    from yzdht.wire.slot import Head, Verdict
 
     Schedule = Callable[[Callable[[], None]], object]
     Sink = Callable[[list[tuple[int, Verdict]]], None]
-    Submission = tuple[int, Write]
+    TopicSink = Callable[[list[tuple[int, TopicVerdict]]], None]
+    Submission = tuple[int, Write | TopicChange]
     OnUnreadable = Callable[[StoreError], None]
 
 
@@ -87,6 +91,25 @@ class _Listeners(NamedTuple):
     sink: Sink
     schedule: Schedule
     on_unreadable: OnUnreadable
+    topic_sink: TopicSink
+
+
+class _Limits(NamedTuple):
+    records: Quotas
+    topics: HistoryQuotas
+
+
+class Histories(NamedTuple):
+    """What a store is told of topics when it is opened.
+
+    Attributes:
+        sink: Takes the verdicts of one committed batch, on the loop; in the same turn as that of records.
+        quotas: How much is kept.
+
+    """
+
+    sink: TopicSink
+    quotas: HistoryQuotas = HistoryQuotas()
 
 
 class _Sweep(NamedTuple):
@@ -98,22 +121,38 @@ class _Drop(NamedTuple):
     publisher: Publisher
 
 
+class _DropEnvelope(NamedTuple):
+    number: int
+
+
 class _Close:
     """The last item of the queue."""
 
 
-class SqliteStore:
-    """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread."""
+_Order = _Sweep | _Drop | _DropEnvelope | _Close
 
-    def __init__(self, path: Path, connections: _Connections, quotas: Quotas, listeners: _Listeners) -> None:
+
+class SqliteStore:
+    """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread.
+
+    Attributes:
+        histories: A TopicStore in the same file; what is written to both at once is durable at once.
+
+    """
+
+    def __init__(self, path: Path, connections: _Connections, limits: _Limits, listeners: _Listeners) -> None:
         self._path = path
         self._writing, self._reading = connections
-        self._sink, self._schedule, self._on_unreadable = listeners
-        self._writer = Writer(self._writing, quotas)
+        self._sink, self._schedule, self._on_unreadable, self._topic_sink = listeners
+        self._writer = Writer(self._writing, *limits)
         self._overlay = Overlay()
-        self._queue: SimpleQueue[Submission | _Sweep | _Drop | _Close] = SimpleQueue()
+        self._queue: SimpleQueue[Submission | _Order] = SimpleQueue()
+        self._turn: list[Submission] = []  # changes of topics of this turn of the loop
         self._commits: deque[Commit] = deque(maxlen=STORE_COMMITS_KEPT_MAX)
-        self._damaged: set[tuple[Target, Publisher]] = set()
+        self._damaged: set[tuple[Target, Publisher] | int] = set()
+        self.histories = SqliteTopics(
+            Desk(self._rows, self._queue_change, self._refuse_change, self._drop_envelope)
+        )
         self._is_sweeping = False
         self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="yzdht-store", daemon=True)
@@ -126,6 +165,7 @@ class SqliteStore:
         schedule: Schedule,
         quotas: Quotas | None = None,
         on_unreadable: OnUnreadable = lambda _failure: None,
+        histories: Histories | None = None,
     ) -> SqliteStore:
         """Open or create the file and start its writer thread.
 
@@ -135,6 +175,7 @@ class SqliteStore:
             schedule: Runs a function on the loop, from any thread: `loop.call_soon_threadsafe`.
             quotas: What strangers may store.
             on_unreadable: Told, on the loop, of each read that failed.
+            histories: Who is told of what becomes of topics, and how much is kept of them; None where nobody asks.
 
         Raises:
             NewerFormat: A newer version of yzdht wrote the file.
@@ -150,11 +191,12 @@ class SqliteStore:
         except BaseException:
             writing.close()
             raise
+        histories = histories or Histories(lambda _answers: None)
         store = cls(
             path,
             _Connections(writing, reading),
-            quotas or Quotas(),
-            _Listeners(sink, schedule, on_unreadable),
+            _Limits(quotas or Quotas(), histories.quotas),
+            _Listeners(sink, schedule, on_unreadable, histories.sink),
         )
         store._thread.start()
         return store
@@ -283,6 +325,16 @@ class SqliteStore:
             self._on_unreadable(failure)
             raise failure from error
 
+    def _rows(self, statement: str, parameters: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        """As `_read`, a row at a time: what a history holds is more than one answer takes."""
+        try:
+            with closing(self._reading.execute(statement, parameters)) as cursor:
+                yield from cursor
+        except sqlite3.Error as error:
+            failure = as_store_error(error, self._path)
+            self._on_unreadable(failure)
+            raise failure from error
+
     def _overlaid(
         self, target: Target, records: list[StoredRecord], pending: Mapping[Publisher, PendingSlot]
     ) -> list[StoredRecord]:
@@ -310,6 +362,30 @@ class SqliteStore:
         self._overlay.add(write)
         self._queue.put((op, write))
 
+    def _queue_change(self, op: int, change: TopicChange) -> bool:
+        if not self._is_closing:
+            if not self._turn:
+                self._schedule(self._end_turn)
+            self._turn.append((op, change))
+        return not self._is_closing
+
+    def _end_turn(self) -> None:
+        """Wake the thread only now: it takes Python's lock away from the loop, which has subscribers to tell of the messages."""
+        turn, self._turn = self._turn, []
+        for submission in turn:
+            self._queue.put(submission)
+
+    def _refuse_change(self, op: int) -> None:
+        self._schedule(lambda: self._topic_sink([(op, StoreBroken())]))
+
+    def _drop_envelope(self, number: int) -> None:
+        if not self._is_closing and number not in self._damaged:
+            self._damaged.add(number)
+            self._queue.put(_DropEnvelope(number))
+            self._on_unreadable(
+                StoreError(f"{self._path} holds a message that the disk changed", hint=_CHANGED_HINT)
+            )
+
     def has_room(self) -> bool:
         """False while STORE_QUEUE_WRITES_MAX writes wait, or STORE_QUEUE_BYTES_MAX bytes of them."""
         overlay = self._overlay
@@ -335,6 +411,7 @@ class SqliteStore:
         if self._is_closing:
             return
         self._is_closing = True
+        self._end_turn()
         self._queue.put(_Close())
         await _ended(self._thread)
         self._reading.close()
@@ -343,41 +420,47 @@ class SqliteStore:
     # The thread
 
     def _work(self) -> None:
-        item: Submission | _Sweep | _Drop | _Close | None = None
+        item: Submission | _Order | None = None
         while not isinstance(item, _Close):
             if item is None:
                 item = self._queue.get()
-            elif isinstance(item, _Sweep):
-                self._sweep_some(item)
-                item = None
-            elif isinstance(item, _Drop):
-                self._drop_damaged(item)
+            elif isinstance(item, _Order):
+                self._obey(item)
                 item = None
             else:
                 item = self._commit_batch(item)
         self._writer.checkpoint()
 
-    def _commit_batch(self, first: Submission) -> _Sweep | _Drop | _Close | None:
+    def _obey(self, order: _Sweep | _Drop | _DropEnvelope) -> None:
+        match order:
+            case _Sweep():
+                self._sweep_some(order)
+            case _Drop():
+                self._writer.drop_damaged(*order)
+                self._tell(lambda: self._damaged.discard((order.target, order.publisher)))
+            case _DropEnvelope():
+                self._writer.drop_damaged_envelope(order.number)
+                self._tell(lambda: self._damaged.discard(order.number))
+
+    def _commit_batch(self, first: Submission) -> _Order | None:
         """Commit a write and those that wait behind it; return what else was taken from the queue."""
         batch, other = self._drain(first)
-        writes = [write for _, write in batch]
         started = perf_counter()
-        verdicts = self._writer.commit(writes)
+        verdicts = self._writer.commit([write for _, write in batch])
         error = self._writer.failure
         failure = None if error is None else as_store_error(error, self._path)
         commit = Commit(len(batch), perf_counter() - started, failure)
-        answers = [(op, verdict) for (op, _), verdict in zip(batch, verdicts, strict=True)]
-        self._tell(lambda: self._settle(commit, writes, answers))
+        self._tell(lambda: self._settle(commit, batch, verdicts))
         return other
 
-    def _drain(self, first: Submission) -> tuple[list[Submission], _Sweep | _Drop | _Close | None]:
+    def _drain(self, first: Submission) -> tuple[list[Submission], _Order | None]:
         batch = [first]
         while len(batch) < STORE_BATCH_WRITES_MAX:
             try:
                 item = self._queue.get_nowait()
             except Empty:
                 break
-            if isinstance(item, (_Sweep, _Drop, _Close)):
+            if isinstance(item, _Order):
                 return batch, item
             batch.append(item)
         return batch, None
@@ -388,20 +471,27 @@ class SqliteStore:
         else:
             self._tell(self._end_sweep)
 
-    def _drop_damaged(self, drop: _Drop) -> None:
-        self._writer.drop_damaged(*drop)
-        self._tell(lambda: self._damaged.discard((drop.target, drop.publisher)))
-
     def _tell(self, on_loop: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop was closed without close(): nobody is left to be told
             self._schedule(on_loop)
 
     # Back on the loop
 
-    def _settle(self, commit: Commit, writes: list[Write], answers: list[tuple[int, Verdict]]) -> None:
+    def _settle(
+        self, commit: Commit, batch: list[Submission], verdicts: Sequence[Verdict | TopicVerdict]
+    ) -> None:
         self._commits.append(commit)
-        self._overlay.settle(writes)
-        self._sink(answers)
+        records: list[tuple[int, Verdict]] = []
+        of_topics: list[tuple[int, TopicVerdict]] = []
+        for (op, write), verdict in zip(batch, verdicts, strict=True):
+            # A verdict is of the kind that its write is of.
+            (records if isinstance(write, Write) else of_topics).append((op, verdict))  # type: ignore[arg-type]
+        self._overlay.settle([write for _, write in batch if isinstance(write, Write)])
+        self.histories.settle([change for _, change in batch if not isinstance(change, Write)])
+        if records:
+            self._sink(records)
+        if of_topics:
+            self._topic_sink(of_topics)
 
     def _end_sweep(self) -> None:
         self._is_sweeping = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from yzdht.ids import Target
 from yzdht.limits import SWEEP_ROWS_MAX
 from yzdht.store.eviction import Eviction
+from yzdht.store.history_policy import HistoryQuotas
 from yzdht.store.policy import (
     NOTHING,
     Entry,
@@ -53,14 +54,16 @@ from yzdht.store.rows import (
     head_of,
     sum_of,
 )
-from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, head_after, judge
+from yzdht.store.topic_writer import TopicWriter
+from yzdht.wire.slot import Kind, OverQuota, StoreBroken, Stored, Write, head_after, judge
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from yzdht.ids import Publisher
-    from yzdht.wire.slot import Head, Verdict, Write
+    from yzdht.wire.history import TopicChange, TopicVerdict
+    from yzdht.wire.slot import Head, Verdict
 
 
 class Writer:
@@ -69,6 +72,7 @@ class Writer:
     Args:
         connection: As `open_database` returns it.
         quotas: What strangers may store.
+        of_topics: How much is kept of topics.
 
     Attributes:
         eviction: What a full store gives up.
@@ -77,24 +81,32 @@ class Writer:
 
     """
 
-    def __init__(self, connection: sqlite3.Connection, quotas: Quotas) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, quotas: Quotas, of_topics: HistoryQuotas | None = None
+    ) -> None:
         self._connection = connection
         self._quotas = quotas
+        self._topics = TopicWriter(connection, of_topics or HistoryQuotas(), self._begin)
         self.eviction = Eviction(quotas.own_id)
         self.evicted = 0
         self.failure: sqlite3.Error | None = None
 
-    def commit(self, writes: Sequence[Write]) -> list[Verdict]:
-        """Decide and store writes in one transaction; they are on the disk when this returns.
+    def commit(self, writes: Sequence[Write | TopicChange]) -> list[Verdict | TopicVerdict]:
+        """Decide and store writes, of records and topics, in one transaction; they are on the disk when this returns.
 
         Returns:
             One verdict per write, in order; StoreBroken for all if the disk refused.
 
         """
-        verdicts: list[Verdict] = []
+        verdicts: list[Verdict | TopicVerdict] = []
 
         def decide_all() -> None:
-            verdicts.extend([self._decide(write) for write in writes])
+            verdicts.extend(
+                [
+                    self._decide(write) if isinstance(write, Write) else self._topics.decide(write)
+                    for write in writes
+                ]
+            )
 
         # One write alone mostly ends in one statement, which SQLite makes a transaction of its own: BEGIN and COMMIT would
         # double the times that this thread gives Python's lock away and waits for it.
@@ -135,6 +147,11 @@ class Writer:
                 damaged.append(row[0])
 
         return self._transact(drop) and bool(damaged)
+
+    def drop_damaged_envelope(self, number: int) -> bool:
+        """Give up an envelope that is not what was written; True if it was damaged still."""
+        damaged: list[bool] = []
+        return self._transact(lambda: damaged.append(self._topics.drop_damaged(number))) and damaged[0]
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file; what cannot be folded stays safe in the log."""

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.store.messages import NOW, message, series, topic
+from yzdht.store.topic_overlay import PendingTopic, TopicOverlay
+from yzdht.wire.history import ForgetBefore, ForgetTopic
+
+
+if TYPE_CHECKING:
+    from yzdht.wire.history import TopicChange
+
+
+ONE = topic(1)
+
+
+def folded(overlay: TopicOverlay) -> tuple[bool, list[int]]:
+    pending = overlay.find(ONE)
+    assert pending is not None
+    is_forgotten, writes = pending.fold()
+    return is_forgotten, sorted(writes.get(series(), {}))
+
+
+def test_first_of_two_messages_under_one_index_is_shown() -> None:
+    overlay = TopicOverlay()
+    overlay.add(message(0))
+    overlay.add(message(0, text="other"))
+
+    pending = overlay.find(ONE)
+
+    assert pending is not None
+    assert pending.fold()[1][series()][0] == message(0)
+
+
+def test_forgetting_a_topic_hides_what_came_before_it() -> None:
+    overlay = TopicOverlay()
+    for change in (message(0), ForgetTopic(ONE), message(1)):
+        overlay.add(change)
+
+    assert folded(overlay) == (True, [1])
+
+
+def test_settled_changes_are_shown_no_more() -> None:
+    overlay = TopicOverlay()
+    changes: list[TopicChange] = [message(0), ForgetTopic(ONE), message(1), ForgetBefore(NOW), message(2)]
+    for change in changes:
+        overlay.add(change)
+    assert folded(overlay) == (True, [1, 2])
+
+    overlay.settle(changes[:2])
+    assert folded(overlay) == (False, [1, 2])
+    overlay.settle(changes[2:])
+
+    assert overlay.find(ONE) is None
+    assert list(overlay) == []
+
+
+def test_what_waits_is_counted_with_its_bytes() -> None:
+    overlay = TopicOverlay()
+    changes: list[TopicChange] = [message(0, size=10), ForgetTopic(ONE), ForgetBefore(NOW)]
+    for change in changes:
+        overlay.add(change)
+    assert (overlay.waiting, overlay.waiting_bytes) == (3, 10)
+
+    overlay.settle(changes)
+
+    assert (overlay.waiting, overlay.waiting_bytes) == (0, 0)
+
+
+def test_each_change_is_folded_once() -> None:
+    pending = PendingTopic()
+    pending.changes.extend([message(0), message(1)])
+    _, writes = pending.fold()
+    pending.changes.append(message(2))
+
+    assert pending.fold()[1] is writes
+    assert sorted(writes[series()]) == [0, 1, 2]
