@@ -13,6 +13,7 @@ from yzdht.rpc.engine import (
     Failed,
     FailReason,
     Find,
+    Keep,
     Outgoing,
     Peer,
     Persist,
@@ -24,7 +25,7 @@ from yzdht.wire.rpc import Empty, Status
 
 
 def test_outgoing_is_the_closed_union_of_the_house() -> None:
-    assert set(get_args(Outgoing)) == {Call, Cancel, Reply, Push, Persist, Find, Drop}
+    assert set(get_args(Outgoing)) == {Call, Cancel, Reply, Push, Persist, Keep, Find, Drop}
 
 
 def test_failures_have_the_names_that_counters_use() -> None:

@@ -144,6 +144,7 @@ class Party:
         self.answers: dict[int, Answer | Failed] = {}
         self.links: list[tuple[NodeId, Up | Down]] = []
         self.pushes: list[tuple[RecordType, bytes]] = []
+        self.clients_gone: list[Peer] = []
         self.requests: list[tuple[Connection, int, Method, Body]] = []
         self.on_asked: Callable[[Connection, int, Method, Body], None] = self._serve
         self.url = ""
@@ -196,6 +197,9 @@ class Party:
 
     def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
         self.pushes.append((record_type, data))
+
+    def on_client_gone(self, peer: Peer) -> None:
+        self.clients_gone.append(peer)
 
     @staticmethod
     def _serve(connection: Connection, number: int, _method: Method, _body: Body) -> None:

@@ -50,6 +50,7 @@ from yzdht.store.keyfile import Identity
 from yzdht.transport.memory import MemoryLink, MemoryTransport
 from yzdht.transport.websocket import WebSocketTransport
 from yzdht.wire.address import Contact
+from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import Empty, Method, Refusal, Status
 
 
@@ -922,3 +923,57 @@ async def test_who_comes_through_a_proxy_is_told_from_who_does_not(village: Vill
         ("8.8.8.8", True, True),
         ("8.8.8.0/24", False, False),
     ]
+
+
+async def test_what_is_said_unasked_reaches_a_node_and_each_session_of_a_client(
+    village: Village,
+) -> None:
+    node, other = await village.pair()
+    person = Identity.generate()
+    clients = [await village.party(f"c{i}", identity=person, caps=CLIENT) for i in range(2)]
+    for party in (other, *clients):
+        await party.answer_to(party.ask(node.contact))
+    peers = [connection.peer for connection, *_ in node.requests]
+
+    for number, peer in enumerate(peers):
+        assert peer is not None
+        assert not node.sessions.is_congested(peer)
+        assert node.sessions.push(peer, RecordType.PUBSUB, bytes((number,)))
+    await until(lambda: all(party.pushes for party in (other, *clients)))
+
+    for number, party in enumerate((other, *clients)):
+        assert party.pushes == [(RecordType.PUBSUB, bytes((number,)))]
+
+
+async def test_nothing_is_said_to_who_is_gone_and_that_a_client_is_gone_is_told(
+    village: Village,
+) -> None:
+    node, other = await village.pair()
+    client = await village.party("client", caps=CLIENT)
+    for party in (other, client):
+        await party.answer_to(party.ask(node.contact))
+    peers = [connection.peer for connection, *_ in node.requests]
+    for party in (other, client):
+        await party.sessions.close()
+    await until(lambda: len(node.sessions) == 0)
+
+    assert node.clients_gone == [peers[1]]
+    for peer in peers:
+        assert peer is not None
+        assert node.sessions.is_congested(peer)
+        assert not node.sessions.push(peer, RecordType.PUBSUB, b"x")
+
+
+async def test_a_session_on_which_this_end_waits_for_what_comes_unasked_is_not_given_up(
+    village: Village, clock: Time
+) -> None:
+    low, high = await village.pair()
+    assert isinstance(await low.answer_to(low.ask(high.contact)), Answer)
+
+    low.sessions.need(high.node_id, is_needed=True)
+    await clock.advance(STRANGER_IDLE_S_MAX + STRANGER_IDLE_LOOK_S)
+    assert len(low.sessions) == 1
+
+    low.sessions.need(high.node_id, is_needed=False)
+    await clock.advance(STRANGER_IDLE_LOOK_S)
+    await until(lambda: len(high.sessions) == 0)

@@ -13,6 +13,7 @@ from yzdht.limits import (
     HELD_BYTES_MAX,
     HELD_BYTES_PER_GET,
     HELD_BYTES_STEP,
+    HISTORY_QUEUE_BYTES_MAX,
     IDLE_SESSION_BYTES,
     LINK_UNSENT_BYTES_MAX,
     LINKS_WAITING_MAX,
@@ -36,7 +37,7 @@ from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import Get, Method, Status, Store
 
 
-@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 575), (SESSIONS_MAX_COMMUNITY, 315)])
+@pytest.mark.parametrize(("sessions", "megabytes"), [(SESSIONS_MAX, 590), (SESSIONS_MAX_COMMUNITY, 330)])
 def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megabytes: int) -> None:
     unproved = HALF_OPEN_MAX + LINKS_WAITING_MAX + OPENINGS_MAX
     pongs = WEBSOCKET_PONG_BYTES_MAX * (
@@ -50,6 +51,7 @@ def test_the_sum_of_all_bounds_is_what_a_small_machine_has(sessions: int, megaby
         + LINK_UNSENT_BYTES_MAX
         + MESSAGE_BYTES_MAX
         + STORE_QUEUE_BYTES_MAX
+        + HISTORY_QUEUE_BYTES_MAX
     )
 
     assert total < megabytes * 1_000_000

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Now
     from yzdht.wire.address import Contact
     from yzdht.wire.frame import Caps, RecordType
+    from yzdht.wire.history import TopicChange
     from yzdht.wire.rpc import Body, Method, Status
     from yzdht.wire.slot import Verdict, Write
 
@@ -110,6 +111,14 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Change the history of a topic durably; the engine of topics is told the verdict."""
+
+    op: int
+    change: TopicChange
+
+
+@dataclass(frozen=True, slots=True)
 class Find:
     """Find the nodes nearest to a target; the shell passes it to the kad engine."""
 
@@ -126,7 +135,7 @@ class Drop:
     reason: str
 
 
-Outgoing = Call | Cancel | Reply | Push | Persist | Find | Drop
+Outgoing = Call | Cancel | Reply | Push | Persist | Keep | Find | Drop
 
 
 # What an engine is told

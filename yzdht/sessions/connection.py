@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from yzdht.sessions.clock import Clock
     from yzdht.sessions.request_turns import RequestTurns
     from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body, Method, Status
 
 
@@ -107,7 +108,8 @@ class Connection:
         opened_at: Monotonic seconds at which the peer was proved; None until then.
         has_parted: True if this end gave its place to another.
         is_answered: True if the peer answered a call.
-        used_at: Monotonic seconds at which either end last asked something.
+        used_at: Monotonic seconds at which either end last asked something, or this end said something unasked.
+        is_needed: True while this end waits for what the other says unasked.
 
     """
 
@@ -124,6 +126,7 @@ class Connection:
         self.has_parted = False
         self.is_answered = False
         self.used_at = clock.now().mono
+        self.is_needed = False
         self._clock = clock
         self._loop = loop
         self._owner = owner
@@ -307,6 +310,14 @@ class Connection:
         self._open_bytes -= self._open.pop(number, 0)
         if self.session is not None:
             self.session.reply(number, status, body, self._clock.now())
+            self._pump()
+
+    def push(self, record_type: RecordType, data: bytes) -> None:
+        """Send a message that has no answer, of MESSAGE_BYTES_MAX at most; a no-op where the session has ended."""
+        if self.session is not None and self.session.state is not _ENDED:
+            now = self._clock.now()
+            self.used_at = now.mono
+            self.session.push(record_type, data, now)
             self._pump()
 
     def rest(self, seconds: float) -> None:

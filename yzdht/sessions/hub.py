@@ -49,12 +49,13 @@ from yzdht.wire.rpc import Empty, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yzdht.ids import NodeId
+    from yzdht.ids import NodeId, SessionId
     from yzdht.ports import Endpoint, Link, Listener
     from yzdht.sessions.dialling import WaitingCall
     from yzdht.sessions.membership import Pass
     from yzdht.sessions.world import SessionsSink, World
     from yzdht.wire.address import Contact
+    from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body, Method
 
 
@@ -89,6 +90,7 @@ class Sessions:
         self._restraint = Restraint(world)
         self._dialler = Dialler(world, sink, self, on_fault)
         self._calls: dict[int, Connection] = {}
+        self._clients: dict[SessionId, Connection] = {}
         self._listeners: list[Listener] = []
         self._idle_look: asyncio.TimerHandle | None = None
         self._is_closing = False
@@ -167,6 +169,37 @@ class Sessions:
             connection.cancel(call)
             return
         self._dialler.cancel(call)
+
+    # Unasked
+
+    def push(self, peer: Peer, record_type: RecordType, data: bytes) -> bool:
+        """Send a message without an answer in the session that serves a peer; False if there is none any more.
+
+        What a peer does not read is held for it: ask `is_congested` first.
+        """
+        connection = self._connection_of(peer)
+        if connection is None:
+            return False
+        connection.push(record_type, data)
+        return True
+
+    def is_congested(self, peer: Peer) -> bool:
+        """True while a peer does not read what is sent to it, and once it is gone."""
+        connection = self._connection_of(peer)
+        return connection is None or connection.link.is_congested
+
+    def has_session(self, node_id: NodeId) -> bool:
+        """True while a session serves a node."""
+        return node_id in self._by_id
+
+    def need(self, node_id: NodeId, *, is_needed: bool) -> None:
+        """Whether this end waits for what a node says unasked: that session is not given up for being idle."""
+        connection = self._by_id.get(node_id)
+        if connection is not None:
+            connection.is_needed = is_needed
+
+    def _connection_of(self, peer: Peer) -> Connection | None:
+        return self._clients.get(peer.session) or self._by_id.get(peer.node_id)
 
     # Dialling
 
@@ -348,6 +381,8 @@ class Sessions:
             elif connection.is_initiator and peer.node_id not in self._by_id:
                 self._by_id[peer.node_id] = connection  # a node that others do not reach serves those who do
                 self._sink.on_link(peer, Up(connection.url))
+            elif not connection.is_initiator:
+                self._clients[peer.session] = connection
         self._dialler.opened(connection, self._by_id.get(peer.node_id, connection))
 
     def _is_let_in(self, connection: Connection, found: Pass) -> bool:
@@ -444,6 +479,8 @@ class Sessions:
         peer = connection.peer
         if peer is not None:
             self._places.leave(connection, is_client=connection.is_client)
+            if self._clients.pop(peer.session, None) is not None:
+                self._sink.on_client_gone(peer)
             if self._by_id.get(peer.node_id) is connection:
                 del self._by_id[peer.node_id]
                 is_over = event.reason in (NO_MEMBER, NOT_INVITED)  # for both ends, whoever said so

@@ -220,7 +220,11 @@ class Places:
         return [
             c
             for c in self._open
-            if c.is_initiator and c.used_at < since and c.is_idle and self._is_of_nobody(c)
+            if c.is_initiator
+            and c.used_at < since
+            and c.is_idle
+            and not c.is_needed
+            and self._is_of_nobody(c)
         ]
 
     def _spare(self, mono: float) -> Connection | None:

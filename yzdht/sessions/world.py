@@ -42,6 +42,10 @@ class SessionsSink(Protocol):
         """A message without an answer."""
         ...
 
+    def on_client_gone(self, peer: Peer) -> None:
+        """A session ended that a client had dialled; of those `on_link` says nothing."""
+        ...
+
 
 @dataclass(slots=True)
 class Papers:
