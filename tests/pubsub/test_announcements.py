@@ -1,0 +1,180 @@
+"""What subscribers are told, and when; the whole host around it is in test_host.py."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from hypothesis import given, strategies as st
+
+from tests.pubsub.kit_host import (
+    WALL,
+    Author,
+    Neighbourhood,
+    contact,
+    memory,
+    node_id,
+    peer,
+    target_of,
+    topic,
+)
+from yzdht.limits import ANNOUNCE_AFTER_S, ANNOUNCE_EVERY_S
+from yzdht.ports import Now
+from yzdht.pubsub.announcements import Announcements, rows_bytes
+from yzdht.pubsub.hosted import Topics
+from yzdht.pubsub.outbox import Outbox
+from yzdht.pubsub.subscriptions import Subscriptions
+from yzdht.rpc.engine import Push
+from yzdht.wire.holdings import Series
+from yzdht.wire.pubsub import Announcement, decode_push
+from yzdht.wire.rpc import SummaryRow
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import TopicId
+    from yzdht.pubsub.subscriptions import Subscriber
+
+
+ALICE = peer(101)
+AUTHORS = [Author() for _ in range(3)]
+
+
+class Desk:
+    """Announcements with one subscriber, and topics whose changes are made by hand."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.topics = Topics(node_id(1), memory(), Neighbourhood(contact(1)), target_of)
+        self.subscriptions = Subscriptions()
+        self.is_congested = False
+        self.announcements = Announcements(
+            self.topics, self.subscriptions, self.outbox, lambda _peer: self.is_congested
+        )
+        self.mono = 0.0
+        self.told: list[tuple[float, Announcement]] = []
+
+    @property
+    def now(self) -> Now:
+        return Now(self.mono, WALL + self.mono)
+
+    def subscribe(self, of: TopicId) -> Subscriber:
+        if self.topics.get(of) is None:
+            self.topics.open(of, (), self.now)
+        self.subscriptions.add(ALICE, b"a", of, 0, is_pushed=False, is_further=False)
+        [subscriber] = self.subscriptions.of(of)
+        return subscriber
+
+    def change(self, of: TopicId, author: Author = AUTHORS[0]) -> None:
+        hosted = self.topics.get(of)
+        assert hosted is not None
+        held = self.topics.holdings(of)
+        held.add(author.series, held.of(author.series).next)
+        hosted.changed(author.series, is_told=True)
+        for subscriber in self.subscriptions.of(of):
+            self.announcements.changed(subscriber, of, self.now)
+
+    def run(self, seconds: float) -> None:
+        end = self.mono + seconds
+        while (at := self.announcements.next_timer()) is not None and at <= end:
+            assert at >= self.mono
+            self.mono = at
+            self.announcements.handle_timer(self.now)
+            for item in self.outbox.take():
+                assert isinstance(item, Push)
+                push = decode_push(item.data)
+                assert isinstance(push, Announcement)
+                self.told.append((self.mono, push))
+        self.mono = end
+
+
+def test_the_first_word_comes_soon_and_the_next_a_second_later() -> None:
+    desk = Desk()
+    desk.subscribe(topic())
+    for _ in range(4):
+        desk.change(topic())
+        desk.run(0.4)
+
+    assert [at for at, _ in desk.told] == [ANNOUNCE_AFTER_S, ANNOUNCE_AFTER_S + ANNOUNCE_EVERY_S]
+
+
+def test_nothing_is_due_while_nothing_changes() -> None:
+    desk = Desk()
+    desk.subscribe(topic())
+    desk.change(topic())
+    desk.run(10.0)
+
+    assert len(desk.told) == 1
+    assert desk.announcements.next_timer() is None
+
+
+def test_who_does_not_read_is_asked_after_once_a_second() -> None:
+    desk = Desk()
+    desk.subscribe(topic())
+    desk.is_congested = True
+    desk.change(topic())
+    desk.run(10.0)
+    silence = list(desk.told)
+    desk.is_congested = False
+    desk.run(ANNOUNCE_EVERY_S)
+
+    assert silence == []
+    assert len(desk.told) == 1
+
+
+def test_who_is_gone_is_told_nothing() -> None:
+    desk = Desk()
+    desk.subscribe(topic())
+    desk.change(topic())
+    desk.subscriptions.drop(ALICE)
+    desk.subscribe(topic())
+    desk.run(10.0)
+
+    assert desk.told == []
+
+
+def test_a_topic_that_is_forgotten_is_not_told_of() -> None:
+    desk = Desk()
+    subscriber = desk.subscribe(topic())
+    desk.change(topic())
+    desk.topics.drop(topic())
+    desk.run(10.0)
+
+    assert desk.told == []
+    assert not subscriber.changed
+
+
+def test_rows_are_counted_by_their_holes() -> None:
+    row = SummaryRow(*AUTHORS[0].series, 0, 9)
+    holes = SummaryRow(*AUTHORS[0].series, 0, 9, (3, 4))
+
+    assert 0 < rows_bytes([row]) < rows_bytes([holes]) < rows_bytes([row, row])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.floats(0, 2), st.booleans()), max_size=40))
+def test_in_the_end_a_subscriber_was_told_of_all_that_is_held(
+    changes: list[tuple[int, int, float, bool]],
+) -> None:
+    desk = Desk()
+    for number in range(4):
+        desk.subscribe(topic(number))
+    for number, author, pause_s, is_congested in changes:
+        desk.is_congested = is_congested
+        desk.change(topic(number), AUTHORS[author])
+        desk.run(pause_s)
+    desk.is_congested = False
+    desk.run(10.0)
+
+    heard = {
+        (of, Series(row.sender, row.session)): row.next
+        for _, announcement in desk.told
+        for of, rows in announcement.changes
+        for row in rows
+    }
+    held = {
+        (topic(number), series): desk.topics.holdings(topic(number)).of(series).next
+        for number in range(4)
+        for series in desk.topics.holdings(topic(number))
+    }
+    times = [at for at, _ in desk.told]
+    assert heard == held
+    assert all(b - a >= ANNOUNCE_EVERY_S - 1e-9 for a, b in pairwise(times))

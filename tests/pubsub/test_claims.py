@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from tests.pubsub.kit_feed import held, row, series
+from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX
+from yzdht.pubsub.claims import Claims, without
+from yzdht.wire.holdings import Held, Series, Span
+
+
+ONE = series(1)
+
+
+def claims(*indexes: int) -> tuple[Claims, dict[Series, Held]]:
+    here = {ONE: held(*indexes)}
+    return Claims(lambda name: here.get(name, Held())), here
+
+
+def test_of_a_row_counts_what_is_missing_here() -> None:
+    of, _ = claims(0, 1, 4)
+
+    assert of.hear(row(ONE, 0, 8, 6), 0.0)
+    assert of.of(ONE) == [Span(2, 4), Span(5, 6), Span(7, 8)]
+
+
+def test_a_source_whose_messages_are_all_here_costs_nothing() -> None:
+    of, here = claims(0, 1)
+    assert not of.hear(row(ONE, 0, 2), 0.0)
+    of.hear(row(ONE, 0, 3), 0.0)
+    here[ONE].add(2)
+
+    assert of.of(ONE) == []
+    assert len(of) == 0
+
+
+def test_a_row_counts_in_place_of_the_one_before() -> None:
+    of, _ = claims()
+    of.hear(row(ONE, 0, 9), 0.0)
+    of.hear(row(ONE, 5, 9), 0.0)
+
+    assert of.of(ONE) == [Span(5, 9)]
+
+
+def test_what_was_not_sent_is_not_believed_for_a_while_even_if_it_is_said_again() -> None:
+    of, _ = claims()
+    of.hear(row(ONE, 0, 9), 0.0)
+    for index in (3, 4, 5):
+        of.break_off(ONE, index, 0.0)
+    assert of.of(ONE) == [Span(0, 3), Span(6, 9)]
+
+    of.hear(row(ONE, 0, 9), PULL_BROKEN_S - 1)
+    assert of.of(ONE) == [Span(0, 3), Span(6, 9)]
+    of.hear(row(ONE, 0, 9), PULL_BROKEN_S)
+    assert of.of(ONE) == [Span(0, 9)]
+
+
+def test_what_was_not_sent_in_one_go_is_remembered_as_one() -> None:
+    of, _ = claims()
+    for index in range(10 * PULL_BROKEN_MAX):
+        of.break_off(ONE, index, 0.0)
+    of.hear(row(ONE, 0, 10 * PULL_BROKEN_MAX + 1), 0.0)
+
+    assert of.of(ONE) == [Span(10 * PULL_BROKEN_MAX, 10 * PULL_BROKEN_MAX + 1)]
+
+
+def test_more_series_than_a_history_has_are_not_kept() -> None:
+    of, _ = claims()
+    for number in range(PULL_SERIES_MAX + 5):
+        of.hear(row(series(number), 0, 1), 0.0)
+
+    assert len(of) == PULL_SERIES_MAX
+    assert of.of(series(0)) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=5),
+    st.integers(0, 40),
+    st.integers(1, 10),
+)
+def test_spans_less_another_are_what_sets_say(pairs: list[tuple[int, int]], start: int, length: int) -> None:
+    spans = [Span(a, a + size) for a, size in pairs]
+    taken = Span(start, start + length)
+
+    left = without(spans, taken)
+
+    indexes = [i for span in spans for i in range(*span) if not taken.start <= i < taken.to]
+    assert [i for span in left for i in range(*span)] == indexes
+    assert all(span.start < span.to for span in left)

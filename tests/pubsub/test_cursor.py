@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+from tests.pubsub.kit_feed import TOPIC, WALL, row, series
+from yzdht.errors import UsageError
+from yzdht.ids import MessageId, TopicId
+from yzdht.limits import (
+    CURSOR_BYTES_MAX,
+    CURSOR_RUNS_MAX,
+    CURSOR_SERIES_MAX,
+    REPLAY_KEPT_S,
+    REPLAY_WINDOW,
+    SENDER_SESSIONS_MAX,
+)
+from yzdht.pubsub.cursor import Cursor, decode_cursor
+from yzdht.pubsub.events import Begins, Event, Filled, Gap, Lost, Message, RefusalReason, Refused, WantsEpochs
+from yzdht.wire.holdings import Series, Span
+
+
+ONE = series(1)
+
+
+def message(index: int, of: Series = ONE, received: int = WALL) -> Message:
+    return Message(of, index, MessageId(bytes(20)), WALL, 0, b"", received)
+
+
+def after(*events: Event) -> Cursor:
+    cursor = Cursor(TOPIC)
+    for event in events:
+        cursor.take(event)
+    return cursor
+
+
+def again(cursor: Cursor) -> Cursor:
+    return decode_cursor(cursor.encode(), TOPIC)
+
+
+def state(cursor: Cursor, of: Series = ONE) -> tuple[int, int, list[Span], int]:
+    window = cursor.get(of)
+    assert window is not None
+    return window.told.floor, window.due, window.told.runs, window.seen_at
+
+
+def test_a_cursor_follows_what_was_told() -> None:
+    cursor = after(message(0), message(1), Gap(ONE, Span(2, 4)), Lost(ONE, Span(2, 4)), message(4))
+
+    assert state(cursor) == (0, 5, [Span(0, 2), Span(4, 5)], WALL)
+    assert cursor.holdings().row(ONE) == row(ONE, 0, 5, 2, 3)
+
+
+def test_a_late_message_fills_its_place() -> None:
+    cursor = after(Lost(ONE, Span(0, 2)), message(2), message(1))
+
+    assert state(cursor) == (0, 3, [Span(1, 3)], WALL)
+
+
+def test_what_was_refused_is_not_wanted_again() -> None:
+    cursor = after(Refused(ONE, 0, RefusalReason.UNREADABLE), message(1))
+
+    assert state(cursor) == (0, 2, [Span(0, 2)], WALL)
+
+
+def test_what_lies_below_a_beginning_is_over() -> None:
+    cursor = after(Begins(ONE, 7))
+
+    assert state(cursor) == (7, 7, [], 0)
+
+
+def test_other_events_say_nothing_of_where_one_is() -> None:
+    assert len(after(Gap(ONE, Span(0, 1)), Filled(ONE, Span(0, 1)), WantsEpochs(b""))) == 0
+
+
+def test_a_cursor_comes_back_as_it_was() -> None:
+    cursor = after(Begins(ONE, 3), message(3), Lost(ONE, Span(4, 9)), message(9), message(0, series(2)))
+
+    assert list(again(cursor)) == list(cursor) == [ONE, series(2)]
+    assert state(again(cursor)) == state(cursor)
+    assert again(cursor).encode() == cursor.encode()
+
+
+def test_below_the_replay_window_all_is_over() -> None:
+    cursor = after(message(0), Lost(ONE, Span(1, 5_000)), message(5_000))
+    window = cursor.get(ONE)
+    assert window is not None
+
+    assert window.told.floor == 5_001 - REPLAY_WINDOW
+    assert window.is_over(5_000 - REPLAY_WINDOW)
+    assert not window.is_over(5_001 - REPLAY_WINDOW)
+
+
+def test_the_window_of_who_was_silent_for_a_day_is_forgotten_and_nothing_before_is_told_again() -> None:
+    cursor = after(message(0), Lost(ONE, Span(1, 3)), message(3))
+    cursor.tidy(WALL + REPLAY_KEPT_S)
+    assert state(cursor)[0] == 0
+
+    cursor.tidy(WALL + REPLAY_KEPT_S + 1)
+    assert state(cursor) == (4, 4, [], WALL)
+
+
+def test_of_one_sender_the_sessions_used_last_are_kept() -> None:
+    cursor = after(*(message(0, series(1, n)) for n in range(SENDER_SESSIONS_MAX)))
+    cursor.take(message(1, series(1, 0)))
+    _, forgotten = cursor.open(series(1, 999))
+
+    assert forgotten == series(1, 1)
+    assert len(cursor) == SENDER_SESSIONS_MAX
+    assert cursor.get(series(1, 0)) is not None
+
+
+def test_many_senders_are_bounded() -> None:
+    cursor = after(*(message(0, series(n)) for n in range(CURSOR_SERIES_MAX + 3)))
+
+    assert len(cursor) == CURSOR_SERIES_MAX
+    assert cursor.get(series(0)) is None
+    assert len(again(cursor)) == CURSOR_SERIES_MAX
+
+
+def test_a_window_in_tatters_is_kept_in_its_upper_part() -> None:
+    events = [event for n in range(0, 400, 2) for event in (message(n), Lost(ONE, Span(n + 1, n + 2)))]
+    floor, due, runs, _ = state(again(after(*events)))
+
+    assert len(runs) == CURSOR_RUNS_MAX
+    assert due == 400
+    assert floor == runs[0].start == 400 - 2 * CURSOR_RUNS_MAX
+
+
+def test_the_largest_cursor_is_not_too_large_to_be_read() -> None:
+    cursor = Cursor(TOPIC)
+    for number in range(CURSOR_SERIES_MAX):
+        window, _ = cursor.open(series(number))
+        window.begin_at(2**32 - 300)
+        for index in range(2**32 - 300, 2**32 - 100, 2):
+            window.tell(index, WALL)
+
+    encoded = cursor.encode()
+    assert len(encoded) <= CURSOR_BYTES_MAX
+    assert len(decode_cursor(encoded, TOPIC)) == CURSOR_SERIES_MAX
+
+
+def test_a_cursor_of_another_topic_is_refused() -> None:
+    with pytest.raises(UsageError, match="another topic"):
+        decode_cursor(Cursor(TOPIC).encode(), TopicId(bytes(16)))
+
+
+def rows(*changed: object, version: int = 1) -> bytes:
+    return msgspec.msgpack.encode([version, TOPIC, list(changed)])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x90",
+        b"x" * (CURSOR_BYTES_MAX + 1),
+        rows(version=2),
+        rows([*ONE, 0, 5, 0, []], [*ONE, 0, 5, 0, []]),  # twice
+        rows([b"\4" * 33, ONE.session, 0, 5, 0, []]),  # no key
+        rows([*ONE, 0, 5, 0, [1]]),  # half a run
+        rows([*ONE, 0, 5, 0, [2, 2]]),  # an empty one
+        rows([*ONE, 0, 5, 0, [1, 3, 3, 4]]),  # that touch
+        rows([*ONE, 0, 5, 0, [3, 4, 1, 2]]),  # in disorder
+        rows([*ONE, 0, 5, 0, [1, 6]]),  # beyond what is due
+        rows([*ONE, 0, 5, 2, [1, 3]]),  # below the floor
+        rows([*ONE, 0, 5, 6, []]),  # a floor beyond what is due
+        rows([*ONE, 0, 2 * REPLAY_WINDOW, 0, []]),  # more than a window
+        rows([*ONE, 0, 2**32 + 1, 2**32 + 1, []]),
+        rows(*([ONE.sender, n.to_bytes(8), 0, 1, 0, []] for n in range(SENDER_SESSIONS_MAX + 1))),
+    ],
+)
+def test_what_is_no_cursor_is_refused(data: bytes) -> None:
+    with pytest.raises(UsageError, match="no cursor"):
+        decode_cursor(data, TOPIC)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_is_said_to_be_a_cursor_is_one_or_refused(data: bytes) -> None:
+    try:
+        cursor = decode_cursor(data, TOPIC)
+    except UsageError:
+        return
+    assert decode_cursor(cursor.encode(), TOPIC).encode() == cursor.encode()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40))
+def test_a_cursor_that_was_written_down_at_any_moment_knows_what_was_told(
+    steps: list[tuple[int, bool]],
+) -> None:
+    cursor, told, due = Cursor(TOPIC), set[int](), 0
+    for skipped, is_kept in steps:
+        if skipped:
+            cursor.take(Lost(ONE, Span(due, due + skipped)))
+        due += skipped
+        cursor.take(message(due))
+        told.add(due)
+        due += 1
+        cursor = again(cursor) if is_kept else cursor
+
+    window = cursor.open(ONE)[0]
+    assert window.due == due
+    assert {i for i in range(due) if window.is_over(i)} == told

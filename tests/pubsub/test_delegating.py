@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.pubsub.kit_engine import SILENT, Shell, at, raw, series
+from yzdht.limits import (
+    DELEGATED_PUBLISH_CALL_S,
+    DELEGATED_PUBLISH_LATE_S,
+    NODE_AVOIDED_S,
+    PUBLISH_DEADLINE_S,
+    PUBLISHES_MAX,
+)
+from yzdht.pubsub.publisher import PublishResult
+from yzdht.rpc.engine import Answer
+from yzdht.wire.pubsub import decode_envelope
+from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status
+
+
+ONE = series(1)
+MESSAGE = raw(ONE, 0)
+
+
+def stored(hosts: int = 2, of: int = 3) -> Answer:
+    return Answer(Status.OK, Published(hosts, of))
+
+
+def client(*nodes: int) -> Shell:
+    return Shell(*nodes, is_node=False)
+
+
+def test_the_first_node_is_asked_and_its_word_is_the_result() -> None:
+    shell = client(2, 1)
+    results = shell.publish(MESSAGE)
+    assert shell.asked(Method.PUBLISH) == [2]  # not the one that is nearest to the topic
+
+    call = shell.answer(2, Method.PUBLISH, stored())
+    assert call.body == Publish(MESSAGE, delegate=True)
+    assert results == [PublishResult(2, 3)]
+    assert shell.asked(Method.PUBLISH) == []
+
+
+def test_the_next_is_asked_at_once_when_one_fails_and_before_it_from_then_on() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, SILENT)
+    shell.tick(shell.mono)
+    assert shell.asked(Method.PUBLISH) == [2]
+    shell.answer(2, Method.PUBLISH, stored())
+    assert results == [PublishResult(2, 3)]
+
+    shell.publish(raw(ONE, 1))
+    assert shell.asked(Method.PUBLISH) == [2]
+    shell.tick(1 + NODE_AVOIDED_S)
+    shell.answer(2, Method.PUBLISH, stored()) if shell.asked(Method.PUBLISH) == [2] else None
+    shell.calls.clear()
+    shell.publish(raw(ONE, 2))
+    assert shell.asked(Method.PUBLISH) == [1]
+
+
+def test_a_silent_node_has_the_next_one_asked_beside_it_and_holds_up_one_message_alone() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.tick(1 + DELEGATED_PUBLISH_LATE_S)
+    assert shell.asked(Method.PUBLISH) == [1, 2]
+    shell.answer(2, Method.PUBLISH, stored())
+    assert results == [PublishResult(2, 3)]
+    assert shell.asked(Method.PUBLISH) == []  # the silent one is not waited for
+
+    for index in range(1, 5):
+        shell.publish(raw(ONE, index))
+    assert shell.asked(Method.PUBLISH) == 4 * [2]
+    assert DELEGATED_PUBLISH_LATE_S < PUBLISH_DEADLINE_S < DELEGATED_PUBLISH_CALL_S
+
+
+@pytest.mark.parametrize("refusal", [Status.BAD_REQUEST, Status.BAD_SIGNATURE, Status.EQUIVOCATION])
+def test_a_refusal_of_the_message_itself_is_final(refusal: Status) -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, Answer(refusal, Refusal()))
+    assert results == [PublishResult(0, 0, refusal)]
+
+
+def test_too_few_hosts_at_one_node_are_perhaps_enough_at_the_next() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, stored(1, 3))
+    shell.tick(shell.mono)
+    shell.answer(2, Method.PUBLISH, stored(3, 3))
+    assert results == [PublishResult(3, 3)]
+
+
+def test_the_best_that_any_said_is_told_when_the_time_is_over() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, stored(1, 3))
+    shell.tick(shell.mono)
+    shell.answer(2, Method.PUBLISH, Answer(Status.RATE_LIMITED, Refusal(60_000)))
+    shell.tick(1 + PUBLISH_DEADLINE_S)
+    assert results == [PublishResult(1, 3)]
+    assert shell.engine.next_timer() is None
+
+
+def test_without_a_node_it_is_tried_until_the_time_is_over() -> None:
+    shell = client()
+    results = shell.publish(MESSAGE)
+    shell.tick(5)
+    assert results == []
+    shell.found = client(3).found
+    shell.tick(8)
+    shell.answer(3, Method.PUBLISH, stored())
+    assert results == [PublishResult(2, 3)]
+
+
+def test_messages_under_way_are_bounded_and_told_what_is_known_at_the_end() -> None:
+    shell = client(1)
+    results = [shell.publish(raw(ONE, index)) for index in range(PUBLISHES_MAX)]
+    assert not shell.engine.has_room
+    one_more = decode_envelope(raw(ONE, PUBLISHES_MAX))
+    assert not shell.engine.publish(one_more, lambda _result, _now: None, at(1))
+
+    shell.engine.stop(at(2))
+    assert all(result == [PublishResult(0, 0)] for result in results)
+    assert shell.engine.has_room

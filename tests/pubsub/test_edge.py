@@ -1,0 +1,198 @@
+"""One node that listens for its clients; what they missed: test_relayed_backlogs.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pubsub.kit_engine import TOPIC, Shell, at, page, peer, raw, series, subscribed
+from tests.pubsub.kit_feed import row
+from yzdht.limits import (
+    ANNOUNCE_EVERY_S,
+    EDGE_ANSWER_S,
+    EDGE_LINGER_S,
+)
+from yzdht.rpc.engine import Down, Peer
+from yzdht.wire.frame import RecordType
+from yzdht.wire.pubsub import Announcement, Delivery, decode_push, encode_announcement
+from yzdht.wire.rpc import (
+    Backlog,
+    Method,
+    Publish,
+    Range,
+    Status,
+    Subscribe,
+    Subscribed,
+    SummaryRow,
+    Unsubscribe,
+)
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import TopicId
+
+
+ONE = series(1)
+CLIENT = peer(50)
+
+
+@pytest.fixture
+def shell() -> Shell:
+    """A node that is no host itself."""
+    shell = Shell(1, 2)
+    shell.is_reached = False
+    return shell
+
+
+def subscribe(shell: Shell, by: Peer, *, push: bool = True, of: TopicId = TOPIC) -> int:
+    return shell.ask(by, Method.SUBSCRIBE, Subscribe(of, (), delegate=True, push=push))
+
+
+def answer_hosts(shell: Shell, *rows: SummaryRow) -> None:
+    for number in shell.asked(Method.SUBSCRIBE):
+        shell.answer(number, Method.SUBSCRIBE, subscribed(*rows))
+
+
+def rows_of(shell: Shell, request: int) -> tuple[SummaryRow, ...]:
+    body = shell.replies[request].body
+    assert isinstance(body, Subscribed)
+    return body.summary
+
+
+def delivered(shell: Shell, to: Peer) -> list[bytes]:
+    pushes = [decode_push(push.data) for push in shell.pushes if push.peer == to]
+    return [raw for push in pushes if isinstance(push, Delivery) for raw in push.envelopes]
+
+
+def announced(shell: Shell, to: Peer) -> list[SummaryRow]:
+    pushes = [decode_push(push.data) for push in shell.pushes if push.peer == to]
+    told = [push for push in pushes if isinstance(push, Announcement)]
+    return [row for push in told for _, rows in push.changes for row in rows]
+
+
+def test_a_client_is_answered_with_what_hosts_hold_once_they_have_said_so(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    assert shell.status(request) is None
+    answer_hosts(shell, row(ONE, 3, 5))
+
+    assert rows_of(shell, request) == (row(ONE, 3, 5),)
+    other = subscribe(shell, peer(51))
+    assert rows_of(shell, other) == (row(ONE, 3, 5),)  # at once
+    assert shell.asked(Method.SUBSCRIBE) == []
+
+
+def test_hosts_that_keep_silent_hold_a_client_up_for_some_seconds(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    shell.tick(1 + EDGE_ANSWER_S)
+    assert rows_of(shell, request) == ()
+
+
+def test_a_thousand_clients_cost_one_subscription_and_each_is_sent_every_message_once(shell: Shell) -> None:
+    clients = [peer(1_000 + number) for number in range(1_000)]
+    for one in clients:
+        subscribe(shell, one)
+    assert shell.asked(Method.SUBSCRIBE) == [1, 2]
+    answer_hosts(shell)
+    message = raw(ONE, 0)
+    for number in (1, 2, 1):
+        shell.pushed(number, message)
+
+    assert all(delivered(shell, one) == [message] for one in clients[::250])
+    assert len(shell.pushes) == len(clients)
+    assert shell.verifier.verified == 1
+    assert len({id(push.data) for push in shell.pushes}) == 1
+
+
+def test_who_does_not_read_is_told_of_it_when_it_does_and_holds_nobody_up(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    subscribe(shell, peer(51))
+    answer_hosts(shell)
+    shell.congested.add(CLIENT.node_id)
+    shell.pushed(1, raw(ONE, 0), raw(ONE, 1))
+    assert delivered(shell, CLIENT) == []
+    assert delivered(shell, peer(51)) == [raw(ONE, 0), raw(ONE, 1)]
+
+    shell.tick(2)
+    assert announced(shell, CLIENT) == []
+    shell.congested.clear()
+    shell.tick(3 + ANNOUNCE_EVERY_S)
+    assert announced(shell, CLIENT) == [row(ONE, 0, 2)]
+
+
+def test_what_hosts_announce_is_told_to_clients(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    data = encode_announcement([(TOPIC, (row(ONE, 0, 1),))])
+    shell.engine.on_push(peer(1), RecordType.PUBSUB, data, at(shell.mono))
+    shell.look()
+    call = shell.answer(1, Method.BACKLOG, page(raw(ONE, 0)))
+    assert isinstance(call.body, Backlog)
+    shell.tick(3)
+
+    assert delivered(shell, CLIENT) == [raw(ONE, 0)]
+    assert announced(shell, CLIENT)[-1:] == [row(ONE, 0, 1)]
+
+
+def test_a_topic_is_left_some_time_after_the_last_client(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    request = shell.ask(CLIENT, Method.UNSUBSCRIBE, Unsubscribe(TOPIC))
+    assert shell.status(request) is Status.OK
+    shell.tick(EDGE_LINGER_S)
+    assert shell.asked(Method.UNSUBSCRIBE) == []
+    shell.tick(2 + EDGE_LINGER_S)
+    assert shell.asked(Method.UNSUBSCRIBE) == [1, 2]
+    assert shell.engine.edge is not None
+    assert shell.engine.edge.topics == 0
+
+
+def test_a_client_that_comes_back_in_time_finds_the_topic_listened_to(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    shell.engine.on_client_gone(CLIENT, at(shell.mono))
+    shell.tick(EDGE_LINGER_S / 2)
+    again = peer(50, run=1)
+    assert rows_of(shell, subscribe(shell, again)) == ()
+    shell.tick(EDGE_LINGER_S * 1.5)
+    shell.pushed(1, raw(ONE, 0))
+
+    assert delivered(shell, again) == [raw(ONE, 0)]
+    assert delivered(shell, CLIENT) == []
+
+
+def test_another_session_of_a_client_is_another_subscriber(shell: Shell) -> None:
+    old, new = peer(50, run=0), peer(50, run=1)
+    subscribe(shell, old)
+    answer_hosts(shell)
+    subscribe(shell, new)
+    shell.engine.on_client_gone(old, at(shell.mono))
+    shell.pushed(1, raw(ONE, 0))
+    assert delivered(shell, new) == [raw(ONE, 0)]
+
+
+def test_a_node_that_has_a_client_publish_something_forged_does_not_pass_it_on(shell: Shell) -> None:
+    genuine = raw(ONE, 0)
+    bad = genuine[:-1] + bytes((genuine[-1] ^ 1,))
+    for message, status in ((bad, Status.BAD_SIGNATURE), (b"nothing", Status.BAD_REQUEST)):
+        request = shell.ask(CLIENT, Method.PUBLISH, Publish(message, delegate=True))
+        assert shell.status(request) is status
+    assert shell.asked(Method.PUBLISH) == []
+
+    shell.ask(CLIENT, Method.PUBLISH, Publish(genuine, delegate=True))
+    assert shell.asked(Method.PUBLISH) == [1, 2]
+
+
+def test_a_node_that_goes_takes_its_subscriptions_along(shell: Shell) -> None:
+    node = peer(3, shell.own.caps)
+    subscribe(shell, node)
+    answer_hosts(shell)
+    shell.engine.on_link(node, Down("gone"), at(shell.mono))
+    shell.pushed(1, raw(ONE, 0))
+    assert delivered(shell, node) == []
+
+
+def test_a_client_fetches_through_the_node_only_where_it_is_subscribed(shell: Shell) -> None:
+    request = shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 1),)))
+    assert shell.status(request) is Status.NOT_FOUND
+    assert shell.asked(Method.BACKLOG) == []

@@ -1,0 +1,70 @@
+"""To whom a message goes; with announcements and sessions around it in test_host.py."""
+
+from __future__ import annotations
+
+from tests.pubsub.kit_host import TOPIC, Author, World, peer
+from yzdht.wire.rpc import SummaryRow
+
+
+ALICE, BOB, CAROL = peer(101), peer(102), peer(103)
+
+
+def test_it_is_sent_to_who_asked_for_it_and_told_to_the_others() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    host.subscribe(BOB, push=False)
+    host.subscribe(CAROL)
+    author = Author()
+    envelope = author.envelope()
+    host.publish(envelope)
+    world.run(2.0)
+
+    assert host.pushed(ALICE) == host.pushed(CAROL) == [envelope]
+    assert host.pushed(BOB) == []
+    assert not host.announced(ALICE)
+    assert not host.announced(CAROL)
+    assert [a.changes for a in host.announced(BOB)] == [((TOPIC, (SummaryRow(*author.series, 0, 1),)),)]
+
+
+def test_who_publishes_is_sent_its_own_message_if_it_is_subscribed() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    envelope = Author().envelope()
+    host.publish(envelope, ALICE)
+
+    assert host.pushed(ALICE) == [envelope]
+
+
+def test_who_missed_one_is_told_of_that_and_of_what_it_was_sent_after_it() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    one, two = Author(), Author()
+    first, second = one.envelope(), two.envelope()
+    host.congested.add(ALICE.node_id)
+    host.publish(first)
+    host.congested.clear()
+    host.publish(second)
+    world.run(2.0)
+
+    assert host.pushed(ALICE) == [second]
+    [told] = host.announced(ALICE)
+    rows = (SummaryRow(*one.series, 0, 1), SummaryRow(*two.series, 0, 1))
+    assert told.changes == ((TOPIC, rows),)
+
+
+def test_what_was_sent_is_not_told_later() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    one, two = Author(), Author()
+    host.publish(one.envelope())
+    host.congested.add(ALICE.node_id)
+    host.publish(two.envelope())
+    host.congested.clear()
+    world.run(2.0)
+
+    [told] = host.announced(ALICE)
+    assert told.changes == ((TOPIC, (SummaryRow(*two.series, 0, 1),)),)

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pubsub.kit_feed import (
+    TOPIC,
+    WALL,
+    World,
+    at,
+    contact,
+    forged,
+    held,
+    listener,
+    number_of,
+    raw,
+    row,
+    series,
+)
+from yzdht.limits import FEED_EARLY_MAX, FEED_SERIES_MAX, FEED_SETTLE_S, GAP_GIVE_UP_S, HISTORY_MESSAGES_MAX
+from yzdht.pubsub.events import Begins
+from yzdht.pubsub.feed import Feed, FeedCounts, Start
+from yzdht.pubsub.outbox import Outbox
+from yzdht.pubsub.sources import Surroundings
+from yzdht.wire.holdings import Holdings, Span
+from yzdht.wire.pubsub import decode_envelope
+from yzdht.wire.rpc import Method
+
+
+if TYPE_CHECKING:
+    from tests.pubsub.kit_feed import Ear
+    from yzdht.ports import Now
+    from yzdht.wire.pubsub import PubsubEnvelope
+
+
+ONE, TWO = series(1), series(2)
+
+
+def pusher(ear: Ear) -> int:
+    number = number_of(ear.feed.pusher)
+    assert number is not None
+    return number
+
+
+def test_what_is_pushed_is_told_and_live() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, range(3))
+    world.run(0.02)
+
+    assert ear.indexes == [0, 1, 2]
+    assert not any(message.is_history for message in ear.messages)
+    assert ear.feed.counts == FeedCounts(pushed=3)
+
+
+def test_a_late_joiner_has_the_history_and_it_is_marked() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(HISTORY_MESSAGES_MAX))
+    ear = world.listen(Start.ALL)
+    world.run(5)
+
+    assert ear.indexes == list(range(HISTORY_MESSAGES_MAX))
+    assert all(message.is_history for message in ear.messages)
+
+
+def test_a_live_subscriber_is_told_nothing_of_what_hosts_had() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5))
+    ear = world.listen(Start.LIVE)
+    world.run(2)
+    assert ear.events == [Begins(ONE, 5)]
+
+    world.publish(ONE, [5])
+    world.publish(TWO, [0])
+    world.run(2)
+    assert [(m.series, m.index, m.is_history) for m in ear.messages] == [(ONE, 5, False), (TWO, 0, False)]
+    assert ear.lost == ear.gaps == []
+
+
+def test_a_live_subscriber_begins_where_most_hosts_are() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5), 1)
+    world.publish(ONE, range(9), 2, 3)
+    ear = world.listen(Start.LIVE)
+    world.run(5)
+
+    assert ear.messages == []
+    world.publish(ONE, [9], 2)
+    world.run(5)
+    assert ear.indexes == [9]
+
+
+def test_a_host_that_names_a_number_far_ahead_silences_nobody() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5))
+    lie = row(ONE, 2**31, 2**31 + 5)
+    world.hosts[2].held.rows = lambda skip=0: (lie,)  # type: ignore[method-assign] # noqa: ARG005 - a lie
+    ear = world.listen(Start.LIVE)
+    world.run(5)
+    world.publish(ONE, [5])
+    world.run(5)
+
+    assert ear.indexes == [5]
+    assert ear.lost == ear.gaps == []
+
+
+def test_what_is_pushed_before_all_hosts_answered_is_not_lost_to_a_live_subscriber() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5))
+    ear = world.listen(Start.LIVE)
+    world.hosts[3].is_silent = True
+    world.run(0.05)
+    assert ear.events == []
+    world.publish(ONE, [5, 6])
+    world.run(FEED_SETTLE_S)
+
+    assert ear.feed.is_settled
+    assert ear.indexes == [5, 6]
+
+
+def test_what_is_pushed_too_early_is_bounded_and_fetched_after() -> None:
+    world = World(1, 2)
+    ear = world.listen(Start.ALL)
+    world.hosts[2].is_silent = True
+    world.run(0.05)
+    world.publish(ONE, range(2 * FEED_EARLY_MAX))
+    world.run(20)
+
+    assert ear.indexes == list(range(2 * FEED_EARLY_MAX))
+    assert ear.feed.counts.pulled >= FEED_EARLY_MAX
+
+
+def test_a_host_that_hangs_does_not_hold_up_the_beginning_for_long() -> None:
+    world = World(1, 2)
+    world.publish(ONE, range(3), 1)
+    world.hosts[2].is_silent = True
+    ear = world.listen()
+    world.run(FEED_SETTLE_S + 0.2)
+
+    assert ear.indexes == [0, 1, 2]
+
+
+def test_with_the_whole_history_nothing_is_missed_that_no_host_has_any_more() -> None:
+    world = World(1, 2)
+    world.publish(ONE, range(20))
+    world.hosts[1].forget(ONE, below=12)
+    world.hosts[2].forget(ONE, below=10)
+    ear = world.listen(Start.ALL)
+    world.run(5)
+
+    assert ear.indexes == list(range(10, 20))
+    assert ear.lost == []
+    assert ear.events[0] == Begins(ONE, 10)
+
+
+def test_who_comes_back_goes_on_where_it_was() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, range(5))
+    world.run(1)
+    cursor = ear.cursor.encode()
+    ear.stop()
+    world.publish(ONE, range(5, 9))
+    world.publish(TWO, range(2))
+    world.run(3_600)
+
+    again = world.listen(cursor)
+    world.run(2)
+    assert [(m.series, m.index) for m in again.messages if m.series == ONE] == [(ONE, n) for n in range(5, 9)]
+    assert [m.index for m in again.messages if m.series == TWO] == [0, 1]
+    assert all(m.is_history for m in again.messages)
+    assert again.gaps == again.lost == []
+
+
+def test_who_was_away_for_two_days_is_told_what_is_gone() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5))
+    ear = world.listen()
+    world.run(2)
+    cursor = ear.cursor.encode()
+    ear.stop()
+    world.publish(ONE, range(5, 40), created=WALL + 2 * 86_400 - 3_600)
+    world.publish(TWO, range(5, 8), created=WALL + 2 * 86_400 - 3_600)
+    for host in world.hosts.values():
+        host.forget(ONE, below=30)
+    world.run(2 * 86_400)
+
+    again = world.listen(cursor)
+    world.run(2)
+    assert again.lost == [Span(5, 30)]
+    assert [m.index for m in again.messages if m.series == ONE] == list(range(30, 40))
+    world.run(GAP_GIVE_UP_S + 5)
+    assert [m.index for m in again.messages if m.series == TWO] == [5, 6, 7]
+    assert again.lost == [Span(5, 30), Span(0, 5)]
+
+
+def test_what_nobody_pushed_is_pulled_from_who_announces_it() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[pusher(ear)].withholds = lambda _index: True
+    world.publish(ONE, range(4))
+    world.run(1.2)
+
+    assert ear.indexes == [0, 1, 2, 3]
+    assert ear.feed.counts == FeedCounts(pulled=4)
+
+
+def test_a_withheld_message_is_a_gap_until_another_host_gives_it() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[pusher(ear)].withholds = lambda index: index == 1
+    world.publish(ONE, range(4))
+    world.run(0.05)
+    assert ear.indexes == [0]
+    assert ear.gaps == [Span(1, 2)]
+    assert ear.feed.has_gaps
+
+    world.run(1.2)
+    assert ear.indexes == [0, 1, 2, 3]
+    assert ear.lost == []
+
+
+def test_what_was_told_is_told_once_however_often_it_comes() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, [0])
+    world.run(1)
+    for host in world.hosts.values():
+        for _ in range(3):
+            world.push(host, contact(99).node_id, raw(ONE, 0))
+    world.run(1)
+
+    assert ear.indexes == [0]
+    assert ear.feed.counts.duplicates == 9
+    assert ear.verifier.verified == 1
+
+
+def test_a_duplicate_costs_no_signature_and_neither_does_who_is_no_member() -> None:
+    world = World(1)
+    ear = world.listen(is_member=lambda sender: sender == ONE.sender)
+    world.run(1)
+    world.publish(TWO, range(50))
+    world.run(5)
+
+    assert ear.messages == []
+    assert ear.verifier.verified == 0
+    assert Method.BACKLOG not in world.hosts[1].asked
+
+
+def test_who_became_a_member_is_heard_after_another_look() -> None:
+    members = {ONE.sender}
+    world = World(1, 2)
+    ear = world.listen(is_member=members.__contains__)
+    world.run(1)
+    world.publish(TWO, range(3))
+    world.run(2)
+    assert ear.messages == []
+
+    members.add(TWO.sender)
+    ear.feed.look_again(world.now)
+    world.run(1)
+    assert ear.indexes == [0, 1, 2]
+
+
+def test_what_is_forged_is_never_told_and_the_genuine_one_is() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[pusher(ear)].spoils = forged
+    world.publish(ONE, range(3))
+    world.run(5)
+
+    assert ear.indexes == [0, 1, 2]
+    assert [m.data for m in ear.messages] == [b"0", b"1", b"2"]
+
+
+def test_what_strangers_push_is_not_looked_at() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    ear.feed.on_pushed(contact(77).node_id, decode_envelope(raw(ONE, 0)), world.now)
+    ear.feed.on_announced(contact(77).node_id, [row(ONE, 0, 9)], world.now)
+    world.run(1)
+
+    assert ear.messages == []
+    assert ear.verifier.verified == 0
+
+
+def test_what_comes_while_no_host_was_there_is_no_live_message() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[1].die()
+    world.publish(ONE, [0])  # reaches nobody
+    world.hosts[1].take(raw(ONE, 0))
+    world.run(1_800)
+    world.hosts[1].live()
+    world.run(120)
+    world.publish(ONE, [1], created=int(world.now.wall))
+    world.run(2)
+
+    assert [(m.index, m.is_history) for m in ear.messages] == [(0, True), (1, False)]
+
+
+def test_throw_away_senders_do_not_fill_the_memory_nor_push_out_who_says_much() -> None:
+    told: list[object] = []
+    world = World(1)
+    world.publish(ONE, [0])
+    around = Surroundings(contact(99).node_id, Outbox(), world, lambda *_: [])
+    feed = Feed(TOPIC, Start.ALL, around, Anybody(), listener(told))
+    for index in range(4):
+        feed._take(decode_envelope(raw(ONE, index)), at(0), is_pushed=True)
+    for number in range(FEED_SERIES_MAX + 100):
+        feed._take(decode_envelope(raw(series(3, number), 0)), at(0), is_pushed=True)
+
+    assert len(feed._holdings) <= FEED_SERIES_MAX
+    assert ONE in feed._holdings
+    assert len(told) == FEED_SERIES_MAX + 104
+
+
+class Anybody:
+    def verify(self, envelope: object) -> None:
+        """All is genuine."""
+
+
+def test_what_was_handed_on_can_be_summed_up() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, [0, 1, 3])
+    world.run(1)
+
+    assert ear.feed.rows() == (row(ONE, 0, 4, 2),)
+
+
+def test_where_a_cursor_left_gaps_they_are_fetched_and_not_told_again() -> None:
+    world = World(1)
+    world.publish(ONE, [0, 2])
+    ear = world.listen()
+    world.run(GAP_GIVE_UP_S + 5)
+    assert ear.lost == [Span(1, 2)]
+    cursor = ear.cursor.encode()
+    ear.stop()
+    world.run(60)
+
+    again = world.listen(cursor)
+    world.run(GAP_GIVE_UP_S + 100)
+    assert again.events == []
+    world.publish(ONE, [1])
+    world.run(2)
+    assert [(m.index, m.is_late) for m in again.messages] == [(1, True)]
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_one_host_is_enough(start: Start) -> None:
+    world = World(1)
+    ear = world.listen(start)
+    world.run(1)
+    world.publish(ONE, range(3))
+    world.run(1)
+
+    assert ear.indexes == [0, 1, 2]
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_whoever_is_told_may_stop_the_feed_at_once_and_is_told_nothing_more(start: Start) -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(20))
+    ear = world.listen(start)
+    came: list[int] = []
+
+    def hear(envelope: PubsubEnvelope, _is_live: bool, _now: Now) -> None:  # noqa: FBT001 - as a feed tells
+        came.append(envelope.index)
+        if len(came) == 3:
+            ear.feed.stop()
+
+    ear.feed._listener = ear.feed._listener._replace(on_envelope=hear)
+    world.run(2)
+    world.publish(ONE, range(20, 40))
+    world.run(400)
+
+    assert len(came) == 3
+    assert all(host.subscribers == {} for host in world.hosts.values())
+    assert ear.feed.next_timer() is None
+
+
+def test_a_feed_that_was_stopped_tells_nothing() -> None:
+    told: list[object] = []
+    world = World(1)
+    around = Surroundings(contact(99).node_id, Outbox(), world, lambda *_: [])
+    holdings = Holdings()
+    holdings.put(ONE, held(0, 2))
+    feed = Feed(TOPIC, holdings, around, Anybody(), listener(told))
+    feed.start(world.now)
+    feed.stop()
+    feed.on_pushed(contact(1).node_id, decode_envelope(raw(ONE, 1)), world.now)
+    feed.on_announced(contact(1).node_id, [row(ONE, 0, 3)], world.now)
+    feed.on_down(contact(1).node_id, world.now)
+    feed.handle_timer(at(1e6))
+    world.run(1)
+
+    assert told == []
+
+
+def test_a_feed_that_was_stopped_wants_nothing_though_it_waited_for_something() -> None:
+    world = World(1, 2, 3)
+    unsettled = world.listen(Start.LIVE)
+    world.hosts[2].is_silent = world.hosts[3].is_silent = True
+    world.run(0.05)
+    assert not unsettled.feed.is_settled
+    assert unsettled.feed.next_timer() is not None
+    unsettled.feed.stop()
+    assert unsettled.feed.next_timer() is None
+
+    gapped = world.listen(Start.ALL)
+    world.run(5)
+    world.publish(ONE, [0, 2])
+    world.run(1)
+    assert gapped.feed.has_gaps
+    gapped.feed.stop()
+    assert gapped.feed.next_timer() is None
+
+
+def test_who_did_not_send_what_it_holds_is_asked_once_more_before_that_is_given_up() -> None:
+    world = World(1)
+    ear = world.listen(Start.ALL)
+    world.run(5)
+    world.hosts[1].withholds = lambda index: index == 1
+    world.publish(ONE, range(3))
+    world.run(GAP_GIVE_UP_S / 3)
+    assert ear.indexes == [0]
+    world.hosts[1].withholds = lambda _index: False
+    world.run(GAP_GIVE_UP_S / 2)
+
+    assert ear.indexes == [0, 1, 2]
+    assert ear.lost == []

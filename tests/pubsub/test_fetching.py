@@ -1,0 +1,121 @@
+"""What hosts fetch of each other, from hosts that lie, stall, and claim everything, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, forged, peer, topic
+from yzdht.limits import PULLED_TOPICS_MAX, SUMMARY_ROWS_MAX, SYNC_EVERY_S
+from yzdht.rpc.engine import Answer
+from yzdht.wire.rpc import Backlog, BacklogPage, Status, SummaryRow, TopicSync, TopicSynced
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.rpc import Body
+
+
+A_WHILE_S = 3 * SYNC_EVERY_S
+
+
+def claims(author: Author, count: int) -> TopicSync:
+    return TopicSync(TOPIC, (SummaryRow(*author.series, 0, count),))
+
+
+def test_a_host_that_claims_what_it_does_not_send_stops_nothing() -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    author, invented = Author(), Author()
+    two.publish(author.envelope())
+    world.run(1.0)
+    world.meet(1, 2)
+    liar = world.host(3)
+    one.ask(peer(3, HOSTING), claims(invented, 2**32 - 1))
+    world.run(A_WHILE_S)
+
+    assert one.holds(author) == [0]
+    assert one.holds(invented) == []
+    assert liar.counts["pubsub_pulled"] == 0
+
+
+class Liar(HostNode):
+    """Answers BACKLOG with what a test says."""
+
+    raws: tuple[bytes, ...] = ()
+    served = 0
+
+    def on_request(self, who: Peer, body: Body, on_reply: Callable[[Answer], None]) -> None:
+        if isinstance(body, Backlog):
+            self.served += 1
+            on_reply(Answer(Status.OK, BacklogPage(self.raws)))
+        elif isinstance(body, TopicSync):
+            on_reply(Answer(Status.OK, TopicSynced()))
+
+
+def test_a_summary_that_repeats_one_series_is_believed_once() -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    author = Author()
+    for index in range(0, 900, 2):
+        one.publish(author.envelope(index))
+        two.publish(author.envelope(index + 1))
+    world.run(1.0)
+    one.on_neighbourhood([2])
+    row = SummaryRow(*author.series, 0, 900, tuple(range(1, 129, 2)))
+    one.ask(peer(2, HOSTING), TopicSync(TOPIC, (row,) * SUMMARY_ROWS_MAX))
+    world.run(A_WHILE_S)
+
+    assert one.holds(author) == list(range(900))
+
+
+def test_a_forged_message_that_was_fetched_is_not_kept() -> None:
+    world = World()
+    one = world.host(1)
+    author = Author()
+    liar = Liar(world, 2, one.disk.after_crash())
+    liar.raws = (forged(author.envelope()),)
+    world.hosts[2] = liar
+    one.on_neighbourhood([2])
+    one.ask(peer(2, HOSTING), claims(author, 1))
+    world.run(A_WHILE_S)
+
+    assert liar.served > 0
+    assert one.holds(author) == []
+    assert one.counts["pubsub_forged"] == liar.served
+
+
+def test_a_stranger_to_the_topic_cannot_hold_all_places_for_fetching() -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    for number in range(3, 12):
+        world.host(number)
+    author = Author()
+    two.publish(author.envelope(of=topic(999)))
+    one.on_neighbourhood([2, *range(3, 10)])
+    far = Liar(world, 50, one.disk.after_crash())
+    world.hosts[50] = far
+    for number in range(2 * PULLED_TOPICS_MAX):
+        row = SummaryRow(*author.series, 0, 1_000_000)
+        one.ask(peer(50, HOSTING), TopicSync(topic(number), (row,)))
+    two.on_neighbourhood([1])
+    world.run(30.0)
+
+    assert one.holds(author, topic(999)) == [0]
+
+
+def test_a_topic_that_is_fetched_for_long_makes_place_for_another() -> None:
+    world = World()
+    host, other = world.host(1), world.host(2)
+    author = Author()
+    other.publish(author.envelope(of=topic(999)))
+    world.run(1.0)
+    host.on_neighbourhood([2, 3])  # 3 never answers
+    row = SummaryRow(*Author().series, 0, 1_000)
+    for number in range(2 * PULLED_TOPICS_MAX):
+        host.ask(peer(3, HOSTING), TopicSync(topic(number), (row,)))
+    other.on_neighbourhood([1, 3])
+    world.run(3 * SYNC_EVERY_S)
+
+    assert host.holds(author, topic(999)) == [0]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from tests.pubsub.kit_feed import held, series
+from yzdht.limits import GAP_GIVE_UP_S, GAP_GIVE_UP_S_MAX, PULL_SERIES_MAX
+from yzdht.pubsub.gaps import Gaps
+from yzdht.wire.holdings import Held, Series, Span
+
+
+ONE = series(1)
+
+
+def gaps(*indexes: int) -> tuple[Gaps, dict[Series, Held]]:
+    here = {ONE: held(*indexes)}
+    found = Gaps(lambda name: here.get(name, Held()))
+    found.look(ONE, 0.0)
+    return found, here
+
+
+def nobody(_name: Series) -> list[Span]:
+    return []
+
+
+def test_nothing_is_missing_where_all_is_here() -> None:
+    of, _ = gaps(0, 1, 2)
+
+    assert not of.are_open
+    assert of.next_time() is None
+
+
+def test_a_gap_is_given_up_once_and_after_its_time() -> None:
+    of, _ = gaps(0, 3)
+
+    assert of.next_time() == GAP_GIVE_UP_S
+    assert of.unfillable(nobody, GAP_GIVE_UP_S - 0.1) == []
+    assert of.unfillable(nobody, GAP_GIVE_UP_S) == [(ONE, Span(1, 3))]
+    assert of.unfillable(nobody, GAP_GIVE_UP_S + 1) == []
+    assert not of.are_open
+
+
+def test_what_some_source_may_send_is_waited_for_longer_but_not_for_ever() -> None:
+    of, _ = gaps(0, 4)
+
+    assert of.unfillable(lambda _: [Span(2, 3)], GAP_GIVE_UP_S) == [(ONE, Span(1, 2)), (ONE, Span(3, 4))]
+    assert of.unfillable(lambda _: [Span(2, 3)], GAP_GIVE_UP_S_MAX) == [(ONE, Span(2, 3))]
+
+
+def test_a_gap_that_is_filled_in_part_keeps_its_age_and_a_new_one_begins() -> None:
+    of, here = gaps(0, 4)
+    here[ONE].add(2)
+    here[ONE].add(7)
+    of.look(ONE, 10.0)
+
+    assert of.unfillable(nobody, GAP_GIVE_UP_S) == [(ONE, Span(1, 2)), (ONE, Span(3, 4))]
+    assert of.unfillable(nobody, GAP_GIVE_UP_S + 10) == [(ONE, Span(5, 7))]
+
+
+def test_a_gap_that_is_filled_is_none() -> None:
+    of, here = gaps(0, 2)
+    here[ONE].add(1)
+
+    assert of.unfillable(nobody, GAP_GIVE_UP_S) == []
+    assert of.next_time() is None
+
+
+def test_what_was_given_up_in_an_earlier_run_is_not_told_again() -> None:
+    of, here = gaps()
+    of.give_up(ONE, [Span(0, 3)])
+    here[ONE].add(3)
+    here[ONE].add(5)
+    of.look(ONE, 0.0)
+
+    assert of.unfillable(nobody, GAP_GIVE_UP_S) == [(ONE, Span(4, 5))]
+
+
+def test_series_with_gaps_are_bounded() -> None:
+    here = {series(n): held(1) for n in range(PULL_SERIES_MAX + 3)}
+    of = Gaps(here.__getitem__)
+    for name in here:
+        of.look(name, 0.0)
+
+    assert len(of.unfillable(nobody, GAP_GIVE_UP_S)) == PULL_SERIES_MAX

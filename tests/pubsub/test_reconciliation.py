@@ -1,0 +1,147 @@
+"""Rounds and when they come; with whole hosts in test_host_sync.py."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from tests.pubsub.kit_host import HOSTING, TOPIC, Author, World, peer, topic
+from yzdht.limits import SYNC_EVERY_S, SYNCS_AT_ONCE_MAX
+from yzdht.pubsub.reconciliation import holds_all
+from yzdht.rpc.engine import Up
+from yzdht.wire.holdings import Holdings, Series, claimed
+from yzdht.wire.rpc import Method
+
+
+ALICE = peer(101)
+SERIES = [Author(number).series for number in range(3)]
+
+
+def holdings(held: dict[int, set[int]]) -> Holdings:
+    made = Holdings()
+    for number, indexes in held.items():
+        for index in indexes:
+            made.add(SERIES[number], index)
+    return made
+
+
+_Held = st.dictionaries(st.integers(0, 2), st.sets(st.integers(0, 12)))
+
+
+@given(_Held, _Held, st.dictionaries(st.integers(0, 2), st.integers(0, 8)))
+def test_who_holds_all_lacks_nothing_above_what_is_over_there(
+    here: dict[int, set[int]], there: dict[int, set[int]], floors: dict[int, int]
+) -> None:
+    theirs = Holdings()
+    for number, floor in floors.items():
+        theirs.open(SERIES[number], floor)
+    for number, indexes in there.items():
+        for index in indexes:
+            theirs.add(SERIES[number], index)
+    rows = theirs.rows()
+
+    said = {
+        (Series(row.sender, row.session), index)
+        for row in rows
+        for index in (*range(row.first), *(i for span in claimed(row) for i in range(*span)))
+    }
+    lacked = {(SERIES[n], i) for n, indexes in here.items() for i in indexes} - said
+    assert holds_all(rows, holdings(here)) is (not lacked)
+
+
+def test_who_says_nothing_holds_nothing() -> None:
+    assert holds_all((), holdings({}))
+    assert not holds_all((), holdings({0: {1}}))
+
+
+def test_a_host_that_is_alone_asks_nobody() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    host.publish(Author().envelope())
+    world.run(1_000.0)
+
+    assert not host.asks
+    assert host.host.is_quiet
+
+
+def test_a_topic_is_compared_with_each_other_host_once_in_a_while() -> None:
+    world = World()
+    host = world.host(1)
+    for number in (2, 3):
+        world.host(number)
+    host.on_neighbourhood([2, 3])
+    world.run(5.0)
+    host.subscribe(ALICE)
+    world.run(10 * SYNC_EVERY_S)
+
+    rounds = host.asks[Method.TOPIC_SYNC] / 2
+    assert 8 <= rounds <= 14
+
+
+def test_so_many_topics_are_compared_at_once() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood([2])  # which never answers
+    for number in range(10 * SYNCS_AT_ONCE_MAX):
+        host.subscribe(ALICE, topic(number))
+    world.run(2.0)
+
+    assert host.asks[Method.TOPIC_SYNC] == SYNCS_AT_ONCE_MAX
+
+
+def test_who_does_not_answer_for_one_topic_is_not_waited_for_in_all_of_them() -> None:
+    world = World()
+    host, other = world.host(1), world.host(3)
+    author = Author()
+    for number in range(20 * SYNCS_AT_ONCE_MAX):
+        other.publish(author.envelope(of=topic(number)))
+    world.run(1.0)
+    host.on_neighbourhood([2, 3])  # 2 never answers
+    for number in range(20 * SYNCS_AT_ONCE_MAX):
+        host.subscribe(ALICE, topic(number))
+    world.run(30.0)
+
+    held = [host.holds(author, topic(number)) for number in range(20 * SYNCS_AT_ONCE_MAX)]
+    assert held == [[0]] * len(held)
+
+
+def test_who_is_back_is_asked_at_once() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood([2])
+    host.subscribe(ALICE)
+    world.run(8.0)
+    world.host(2)
+    host.host.on_link(peer(2, HOSTING), Up(None), world.now)
+    before = host.asks[Method.TOPIC_SYNC]
+    host.subscribe(ALICE, topic(1))
+    world.run(1.0)
+
+    assert host.asks[Method.TOPIC_SYNC] > before
+
+
+def test_a_host_that_never_answers_is_asked_ever_more_seldom() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood([2])
+    host.subscribe(ALICE)
+    world.run(60.0)
+    first = host.asks[Method.TOPIC_SYNC]
+    world.run(600.0)
+
+    assert 3 <= first <= 7
+    assert host.asks[Method.TOPIC_SYNC] - first <= 600.0 / SYNC_EVERY_S
+
+
+def test_a_host_is_quiet_when_it_has_all_there_is() -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    author = Author()
+    for index in range(600):
+        one.publish(author.envelope(index))
+        one.write()
+    world.meet(1, 2)
+    world.run(3 * SYNC_EVERY_S)
+
+    assert len(two.holds(author, TOPIC)) == 600
+    assert two.host.is_quiet

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, page, peer, raw, series, subscribed
+from tests.pubsub.kit_feed import forged
+from yzdht.limits import EDGE_BACKLOGS_MAX
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Status, Subscribe
+
+
+if TYPE_CHECKING:
+    from yzdht.rpc.engine import Answer, Failed
+
+
+ONE = series(1)
+CLIENT = peer(50)
+
+
+def raws(*indexes: int) -> tuple[bytes, ...]:
+    return tuple(raw(ONE, index) for index in indexes)
+
+
+class Desk:
+    """A node that listens at the hosts 1 and 2 for one client, and is no host itself."""
+
+    def __init__(self) -> None:
+        self.shell = Shell(1, 2)
+        self.shell.is_reached = False
+        self.shell.ask(CLIENT, Method.SUBSCRIBE, Subscribe(TOPIC, (), delegate=True))
+        for number in (1, 2):
+            self.shell.answer(number, Method.SUBSCRIBE, subscribed())
+        self.asked: list[int] = []  # in this order
+
+    def fetch(self, start: int, to: int) -> int:
+        return self.shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, start, to),)))
+
+    def answer(self, outcome: Answer | Failed) -> list[tuple[int, int]]:
+        """Answer whoever is asked; what it was asked for."""
+        (number,) = self.shell.asked(Method.BACKLOG)
+        self.asked.append(number)
+        body = self.shell.answer(number, Method.BACKLOG, outcome).body
+        assert isinstance(body, Backlog)
+        return [(r.start, r.to) for r in body.ranges]
+
+    def came(self, request: int) -> tuple[bytes, ...]:
+        body = self.shell.replies[request].body
+        assert isinstance(body, BacklogPage)
+        return body.envelopes
+
+
+def test_what_one_host_lacks_is_asked_of_the_next() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 4)
+    assert desk.answer(page(*raws(0, 2))) == [(0, 4)]
+    assert desk.answer(page(*raws(1, 3))) == [(1, 2), (3, 4)]
+    assert desk.came(request) == raws(0, 2, 1, 3)
+    assert sorted(desk.asked) == [1, 2]
+
+
+def test_a_host_that_has_all_is_the_only_one_asked() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(page(*raws(0, 1)))
+    assert desk.came(request) == raws(0, 1)
+    assert desk.shell.asked(Method.BACKLOG) == []
+
+
+def test_more_at_a_host_is_told_at_once() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 4)
+    desk.answer(page(*raws(0, 1), more=True))
+    assert desk.shell.replies[request].body == BacklogPage(raws(0, 1), more=True)
+
+
+def test_what_is_forged_goes_no_farther_and_its_host_is_not_listened_to_any_more() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(page(raw(ONE, 0), forged(raw(ONE, 1))))
+    desk.answer(page(raw(ONE, 1)))
+
+    assert desk.came(request) == raws(0, 1)
+    assert desk.shell.counts["pubsub_forged"] == 1
+    assert desk.shell.asked(Method.UNSUBSCRIBE) == [desk.asked[0]]
+
+
+def test_what_was_not_asked_for_goes_no_farther() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(page(raw(ONE, 7)))
+    desk.answer(page(b"nothing"))
+    assert desk.came(request) == ()
+
+
+def test_nobody_who_answers_is_another_answer_than_nothing_there() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(SILENT)
+    desk.answer(page())
+    assert desk.shell.status(request) is Status.BUSY
+
+    request = desk.fetch(0, 2)
+    desk.answer(page())
+    desk.answer(page())
+    assert desk.came(request) == ()
+
+
+def test_backlogs_under_way_are_bounded() -> None:
+    desk = Desk()
+    for number in range(EDGE_BACKLOGS_MAX):
+        other = peer(1_000 + number)
+        desk.shell.ask(other, Method.SUBSCRIBE, Subscribe(TOPIC, (), delegate=True))
+        desk.shell.ask(other, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 1),)))
+    assert desk.shell.status(desk.fetch(0, 1)) is Status.BUSY
+
+
+def test_a_client_that_fetches_too_much_waits() -> None:
+    desk = Desk()
+    statuses = {desk.shell.status(desk.fetch(0, 1)) for _ in range(10_000)}
+    assert Status.RATE_LIMITED in statuses

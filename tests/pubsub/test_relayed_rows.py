@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, strategies as st
+
+from tests.pubsub.kit_feed import contact, raw, row, series
+from yzdht.limits import EDGE_ROWS_MAX, HOLES_MAX
+from yzdht.pubsub.relayed_rows import RelayedRows
+from yzdht.wire.holdings import claimed
+from yzdht.wire.pubsub import decode_envelope
+
+
+if TYPE_CHECKING:
+    from yzdht.wire.rpc import SummaryRow
+
+
+ONE = series(1)
+HOSTS = [contact(number).node_id for number in (1, 2, 3)]
+
+
+def indexes(said: SummaryRow | None) -> set[int]:
+    return set() if said is None else {index for span in claimed(said) for index in range(*span)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.sets(st.integers(0, 40))), min_size=1, max_size=3))
+def test_a_row_claims_what_any_host_claims_and_nothing_else(of_hosts: list[tuple[int, set[int]]]) -> None:
+    rows = RelayedRows()
+    claims: set[int] = set()
+    for host, (first, holes) in zip(HOSTS, of_hosts, strict=False):
+        said = row(ONE, first, 41, *sorted(hole for hole in holes if hole >= first))
+        rows.hear(host, said)
+        claims |= indexes(said)
+
+    assert indexes(rows.row(ONE, HOSTS)) == claims
+
+
+def test_what_was_dropped_by_all_hosts_is_not_told_of_any_more() -> None:
+    rows = RelayedRows()
+    for host in HOSTS[:2]:
+        assert rows.hear(host, row(ONE, 0, 10)) is (host is HOSTS[0])
+    for host in HOSTS[:2]:
+        assert not rows.hear(host, row(ONE, 7, 10))
+
+    assert rows.row(ONE, HOSTS) == row(ONE, 7, 10)
+
+
+def test_what_a_host_claimed_that_is_none_any_more_is_forgotten_unless_nobody_else_said_anything() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(ONE, 0, 2**32 - 2))
+    assert rows.row(ONE, HOSTS[1:]) == row(ONE, 0, 2**32 - 2)
+    rows.hear(HOSTS[1], row(ONE, 0, 5))
+    assert rows.row(ONE, HOSTS[1:]) == row(ONE, 0, 5)
+
+
+def test_what_came_by_is_there_whatever_hosts_said() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(ONE, 3, 5))
+    for index in (5, 7):
+        rows.came(decode_envelope(raw(ONE, index)))
+    assert rows.row(ONE, HOSTS) == row(ONE, 3, 8, 6)
+
+    rows.came(decode_envelope(raw(ONE, 7 + HOLES_MAX + 2)))
+    assert rows.row(ONE, HOSTS) == row(ONE, 7 + HOLES_MAX + 2 - HOLES_MAX, 7 + HOLES_MAX + 3, *range(9, 73))
+
+
+def test_a_gap_that_is_filled_is_news() -> None:
+    rows = RelayedRows()
+    assert rows.hear(HOSTS[0], row(ONE, 0, 5, 2))
+    assert not rows.hear(HOSTS[1], row(ONE, 0, 4))
+    assert not rows.hear(HOSTS[1], row(ONE, 0, 5, 2))
+    assert rows.hear(HOSTS[1], row(ONE, 0, 5))
+
+
+def test_series_are_bounded_and_the_newest_come_first() -> None:
+    rows = RelayedRows()
+    for number in range(EDGE_ROWS_MAX + 5):
+        rows.hear(HOSTS[0], row(series(number), 0, 1))
+
+    assert len(rows) == EDGE_ROWS_MAX
+    newest = rows.newest(HOSTS, 1, 2)
+    assert newest == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
+    assert rows.row(series(0), HOSTS) is None

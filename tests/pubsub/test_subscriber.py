@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.pubsub.kit_feed import KID, LATER_KID, TOPIC, WALL, Keys, World, at, number_of, raw, series
+from yzdht.limits import (
+    EPOCH_GIVE_UP_S,
+    GAP_GIVE_UP_S,
+    HISTORY_MESSAGES_MAX,
+    LIVE_S,
+    REPLAY_KEPT_S,
+    REPLAY_WINDOW,
+    UNOPENED_MAX,
+    WAITING_BYTES_MAX,
+    WAITING_MESSAGES_MAX,
+    WANTS_EPOCHS_EVERY_S,
+)
+from yzdht.pubsub.cursor import Cursor, decode_cursor
+from yzdht.pubsub.events import (
+    Begins,
+    Filled,
+    Gap,
+    LossReason,
+    Lost,
+    Message,
+    RefusalReason,
+    Refused,
+    WantsEpochs,
+)
+from yzdht.pubsub.subscriber import Mailbox, Subscriber
+from yzdht.wire.holdings import Span
+from yzdht.wire.pubsub import INDEX_MAX, decode_envelope
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import PublicKey
+    from yzdht.ports import Now
+    from yzdht.pubsub.events import Event
+    from yzdht.wire.holdings import Series
+
+
+ONE, TWO = series(1), series(2)
+DAY_S = 86_400
+
+
+class Desk:
+    """A subscriber that is handed envelopes by the test."""
+
+    def __init__(
+        self,
+        *kids: bytes,
+        cursor: bytes | None = None,
+        is_member: Callable[[PublicKey], bool] = lambda _: True,
+    ) -> None:
+        self.keys = Keys(*kids)
+        self.cursor = decode_cursor(cursor, TOPIC) if cursor is not None else Cursor(TOPIC)
+        self.taken = decode_cursor(cursor, TOPIC) if cursor is not None else Cursor(TOPIC)
+        self.events: list[Event] = []
+        self.subscriber = Subscriber(Mailbox(self.keys, is_member, self._tell), self.cursor)
+
+    def _tell(self, event: Event, _now: Now) -> None:
+        self.events.append(event)
+        self.taken.take(event)
+
+    def come(
+        self,
+        *indexes: int,
+        of: Series = ONE,
+        is_live: bool = True,
+        now: float = 0.0,
+        created: int = WALL,
+        kid: bytes = bytes(8),
+        data: bytes = b"",
+    ) -> None:
+        for index in indexes:
+            self.subscriber.on_envelope(decode_envelope(raw(of, index, created, data, kid)), is_live, at(now))
+
+    def tick(self, now: float) -> None:
+        self.subscriber.handle_timer(at(now))
+
+    @property
+    def told(self) -> list[int]:
+        return [event.index for event in self.events if isinstance(event, Message)]
+
+    @property
+    def others(self) -> list[Event]:
+        return [event for event in self.events if not isinstance(event, Message)]
+
+
+# Order
+
+
+def test_messages_of_a_sender_are_told_in_order() -> None:
+    desk = Desk()
+    desk.come(2, 0, 1, 3)
+
+    assert desk.told == [0, 1, 2, 3]
+    assert desk.others == [Gap(ONE, Span(0, 2)), Filled(ONE, Span(0, 2))]
+    assert desk.subscriber.waiting == 0
+
+
+def test_a_gap_of_one_sender_holds_up_no_other() -> None:
+    desk = Desk()
+    desk.come(1)
+    desk.come(0, 1, of=TWO)
+
+    assert [(e.series, e.index) for e in desk.events if isinstance(e, Message)] == [(TWO, 0), (TWO, 1)]
+    assert desk.subscriber.waiting == 1
+
+
+def test_a_gap_is_told_at_once_and_ends_in_a_loss_and_what_comes_then_is_late() -> None:
+    desk = Desk()
+    desk.come(0, 3)
+    assert desk.others == [Gap(ONE, Span(1, 3))]
+
+    desk.subscriber.on_lost(ONE, Span(1, 3), at(30))
+    assert desk.others[1:] == [Lost(ONE, Span(1, 3))]
+    desk.come(2, now=40)
+
+    told = [event for event in desk.events if isinstance(event, Message)]
+    assert [(message.index, message.is_late) for message in told] == [(0, False), (3, False), (2, True)]
+
+
+def test_a_gap_that_is_filled_in_part_loses_the_rest() -> None:
+    desk = Desk()
+    desk.come(0, 5)
+    desk.come(2)
+    desk.subscriber.on_lost(ONE, Span(3, 5), at(30))
+    desk.subscriber.on_lost(ONE, Span(1, 2), at(31))
+
+    assert desk.told == [0, 2, 5]
+    assert desk.others == [Gap(ONE, Span(1, 5)), Lost(ONE, Span(1, 2)), Lost(ONE, Span(3, 5))]
+
+
+def test_a_loss_that_was_told_is_not_told_again() -> None:
+    desk = Desk()
+    desk.come(3)
+    for _ in range(3):
+        desk.subscriber.on_lost(ONE, Span(0, 3), at(30))
+
+    assert desk.others == [Gap(ONE, Span(0, 3)), Lost(ONE, Span(0, 3))]
+
+
+def test_a_series_begins_where_the_feed_says() -> None:
+    desk = Desk()
+    desk.subscriber.on_series(ONE, 7, at(0))
+    desk.come(3, 7)
+
+    assert desk.events[0] == Begins(ONE, 7)
+    assert desk.told == [7]
+    assert desk.others == [Begins(ONE, 7)]
+
+
+# Tests of section 11
+
+
+def test_who_is_no_member_is_not_heard() -> None:
+    desk = Desk(is_member=lambda sender: sender == TWO.sender)
+    desk.come(0)
+    desk.come(0, of=TWO)
+
+    assert desk.events == [event for event in desk.events if isinstance(event, Message)]
+    assert [event.series for event in desk.events if isinstance(event, Message)] == [TWO]
+    assert ONE not in list(desk.cursor)
+
+
+def test_a_message_is_told_once() -> None:
+    desk = Desk()
+    desk.come(0, 0, 2, 2, 1, 0, 1, 2)
+
+    assert desk.told == [0, 1, 2]
+
+
+def test_a_replay_is_refused_over_a_restart() -> None:
+    desk = Desk()
+    desk.come(0, 1, 2)
+    again = Desk(cursor=desk.taken.encode())
+    again.come(0, 1, 2, 3)
+
+    assert again.told == [3]
+
+
+def test_what_lies_below_the_replay_window_is_refused() -> None:
+    desk = Desk()
+    desk.come(2 * REPLAY_WINDOW)
+    desk.subscriber.on_lost(ONE, Span(0, 2 * REPLAY_WINDOW), at(30))
+    desk.come(REPLAY_WINDOW, REPLAY_WINDOW + 1, now=31)
+
+    assert desk.told == [2 * REPLAY_WINDOW, REPLAY_WINDOW + 1]
+
+
+def test_a_live_message_of_a_session_never_seen_is_history_unless_it_is_new() -> None:
+    for created, is_history in (
+        (WALL - LIVE_S, False),
+        (WALL + LIVE_S, False),
+        (WALL - LIVE_S - 1, True),
+        (WALL + LIVE_S + 1, True),
+    ):
+        desk = Desk()
+        desk.come(0, created=int(created))
+        [message] = desk.events
+        assert isinstance(message, Message)
+        assert message.is_history == is_history
+
+
+def test_a_session_that_was_seen_may_have_a_clock_of_its_own() -> None:
+    desk = Desk()
+    desk.come(0)
+    desk.come(1, created=WALL - DAY_S)
+
+    assert [e.is_history for e in desk.events if isinstance(e, Message)] == [False, False]
+
+
+def test_a_whole_session_that_is_replayed_is_history_until_its_sender_says_something_new() -> None:
+    desk = Desk()
+    desk.come(0, 1, 2, created=WALL - 3_600)
+    desk.come(3, created=WALL)
+    desk.come(4, created=WALL - DAY_S)
+
+    marked = [e.is_history for e in desk.events if isinstance(e, Message)]
+    assert marked == [True, True, True, False, False]
+
+
+def test_a_session_never_seen_is_refused_if_its_window_may_be_forgotten() -> None:
+    desk = Desk()
+    desk.come(0, created=WALL - REPLAY_KEPT_S, is_live=False)
+    desk.come(0, of=TWO, created=WALL - REPLAY_KEPT_S - 1, is_live=False)
+
+    assert desk.told == [0]
+    assert desk.others == [Refused(TWO, 0, RefusalReason.TOO_OLD)]
+
+
+def test_what_does_not_open_is_refused_and_the_series_goes_on() -> None:
+    desk = Desk(KID)
+    desk.come(0, kid=KID, data=b"junk")
+    desk.come(1, kid=KID)
+
+    assert desk.told == [1]
+    assert desk.others == [Refused(ONE, 0, RefusalReason.UNREADABLE)]
+    desk.come(0)  # another one under the same index is none
+    assert desk.told == [1]
+
+
+# Epochs
+
+
+def test_a_message_of_an_unknown_epoch_waits_for_it_and_those_after_it_wait_too() -> None:
+    desk = Desk(KID)
+    desk.come(0, kid=KID)
+    desk.come(1, 2, kid=LATER_KID, now=1)
+    assert desk.told == [0]
+    assert desk.others == [WantsEpochs(LATER_KID)]
+
+    desk.keys.kids.add(LATER_KID)
+    desk.subscriber.on_epochs(at(5))
+    assert desk.told == [0, 1, 2]
+    assert desk.subscriber.waiting == 0
+
+
+def test_epochs_are_wanted_after_a_while_again() -> None:
+    desk = Desk()
+    for moment in range(0, 200, 5):
+        desk.come(moment, kid=KID, now=moment)
+
+    assert len([e for e in desk.events if isinstance(e, WantsEpochs)]) == 1 + int(195 / WANTS_EPOCHS_EVERY_S)
+
+
+def test_what_nobody_gives_a_key_for_is_lost_and_the_series_goes_on() -> None:
+    desk = Desk(KID)
+    desk.come(0, kid=LATER_KID)
+    desk.come(1, kid=KID)
+    assert desk.subscriber.next_timer() == 0.0
+    desk.tick(1)
+    while (at_s := desk.subscriber.next_timer()) is not None and at_s < EPOCH_GIVE_UP_S:
+        desk.tick(at_s)
+        assert desk.told == []
+    desk.tick(EPOCH_GIVE_UP_S)
+
+    assert desk.told == [1]
+    wanted = [event for event in desk.others if isinstance(event, WantsEpochs)]
+    assert len(wanted) == EPOCH_GIVE_UP_S / WANTS_EPOCHS_EVERY_S
+    assert desk.others[-1] == Lost(ONE, Span(0, 1), LossReason.NO_KEY)
+
+
+def test_a_message_that_waits_for_a_key_and_for_an_earlier_one_needs_both() -> None:
+    desk = Desk(KID)
+    desk.come(1, kid=LATER_KID)
+    desk.keys.kids.add(LATER_KID)
+    desk.subscriber.on_epochs(at(1))
+    assert desk.told == []
+
+    desk.come(0, kid=KID, now=2)
+    assert desk.told == [0, 1]
+
+
+# Bounds
+
+
+def test_messages_without_a_key_are_bounded() -> None:
+    desk = Desk()
+    for number in range(UNOPENED_MAX + 10):
+        desk.come(0, of=series(number), kid=KID)
+
+    assert desk.subscriber.waiting == UNOPENED_MAX
+    lost = [event for event in desk.events if isinstance(event, Lost)]
+    assert [event.series for event in lost] == [series(number) for number in range(10)]
+
+
+def test_messages_that_wait_for_an_earlier_one_are_bounded() -> None:
+    desk = Desk()
+    for index in range(1, WAITING_MESSAGES_MAX + 2):
+        desk.come(index)
+
+    assert desk.told == list(range(1, WAITING_MESSAGES_MAX + 2))
+    assert desk.others == [Gap(ONE, Span(0, 1)), Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]
+
+
+def test_their_bytes_are_bounded_and_the_sender_of_most_goes_on() -> None:
+    desk = Desk()
+    desk.come(1, of=TWO)
+    size = 60_000
+    for index in range(1, WAITING_BYTES_MAX // size + 2):
+        desk.come(index, data=index.to_bytes(4) + bytes(size))
+
+    assert desk.told[:2] == [1, 2]
+    assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]
+    assert desk.subscriber.waiting == 1
+
+
+def test_a_sender_with_many_sessions_has_the_last_of_them_remembered() -> None:
+    desk = Desk()
+    for number in range(1_000):
+        desk.come(1, of=series(1, number))
+
+    assert len(desk.cursor) == 64
+    assert desk.subscriber.waiting == 64
+
+
+def test_the_window_of_a_silent_sender_is_forgotten_in_time() -> None:
+    desk = Desk()
+    desk.come(0, 2)
+    desk.subscriber.on_lost(ONE, Span(1, 2), at(30))
+    desk.tick(REPLAY_KEPT_S + 1)
+    desk.come(1, now=REPLAY_KEPT_S + 2)
+    assert desk.told == [0, 2]
+
+    desk.come(3, now=REPLAY_KEPT_S + 3)
+    assert desk.told == [0, 2, 3]
+
+
+# With a feed
+
+
+def test_a_key_that_comes_late_loses_nothing() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen(keys=Keys(KID))
+    world.run(1)
+    world.publish(ONE, range(3), kid=KID)
+    world.publish(ONE, range(3, 6), kid=LATER_KID)
+    world.run(10)
+    assert ear.indexes == [0, 1, 2]
+
+    ear.keys.kids.add(LATER_KID)
+    ear.subscriber.on_epochs(world.now)
+    assert ear.indexes == list(range(6))
+
+
+def test_an_old_message_that_a_host_replays_as_live_is_not_told_as_live() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, [0], number_of(ear.feed.pusher) or 0, created=WALL - 3_600)
+    world.run(1)
+
+    assert [message.is_history for message in ear.messages] == [True]
+
+
+def test_a_whole_history_and_what_is_said_meanwhile_arrive_in_order_over_slow_roads() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(HISTORY_MESSAGES_MAX))
+    world.delay = lambda: 0.3
+    ear = world.listen()
+    for index in range(HISTORY_MESSAGES_MAX, HISTORY_MESSAGES_MAX + 200):
+        world.publish(ONE, [index])
+        world.run(0.02)
+    world.run(60)
+
+    assert ear.indexes == sorted(ear.indexes)
+    begins = next(event.index for event in ear.events if isinstance(event, Begins))
+    lost = sum(span.to - span.start for span in ear.lost)  # hosts had no room for it any more
+    assert len(ear.indexes) + lost + begins == HISTORY_MESSAGES_MAX + 200
+    assert ear.indexes[-HISTORY_MESSAGES_MAX:] == list(range(200, HISTORY_MESSAGES_MAX + 200))
+
+
+def test_a_member_whose_index_jumps_harms_its_own_series_alone() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, [INDEX_MAX])
+    world.publish(TWO, range(3))
+    world.run(1)
+    assert [m.index for m in ear.messages] == [0, 1, 2]
+
+    world.run(GAP_GIVE_UP_S + 5)
+    assert ear.lost == [Span(0, INDEX_MAX)]
+    assert ear.indexes == [0, 1, 2, INDEX_MAX]

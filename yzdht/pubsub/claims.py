@@ -1,0 +1,116 @@
+"""What one source says it holds of a topic and this process lacks, and what it said and did not keep."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX
+from yzdht.wire.holdings import Series, Span, claimed, lacking
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from yzdht.wire.holdings import Held
+    from yzdht.wire.rpc import SummaryRow
+
+
+class Claims:
+    """Of one source; holds only what is of use, so that a source whose messages are all here costs nothing.
+
+    Args:
+        held: What this process has of a series.
+
+    """
+
+    def __init__(self, held: Callable[[Series], Held]) -> None:
+        self._held = held
+        self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
+        self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(list(self._spans))
+
+    def hear(self, row: SummaryRow, mono: float) -> bool:
+        """Believe a row in place of the one before of that series; True if it names something of use."""
+        series = Series(row.sender, row.session)
+        said = claimed(row)
+        for (other, span), until in self._broken.items():
+            if other == series and until > mono:
+                said = without(said, span)
+        self._spans.pop(series, None)
+        self._spans[series] = said
+        while len(self._spans) > PULL_SERIES_MAX:
+            self._spans.popitem(last=False)
+        return bool(self.of(series))
+
+    def of(self, series: Series) -> list[Span]:
+        """What it has of a series that is missing here, in order."""
+        said = self._spans.get(series)
+        if said is None:
+            return []
+        held = self._held(series)
+        useful = [span for there in said for span in lacking(held, there)]
+        if useful:
+            self._spans[series] = useful
+        else:
+            del self._spans[series]
+        return useful
+
+    def take_off(self, series: Series, index: int) -> None:
+        """It sent this one."""
+        said = self._spans.get(series)
+        if said is not None:
+            self._spans[series] = without(said, Span(index, index + 1))
+
+    def break_off(self, series: Series, index: int, mono: float) -> None:
+        """It did not send what it said it has: for PULL_BROKEN_S it is not believed to have that."""
+        self.take_off(series, index)
+        until = mono + PULL_BROKEN_S
+        last = next(reversed(self._broken), None)
+        if last is not None and last[0] == series and last[1].to == index:
+            del self._broken[last]
+            self._broken[series, Span(last[1].start, index + 1)] = until
+        else:
+            self._broken[series, Span(index, index + 1)] = until
+        while len(self._broken) > PULL_BROKEN_MAX:
+            self._broken.popitem(last=False)
+
+    def clear(self) -> None:
+        """It says nothing any more."""
+        self._spans.clear()
+
+
+def without(spans: Iterable[Span], taken: Span) -> list[Span]:
+    """Some spans, in order, less another."""
+    parts = (
+        part
+        for span in spans
+        for part in (Span(span.start, min(span.to, taken.start)), Span(max(span.start, taken.to), span.to))
+    )
+    return [part for part in parts if part.start < part.to]
+
+
+def without_all(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
+    """Some spans, in order, less others in any order; in one pass, since both may be many."""
+    parts: list[Span] = []
+    away = sorted(taken)
+    first = 0
+    for start, to in spans:
+        while first < len(away) and away[first].to <= start:
+            first += 1
+        at = start
+        for gone in islice(away, first, None):
+            if gone.start >= to:
+                break
+            if at < gone.start:
+                parts.append(Span(at, gone.start))
+            at = max(at, gone.to)
+        if at < to:
+            parts.append(Span(at, to))
+    return parts

@@ -1,0 +1,287 @@
+"""What an infrastructure node does for its clients: one subscription per topic, passed on to all of them (section 11, `delegate`).
+
+Holds no keys and no history: what a client missed is fetched from the hosts for it. A client is told what the hosts say they hold, as
+if this node held it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from yzdht.limits import (
+    EDGE_ANSWER_S,
+    EDGE_LINGER_S,
+    EDGE_TOPICS_MAX,
+    SUMMARY_ROWS_MAX,
+)
+from yzdht.pubsub.announcements import Announcements, rows_bytes
+from yzdht.pubsub.fanout import FanOut
+from yzdht.pubsub.feed import Listener, Start
+from yzdht.pubsub.hosted import Changes, Hosted
+from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
+from yzdht.pubsub.relayed_rows import RelayedRows
+from yzdht.pubsub.subscriptions import Subscriptions
+from yzdht.rpc.engine import Answer, Reply
+from yzdht.wire.holdings import Series
+from yzdht.wire.rpc import Refusal, Status, Subscribed, SummaryRow
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from yzdht.ids import NodeId, TopicId
+    from yzdht.ports import Now
+    from yzdht.pubsub.feed import Feed
+    from yzdht.pubsub.outbox import Outbox
+    from yzdht.pubsub.ports import Surroundings
+    from yzdht.pubsub.rates import Bringers, Rates
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.holdings import Span
+    from yzdht.wire.pubsub import PubsubEnvelope
+    from yzdht.wire.rpc import Backlog, Subscribe
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A subscription that is answered once the hosts have said what they hold."""
+
+    request: int
+    peer: Peer
+    body: Subscribe
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class _Relayed:
+    """One topic.
+
+    Attributes:
+        feed: Listens to it.
+        hosted: Which series changed, and when.
+        rows: What hosts say they hold.
+        waiting: Who waits for the first of that.
+
+    """
+
+    feed: Feed
+    hosted: Hosted
+    rows: RelayedRows = field(default_factory=RelayedRows)
+    waiting: list[_Waiting] = field(default_factory=list)
+
+
+class Ears(NamedTuple):
+    """How a node listens for others.
+
+    Attributes:
+        listen: Makes a feed of a topic, which is not started.
+        close: Ends one.
+
+    """
+
+    listen: Callable[[TopicId, Start, Listener], Feed]
+    close: Callable[[TopicId, Feed], None]
+
+
+class Edge:
+    """Of one node.
+
+    Args:
+        outbox: Where all that it wants done goes.
+        surroundings: The node that it is part of.
+        bringers: Names with whom a client shares what there is room for.
+        rates: What clients may fetch.
+        ears: Makes and ends feeds.
+
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        surroundings: Surroundings,
+        bringers: Bringers,
+        rates: Rates,
+        ears: Ears,
+    ) -> None:
+        self._outbox = outbox
+        self._bringers = bringers
+        self._rates = rates
+        self._ears = ears
+        self._count = surroundings.count
+        self._relayed: dict[TopicId, _Relayed] = {}
+        self._subscriptions = Subscriptions()
+        self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
+        self._fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings)
+        self._backlogs = RelayedBacklogs(outbox, rates, surroundings)
+        self._unsettled: dict[TopicId, None] = {}
+        self._idle: OrderedDict[TopicId, float] = OrderedDict()  # since when, the longest first
+
+    # What announcements ask
+
+    def get(self, topic: TopicId) -> Hosted | None:
+        """A topic that is listened to."""
+        relayed = self._relayed.get(topic)
+        return None if relayed is None else relayed.hosted
+
+    def changes(self, hosted: Hosted, tick: int) -> Changes:
+        """What is to be told of a topic to somebody who was told up to a tick."""
+        since = hosted.since(tick)
+        if not since:
+            return Changes((), hosted.tick, is_all=True)
+        relayed = self._relayed[hosted.topic]
+        sources = relayed.feed.sources
+        said = (relayed.rows.row(series, sources) for series, _ in since)
+        rows = tuple(row for row in said if row is not None)
+        return Changes(rows, since[-1][1], is_all=since[-1][1] == hosted.tick)
+
+    # What it has
+
+    @property
+    def topics(self) -> int:
+        """How many it listens to."""
+        return len(self._relayed)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many it serves, of all sessions and topics."""
+        return len(self._subscriptions)
+
+    def has(self, peer: Peer, topic: TopicId) -> bool:
+        """True if a client is subscribed to a topic through this node."""
+        return self._subscriptions.is_subscribed(peer, topic)
+
+    # SUBSCRIBE
+
+    def subscribe(self, request: int, peer: Peer, body: Subscribe, now: Now) -> None:
+        """A client wants to hear of a topic through this node."""
+        if wait_s := self._rates.may_fetch(peer, now):
+            self._reply(request, Answer(Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1)))
+            return
+        is_new = body.topic not in self._relayed
+        if is_new and len(self._relayed) >= EDGE_TOPICS_MAX:
+            self._reply(request, Answer(Status.OVER_QUOTA, Refusal()))
+            return
+        relayed = self._open(body.topic, now) if is_new else self._relayed[body.topic]
+        if not self._subscriptions.add(
+            peer,
+            self._bringers.of_peer(peer),
+            body.topic,
+            relayed.hosted.tick,
+            is_pushed=body.push,
+            is_further=body.skip > 0,
+        ):
+            if is_new:
+                self._ears.close(body.topic, self._relayed.pop(body.topic).feed)
+            self._reply(request, Answer(Status.OVER_QUOTA, Refusal()))
+            return
+        self._idle.pop(body.topic, None)
+        waiting = _Waiting(request, peer, body, now.mono + EDGE_ANSWER_S)
+        if relayed.feed.is_settled:
+            self._answer(relayed, waiting, now)
+        else:
+            relayed.waiting.append(waiting)
+            self._unsettled[body.topic] = None
+        if is_new:
+            relayed.feed.start(now)
+
+    def _open(self, topic: TopicId, now: Now) -> _Relayed:
+        listener = Listener(
+            lambda _series, _index, _now: None,
+            lambda envelope, _is_live, at: self._on_envelope(topic, envelope, at),
+            _nobody_waits,
+            on_rows=lambda host, rows, at: self._on_rows(topic, host, rows, at),
+        )
+        relayed = _Relayed(self._ears.listen(topic, Start.LIVE, listener), Hosted(topic, (), now.mono))
+        self._relayed[topic] = relayed
+        return relayed
+
+    def _answer(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> None:
+        rows = relayed.rows.newest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX)
+        self._rates.fetched(waiting.peer, rows_bytes(rows), now)
+        self._reply(waiting.request, Answer(Status.OK, Subscribed((), waiting.body.push, rows)))
+
+    def _reply(self, request: int, answer: Answer) -> None:
+        self._outbox.put(Reply(request, answer.status, answer.body))
+
+    def unsubscribe(self, peer: Peer, topic: TopicId, now: Now) -> None:
+        """A client has heard enough."""
+        self._subscriptions.remove(peer, topic)
+        self._note_idle(topic, now)
+
+    def drop(self, peer: Peer, now: Now) -> None:
+        """A client's session has ended."""
+        for topic in self._subscriptions.drop(peer):
+            self._note_idle(topic, now)
+
+    def _note_idle(self, topic: TopicId, now: Now) -> None:
+        if topic in self._relayed and topic not in self._idle and not self._subscriptions.has(topic):
+            self._idle[topic] = now.mono
+
+    # What the feed tells
+
+    def _on_envelope(self, topic: TopicId, envelope: PubsubEnvelope, now: Now) -> None:
+        relayed = self._relayed.get(topic)
+        if relayed is not None:
+            relayed.rows.came(envelope)
+            self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True)
+
+    def _on_rows(self, topic: TopicId, host: NodeId, rows: Iterable[SummaryRow], now: Now) -> None:
+        relayed = self._relayed.get(topic)
+        if relayed is None:
+            return
+        is_told = self._subscriptions.has(topic)
+        grown = [row for row in rows if relayed.rows.hear(host, row)]
+        for row in grown:
+            relayed.hosted.changed(Series(row.sender, row.session), is_told=is_told)
+        for subscriber in self._subscriptions.of(topic) if grown else ():
+            self._announcements.changed(subscriber, topic, now)
+
+    # BACKLOG
+
+    def backlog(self, request: int, peer: Peer, body: Backlog, now: Now) -> None:
+        """A client fetches what it missed."""
+        relayed = self._relayed.get(body.topic)
+        if relayed is None:
+            self._reply(request, Answer(Status.NOT_FOUND, Refusal()))
+            return
+        hosts, distrust = list(relayed.feed.contacts), relayed.feed.distrust
+        self._backlogs.fetch(request, peer, body, hosts, distrust, now)
+
+    # Time
+
+    def look(self, now: Now) -> None:
+        """Answer who waited for the hosts, where these have answered; to be called after every event."""
+        for topic in list(self._unsettled):
+            if self._relayed[topic].feed.is_settled:
+                self._answer_all(topic, now)
+
+    def _answer_all(self, topic: TopicId, now: Now, until: float = float("inf")) -> None:
+        relayed = self._relayed[topic]
+        for one in [waiting for waiting in relayed.waiting if waiting.until <= until]:
+            relayed.waiting.remove(one)
+            self._answer(relayed, one, now)
+        if not relayed.waiting:
+            self._unsettled.pop(topic, None)
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        times = [one.until for topic in self._unsettled for one in self._relayed[topic].waiting]
+        times += [since + EDGE_LINGER_S for since in islice(self._idle.values(), 1)]
+        announced = self._announcements.next_timer()
+        return min([*times, announced] if announced is not None else times, default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Do what is due."""
+        self._announcements.handle_timer(now)
+        for topic in list(self._unsettled):
+            self._answer_all(topic, now, until=now.mono)
+        while self._idle and next(iter(self._idle.values())) + EDGE_LINGER_S <= now.mono:
+            topic, _ = self._idle.popitem(last=False)
+            self._unsettled.pop(topic, None)
+            self._ears.close(topic, self._relayed.pop(topic).feed)
+
+
+def _nobody_waits(_series: Series, _span: Span, _now: Now) -> None:
+    """Clients find their gaps themselves."""

@@ -1,0 +1,112 @@
+"""What a subscriber is told of a topic (PROTOCOL.md section 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import MessageId
+    from yzdht.wire.holdings import Series, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, told once; those of a series in order, but for the late ones.
+
+    Attributes:
+        series: Whose, and of which run of the sender's process.
+        index: Its place in the series.
+        id: Names it.
+        created: Unix seconds, by the sender's clock.
+        type: The application's, 0 to 255.
+        data: What it says.
+        received: Unix seconds.
+        is_history: True if it is older than the subscription, or may be.
+        is_late: True if it was declared lost before, and later ones were told.
+
+    """
+
+    series: Series
+    index: int
+    id: MessageId
+    created: int
+    type: int
+    data: bytes
+    received: int
+    is_history: bool = False
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """The messages of a series are told from this index on."""
+
+    series: Series
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages are missing, and looked for; what comes after them in the series waits."""
+
+    series: Series
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """All of a gap has come, or the rest of one of which some are lost."""
+
+    series: Series
+    span: Span
+
+
+class LossReason(StrEnum):
+    """Why messages are lost."""
+
+    NOBODY_HAS_IT = "no host has it"
+    NO_ROOM = "too much waited for it"
+    NO_KEY = "its epoch stayed unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Messages of a series are given up, and it goes on after them. One that comes all the same is told as late."""
+
+    series: Series
+    span: Span
+    reason: LossReason = LossReason.NOBODY_HAS_IT
+
+
+class RefusalReason(StrEnum):
+    """Why a message is not told."""
+
+    UNREADABLE = "it does not open"
+    TOO_OLD = "it is older than what is remembered"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message of a member came that is not told; the series goes on after it."""
+
+    series: Series
+    index: int
+    reason: RefusalReason
+
+
+@dataclass(frozen=True, slots=True)
+class WantsEpochs:
+    """A message came of an epoch that is not known: look for a newer state of the group."""
+
+    kid: bytes
+
+
+Event = Message | Begins | Gap | Filled | Lost | Refused | WantsEpochs
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEpoch:
+    """What an opener says of an envelope whose epoch is none of those that it knows."""

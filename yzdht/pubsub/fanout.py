@@ -1,0 +1,72 @@
+"""A new message on its way to the subscribers of its topic: sent to who asked for that and reads, told to the others (section 11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yzdht.rpc.engine import Push
+from yzdht.wire.frame import RecordType
+from yzdht.wire.holdings import Series
+from yzdht.wire.pubsub import encode_delivery
+
+
+if TYPE_CHECKING:
+    from yzdht.ports import Now
+    from yzdht.pubsub.announcements import Announcements
+    from yzdht.pubsub.hosted import Hosted
+    from yzdht.pubsub.outbox import Outbox
+    from yzdht.pubsub.ports import Surroundings
+    from yzdht.pubsub.subscriptions import Subscriptions
+    from yzdht.wire.pubsub import PubsubEnvelope
+
+
+class FanOut:
+    """Of one host.
+
+    Args:
+        subscriptions: To whom it goes.
+        announcements: Through which those learn of it who are not sent it.
+        outbox: Where it goes.
+        surroundings: Says who does not read what it is sent.
+
+    """
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        announcements: Announcements,
+        outbox: Outbox,
+        surroundings: Surroundings,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._announcements = announcements
+        self._outbox = outbox
+        self._is_congested = surroundings.is_congested
+        self._observe = surroundings.observe
+
+    def pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
+        """Pass one on.
+
+        Args:
+            envelope: It is genuine, and was not held before.
+            hosted: Its topic.
+            now: The present.
+            is_pushed: False if nobody is sent it: all are told.
+
+        """
+        topic = hosted.topic
+        series = Series(envelope.sender, envelope.session)
+        hosted.changed(series, is_told=self._subscriptions.has(topic))
+        delivery: bytes | None = None
+        sent = 0
+        for subscriber in self._subscriptions.of(topic):
+            if not is_pushed or topic not in subscriber.pushed or self._is_congested(subscriber.peer):
+                self._announcements.changed(subscriber, topic, now)
+                continue
+            delivery = delivery or encode_delivery((envelope.raw,))
+            self._outbox.put(Push(subscriber.peer, RecordType.PUBSUB, delivery))
+            sent += 1
+            if topic not in subscriber.changed:  # else it is still to be told of earlier ones
+                subscriber.told[topic] = hosted.tick
+        if is_pushed:
+            self._observe("topic_fan_out", sent)

@@ -1,0 +1,412 @@
+"""One topic as a process listens to it: every genuine message handed on once, whichever way it came (PROTOCOL.md section 11).
+
+Owns what is held and where it began. Does not open messages and does not order them. What a host pushes, what others say they
+have and what is pulled from them comes together here; a series that nobody had named at the beginning begins at 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from yzdht.errors import InvalidSignature
+from yzdht.limits import (
+    FEED_EARLY_MAX,
+    FEED_GAP_LOOK_S,
+    FEED_HOSTS_MAX,
+    FEED_PAGES_MAX,
+    FEED_SERIES_MAX,
+    FEED_SETTLE_S,
+)
+from yzdht.pubsub.puller import Puller
+from yzdht.pubsub.sources import Sources
+from yzdht.wire.holdings import Holdings, Series, Span
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from yzdht.ids import NodeId, PublicKey, TopicId
+    from yzdht.ports import Now
+    from yzdht.pubsub.sources import Surroundings
+    from yzdht.wire.address import Contact
+    from yzdht.wire.pubsub import PubsubEnvelope
+    from yzdht.wire.rpc import SummaryRow
+
+
+_FIRST_ROWS_MAX = 2 * FEED_HOSTS_MAX * FEED_PAGES_MAX
+
+
+class EnvelopeVerifier(Protocol):
+    """Checks that an envelope is its sender's."""
+
+    def verify(self, envelope: PubsubEnvelope) -> None:
+        """Check the signature.
+
+        Raises:
+            InvalidSignature: It does not verify.
+
+        """
+        ...
+
+
+class Start(Enum):
+    """Where to begin, if not at a cursor."""
+
+    LIVE = auto()
+    ALL = auto()
+
+
+class Listener(NamedTuple):
+    """Who is told what comes.
+
+    Attributes:
+        on_series: A series begins at an index that is not 0, or was known before: the first thing told of it.
+        on_envelope: One that was not told before, verified; True if it is live: pushed, or newer than what hosts had
+            when this began.
+        on_lost: Nobody has these.
+        is_wanted: False for a sender whose messages are not to be looked at.
+        on_rows: What a host says it holds, and which; of senders who are not wanted, too.
+
+    """
+
+    on_series: Callable[[Series, int, Now], None]
+    on_envelope: Callable[[PubsubEnvelope, bool, Now], None]
+    on_lost: Callable[[Series, Span, Now], None]
+    is_wanted: Callable[[PublicKey], bool] = lambda _sender: True
+    on_rows: Callable[[NodeId, Iterable[SummaryRow], Now], None] = lambda _host, _rows, _now: None
+
+
+@dataclass(slots=True)
+class FeedCounts:
+    """What a feed has seen."""
+
+    pushed: int = 0
+    pulled: int = 0
+    duplicates: int = 0
+    forged: int = 0
+
+    def plus(self, other: FeedCounts) -> FeedCounts:
+        """Both together."""
+        return FeedCounts(
+            self.pushed + other.pushed,
+            self.pulled + other.pulled,
+            self.duplicates + other.duplicates,
+            self.forged + other.forged,
+        )
+
+
+class Feed:
+    """Of one topic.
+
+    Args:
+        topic: Which.
+        start: Where to begin; what a cursor holds if there is one.
+        around: What the process has for all topics.
+        verifier: Checks signatures.
+        listener: Who is told.
+
+    Attributes:
+        counts: What it has seen.
+
+    """
+
+    def __init__(
+        self,
+        topic: TopicId,
+        start: Start | Holdings,
+        around: Surroundings,
+        verifier: EnvelopeVerifier,
+        listener: Listener,
+    ) -> None:
+        self.counts = FeedCounts()
+        self._topic = topic
+        self._start = start
+        self._verifier = verifier
+        self._listener = listener
+        self._holdings = start if isinstance(start, Holdings) else Holdings()
+        self._puller = Puller(topic, self._holdings.of, around.calls, self._on_pulled, self._on_unfillable)
+        self._sources = Sources(topic, around, self._on_rows, self._on_answered, self._on_gone)
+        self._had: dict[Series, int] = {}  # one above what hosts had when this began
+        self._answered: set[NodeId] = set()
+        # until it is settled:
+        self._first_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
+        self._early_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
+        self._early: list[tuple[Contact, PubsubEnvelope]] = []
+        self._settle_at: float | None = None
+        self._gap_look_at: float | None = None
+        self._is_settled = self._is_stopped = self._is_early_cut = False
+
+    def start(self, now: Now) -> None:
+        """Look for hosts; never given up until `stop`."""
+        for series in self._holdings:
+            self._puller.lost(series, self._holdings.of(series).gaps())
+        self._sources.look(now)
+
+    # What may be asked
+
+    @property
+    def is_settled(self) -> bool:
+        """True once it is known where to begin: what is published from then on is handed on."""
+        return self._is_settled
+
+    @property
+    def sources(self) -> tuple[NodeId, ...]:
+        """Where it is subscribed."""
+        return self._sources.subscribed
+
+    @property
+    def contacts(self) -> tuple[Contact, ...]:
+        """The same, the pusher first."""
+        found = (self._sources.contact(node_id) for node_id in self.sources)
+        return tuple(sorted((c for c in found if c is not None), key=lambda c: c.node_id != self.pusher))
+
+    @property
+    def pusher(self) -> NodeId | None:
+        """Which of them pushes."""
+        return self._sources.pusher
+
+    @property
+    def has_gaps(self) -> bool:
+        """True if something is missing and not given up."""
+        return self._puller.has_gaps
+
+    def rows(self, skip: int = 0) -> tuple[SummaryRow, ...]:
+        """What was handed on, as a summary."""
+        return self._holdings.rows(skip)
+
+    # What the engine tells
+
+    def on_pushed(self, node_id: NodeId, envelope: PubsubEnvelope, now: Now) -> None:
+        """A node delivered this unasked."""
+        source = self._sources.contact(node_id)
+        if source is None or self._is_stopped:
+            return
+        if self._is_settled:
+            self._pushed(source, envelope, now)
+        elif len(self._early) < FEED_EARLY_MAX:
+            self._early.append((source, envelope))
+        else:
+            self._is_early_cut = True
+
+    def on_announced(self, node_id: NodeId, rows: Iterable[SummaryRow], now: Now) -> None:
+        """A node said what changed of what it holds."""
+        source = self._sources.contact(node_id)
+        if source is None or self._is_stopped:
+            return
+        rows = tuple(rows)
+        self._listener.on_rows(node_id, rows, now)
+        if self._is_settled:
+            self._puller.hear(source, self._wanted(rows), now)
+        elif len(self._early_rows) < FEED_EARLY_MAX:
+            self._early_rows.append((source, rows))
+        else:
+            self._is_early_cut = True
+
+    def on_down(self, node_id: NodeId, now: Now) -> None:
+        """The session with a node ended."""
+        if not self._is_stopped:
+            self._sources.on_down(node_id, now)
+            self._settle_if_due(now)
+
+    def on_up(self, node_id: NodeId, now: Now) -> None:
+        """There is another session with a node."""
+        if not self._is_stopped:
+            self._sources.on_up(node_id, now)
+
+    def distrust(self, node_id: NodeId, now: Now) -> None:
+        """A host sent something that is forged."""
+        if not self._is_stopped:
+            self._sources.distrust(node_id, now)
+
+    def look_again(self, now: Now) -> None:
+        """Have hosts say what they hold: other senders are wanted now."""
+        self._sources.refresh(now)
+
+    # Beginning
+
+    def _on_rows(self, source: Contact, rows: tuple[SummaryRow, ...], now: Now) -> None:
+        self._listener.on_rows(source.node_id, rows, now)
+        if not self._is_settled:
+            if self._settle_at is None:
+                self._settle_at = now.mono + FEED_SETTLE_S
+            if source.node_id not in self._answered and len(self._first_rows) < _FIRST_ROWS_MAX:
+                self._first_rows.append((source, rows))
+            return
+        if self._sources.subscribed == (source.node_id,):  # nobody told what happened until now
+            self._note_had(rows)
+        self._puller.hear(source, self._wanted(rows), now)
+
+    def _on_answered(self, node_id: NodeId, now: Now) -> None:
+        if not self._is_settled:
+            self._answered.add(node_id)
+            self._settle_if_due(now)
+
+    def _settle_if_due(self, now: Now) -> None:
+        if self._is_settled or self._settle_at is None or not self._answered:
+            return
+        if now.mono < self._settle_at and self._sources.is_waiting:
+            return
+        self._is_settled = True
+        by_series: dict[Series, list[SummaryRow]] = {}
+        for _, rows in self._first_rows:
+            for row in rows:
+                by_series.setdefault(Series(row.sender, row.session), []).append(row)
+        for series, of_hosts in by_series.items():
+            self._begin(series, of_hosts, now)
+        self._go_on(now)
+
+    def _go_on(self, now: Now) -> None:
+        """Take what came before it was known where to begin."""
+        rows_heard, early = self._first_rows + self._early_rows, self._early
+        self._first_rows, self._early_rows, self._early = [], [], []
+        for source, envelope in early:
+            if not self._is_stopped:
+                self._pushed(source, envelope, now)
+        for source, rows in rows_heard:
+            if self._sources.contact(source.node_id) is not None:
+                self._puller.hear(source, self._wanted(rows), now)
+        if self._is_early_cut:
+            self._sources.refresh(now)
+
+    def _begin(self, series: Series, rows: list[SummaryRow], now: Now) -> None:
+        """Find the index at which a series begins that hosts had when this began."""
+        self._note_had(rows)
+        first = min(row.first for row in rows)
+        if self._start is Start.LIVE:
+            pushed = [e.index for _, e in self._early if (e.sender, e.session) == series]
+            self._open(series, min([self._usual_next(rows), *pushed]), now)
+        elif self._start is Start.ALL:
+            self._open(series, first, now)
+        else:
+            held = self._holdings.open(series)
+            if held.next < first and self._listener.is_wanted(
+                series.sender
+            ):  # all hosts agree that it is over
+                lost = Span(held.next, first)
+                self._puller.lost(series, [lost])
+                self._listener.on_lost(series, lost, now)
+
+    def _usual_next(self, rows: list[SummaryRow]) -> int:
+        """Where half of the hosts are at least: one that names a number far ahead must not silence a sender."""
+        ends = sorted([row.next for row in rows] + [0] * (len(self._answered) - len(rows)))
+        return ends[(len(ends) - 1) // 2]
+
+    def _open(self, series: Series, floor: int, now: Now) -> None:
+        self._holdings.open(series, floor)
+        if floor > 0 and self._listener.is_wanted(series.sender):
+            self._listener.on_series(series, floor, now)
+
+    def _note_had(self, rows: Iterable[SummaryRow]) -> None:
+        for row in rows:
+            series = Series(row.sender, row.session)
+            if len(self._had) < FEED_SERIES_MAX or series in self._had:
+                self._had[series] = max(row.next, self._had.get(series, 0))
+
+    # Messages
+
+    def _pushed(self, source: Contact, envelope: PubsubEnvelope, now: Now) -> None:
+        is_genuine = self._take(envelope, now, is_pushed=True)
+        if self._is_stopped:
+            return
+        if not is_genuine:
+            self._sources.distrust(source.node_id, now)
+        self._puller.look(Series(envelope.sender, envelope.session), now)
+        self._watch_gaps(now)
+
+    def _on_pulled(self, envelope: PubsubEnvelope, source: Contact, now: Now) -> bool:
+        is_genuine = self._take(envelope, now, is_pushed=False)
+        if not is_genuine and not self._is_stopped:
+            self._sources.distrust(source.node_id, now)
+        return is_genuine
+
+    def _take(self, envelope: PubsubEnvelope, now: Now, *, is_pushed: bool) -> bool:
+        """Hand one on if it is new; False if it is forged. The order of tests is that of section 11."""
+        series, index = Series(envelope.sender, envelope.session), envelope.index
+        held = self._holdings.of(series)
+        if index in held or index < held.floor:
+            self.counts.duplicates += 1
+            return True
+        if not self._listener.is_wanted(envelope.sender):
+            return True
+        try:
+            self._verifier.verify(envelope)
+        except InvalidSignature:
+            self.counts.forged += 1
+            return False
+        is_live = is_pushed or index >= self._had.get(series, 0)
+        self._hold(series, index, now)
+        if is_pushed:
+            self.counts.pushed += 1
+        else:
+            self.counts.pulled += 1
+        self._listener.on_envelope(envelope, is_live, now)
+        return True
+
+    def _hold(self, series: Series, index: int, now: Now) -> None:
+        if series not in self._holdings and len(self._holdings) >= FEED_SERIES_MAX:
+            self._make_room()
+        floor = self._holdings.of(series).floor
+        self._holdings.add(series, index)
+        risen = self._holdings.of(series).floor
+        if risen > floor:  # too many gaps
+            self._listener.on_lost(series, Span(floor, risen), now)
+
+    def _make_room(self) -> None:
+        """Forget an eighth of the series, those with the fewest messages: whoever throws senders away has such."""
+        sizes = {
+            series: sum(run.to - run.start for run in self._holdings.of(series).runs)
+            for series in self._holdings
+        }
+        for series in sorted(sizes, key=lambda s: sizes[s])[: FEED_SERIES_MAX // 8]:
+            self._holdings.forget(series)
+            self._had.pop(series, None)
+
+    def _wanted(self, rows: Iterable[SummaryRow]) -> list[SummaryRow]:
+        return [row for row in rows if self._listener.is_wanted(row.sender)]
+
+    def _on_unfillable(self, series: Series, span: Span, now: Now) -> None:
+        self._listener.on_lost(series, span, now)
+
+    def _on_gone(self, node_id: NodeId, now: Now) -> None:
+        self._puller.drop(node_id, now)
+        if not self._is_settled:
+            self._first_rows = [told for told in self._first_rows if told[0].node_id != node_id]
+            self._answered.discard(node_id)
+            if not self._answered:
+                self._settle_at = None
+
+    # Time
+
+    def _watch_gaps(self, now: Now) -> None:
+        if self._gap_look_at is None and self._puller.has_gaps:
+            self._gap_look_at = now.mono + FEED_GAP_LOOK_S
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        if self._is_stopped:
+            return None
+        settle_at = None if self._is_settled or not self._answered else self._settle_at
+        times = (self._sources.next_timer(), self._puller.next_timer(), settle_at, self._gap_look_at)
+        return min((at for at in times if at is not None), default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Do what is due."""
+        if self._is_stopped:
+            return
+        self._sources.handle_timer(now)
+        self._settle_if_due(now)
+        self._puller.handle_timer(now)
+        if self._gap_look_at is not None and self._gap_look_at <= now.mono:
+            self._gap_look_at = None
+            if self._puller.has_gaps:
+                self._sources.refresh(now)
+        self._watch_gaps(now)
+
+    def stop(self, *, is_silent: bool = False) -> None:
+        """Listen no more; without a word to the hosts if somebody else of this process listens to the topic there."""
+        self._is_stopped = True
+        self._sources.stop(is_silent=is_silent)
+        self._puller.stop()
+        self._early.clear()

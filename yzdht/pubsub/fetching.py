@@ -1,0 +1,169 @@
+"""What other hosts hold and this one does not, fetched: of so many topics at a time, each with a Puller while it has something to do.
+
+PROTOCOL.md section 11. A topic that takes long makes place for others, and nodes that are not near a topic leave room to those that are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yzdht.limits import PULL_TURN_S, PULLED_TOPICS_MAX
+from yzdht.pubsub.puller import Puller
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import TopicId
+    from yzdht.ports import Now
+    from yzdht.pubsub.hosted import Hosted, Topics
+    from yzdht.pubsub.outbox import Outbox
+    from yzdht.pubsub.policies import Policies
+    from yzdht.rpc.engine import Answer, Failed
+    from yzdht.wire.address import Contact
+    from yzdht.wire.holdings import Held, Series, Span
+    from yzdht.wire.pubsub import PubsubEnvelope
+    from yzdht.wire.rpc import Body, Method, SummaryRow
+
+
+class Fetching:
+    """Of one host.
+
+    Args:
+        topics: What is held.
+        outbox: Where calls go.
+        take: Takes in an envelope that another host sent; False if it is not genuine.
+        again: Told of a topic that had to make place, or found none: it is to be looked at again.
+        policies: Who writes: of others nothing is fetched.
+
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        outbox: Outbox,
+        take: Callable[[PubsubEnvelope, Hosted, Contact, Now], bool],
+        again: Callable[[Hosted, Now], None],
+        policies: Policies,
+    ) -> None:
+        self._topics = topics
+        self._outbox = outbox
+        self._take = take
+        self._again = again
+        self._policies = policies
+        self._pullers: dict[TopicId, Puller] = {}
+        self._pull_at: dict[TopicId, float] = {}
+        self._since: dict[TopicId, float] = {}  # the longest first
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if nothing is fetched."""
+        return not self._pullers
+
+    def hear(self, hosted: Hosted, contact: Contact, rows: tuple[SummaryRow, ...], now: Now) -> None:
+        """A host says what it holds; what is missing here is fetched."""
+        topic = hosted.topic
+        # Each series once: many rows of one with many gaps would cost the product of both.
+        distinct = {(row.sender, row.session): row for row in rows}.values()
+        rows = tuple(row for row in distinct if self._policies.may_write(topic, row.sender))
+        puller = self._pullers.get(topic)
+        if puller is None:
+            if not self._topics.holdings(topic).missing(rows):
+                return
+            if not self._has_room(hosted, contact, now):
+                self._again(hosted, now)
+                return
+            puller = self._pullers[topic] = self._puller(hosted)
+            self._since[topic] = now.mono
+        puller.hear(contact, rows, now)
+        self._settle(topic)
+
+    def _has_room(self, hosted: Hosted, contact: Contact, now: Now) -> bool:
+        """See that one more topic can be fetched; the one that has been longest goes if it has had its turn."""
+        is_near = any(contact.node_id == near.node_id for near in hosted.near)
+        if len(self._pullers) < (PULLED_TOPICS_MAX if is_near else PULLED_TOPICS_MAX // 2):
+            return True
+        longest = next(iter(self._since))
+        if not is_near or now.mono - self._since[longest] < PULL_TURN_S:
+            return False
+        self.drop(longest)
+        if (other := self._topics.get(longest)) is not None:
+            self._again(other, now)
+        return True
+
+    def _puller(self, hosted: Hosted) -> Puller:
+        topic = hosted.topic
+
+        def held(series: Series) -> Held:
+            return self._topics.holdings(topic).of(series)
+
+        def take(envelope: PubsubEnvelope, source: Contact, now: Now) -> bool:
+            return self._take(envelope, hosted, source, now)
+
+        def unfillable(_series: Series, _span: Span, _now: Now) -> None:
+            """Nobody has it; whoever gets it after all says so."""
+
+        return Puller(topic, held, _Calls(self._outbox, lambda: self._settle(topic)), take, unfillable)
+
+    def _settle(self, topic: TopicId) -> None:
+        """After anything happened to a puller: keep its time, or drop it if it has nothing to do."""
+        puller = self._pullers.get(topic)
+        if puller is None:
+            return
+        at = puller.next_timer()
+        if puller.is_idle or at is None:
+            self.drop(topic)
+        else:
+            self._pull_at[topic] = at
+
+    def drop(self, topic: TopicId) -> None:
+        """Fetch nothing of a topic any more."""
+        puller = self._pullers.pop(topic, None)
+        if puller is not None:
+            puller.stop()
+            self._pull_at.pop(topic, None)
+            del self._since[topic]
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted."""
+        return min(self._pull_at.values(), default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Let pullers do what is due."""
+        for topic, at in list(self._pull_at.items()):
+            if at <= now.mono and (puller := self._pullers.get(topic)) is not None:
+                puller.handle_timer(now)
+                self._settle(topic)
+
+    def stop(self) -> None:
+        """Fetch nothing any more."""
+        for topic in list(self._pullers):
+            self.drop(topic)
+
+
+class _Calls:
+    """The outbox, for a puller whose owner is to look at it after each answer."""
+
+    def __init__(self, outbox: Outbox, after: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._after = after
+
+    def call(
+        self,
+        contact: Contact,
+        method: Method,
+        body: Body,
+        deadline_s: float,
+        then: Callable[[Answer | Failed, Now], None],
+    ) -> int:
+        """As the outbox does."""
+
+        def on_answer(outcome: Answer | Failed, now: Now) -> None:
+            then(outcome, now)
+            self._after()
+
+        return self._outbox.call(contact, method, body, deadline_s, on_answer)
+
+    def cancel(self, call: int) -> None:
+        """As the outbox does."""
+        self._outbox.cancel(call)

@@ -1,0 +1,67 @@
+"""What a topic host asks of the node that it is part of; the shell, and tests, supply it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.pubsub.policies import Policies
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yzdht.ids import Target, TopicId
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.address import Contact
+    from yzdht.wire.pubsub import PubsubEnvelope
+    from yzdht.wire.rpc import WireContact
+
+
+class Neighbourhood(Protocol):
+    """Which nodes host topics, as this node's table has it."""
+
+    def hosts(self, target: Target, count: int) -> Sequence[Contact]:
+        """The known nodes with capability PUBSUB nearest to a point, nearest first; this node is one of them if it has it."""
+        ...
+
+    def shown(self, contacts: Sequence[Contact], peer: Peer) -> tuple[WireContact, ...]:
+        """Those of them that a peer can use, as it can use them, in the same order."""
+        ...
+
+
+class EnvelopeVerifier(Protocol):
+    """Checks the signature of each distinct envelope once."""
+
+    def verify(self, envelope: PubsubEnvelope) -> None:
+        """Check it.
+
+        Raises:
+            InvalidSignature: The sender did not sign it.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The node that a topic host is part of.
+
+    Attributes:
+        neighbourhood: Who hosts topics beside it.
+        verifier: Checks signatures.
+        target_of: The point of a topic near which its hosts are.
+        is_congested: True if a peer does not read what it is sent.
+        count: Counts what happens, by name.
+        observe: Told figures, by name: how many a message was sent to, how long publishing took.
+        policies: Who writes to topics that have an owner.
+
+    """
+
+    neighbourhood: Neighbourhood
+    verifier: EnvelopeVerifier
+    target_of: Callable[[TopicId], Target]
+    is_congested: Callable[[Peer], bool]
+    count: Callable[[str], None]
+    observe: Callable[[str, float], None] = lambda _name, _value: None
+    policies: Policies = field(default_factory=Policies)

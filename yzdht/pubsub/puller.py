@@ -1,0 +1,333 @@
+"""Messages of one topic that others say they hold and this process lacks: asked for until somebody sends them.
+
+Every source has its claims (summary rows, PROTOCOL.md section 11). What is missing is asked of one that claims it, of another one
+too if that one is slow, fails, or does not send what it claimed. A source that withholds so loses nothing but its own part.
+What is certain to exist, since a later message of the series is here, and what no source has, is told after GAP_GIVE_UP_S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from yzdht.errors import WireError
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    PULL_CALL_S,
+    PULL_LATE_S,
+    PULL_MESSAGES_MAX,
+    PULL_RETRY_S_MAX,
+    PULL_RETRY_S_MIN,
+    PULLS_PER_SOURCE_MAX,
+    SUMMARY_ROWS_MAX,
+)
+from yzdht.pubsub.claims import Claims, without_all
+from yzdht.pubsub.gaps import Gaps
+from yzdht.rpc.engine import Answer, Failed
+from yzdht.wire.holdings import Series, Span
+from yzdht.wire.pubsub import decode_envelope
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from yzdht.ids import NodeId, TopicId
+    from yzdht.ports import Now
+    from yzdht.wire.address import Contact
+    from yzdht.wire.holdings import Held
+    from yzdht.wire.pubsub import PubsubEnvelope
+    from yzdht.wire.rpc import Body, SummaryRow
+
+
+class Calls(Protocol):
+    """Where requests go: an Outbox, or what answers for this node itself before it."""
+
+    def call(
+        self,
+        contact: Contact,
+        method: Method,
+        body: Body,
+        deadline_s: float,
+        then: Callable[[Answer | Failed, Now], None],
+    ) -> int:
+        """Ask a node; `then` is told what came of it, perhaps before this returns."""
+        ...
+
+    def cancel(self, call: int) -> None:
+        """An answer is not wanted any more."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """One BACKLOG under way."""
+
+    ranges: tuple[Range, ...]
+    late_at: float
+    call: int | None = None
+    is_late: bool = False
+    is_over: bool = False
+
+    @property
+    def spans(self) -> list[tuple[Series, Span]]:
+        """What was asked for, in order."""
+        return [(Series(r.sender, r.session), Span(r.start, r.to)) for r in self.ranges]
+
+
+@dataclass(slots=True, eq=False)
+class _Source:
+    contact: Contact
+    claims: Claims
+    asks: list[_Ask] = field(default_factory=list)
+    failures: int = 0
+    ready_at: float = 0.0
+
+    def can_be_asked(self, mono: float) -> bool:
+        """True if it has something of use, and room."""
+        return bool(self.claims) and self.ready_at <= mono and len(self.asks) < PULLS_PER_SOURCE_MAX
+
+
+class Puller:
+    """Of one topic.
+
+    Args:
+        topic: Of which messages are fetched.
+        held: What the owner has of a series now; of an unknown one an empty Held. It is looked at, never changed.
+        calls: Where requests go.
+        on_envelope: Told each envelope that was asked for and came, and who sent it. The owner verifies it, and says
+            whether it is genuine; one that it takes must be in `held` when this returns, or what it claims is asked of
+            others again. After one that is not, nothing more is taken of that answer.
+        on_unfillable: Told, once, a gap below a message that is held, of which no source has sent anything though
+            GAP_GIVE_UP_S passed. A source that claims it later is asked all the same.
+
+    """
+
+    def __init__(
+        self,
+        topic: TopicId,
+        held: Callable[[Series], Held],
+        calls: Calls,
+        on_envelope: Callable[[PubsubEnvelope, Contact, Now], bool],
+        on_unfillable: Callable[[Series, Span, Now], None],
+    ) -> None:
+        self._topic = topic
+        self._held = held
+        self._calls = calls
+        self._on_envelope = on_envelope
+        self._on_unfillable = on_unfillable
+        self._sources: dict[NodeId, _Source] = {}
+        self._gaps = Gaps(held)
+        self._is_advancing = False
+        self._is_stopped = False
+
+    # What the owner tells
+
+    def hear(self, source: Contact, rows: Iterable[SummaryRow], now: Now) -> None:
+        """A source says what it holds: of each series the row counts in place of the one before. It may be a new one."""
+        known = self._sources.get(source.node_id)
+        if known is None:
+            known = self._sources[source.node_id] = _Source(source, Claims(self._held))
+        known.contact = source
+        for row in rows:
+            known.claims.hear(row, now.mono)
+        self._advance(now)
+
+    def drop(self, source: NodeId, now: Now) -> None:
+        """A source is gone, or is none any more: what it was asked for is asked of others."""
+        known = self._sources.pop(source, None)
+        if known is not None:
+            for ask in known.asks:
+                self._cancel(ask)
+            self._advance(now)
+
+    def look(self, series: Series, now: Now) -> None:
+        """Something of a series was added that did not come from here: it may have a gap now, or one less."""
+        self._gaps.look(series, now.mono)
+
+    def lost(self, series: Series, spans: Iterable[Span]) -> None:
+        """Gaps that were given up in an earlier run: they are fetched if a source has them, and not told again."""
+        self._gaps.give_up(series, spans)
+
+    # What the owner may ask
+
+    @property
+    def sources(self) -> tuple[NodeId, ...]:
+        """Who said what it holds."""
+        return tuple(self._sources)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no source is known to have anything that is missing here."""
+        sources = self._sources.values()
+        return not any(s.asks or any(map(s.claims.of, s.claims)) for s in sources)
+
+    @property
+    def has_gaps(self) -> bool:
+        """True if something is missing below a message that is held, and not given up."""
+        return self._gaps.are_open
+
+    # Asking
+
+    def _advance(self, now: Now) -> None:
+        """Ask whoever can be, one request each in turn, until nothing is left to ask for."""
+        if self._is_advancing:  # this node answered itself: the loop that asked goes on
+            return
+        self._is_advancing = has_asked = True
+        while has_asked and not self._is_stopped:
+            able = [source for source in self._sources.values() if source.can_be_asked(now.mono)]
+            able.sort(key=lambda source: (source.failures, len(source.asks)))
+            has_asked = False
+            for source in able:
+                if source.can_be_asked(now.mono) and (ranges := self._ranges_for(source)):
+                    self._ask(source, ranges, now)
+                    has_asked = True
+        self._is_advancing = False
+
+    def _ranges_for(self, source: _Source) -> tuple[Range, ...]:
+        """What to ask of a source: what it claims and nobody was asked for just now."""
+        ranges: list[Range] = []
+        room = PULL_MESSAGES_MAX
+        asked = self._asked(source)
+        for series in source.claims:
+            for start, to in without_all(source.claims.of(series), asked.get(series, ())):
+                end = min(to, start + room)
+                ranges.append(Range(*series, start, end))
+                room -= end - start
+                if not room or len(ranges) == SUMMARY_ROWS_MAX:
+                    return tuple(ranges)
+        return tuple(ranges)
+
+    def _asked(self, of: _Source) -> dict[Series, list[Span]]:
+        """What was asked for and may still come; of another source only while that is not slow."""
+        found: dict[Series, list[Span]] = {}
+        for source in self._sources.values():
+            for ask in source.asks:
+                if source is of or not ask.is_late:
+                    for series, span in ask.spans:
+                        found.setdefault(series, []).append(span)
+        return found
+
+    def _ask(self, source: _Source, ranges: tuple[Range, ...], now: Now) -> None:
+        ask = _Ask(ranges, now.mono + PULL_LATE_S)
+        source.asks.append(ask)
+        body = Backlog(self._topic, ranges, ANSWER_BODIES_BYTES_MAX)
+        call = self._calls.call(
+            source.contact,
+            Method.BACKLOG,
+            body,
+            PULL_CALL_S,
+            lambda outcome, at: self._on_answer(source, ask, outcome, at),
+        )
+        if not ask.is_over:  # a node asks itself without a network, and has the answer by now
+            ask.call = call
+
+    def _cancel(self, ask: _Ask) -> None:
+        ask.is_over = True
+        if ask.call is not None:
+            self._calls.cancel(ask.call)
+
+    # Answers
+
+    def _on_answer(self, source: _Source, ask: _Ask, outcome: Answer | Failed, now: Now) -> None:
+        if ask.is_over:
+            return
+        ask.is_over = True
+        source.asks.remove(ask)
+        if isinstance(outcome, Answer) and isinstance(outcome.body, BacklogPage):
+            self._take(source, ask, outcome.body, now)
+        else:
+            _note_failure(source, outcome, now)
+        self._advance(now)
+
+    def _take(self, source: _Source, ask: _Ask, page: BacklogPage, now: Now) -> None:
+        asked = [(series, index) for series, span in ask.spans for index in range(*span)]
+        came, is_genuine = self._hand_on(source, set(asked), page, now)
+        if self._is_stopped:
+            return
+        for position, (series, index) in enumerate(asked):
+            if (series, index) in came:
+                source.claims.take_off(series, index)
+            elif not page.more or not is_genuine or any(item in came for item in asked[position:]):
+                source.claims.break_off(series, index, now.mono)
+        for series in dict(ask.spans):
+            self._gaps.look(series, now.mono)
+        if came and is_genuine:
+            source.failures = 0
+        else:
+            _punish(source, now)
+
+    def _hand_on(
+        self, source: _Source, asked: set[tuple[Series, int]], page: BacklogPage, now: Now
+    ) -> tuple[set[tuple[Series, int]], bool]:
+        """Tell the owner what was asked for; which of it came, and whether all that came is genuine."""
+        came: set[tuple[Series, int]] = set()
+        for raw in page.envelopes:
+            try:
+                envelope = decode_envelope(raw)
+            except WireError:
+                return came, False
+            name = Series(envelope.sender, envelope.session), envelope.index
+            if envelope.topic != self._topic or name not in asked:
+                return came, False
+            if not self._on_envelope(envelope, source.contact, now):
+                return came, False
+            if self._is_stopped:
+                break
+            came.add(name)
+        return came, True
+
+    # Time
+
+    def next_timer(self) -> float | None:
+        """When handle_timer is wanted; None for not before something is told."""
+        times = [ask.late_at for s in self._sources.values() for ask in s.asks if not ask.is_late]
+        times += [s.ready_at for s in self._sources.values() if s.claims and s.ready_at > 0.0]
+        if self._sources and (at := self._gaps.next_time()) is not None:
+            times.append(at)
+        return min(times, default=None)
+
+    def handle_timer(self, now: Now) -> None:
+        """Ask others where a source is slow, ask one again that failed, give up what nobody has."""
+        for source in self._sources.values():
+            for ask in source.asks:
+                ask.is_late = ask.is_late or ask.late_at <= now.mono
+            if source.ready_at <= now.mono:
+                source.ready_at = 0.0
+        self._advance(now)
+        if self._sources:  # nobody was asked while none is known
+            for series, span in self._gaps.unfillable(self._hoped_for, now.mono):
+                self._on_unfillable(series, span, now)
+
+    def _hoped_for(self, series: Series) -> list[Span]:
+        """What of a series some source claims, or was asked for."""
+        claims = [span for source in self._sources.values() for span in source.claims.of(series)]
+        asks = [a for source in self._sources.values() for a in source.asks]
+        return claims + [span for ask in asks for asked, span in ask.spans if asked == series]
+
+    def stop(self) -> None:
+        """Ask nothing more and tell nothing more."""
+        self._is_stopped = True
+        for source in self._sources.values():
+            for ask in source.asks:
+                self._cancel(ask)
+        self._sources.clear()
+        self._gaps.clear()
+
+
+def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
+    """It did not answer, or refused."""
+    if isinstance(outcome, Answer) and outcome.status is Status.RATE_LIMITED:
+        told_s = outcome.body.number / 1_000 if isinstance(outcome.body, Refusal) else 0.0
+        source.ready_at = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s))
+        return
+    if isinstance(outcome, Answer) and outcome.status in (Status.REFUSED, Status.NOT_FOUND):
+        source.claims.clear()  # it is no host of this topic any more
+    _punish(source, now)
+
+
+def _punish(source: _Source, now: Now) -> None:
+    """Leave it alone for a while, each time for longer."""
+    pause_s = min(PULL_RETRY_S_MAX, PULL_RETRY_S_MIN * 2.0 ** min(source.failures, 16))
+    source.failures += 1
+    source.ready_at = now.mono + pause_s

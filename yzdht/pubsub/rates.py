@@ -1,0 +1,113 @@
+"""What a peer may bring to a topic host and fetch from it, and on whose account what it brought is kept (section 11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yzdht.crypto.primitives import hmac_sha256
+from yzdht.limits import (
+    BACKLOG_BURST_BYTES,
+    BACKLOG_BYTES_PER_S,
+    BACKLOG_CHARGE_BYTES_MIN,
+    PREFIXES_TRACKED_MAX,
+    PUBLISH_BURST,
+    PUBLISH_BURST_BYTES,
+    PUBLISH_BYTES_PER_S,
+    PUBLISH_CHARGE_BYTES_MIN,
+    PUBLISH_COPIES_PER_MESSAGE,
+    PUBLISH_GROUP_ALLOWANCE,
+    PUBLISHES_PER_S,
+    PUBSUB_ENVELOPE_BYTES_MAX,
+)
+from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
+from yzdht.wire.history import BRINGER_BYTES, Bringer
+
+
+if TYPE_CHECKING:
+    from yzdht.ids import NodeId
+    from yzdht.ports import Now
+    from yzdht.rpc.engine import Peer
+
+
+_MESSAGES = Rate(PUBLISHES_PER_S, PUBLISH_BURST)
+_BYTES = Rate(PUBLISH_BYTES_PER_S, PUBLISH_BURST_BYTES)
+_BACKLOG = Rate(BACKLOG_BYTES_PER_S, BACKLOG_BURST_BYTES)
+
+
+class Bringers:
+    """Names who brought a message, so that a store can charge for it and a stolen disk names nobody.
+
+    Args:
+        key: Of this host alone; it outlives restarts with what it named.
+
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of_peer(self, peer: Peer) -> Bringer:
+        """A peer with a public address, or one behind a proxy, shares with its prefix or address: ids are free."""
+        return self._name(peer.group.encode()) if peer.has_own_part else self.of_host(peer.node_id)
+
+    def of_host(self, node_id: NodeId) -> Bringer:
+        """A node that hosts the same topic, of which this one fetched."""
+        return self._name(node_id)
+
+    def _name(self, who: bytes) -> Bringer:
+        return Bringer(hmac_sha256(self._key, who)[:BRINGER_BYTES])
+
+
+class Rates:
+    """Charges peers for what they bring and fetch.
+
+    Args:
+        own_id: This node's, which is charged nothing.
+
+    """
+
+    def __init__(self, own_id: NodeId) -> None:
+        self._own_id = own_id
+        self._brought = Buckets(2 * PREFIXES_TRACKED_MAX)
+        self._brought_by_groups = FairBuckets(2 * PREFIXES_TRACKED_MAX)
+        self._fetched = Buckets(PREFIXES_TRACKED_MAX)
+
+    def bring(self, peer: Peer, size: int, now: Now) -> float:
+        """Charge one message of so many bytes; 0.0, or the seconds after which to try again."""
+        if peer.node_id == self._own_id:
+            return 0.0
+        size = max(size, PUBLISH_CHARGE_BYTES_MIN)
+        return self._take(peer, "messages", 1, _MESSAGES, now) or self._take(peer, "bytes", size, _BYTES, now)
+
+    def punish(self, peer: Peer, now: Now) -> None:
+        """Charge a forged message as a large one, also to a bucket that is empty: it cost a check and brought nothing."""
+        if peer.node_id != self._own_id:
+            self._brought.overdraw(("bytes", peer.node_id), PUBSUB_ENVELOPE_BYTES_MAX, _BYTES, now.mono)
+
+    def copied(self, peer: Peer, copies: int, now: Now) -> None:
+        """Charge what a message costs beyond itself that goes to many: it may have come already, and the next one waits."""
+        if peer.node_id != self._own_id and copies >= PUBLISH_COPIES_PER_MESSAGE:
+            more = copies // PUBLISH_COPIES_PER_MESSAGE
+            self._brought.overdraw(("messages", peer.node_id), more, _MESSAGES, now.mono)
+
+    def _take(self, peer: Peer, what: str, tokens: int, rate: Rate, now: Now) -> float:
+        key = (what, peer.node_id)
+        wait_s = self._brought.take(key, tokens, rate, now.mono)
+        if wait_s or not peer.group:
+            return wait_s
+        shared = rate.times(PUBLISH_GROUP_ALLOWANCE)
+        wait_s = self._brought_by_groups.take((what, peer.group), peer.node_id, tokens, shared, now.mono)
+        if wait_s:
+            self._brought.put_back(key, tokens)
+        return wait_s
+
+    def may_fetch(self, peer: Peer, now: Now) -> float:
+        """0.0 if a peer may fetch, or the seconds after which it may."""
+        if peer.node_id == self._own_id:
+            return 0.0
+        return self._fetched.take(peer.node_id, BACKLOG_CHARGE_BYTES_MIN, _BACKLOG, now.mono)
+
+    def fetched(self, peer: Peer, size: int, now: Now) -> None:
+        """Charge what a peer was given beyond what `may_fetch` took."""
+        if peer.node_id != self._own_id and size > BACKLOG_CHARGE_BYTES_MIN:
+            more = size - BACKLOG_CHARGE_BYTES_MIN
+            self._fetched.overdraw(peer.node_id, more, _BACKLOG, now.mono)

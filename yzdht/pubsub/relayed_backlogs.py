@@ -1,0 +1,174 @@
+"""What clients missed, fetched for them: one host asked after the other, until all that was asked for has come (section 11).
+
+What a host sends is looked at before it goes on: a client that got something forged would leave this node for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from yzdht.errors import InvalidSignature, WireError
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    EDGE_BACKLOG_CALL_S,
+    EDGE_BACKLOG_HOSTS_MAX,
+    EDGE_BACKLOGS_MAX,
+    PUBSUB_ENVELOPE_BYTES_MAX,
+    SUMMARY_ROWS_MAX,
+)
+from yzdht.pubsub.claims import without
+from yzdht.rpc.engine import Answer, Failed, Reply
+from yzdht.wire.holdings import Series, Span
+from yzdht.wire.pubsub import decode_envelope
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.ids import NodeId
+    from yzdht.ports import Now
+    from yzdht.pubsub.outbox import Outbox
+    from yzdht.pubsub.ports import Surroundings
+    from yzdht.pubsub.rates import Rates
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.address import Contact
+    from yzdht.wire.rpc import Body
+
+
+@dataclass(slots=True, eq=False)
+class _Errand:
+    """One BACKLOG of a client.
+
+    Attributes:
+        missing: What was asked for and has not come, by series, in the order asked for.
+        bytes_left: How much room there is.
+        hosts: Who is still to be asked.
+        distrust: Told who sent something forged.
+        found: What came.
+        has_failed: True if a host did not answer.
+
+    """
+
+    request: int
+    peer: Peer
+    body: Backlog
+    missing: dict[Series, list[Span]]
+    bytes_left: int
+    hosts: list[Contact]
+    distrust: Callable[[NodeId, Now], None]
+    found: list[bytes] = field(default_factory=list)
+    has_failed: bool = False
+
+    def ranges(self) -> tuple[Range, ...]:
+        """What is to be asked for now."""
+        spans = [Range(*series, *span) for series, left in self.missing.items() for span in left]
+        return tuple(spans[:SUMMARY_ROWS_MAX])
+
+
+class RelayedBacklogs:
+    """Of one node.
+
+    Args:
+        outbox: Where requests and answers go.
+        rates: What clients may fetch.
+        surroundings: Checks signatures, counts.
+
+    """
+
+    def __init__(self, outbox: Outbox, rates: Rates, surroundings: Surroundings) -> None:
+        self._outbox = outbox
+        self._rates = rates
+        self._verifier = surroundings.verifier
+        self._count = surroundings.count
+        self._running = 0
+
+    def fetch(
+        self,
+        request: int,
+        peer: Peer,
+        body: Backlog,
+        hosts: list[Contact],
+        distrust: Callable[[NodeId, Now], None],
+        now: Now,
+    ) -> None:
+        """Fetch what a client asks for.
+
+        Args:
+            request: Its request, which is answered once.
+            peer: Whose.
+            body: What it asks for.
+            hosts: Who may have it, in the order in which they are asked.
+            distrust: Told who sent something forged.
+            now: The present.
+
+        """
+        if wait_s := self._rates.may_fetch(peer, now):
+            self._reply(request, Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1))
+            return
+        if self._running >= EDGE_BACKLOGS_MAX:
+            self._reply(request, Status.BUSY, Refusal())
+            return
+        missing: dict[Series, list[Span]] = {}
+        for sender, session, start, to in ((r.sender, r.session, r.start, r.to) for r in body.ranges):
+            missing.setdefault(Series(sender, session), []).append(Span(start, to))
+        room = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
+        hosts = hosts[:EDGE_BACKLOG_HOSTS_MAX]
+        self._running += 1
+        self._go_on(_Errand(request, peer, body, missing, room, hosts, distrust), now)
+
+    def _reply(self, request: int, status: Status, body: Body) -> None:
+        self._outbox.put(Reply(request, status, body))
+
+    def _go_on(self, errand: _Errand, now: Now) -> None:
+        ranges = errand.ranges()
+        if not ranges or not errand.hosts:
+            self._end(errand, now, has_more=False)
+            return
+        host = errand.hosts.pop(0)
+        asked = Backlog(errand.body.topic, ranges, errand.bytes_left)
+
+        def on_answer(outcome: Answer | Failed, at: Now) -> None:
+            page = outcome.body if isinstance(outcome, Answer) else None
+            if not isinstance(page, BacklogPage):
+                errand.has_failed = True
+            elif self._take(errand, host, page, at) and page.more and page.envelopes:
+                self._end(errand, at, has_more=True)
+                return
+            self._go_on(errand, at)
+
+        self._outbox.call(host, Method.BACKLOG, asked, EDGE_BACKLOG_CALL_S, on_answer)
+
+    def _take(self, errand: _Errand, host: Contact, page: BacklogPage, now: Now) -> bool:
+        """Keep what was asked for and is genuine; False, and nothing more of it, from the first on that is not."""
+        for raw in page.envelopes:
+            if not self._take_one(errand, raw):
+                self._count("pubsub_forged")
+                errand.distrust(host.node_id, now)
+                return False
+        return True
+
+    def _take_one(self, errand: _Errand, raw: bytes) -> bool:
+        try:
+            envelope = decode_envelope(raw)
+            spans = errand.missing.get(Series(envelope.sender, envelope.session), [])
+            index = envelope.index
+            if envelope.topic != errand.body.topic or not any(s.start <= index < s.to for s in spans):
+                return False
+            self._verifier.verify(envelope)
+        except (WireError, InvalidSignature):
+            return False
+        left = without(spans, Span(index, index + 1))
+        errand.missing[Series(envelope.sender, envelope.session)] = left
+        errand.found.append(raw)
+        errand.bytes_left = max(PUBSUB_ENVELOPE_BYTES_MAX, errand.bytes_left - len(raw))
+        return True
+
+    def _end(self, errand: _Errand, now: Now, *, has_more: bool) -> None:
+        self._running -= 1
+        if not errand.found and errand.has_failed:
+            self._reply(errand.request, Status.BUSY, Refusal())  # who did not answer has it, perhaps
+            return
+        self._rates.fetched(errand.peer, sum(map(len, errand.found)), now)
+        self._reply(errand.request, Status.OK, BacklogPage(tuple(errand.found), has_more))

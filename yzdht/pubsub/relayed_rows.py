@@ -1,0 +1,98 @@
+"""What the hosts of a topic say they hold, as a node tells it to its clients: one row a series for all of them (section 11).
+
+What each host said is kept apart: what one has dropped, or is not asked any more, or never had though it said so, ends with its own row.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from yzdht.ids import NodeId
+from yzdht.limits import EDGE_ROWS_MAX, FEED_HOSTS_MAX, HOLES_MAX
+from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed
+from yzdht.wire.rpc import SummaryRow
+
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from yzdht.wire.pubsub import PubsubEnvelope
+
+
+_PUSHED = NodeId(b"")
+"""In place of a host: what came by, so that some host has it."""
+
+
+class RelayedRows:
+    """Of one topic."""
+
+    def __init__(self) -> None:
+        self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def hear(self, host: NodeId, row: SummaryRow) -> bool:
+        """Take note of what a host says it holds; True if that is more than any said before."""
+        series = Series(row.sender, row.session)
+        rows = self._series.setdefault(series, {})
+        top = max((known.next for known in rows.values()), default=0)
+        holes = min((len(known.holes) for known in rows.values() if known.next == top), default=0)
+        is_more = row.next > top or (row.next == top and len(row.holes) < holes)
+        rows.pop(host, None)
+        rows[host] = row
+        if len(rows) > FEED_HOSTS_MAX + 1:
+            del rows[next(iter(rows))]
+        if is_more:
+            self._series.move_to_end(series)
+        if len(self._series) > EDGE_ROWS_MAX:
+            self._series.popitem(last=False)
+        return is_more
+
+    def came(self, envelope: PubsubEnvelope) -> None:
+        """A message came by."""
+        sender, session, index = envelope.sender, envelope.session, envelope.index
+        rows = self._series.get(Series(sender, session), {})
+        known = rows.get(_PUSHED) or SummaryRow(sender, session, index, index)
+        if index < known.next:
+            return
+        holes = (*known.holes, *range(known.next, index)) if index - known.next <= HOLES_MAX else None
+        if holes is None or len(holes) > HOLES_MAX:
+            self.hear(_PUSHED, SummaryRow(sender, session, index, index + 1))
+        else:
+            self.hear(_PUSHED, SummaryRow(sender, session, known.first, index + 1, holes))
+
+    def row(self, series: Series, hosts: Collection[NodeId]) -> SummaryRow | None:
+        """What one of these hosts has of a series, or did when it said something; None if nothing was said."""
+        rows = self._series.get(series)
+        return None if rows is None else _merged(series, rows, hosts)
+
+    def newest(self, hosts: Collection[NodeId], skip: int, count: int) -> tuple[SummaryRow, ...]:
+        """A summary, the newest first, after so many that are left out."""
+        names = list(reversed(self._series))[skip : skip + count]
+        return tuple(_merged(series, self._series[series], hosts) for series in names)
+
+
+def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:
+    said = [row for host, row in rows.items() if host in hosts]
+    pushed = rows.get(_PUSHED)
+    told = [*said, pushed] if pushed is not None else said or list(rows.values())
+    floor = min(row.first for row in said or told)
+    held = Holdings()
+    held.put(series, Held.of_runs(floor, _union(floor, told)))
+    return held.row(series)
+
+
+def _union(floor: int, rows: Iterable[SummaryRow]) -> list[Span]:
+    """All that some row claims from an index on, in order, no two touching."""
+    found: list[Span] = []
+    for span in sorted(span for row in rows for span in claimed(row)):
+        start = max(span.start, floor)
+        if start >= span.to:
+            continue
+        if found and start <= found[-1].to:
+            found[-1] = Span(found[-1].start, max(found[-1].to, span.to))
+        else:
+            found.append(Span(start, span.to))
+    return found
