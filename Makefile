@@ -20,7 +20,7 @@ WHAT ?= soak
 TESTS ?= tests
 BENCH ?= bench/lookup.py
 YZ_SEEDS ?= 200
-ALONE := $(addprefix tests/,sim kad store crypto wire rpc)
+ALONE := $(addprefix tests/,sim kad store crypto wire rpc pubsub)
 
 help: ## this list
 	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

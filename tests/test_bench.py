@@ -132,3 +132,17 @@ def test_a_percentile_is_the_value_that_this_share_is_not_above() -> None:
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
     assert percentile([], 0.5) != percentile([], 0.5)
+
+
+def test_keeping_a_message_is_measured_beside_a_record() -> None:
+    lines = run("histories.py", "--count", "3", "--rounds", "1").splitlines()
+
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "a record",
+        "a message, topic not full",
+        "topic full",
+        "full, ever new senders",
+        "held, one sender",
+        "held, one sender, a gap after every other",
+        "held, as many senders",
+    ]

@@ -282,7 +282,7 @@ def test_record_types_are_those_of_the_protocol_page() -> None:
 def test_methods_of_the_protocol_page_are_those_that_nodes_answer() -> None:
     table = {Method(int(number, 16)) for number, _ in rows("PROTOCOL.md", r"^\| 0x(\d\d) \| ([A-Z_]+) \|")}
 
-    assert table == {m for m in REQUESTS if m <= Method.DIAL_BACK or m is Method.REDEEM}
+    assert table == set(REQUESTS)
 
 
 def test_capability_bits_are_those_of_the_protocol_page() -> None:

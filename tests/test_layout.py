@@ -12,21 +12,30 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "yzdht"
 TESTS = ROOT / "tests"
 
-NOTHING_TO_RUN = {"__init__.py", "__main__.py", "ports.py"}
+NOTHING_TO_RUN = {"__init__.py", "__main__.py"}
 BOUNDS = "limits"  # numbers alone
+PORTS = "ports"  # protocols and what they hand over
 BY_TRANSCRIPT = {"cli"}  # the command line is tested as people see it, in tests/cli
 NOT_MIRRORED = {"cli", "fuzz", "hostile", "nginx", "process", "sim", "vectors", "watched", "web"}
-ABOUT_THE_PROJECT = {"test_bench.py", "test_conftest.py", "test_docs.py", "test_layout.py", "test_tidy.py"}
+ABOUT_THE_PROJECT = {
+    "test_bench.py",
+    "test_conftest.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_layout.py",
+    "test_tidy.py",
+}
 ABOUT_A_FOLDER = {
     "test_conformance.py",
     "test_secrets.py",
+    "test_topic_conformance.py",
     "test_vectors.py",
 }  # one suite for all modules beside it
 
 
 def modules() -> set[Path]:
     found = {p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if p.name not in NOTHING_TO_RUN}
-    return {p for p in found if p.parts[0] not in {*BY_TRANSCRIPT, BOUNDS}}
+    return {p for p in found if p.parts[0] not in {*BY_TRANSCRIPT, BOUNDS, PORTS} and p.stem != PORTS}
 
 
 def is_about_a_module(test: Path) -> bool:

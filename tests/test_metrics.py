@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.sessions.kit import until
-from yzdht import Identity, Node
+from yzdht import Client, Identity, Node
 from yzdht.errors import StoreError
 from yzdht.metrics import NodeMetrics, NodeView, rate_limited, rejected_input
 from yzdht.telemetry import Telemetry
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from yzdht.ports import StoreTotals
+    from yzdht.topic_pump import TopicFigures
 
 
 HOST = "127.0.0.1"
@@ -124,8 +125,47 @@ async def test_a_task_is_shown_as_long_as_it_lives() -> None:
         assert samples(metrics)["yz_tasks"] == before
 
 
+async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None:
+    async with Node(0, host=HOST, allow_private=True) as near:
+        bootstrap = [f"tcp://{HOST}:{near.port}"]
+        async with (
+            Node(0, host=HOST, bootstrap=bootstrap, allow_private=True) as far,
+            Client.connect(*bootstrap) as client,
+            near.subscribe("news") as heard,
+            client.subscribe("news") as relayed,
+        ):
+            await far.publish("news", b"one")
+            await client.publish("news", b"two")
+            for messages in (heard, relayed):
+                for _ in range(2):
+                    await anext(messages)
+            near.topics.count("topic_gaps", "found")
+            near.topics.count("topic_lost", amount=3)
+            metrics = NodeMetrics(near)
+            shown, text = samples(metrics), generate_latest(metrics.registry)
+
+    assert lint(text) == ""
+    assert shown["yz_hosted_topics"] == 1
+    assert shown["yz_hosted_messages"] == 2
+    assert shown["yz_hosted_bytes"] > 2 * 64
+    assert shown['yz_topic_subscriptions{of="user"}'] == shown['yz_topic_subscriptions{of="clients"}'] == 1
+    assert shown['yz_topic_subscriptions{of="hosted"}'] >= 1
+    assert shown['yz_topic_publishes_total{outcome="accepted"}'] == 1
+    assert shown["yz_topic_publish_seconds_count"] == 1
+    assert shown["yz_topic_fan_out_count"] >= 1
+    assert sum(shown[f'yz_topic_deliveries_total{{how="{how}"}}'] for how in ("pushed", "pulled")) == 4
+    assert shown['yz_topic_gaps_total{event="found"}'] == 1
+    assert shown['yz_topic_gaps_total{event="filled"}'] == 0
+    assert shown["yz_topic_lost_messages_total"] == 3
+    assert shown['yz_rpc_served_total{method="publish",status="ok"}'] >= 1
+    assert not any("topic_accepted" in name or 'topic_lost"' in name for name in shown)
+
+
 class _Unreadable:
     def totals(self) -> StoreTotals:
+        raise StoreError("the disk is gone")
+
+    def figures(self) -> TopicFigures:
         raise StoreError("the disk is gone")
 
 
@@ -139,10 +179,12 @@ async def test_a_store_that_cannot_be_read_leaves_a_gap_and_not_a_zero() -> None
             tls=node.tls,
             store_of_records=_Unreadable(),
             checks=node.checks,
+            topics=_Unreadable(),
         )
         shown = samples(NodeMetrics(cast("NodeView", view)))
 
     assert "yz_stored_records" not in shown
+    assert "yz_hosted_topics" not in shown
     assert "yz_sessions" in {name.partition("{")[0] for name in shown}
 
 

@@ -32,14 +32,19 @@ if TYPE_CHECKING:
         LookupFailed,
         NoNode,
         NoSuchGroup,
+        NotAMember,
         NotAReader,
+        NotAWriter,
         NotFound,
         PassphraseNeeded,
         PersonMoved,
         PublisherRevoked,
+        PublishFailed,
         ReadQuorumFailed,
         StaleRecord,
         StoreError,
+        SubscriptionOverflow,
+        TooManyMessages,
         TransportError,
         UnknownEpoch,
         UsageError,
@@ -51,10 +56,13 @@ if TYPE_CHECKING:
     )
     from yzdht.groups import GroupInfo, Groups
     from yzdht.node import Node
+    from yzdht.pubsub.events import Filled, Gap, Lost, Message
     from yzdht.readers import Group, Passphrase, Public, Self, To
     from yzdht.records import Origin, Value
     from yzdht.slot_writer import Receipt
     from yzdht.store.keyfile import Identity
+    from yzdht.subscription import Subscription
+    from yzdht.topics import Published
 
 
 __all__ = [
@@ -65,6 +73,8 @@ __all__ = [
     "CryptoError",
     "DataLocked",
     "DecryptionFailed",
+    "Filled",
+    "Gap",
     "Group",
     "GroupChangeRefused",
     "GroupInfo",
@@ -77,24 +87,33 @@ __all__ = [
     "KeyTooOld",
     "KeysUnknown",
     "LookupFailed",
+    "Lost",
+    "Message",
     "NoNode",
     "NoSuchGroup",
     "Node",
+    "NotAMember",
     "NotAReader",
+    "NotAWriter",
     "NotFound",
     "Origin",
     "Passphrase",
     "PassphraseNeeded",
     "PersonMoved",
     "Public",
+    "PublishFailed",
+    "Published",
     "PublisherRevoked",
     "ReadQuorumFailed",
     "Receipt",
     "Self",
     "StaleRecord",
     "StoreError",
+    "Subscription",
+    "SubscriptionOverflow",
     "Tls",
     "To",
+    "TooManyMessages",
     "TransportError",
     "UnknownEpoch",
     "UsageError",
@@ -111,16 +130,22 @@ __version__ = VERSION
 
 _ELSEWHERE = {
     "Client": "yzdht.client",
+    "Filled": "yzdht.pubsub.events",
+    "Gap": "yzdht.pubsub.events",
     "Group": "yzdht.readers",
     "GroupInfo": "yzdht.groups",
     "Groups": "yzdht.groups",
     "Identity": "yzdht.store.keyfile",
+    "Lost": "yzdht.pubsub.events",
+    "Message": "yzdht.pubsub.events",
     "Node": "yzdht.node",
     "Origin": "yzdht.records",
     "Passphrase": "yzdht.readers",
     "Public": "yzdht.readers",
+    "Published": "yzdht.topics",
     "Receipt": "yzdht.slot_writer",
     "Self": "yzdht.readers",
+    "Subscription": "yzdht.subscription",
     "Tls": "yzdht.config",
     "To": "yzdht.readers",
     "Value": "yzdht.records",

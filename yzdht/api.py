@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.ids import ID_BYTES
-from yzdht.limits import READ_PATHS_MAX
+from yzdht.limits import READ_PATHS_MAX, SUBSCRIPTION_MESSAGES_DEFAULT
 from yzdht.readers import AnyReaders, Group, Public, Self, To, check_passphrase
 from yzdht.records import DEFAULT_TTL_S, Records, Value
+from yzdht.subscription import Subscription, Terms
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from yzdht.groups import Groups
     from yzdht.ids import Address, PublicKey
     from yzdht.slot_writer import Receipt
+    from yzdht.subscription import Listening, Overflow, Since
+    from yzdht.topics import Published, Topics
 
 
 class _Missing(Enum):
@@ -51,12 +56,17 @@ def _check_address(address: object) -> None:
         raise UsageError("an address has 32 bytes", hint="put_bytes returns it")
 
 
-def _check_publisher(publisher: object) -> None:
+def _check_owner(owner: object) -> None:
+    if owner is not None:
+        _check_publisher(owner, "an owner")
+
+
+def _check_publisher(publisher: object, who: str = "a publisher") -> None:
     try:
         check_public_key(publisher if isinstance(publisher, bytes) else b"")
     except InvalidKey:
         raise UsageError(
-            "a publisher is a public key of 33 bytes",
+            f"{who} is a public key of 33 bytes",
             hint="a Receipt or a Value carries it; for a node id: await dht.records.resolve_node_id(node_id)",
         ) from None
 
@@ -72,6 +82,82 @@ class DhtCalls:
 
         """
         raise AssertionError("Node and Client say whose records these are")
+
+    def _topics(self) -> tuple[Topics, Listening]:
+        """The identity's topics, and what listens to them; raises as `_records`."""
+        raise AssertionError("Node and Client say whose topics these are")
+
+    async def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        group: str | None = None,
+        type: int = 0,  # noqa: A002 - as it is called
+        owner: PublicKey | None = None,
+    ) -> Published:
+        """Publish a message; see `Topics.publish` for ranges and errors.
+
+        Args:
+            topic: 1 to 1,024 bytes of UTF-8.
+            data: At most 65,335 bytes.
+            group: What this home calls the group that it is for; for everybody, and signed, when None.
+            type: The application's, 0 to 255.
+            owner: Whose public topic it is: the owner writes to it, and whom `set_topic_policy` lists. Everybody's when None.
+
+        """
+        _check_owner(owner)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise UsageError(
+                f"a message is bytes, not {data.__class__.__name__}", hint="encode text: text.encode()"
+            )
+        topics, _ = self._topics()
+        return await topics.publish(topic, bytes(data), group, type, owner)
+
+    async def set_topic_policy(self, topic: str, *, writers: Iterable[PublicKey] = ()) -> Receipt:
+        """Say who writes to this identity's own public topic beside it; see `Topics.set_policy` for errors.
+
+        Args:
+            topic: 1 to 1,024 bytes of UTF-8.
+            writers: At most 256; nobody when empty.
+
+        """
+        writers = list(writers)
+        for writer in writers:
+            _check_publisher(writer, "a writer")
+        topics, _ = self._topics()
+        return await topics.set_policy(topic, writers)
+
+    def subscribe(  # noqa: PLR0913 - as it is called
+        self,
+        topic: str,
+        *,
+        group: str | None = None,
+        since: Since = None,
+        overflow: Overflow = "wait",
+        size: int = SUBSCRIPTION_MESSAGES_DEFAULT,
+        gaps: bool = False,
+        owner: PublicKey | None = None,
+    ) -> Subscription:
+        """Hear what is published: `async with dht.subscribe(topic) as messages: async for message in messages`.
+
+        Args:
+            topic: 1 to 1,024 bytes of UTF-8.
+            group: What this home calls the group; a public topic when None.
+            since: Seconds before now from which the history is wanted; the cursor of an earlier subscription, to go on
+                where it was; None for what is published from now on.
+            overflow: When `size` messages wait: "wait" lets the others wait at the hosts, "drop" drops the oldest, "raise" ends.
+            size: 1 to 100,000.
+            gaps: True to be told of what is missing, too: Gap, then Filled or Lost.
+            owner: Whose public topic it is: messages of others than its owner, and whom it lists, are not told.
+
+        Raises:
+            UsageError: Not connected, or an argument is out of range.
+
+        """
+        _check_owner(owner)
+        topics, listening = self._topics()
+        return Subscription(topics, listening, topic, Terms(group, since, overflow, size, gaps, owner))
 
     async def store(
         self,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from yzdht.limits import HANDSHAKE_TIMEOUT_S
 from yzdht.sessions import Sessions
+from yzdht.topic_pump import is_of_topics
 from yzdht.wire.address import Contact
+from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import Empty, Method, Status
 
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from yzdht.rpc.engine import Answer, Down, Failed, Peer, Up
     from yzdht.sessions.connection import Connection
     from yzdht.sessions.world import World
-    from yzdht.wire.frame import RecordType
+    from yzdht.topic_pump import TopicPump
     from yzdht.wire.rpc import Body
 
 
@@ -31,11 +33,13 @@ class Asking:
 
     Attributes:
         sessions: They; closed with `close`.
+        topics: Drives what this process does with topics; None for nothing.
 
     """
 
     def __init__(self, world: World) -> None:
         self.sessions = Sessions(world, self)
+        self.topics: TopicPump | None = None
         self._counters = world.counters
         self._pending: dict[int, asyncio.Future[Answer | Failed]] = {}
         self._last_call = 0
@@ -96,12 +100,16 @@ class Asking:
 
     async def close(self) -> None:
         """Say goodbye."""
+        if self.topics is not None:
+            self.topics.stop()
         await self.sessions.close()
 
     # SessionsSink
 
     def on_link(self, peer: Peer, change: Up | Down) -> None:
         """Sessions come and go; calls dial when they need one."""
+        if self.topics is not None:
+            self.topics.on_link(peer, change)
 
     def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
         """Whoever only asks serves nobody."""
@@ -109,10 +117,19 @@ class Asking:
 
     def on_answer(self, call: int, outcome: Answer | Failed) -> None:
         """A call ended."""
+        if self.topics is not None and is_of_topics(call):
+            self.topics.on_answer(call, outcome)
+            return
         future = self._pending.pop(call, None)
         if future is not None and not future.done():
             future.set_result(outcome)
 
     def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
-        """Nothing is pushed to whoever only asks, yet."""
+        """Messages of topics that it subscribed to."""
+        if self.topics is not None and record_type is RecordType.PUBSUB:
+            self.topics.on_push(peer, data)
+            return
         self._counters.add("pushes_dropped")
+
+    def on_client_gone(self, peer: Peer) -> None:
+        """Nobody dials who only asks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from yzdht.reach_watch import ReachWatch
     from yzdht.sessions import Sessions
     from yzdht.telemetry import Counters, Telemetry
+    from yzdht.topic_pump import TopicFigures, TopicPump
 
 
 LIMITS = {
@@ -63,7 +65,18 @@ _BAD_REQUESTS = frozenset(
 _BAD_INPUT = ("garbage_answers", "rejected_records", "bad_contacts")
 
 _SHOWN_ELSEWHERE = frozenset(
-    {*LIMITS, *_BAD_INPUT, "rate_limited", "sessions_refused", "rpc_served", "rpc_sent"}
+    {
+        *LIMITS,
+        *_BAD_INPUT,
+        "rate_limited",
+        "sessions_refused",
+        "rpc_served",
+        "rpc_sent",
+        "topic_accepted",
+        "topic_not_accepted",
+        "topic_gaps",
+        "topic_lost",
+    }
 )
 
 _HISTOGRAMS = {
@@ -73,6 +86,11 @@ _HISTOGRAMS = {
     "loop_lag_seconds": ("", "How late the event loop came to what was due."),
     "commit_seconds": ("", "Time of one transaction of the record store, the disk included."),
     "commit_writes": ("", "Writes decided in one transaction of the record store."),
+    "topic_publish_seconds": (
+        "",
+        "Time until a majority of the hosts had a message on disk, or it was given up.",
+    ),
+    "topic_fan_out": ("", "Subscribers to whom a new message was sent."),
 }
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -112,6 +130,11 @@ class NodeView(Protocol):
         ...
 
     @property
+    def topics(self) -> TopicPump:
+        """What it does with topics."""
+        ...
+
+    @property
     def checks(self) -> RecordChecks:
         """What it verified."""
         ...
@@ -142,6 +165,7 @@ class NodeMetrics(Collector):
         yield from self._network()
         yield from self._work()
         yield from self._stored()
+        yield from self._topics()
         yield from self._refusals()
         yield self._events()
         yield from self._histograms()
@@ -216,6 +240,45 @@ class NodeMetrics(Collector):
             return
         yield GaugeMetricFamily("yz_stored_records", "Records kept for the network.", value=totals.records)
         yield GaugeMetricFamily("yz_stored_bytes", "Bytes of these records.", value=totals.bytes)
+
+    def _topics(self) -> Iterator[Metric]:
+        telemetry = self._node.telemetry
+        published = CounterMetricFamily(
+            "yz_topic_publishes",
+            "Messages of its user and its clients by what came of them.",
+            labels=["outcome"],
+        )
+        published.add_metric(["accepted"], telemetry.get("topic_accepted"))
+        published.add_metric(["not_accepted"], telemetry.get("topic_not_accepted"))
+        yield published
+        gaps = CounterMetricFamily("yz_topic_gaps", "Gaps in what its user hears.", labels=["event"])
+        for event in ("found", "filled"):
+            gaps.add_metric([event], telemetry.get("topic_gaps", event))
+        yield gaps
+        yield CounterMetricFamily(
+            "yz_topic_lost_messages", "Messages that nobody had any more.", telemetry.get("topic_lost")
+        )
+        with suppress(StoreError):  # a gap, not a zero
+            yield from self._topics_held(self._node.topics.figures())
+
+    @staticmethod
+    def _topics_held(figures: TopicFigures) -> Iterator[Metric]:
+        heard = CounterMetricFamily(
+            "yz_topic_deliveries", "Messages that reached this node as a subscriber.", labels=["how"]
+        )
+        for how in ("pushed", "pulled", "duplicates", "forged"):
+            heard.add_metric([how], getattr(figures.heard, how))
+        yield heard
+        subscriptions = GaugeMetricFamily(
+            "yz_topic_subscriptions", "Subscriptions by whom they serve.", labels=["of"]
+        )
+        subscriptions.add_metric(["hosted"], figures.of_hosted)
+        subscriptions.add_metric(["clients"], figures.of_clients)
+        subscriptions.add_metric(["user"], figures.own)
+        yield subscriptions
+        yield GaugeMetricFamily("yz_hosted_topics", "Topics hosted for the network.", figures.hosted)
+        yield GaugeMetricFamily("yz_hosted_messages", "Messages in their histories.", figures.messages)
+        yield GaugeMetricFamily("yz_hosted_bytes", "Bytes of these messages.", figures.bytes)
 
     def _refusals(self) -> Iterator[Metric]:
         telemetry = self._node.telemetry

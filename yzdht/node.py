@@ -38,9 +38,10 @@ from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.lan_discovery import LanDiscovery, Neighbourhood
 from yzdht.leaving import hand_over
-from yzdht.limits import JOIN_WAIT_S_MAX
+from yzdht.meeting import Company, Meeting
 from yzdht.own_access import OwnAccess
 from yzdht.own_person import OwnPerson, Whose
+from yzdht.own_topics import Site, own_topics
 from yzdht.pump import Pump
 from yzdht.saved_peers import SavedPeers
 from yzdht.sessions import Clock, Sessions, SystemClock
@@ -50,8 +51,9 @@ from yzdht.store.entropy import SystemRng
 from yzdht.store.folder import DataFolder
 from yzdht.store.keyfile import AnyPath, Identity
 from yzdht.store.memory import MemoryStore
+from yzdht.store.memory_topics import MemoryTopics
 from yzdht.store.policy import Quotas
-from yzdht.store.sqlite import SqliteStore
+from yzdht.store.sqlite import Histories, SqliteStore
 from yzdht.telemetry import Telemetry, watch_loop
 from yzdht.transport.forwarded import Proxies
 from yzdht.transport.one_port import OnePort
@@ -71,17 +73,20 @@ if TYPE_CHECKING:
     from yzdht.ids import NodeId, PublicKey
     from yzdht.invites import Invites
     from yzdht.own_identity import OwnIdentity
-    from yzdht.ports import Listener, Now, Registrar
+    from yzdht.ports import Listener, Now, Registrar, TopicStore
     from yzdht.records import Records
     from yzdht.rpc.engine import Answer, Failed
     from yzdht.store.sqlite import Commit
+    from yzdht.topic_pump import TopicPump
+    from yzdht.topics import Topics
+    from yzdht.wire.history import TopicVerdict
     from yzdht.wire.rpc import Body, Method
     from yzdht.wire.slot import Verdict
 
 
 log = logging.getLogger(__name__)
 
-_CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING
+_CAPS = Caps.ALWAYS | Caps.STORAGE | Caps.ROUTING | Caps.PUBSUB
 
 
 class Node(DhtCalls):
@@ -229,6 +234,7 @@ class Node(DhtCalls):
             self._own_identity.keep()
             is_waiting = await self._belonging.ask_for_admission()
             self._keep_house(self._own_identity)
+            self.topics.begin()
             self._spawn(watch_loop(self.telemetry))
             self._spawn(self.reach.watch())
             if self.config.is_on_lan:
@@ -239,14 +245,14 @@ class Node(DhtCalls):
             if is_waiting:
                 self._spawn(self._meet_others_later())
             else:
-                await self._meet_others()
+                await self._meeting.begin()
             self._is_started = True
             undo.pop_all()
 
     def _keep_house(self, own: OwnIdentity) -> None:
         records, knows = self.store_of_records, (self._pump, self._peers, self._clock, self.telemetry)
         house = House(self.node_id, self.engine, records, *knows, self._disk, self._time)
-        rounds = (self._belonging.look, self._rejoin_if_alone, self._certificate.look)
+        rounds = (self._belonging.look, self._meeting.begin_again_if_alone, self._certificate.look)
         housekeeping = Housekeeping(house, own, rounds)
         self._spawn(housekeeping.go_round())
         self._spawn(housekeeping.watch_machine())
@@ -303,9 +309,11 @@ class Node(DhtCalls):
         loop = asyncio.get_running_loop()
         config = self.config
         self.store_of_records: SqliteStore | MemoryStore
+        self.histories: TopicStore
         if config.data is None:
             self.identity = Identity.generate()
             self.store_of_records = MemoryStore(self._on_verdicts, loop.call_soon, self._quotas())
+            self.histories = MemoryTopics(self._on_topic_verdicts, loop.call_soon)
         else:
             self._folder = DataFolder.open(config.data)
             self.identity = Identity.load_or_create(self._folder.key_path, passphrase=config.passphrase)
@@ -315,7 +323,9 @@ class Node(DhtCalls):
                 loop.call_soon_threadsafe,
                 self._quotas(),
                 lambda failure: self._disk.could_not_read(failure, self._clock.now()),
+                Histories(self._on_topic_verdicts),
             )
+            self.histories = self.store_of_records.histories
         own = Contact(self.identity.node_id, self.identity.public_key, (), _CAPS)
         self.engine = KadEngine(
             Own(
@@ -332,6 +342,10 @@ class Node(DhtCalls):
         )
         self._peers = SavedPeers(self._folder, self.engine, self.node_id, self._remember)
         self._pump = Pump(self.engine, self.store_of_records, self._clock, self.telemetry, self._on_joined)
+        site = Site(self.identity, own, self._network, self.engine, self.histories)
+        self.topics = own_topics(site, self._clock, self.telemetry, self._pump.search)
+        self._pump.topics = self.topics
+        self.topics.background = self._background.start
         circumstances = Circumstances(
             self._clock, self._rng, self.telemetry, self._background, self._on_event, self.checks
         )
@@ -364,7 +378,7 @@ class Node(DhtCalls):
             families,
             lambda: tls.handshake_cost,
         )
-        self.sessions = self._pump.sessions = Sessions(world, self._pump, self._guard)
+        self.sessions = self._pump.sessions = self.topics.sessions = Sessions(world, self._pump, self._guard)
         self._pump.back_dialler = BackDialler(world, self._background, self.telemetry)
         self.listener: Listener = await self.sessions.listen("tcp", self.config.host, self.config.port)
         ground = Ground(
@@ -380,6 +394,11 @@ class Node(DhtCalls):
             self._time,
             self._remember,
         )
+        self._joining = Joining(self.config.bootstraps(), self.sessions, self._rng, self._on_event)
+        company = Company(
+            self.engine, self._pump, self._peers, self.sessions, self._clock, self._spawn, self._remember
+        )
+        self._meeting = Meeting(self._joining, company)
         self._whereabouts = Whereabouts(ground, self.listener, tls, _CAPS)
         self.reach, self._own_identity = self._whereabouts.reach, self._whereabouts.own
 
@@ -482,50 +501,15 @@ class Node(DhtCalls):
 
     # Joining
 
-    async def _meet_others(self) -> None:
-        """Dial whom it knew, and its bootstrap addresses."""
-        now = self._clock.now()
-        has_peers_to_meet = self._peers.recall(now)
-        if has_peers_to_meet or self.config.bootstrap:
-            self.engine.expect_peers(now)
-        self._pump.run()
-        await self._bootstrap()
-        if not self.bootstrap_joined and not has_peers_to_meet and not len(self.sessions):
-            self.engine.stop_waiting(self._clock.now())
-            self._pump.run()
-
     async def _meet_others_later(self) -> None:
         """Once the invite is redeemed: members serve nobody else."""
         if await self._belonging.wait_for_admission():
-            await self._meet_others()
+            await self._meeting.begin()
 
     @property
     def has_known_others(self) -> bool:
         """True if it knew somebody, in this run or in one before."""
         return self._peers.has_known_others
-
-    async def _bootstrap(self) -> None:
-        """Dial every bootstrap address once; if none answered, go on trying in the background."""
-        self._joining = Joining(self.config.bootstraps(), self.sessions, self._rng, self._on_event)
-        if not self._joining.tried:
-            return
-        if await self._joining.try_once():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(JOIN_WAIT_S_MAX):
-                    await self._pump.joined.wait()
-        else:
-            self._spawn(self._keep_trying(self._joining))
-
-    async def _keep_trying(self, joining: Joining) -> None:
-        hint = "check --bootstrap, that this machine reaches it, and the network name and key"
-        self._remember("no bootstrap address answers", hint)
-        await joining.keep_trying(lambda: len(self.engine.table) > 0)
-
-    def _rejoin_if_alone(self) -> None:
-        """Whoever lost everybody, for days perhaps, begins again where it began."""
-        joining = self._joining
-        if joining is not None and joining.tried and not joining.is_trying and not len(self.engine.table):
-            self._spawn(self._keep_trying(joining))
 
     def _neighbourhood(self) -> Neighbourhood:
         closed, table = self._belonging.membership.closed, self.engine.table
@@ -545,6 +529,9 @@ class Node(DhtCalls):
             for commit in self.store_of_records.take_commits():
                 self._note_commit(commit)
         self._pump.on_verdicts(answers)
+
+    def _on_topic_verdicts(self, answers: list[tuple[int, TopicVerdict]]) -> None:
+        self.topics.on_verdicts(answers)
 
     def _note_commit(self, commit: Commit) -> None:
         self._disk.committed(commit, self._clock.now().wall)
@@ -578,6 +565,10 @@ class Node(DhtCalls):
         if not self._is_running:
             raise UsageError("the node is not running", hint="use: async with Node(…) as node")
         return self._person.records(may_be_made=self.config.data is None)
+
+    def _topics(self) -> tuple[Topics, TopicPump]:
+        self._records()
+        return self._person.topics(self.topics, self.topics.learn_policy), self.topics
 
     @property
     def records(self) -> Records:

@@ -12,14 +12,18 @@ from yzdht.invites import Invites
 from yzdht.letters import Place
 from yzdht.records import Records
 from yzdht.store.home import Home
+from yzdht.topics import Topics
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yzdht.crypto.signing import RecordChecks
-    from yzdht.ids import GroupId, NetworkId, PublicKey
+    from yzdht.ids import GroupId, NetworkId, PublicKey, TopicId
     from yzdht.own_access import OwnAccess
     from yzdht.ports import Rng
     from yzdht.store.keyfile import AnyPath, Identity
+    from yzdht.topics import TopicAccess
     from yzdht.wire.rpc import RedeemAnswer
     from yzdht.wire.token import Redemption
 
@@ -65,6 +69,7 @@ class OwnPerson:
         self._home: Home | None = None
         self._records: Records | None = None
         self._invites: Invites | None = None
+        self._topics: Topics | None = None
 
     def records(self, *, may_be_made: bool) -> Records:
         """Its reads and writes.
@@ -100,6 +105,16 @@ class OwnPerson:
             self._invites = Invites(records.people, place, self._home.ledger, records.groups)
         return self._invites
 
+    def topics(self, access: TopicAccess, show: Callable[[TopicId, bytes], None]) -> Topics:
+        """Its topics, in this run; its records were opened. `show` is told of policies of topics that were found."""
+        if self._topics is None:
+            assert self._records is not None
+            assert self._home is not None
+            groups = self._records.known_groups
+            policies = self._records.topic_policies(show)
+            self._topics = Topics(self._home.identity, self._network, groups, access, self._rng, policies)
+        return self._topics
+
     async def redeem(self, redemption: Redemption, joiner: PublicKey) -> RedeemAnswer:
         """Redeem the invites of this person's groups and closed network; errors as of `ports.Registrar`."""
         return await self.invites(may_be_made=False).registrar.redeem(redemption, joiner)
@@ -112,4 +127,4 @@ class OwnPerson:
         """Close the home. Idempotent."""
         if self._home is not None:
             self._home.close()
-            self._home = self._records = self._invites = None
+            self._home = self._records = self._invites = self._topics = None

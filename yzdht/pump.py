@@ -19,7 +19,9 @@ from yzdht.kad.engine import (
     PutNotice,
 )
 from yzdht.limits import OWN_OPERATIONS_AT_ONCE
-from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Persist, Push, Reply, Up
+from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Keep, Persist, Push, Reply, Up
+from yzdht.topic_pump import TOPIC_METHODS, is_of_topics
+from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import DialBack, Method, Redeem, Refusal, Status, WhoAmI
 
 
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from yzdht.sessions import Clock, Sessions
     from yzdht.sessions.connection import Connection
     from yzdht.telemetry import Telemetry
+    from yzdht.topic_pump import TopicPump
     from yzdht.wire.address import Contact
-    from yzdht.wire.frame import RecordType
     from yzdht.wire.rpc import Body
     from yzdht.wire.slot import Verdict
 
@@ -61,6 +63,7 @@ class Pump:
         joined: Set once lookups name nobody new.
         desk: Answers REDEEM; None where no invites are redeemed.
         back_dialler: Answers DIAL_BACK; None where nobody is dialled back.
+        topics: Drives what this node does with topics; None for nothing.
         on_pinged: Told who dialled this node as a client and sent PING, and the monotonic second at which that session
             opened: whoever dials back does so.
         left: Set once the engine has handed over what it could, or nobody may wait for that any more.
@@ -70,6 +73,7 @@ class Pump:
     sessions: Sessions
     desk: Desk | None = None
     back_dialler: BackDialler | None = None
+    topics: TopicPump | None = None
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class Pump:
         self.left = asyncio.Event()
         self._gets: dict[int, asyncio.Future[ReadResult]] = {}
         self._puts: dict[int, asyncio.Future[WriteResult]] = {}
-        self._finds: dict[int, asyncio.Future[list[Contact]]] = {}
+        self._finds: dict[int, Callable[[list[Contact]], None]] = {}
         self._asked: dict[int, asyncio.Future[Answer | Failed]] = {}
         self._last_asked = 0
         self._requests: dict[int, tuple[Connection, int, Method]] = {}
@@ -129,9 +133,13 @@ class Pump:
     async def find(self, target: Target, count: int) -> list[Contact]:
         """The nodes nearest to a target, nearest first; this node is not among them."""
         future: asyncio.Future[list[Contact]] = asyncio.get_running_loop().create_future()
-        self._finds[self._engine.find(target, count, self._clock.now())] = future
-        self.run()
+        self.search(target, count, lambda found: _resolve(future, found))
         return await future
+
+    def search(self, target: Target, count: int, then: Callable[[list[Contact]], None]) -> None:
+        """Find the nodes nearest to a target, and hand them on; that may be before this returns."""
+        self._finds[self._engine.find(target, count, self._clock.now())] = then
+        self.run()
 
     async def ask(self, contact: Contact, method: Method, body: Body, timeout_s: float) -> Answer | Failed:
         """One request to one node, past the engine; what comes back is not verified."""
@@ -164,6 +172,8 @@ class Pump:
         """Fail what is under way; no timer rings any more."""
         self._is_stopped = True
         self.back_dialler = None  # nobody would end what it begins from now on
+        if self.topics is not None:
+            self.topics.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -178,6 +188,9 @@ class Pump:
             self.on_dialled(peer)
         self._engine.on_link(peer, change, self._clock.now())
         self.run()
+        if self.topics is not None:
+            self.topics.on_link(peer, change)
+            self.topics.on_neighbourhood()
 
     def on_request(self, connection: Connection, number: int, method: Method, body: Body) -> None:
         """A peer asks."""
@@ -192,6 +205,9 @@ class Pump:
             return
         if isinstance(body, DialBack) and self.back_dialler is not None:
             self.back_dialler.serve(connection, number, body)
+            return
+        if self.topics is not None and method in TOPIC_METHODS:
+            self.topics.on_request(connection, number, method, body)
             return
         if method is Method.PING and connection.is_client and not connection.is_initiator:
             self.on_pinged(peer.node_id, connection.opened_at or 0.0)
@@ -209,6 +225,9 @@ class Pump:
 
     def on_answer(self, call: int, outcome: Answer | Failed) -> None:
         """A call ended."""
+        if self.topics is not None and is_of_topics(call):
+            self.topics.on_answer(call, outcome)
+            return
         method = self._calls.pop(call, None)
         if method is not None:
             if isinstance(outcome, Answer):
@@ -222,8 +241,16 @@ class Pump:
         self.run()
 
     def on_push(self, peer: Peer, record_type: RecordType, data: bytes) -> None:
-        """No engine takes pushes yet: dropped and counted (PROTOCOL.md section 4)."""
+        """A message that nobody asked for: of topics, or dropped and counted (PROTOCOL.md section 4)."""
+        if self.topics is not None and record_type is RecordType.PUBSUB:
+            self.topics.on_push(peer, data)
+            return
         self._telemetry.add("pushes_dropped", record_type.name.lower())
+
+    def on_client_gone(self, peer: Peer) -> None:
+        """A client's session ended."""
+        if self.topics is not None:
+            self.topics.on_client_gone(peer)
 
     def on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
         """Records are durable, or were refused."""
@@ -264,8 +291,8 @@ class Pump:
             case Cancel():
                 self._calls.pop(item.call, None)
                 self.sessions.cancel(item.call)
-            case Push() | Find() | Drop():
-                raise AssertionError("the kad engine pushes, finds and drops nothing")
+            case Push() | Keep() | Find() | Drop():
+                raise AssertionError("the kad engine pushes, finds and drops nothing, and has no topics")
 
     def _notice(self, notice: Notice) -> None:
         match notice:
@@ -274,7 +301,8 @@ class Pump:
             case PutNotice():
                 _resolve(self._puts.pop(notice.op, None), notice.result)
             case FoundNotice():
-                _resolve(self._finds.pop(notice.op, None), notice.contacts)
+                if (then := self._finds.pop(notice.op, None)) is not None:
+                    then(notice.contacts)
             case CountedNotice():
                 self._telemetry.add(notice.name, notice.label)
             case MeasuredNotice():

@@ -106,7 +106,7 @@ class SlotWriter:
             CasMismatch, Conflict, WriteQuorumFailed, NoNode: As of `QuorumWriter.write`.
 
         """
-        return _receipt(intent, await self.write_record(intent))
+        return receipt_of(intent, await self.write_record(intent))
 
     async def write_record(self, intent: Intent) -> Written:
         """Write until a quorum holds it; the record that it holds, and how many do. Raises as `write`."""
@@ -134,7 +134,8 @@ class SlotWriter:
         return self._keys.seal(draft, intent.value, intent.sealed_for)
 
 
-def _receipt(intent: Intent, written: Written) -> Receipt:
+def receipt_of(intent: Intent, written: Written) -> Receipt:
+    """What a writer learns of a record that a quorum holds."""
     (record, done), slot = written, intent.slot
     return Receipt(
         publisher=slot.publisher,

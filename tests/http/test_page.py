@@ -68,6 +68,7 @@ def status(**more: object) -> dict[str, Any]:
         "bootstrap": {"tried": 2, "joined": 1}, "table": {"nodes": 3, "mode": "small", "buckets": []},
         "sessions": {"nodes": 1, "clients": 1, "halfOpen": 0, "max": 10},
         "records": {"count": 5, "bytes": 1_536, "bytesMax": 1 << 30},
+        "topics": {"hosted": 21, "messages": 1, "bytes": 99, "subscriptions": 4},
         "traffic": {"in": {"ws": 100}, "out": {"ws": 1, "wss": 1}, "inPerS": 10.0, "outPerS": 0.0},
         "ready": {"ready": True, "reason": "it works", "hint": "", "checkedAt": 1}, "limits": {"refused": {}},
         "rejected": {}, "errors": [], "counters": {}, **more,
@@ -87,7 +88,7 @@ def test_a_page_says_what_there_is_to_say() -> None:
     for text in (
         "Ready", "it works", "network main", "1 d 1 h", "1.5 KiB of 1.0 GiB", "disk full", "make room", "1 min ago",
         "3 times", "ws://192.0.2.7:1", "not tested from outside", "1 of 2 bootstrap", "192.0.2.1", "1.2 ms",
-        "abababab", "in memory only", "The newest 1 of 2",
+        "Topics hosted", "21", "1 message,", "4 subscriptions", "abababab", "in memory only", "The newest 1 of 2",
     ):  # fmt: skip
         assert text in " ".join(page.text.split()), text
 

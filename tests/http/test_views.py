@@ -113,11 +113,12 @@ async def test_a_disk_that_cannot_be_read_leaves_a_gap() -> None:
 
         totals, node.store_of_records.totals = node.store_of_records.totals, fail  # type: ignore[method-assign] # a broken disk
         try:
-            records = Views(node, "").status(ALONE)["records"]
+            records, topics = (Views(node, "").status(ALONE)[name] for name in ("records", "topics"))
         finally:
             node.store_of_records.totals = totals  # type: ignore[method-assign] # mended
         assert isinstance(records, dict)
         assert (records["count"], records["bytes"]) == (None, None)
+        assert topics == {"hosted": 0, "messages": 0, "bytes": 0, "subscriptions": 0}
 
 
 def peers_of(node: Node, *limit: int) -> list[dict[str, object]]:

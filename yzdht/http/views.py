@@ -117,6 +117,7 @@ class Views:
                 "max": node.config.capacity.sessions_max,
             },
             "records": self._records(),
+            "topics": self._topics(),
             "traffic": self._traffic(now.mono),
             "ready": ready.as_dict(),
             "limits": {"refused": rate_limited(node.telemetry)},
@@ -195,6 +196,18 @@ class Views:
         except StoreError:  # the disk cannot be read: unknown, not none
             return {"count": None, "bytes": None, "bytesMax": bytes_max}
         return {"count": totals.records, "bytes": totals.bytes, "bytesMax": bytes_max}
+
+    def _topics(self) -> Json:
+        try:
+            figures = self._node.topics.figures()
+        except StoreError:
+            return {"hosted": None, "messages": None, "bytes": None, "subscriptions": None}
+        return {
+            "hosted": figures.hosted,
+            "messages": figures.messages,
+            "bytes": figures.bytes,
+            "subscriptions": figures.of_hosted + figures.of_clients + figures.own,
+        }
 
     def _carried(self) -> dict[str, dict[str, int]]:
         roads: dict[str, dict[str, int]] = {"in": {}, "out": {}}

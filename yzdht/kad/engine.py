@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Now, RecordStore, RecordVerifier, Rng
     from yzdht.wire.address import Contact
     from yzdht.wire.frame import RecordType
+    from yzdht.wire.rpc import WireContact
     from yzdht.wire.slot import Verdict
 
 
@@ -195,6 +196,10 @@ class KadEngine:
     def is_storing(self, is_storing: bool) -> None:
         """A node that others do not reach keeps nothing for them, and does not count itself among those who do."""
         self._searches.is_storing = self._delegation.is_storing = is_storing
+
+    def usable(self, contacts: tuple[WireContact, ...], namer: NodeId) -> list[Contact]:
+        """Contacts that a node named which are not in the table and may be dialled."""
+        return self._contacts.usable(contacts, namer)
 
     @property
     def own_id(self) -> NodeId:

@@ -1,0 +1,85 @@
+"""The pump of topics in a node that is alone; with sessions: test_own_topics.py and test_client_nodes.py."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.group_homes import Holders
+from tests.sessions.kit import Time, live_timers, turns
+from tests.test_records import Person
+from tests.topic_homes import lonely_node, subscription, topics_of
+from yzdht.errors import NoNode, UsageError
+from yzdht.limits import MINUTE_S
+from yzdht.topic_pump import TOPIC_METHODS, is_of_topics
+from yzdht.wire.pubsub import decode_envelope
+from yzdht.wire.rpc import Method
+
+
+if TYPE_CHECKING:
+    from yzdht.topic_pump import TopicPump
+    from yzdht.topics import Topics
+
+
+@pytest.fixture
+async def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def pump(clock: Time) -> TopicPump:
+    return lonely_node(clock)
+
+
+@pytest.fixture
+def anna(pump: TopicPump) -> Topics:
+    return topics_of(Person(Holders()), pump)
+
+
+def test_its_methods_are_those_of_topics_and_its_calls_those_of_nobody_else() -> None:
+    assert sorted(TOPIC_METHODS) == list(range(0x20, 0x25))
+    assert Method.PUBLISH in TOPIC_METHODS
+    assert not is_of_topics(2**40)
+    assert not is_of_topics(-1)
+    assert is_of_topics((1 << 60) + 1)
+
+
+async def test_a_message_is_on_disk_before_its_publisher_is_told(anna: Topics) -> None:
+    task = asyncio.create_task(anna.publish("news", b"x"))
+    await turns(1)
+    assert not task.done()
+    published = await task
+    assert (published.stored, published.hosts) == (1, 1)
+
+
+async def test_its_timer_rings_and_is_the_only_one(clock: Time, pump: TopicPump) -> None:
+    ben = topics_of(Person(Holders()), pump)
+    async with subscription(ben, pump):
+        await clock.advance(2 * MINUTE_S)
+        await turns(3)
+        assert len(live_timers()) == 1
+        due = pump._engine.next_timer()
+        assert due is None or due > clock.now().mono
+
+
+async def test_whoever_waits_is_told_that_it_stopped_and_no_timer_is_left(clock: Time) -> None:
+    pump = lonely_node(clock, is_reached=False)  # no host is found
+    anna = topics_of(Person(Holders()), pump)
+    task = asyncio.create_task(anna.publish("news", b"x"))
+    await turns(5)
+    told: list[bool] = []
+    pump.on_stop(lambda: told.append(True))
+    forget = pump.on_stop(lambda: told.append(False))
+    forget()
+    for _ in range(2):
+        pump.stop()
+
+    assert told == [True]
+    with pytest.raises(NoNode, match="no node that hosts topics"):
+        await task
+    envelope = decode_envelope(next(iter(next(iter(anna._runs.values())).unsettled.values())).raw)
+    with pytest.raises(UsageError):
+        await pump.publish(envelope)
+    assert live_timers() == []
