@@ -58,6 +58,8 @@ def test_bash_is_here() -> None:
     ("program", "words", "expected"),
     [
         (YZ, "yz st", "plain,status"),
+        (YZ, "yz su", "plain,sub"),
+        (YZ, "yz sub --cursor ", "file,"),
         (YZ, "yz completion ", "plain,fish"),
         (YZ, "yz backup --re", "plain,--restore"),
         (YZ_NODE, "yz-node --boot", "plain,--bootstrap"),

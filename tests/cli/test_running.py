@@ -62,7 +62,7 @@ def test_the_help_lists_the_exit_codes(
 
 
 COMMANDS = [
-    "put", "get", "rm", "ping", "status", "peers", "doctor", "backup", "testnet", "completion",
+    "put", "get", "rm", "pub", "sub", "chat", "topic", "topic policy", "ping", "status", "peers", "doctor", "backup", "testnet", "completion",
     "id", "id show", "id new", "id export", "id import", "id passphrase", "id add", "id list", "id remove",
     "id revocation", "id revoke", "id move",
     "group", "group create", "group list", "group members", "group add", "group open", "group remove",
@@ -161,4 +161,4 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
 
     done = subprocess.run([YZ], check=True, capture_output=True, text=True, env=environment(tmp_path) | words)
 
-    assert done.stdout.split() == ["plain,put", "plain,ping", "plain,peers"]
+    assert done.stdout.split() == ["plain,put", "plain,pub", "plain,ping", "plain,peers"]

@@ -96,7 +96,7 @@ def test_people_read_what_it_does_and_that_its_reach_is_not_known(node: NodeProc
     assert f"address      {place} (tcp, ws): nobody has tried it yet\n" in shown
     assert f"status page  {node.view['http']}\n" in shown
     assert f"data         {node.data}\n" in shown
-    for name in ("knows", "connected", "keeps", "received", "sent", "runs", "listens at"):
+    for name in ("knows", "connected", "keeps", "topics", "received", "sent", "runs", "listens at"):
         assert f"\n{name} " in shown
 
 
@@ -373,7 +373,13 @@ def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
 
     assert "keeps        unknown: its disk cannot be read" in lines
     assert any(line.startswith("address      none: ") for line in lines)
-    assert not any(line.startswith("refused") for line in lines)
+    assert not any(line.startswith(("refused", "topics")) for line in lines)
+
+
+def test_topics_are_one_line() -> None:
+    view = status_with(topics={"hosted": 1_234, "messages": 1, "bytes": 99, "subscriptions": 2})
+
+    assert "topics       hosts 1,234, 1 message, 2 subscriptions" in lines_of(view, 0.0)
 
 
 def test_sizes_and_times_are_for_people() -> None:

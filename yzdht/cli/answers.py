@@ -131,6 +131,15 @@ class RecordsView(Struct, frozen=True, rename="camel"):
     bytes_max: Count = 0
 
 
+class TopicsView(Struct, frozen=True, rename="camel"):
+    """What it does with topics; None while its disk cannot be read."""
+
+    hosted: Count | None = None
+    messages: Count | None = None
+    bytes: Count | None = None
+    subscriptions: Count | None = None
+
+
 class TrafficView(Struct, frozen=True, rename="camel"):
     """Bytes by road, and bytes per second of late."""
 
@@ -180,6 +189,7 @@ class StatusView(Struct, frozen=True, rename="camel"):
     table: TableView = TableView()
     sessions: SessionsView = SessionsView()
     records: RecordsView = RecordsView()
+    topics: TopicsView = TopicsView()
     traffic: TrafficView = msgspec.field(default_factory=TrafficView)
     limits: LimitsView = msgspec.field(default_factory=LimitsView)
     errors: Annotated[tuple[ErrorView, ...], Meta(max_length=ERRORS_REMEMBERED_MAX)] = ()

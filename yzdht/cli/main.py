@@ -26,6 +26,10 @@ _COMMANDS = {
     "put": "yzdht.cli.put:put",
     "get": "yzdht.cli.get:get",
     "rm": "yzdht.cli.rm:rm",
+    "pub": "yzdht.cli.pub:pub",
+    "sub": "yzdht.cli.sub:sub",
+    "topic": "yzdht.cli.topic:topic",
+    "chat": "yzdht.cli.chat:chat",
     "id": "yzdht.cli.ident:ident",
     "group": "yzdht.cli.group:group",
     "invite": "yzdht.cli.invite:invite",
@@ -70,6 +74,7 @@ class _Commands(click.Group):
     epilog=manual(
         "yz put notes/today today.txt",
         "yz --node ws://192.0.2.1:8083 get notes/today",
+        "yz sub news",
         "yz doctor",
         "yz COMMAND --help",
         codes=READING,

@@ -14,7 +14,7 @@ from yzdht.ids import shorten
 
 
 if TYPE_CHECKING:
-    from yzdht.client import Pinged
+    from yzdht.client_nodes import Pinged
 
 
 _MS = 1_000

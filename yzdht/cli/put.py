@@ -135,18 +135,28 @@ def read_value(file: Path | None) -> bytes:
         ValueTooLarge: It is too long for a record.
 
     """
-    is_stdin = file is None or str(file) == "-"
     if file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("no value was given", hint="name a FILE, pipe the value in, or write - to type it")
-    try:
-        with io.FileIO(_STDIN if is_stdin else str(file), closefd=not is_stdin) as source:
-            value = _read_up_to(source, VALUE_BYTES_MAX + 1)
-    except OSError as error:
-        where = "stdin" if is_stdin else file
-        raise UsageError(f"{where} cannot be read: {error.strerror}", hint="check the path") from error
+    value = read_source(file, VALUE_BYTES_MAX + 1)
     if len(value) > VALUE_BYTES_MAX:
         raise ValueTooLarge(f"the value is longer than {VALUE_BYTES_MAX:,} bytes")
     return value
+
+
+def read_source(file: Path | None, count: int) -> bytes:
+    """The first bytes of a file, or of stdin without one and for -.
+
+    Raises:
+        UsageError: It cannot be read.
+
+    """
+    is_stdin = file is None or str(file) == "-"
+    try:
+        with io.FileIO(_STDIN if is_stdin else str(file), closefd=not is_stdin) as source:
+            return _read_up_to(source, count)
+    except OSError as error:
+        where = "stdin" if is_stdin else file
+        raise UsageError(f"{where} cannot be read: {error.strerror}", hint="check the path") from error
 
 
 def _read_up_to(source: io.FileIO, count: int) -> bytes:

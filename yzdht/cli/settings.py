@@ -134,6 +134,7 @@ class Settings:
         invite: str | None = None,
         identity: Identity | None = None,
         is_anybody: bool = False,
+        is_lasting: bool = False,
     ) -> _T:
         """Connect, work, say goodbye.
 
@@ -143,6 +144,7 @@ class Settings:
             invite: Link by which a closed network lets in whoever is no member yet.
             identity: Whose client it is instead of the home's; nothing that it sees is kept then.
             is_anybody: It does not matter whose client it is: no key is opened, and no home made.
+            is_lasting: It goes on until somebody ends it; only connecting is shown then.
 
         Raises:
             NoNode: No node could be reached.
@@ -150,6 +152,7 @@ class Settings:
 
         """
         import asyncio  # noqa: PLC0415 - not needed by --version
+        from contextlib import ExitStack  # noqa: PLC0415 - as above
 
         from yzdht.cli.progress import progress  # noqa: PLC0415 - loads asyncio
         from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
@@ -176,8 +179,11 @@ class Settings:
         )
 
         async def connect_and_work() -> tuple[_T, People, YzError | None]:
-            with progress(doing):
+            with ExitStack() as shown:
+                shown.enter_context(progress(doing))
                 async with client:
+                    if is_lasting:
+                        shown.close()
                     ended = client.records.moves.own_end()
                     return await work(client), client.records.people, ended
 

@@ -13,6 +13,8 @@ from yzdht.wire.text import SlotLink, decode_node_id, decode_public_key, decode_
 
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from yzdht.cli.settings import Settings
     from yzdht.client import Client
     from yzdht.ids import NodeId, PublicKey
@@ -223,3 +225,18 @@ async def read_value(client: Client, name: str, source: Source, way: Way) -> Val
                     hint="check the name, or leave it out: yz get yz:…",
                 )
             return await client.records.get_slot(source.publisher, source.tag, way.disjoint, way.passphrase)
+
+
+def owner_of(settings: Settings, owner: str | None) -> Callable[[Client], Awaitable[PublicKey | None]]:
+    """Finds the key of a topic's owner, whom --owner names; None for everybody's topic.
+
+    Raises:
+        UsageError: The text names nobody.
+
+    """
+    person = None if owner is None else parse_person(settings, owner, "WHO behind --owner")
+
+    async def find(client: Client) -> PublicKey | None:
+        return None if person is None else await resolve_person(client, person)
+
+    return find

@@ -191,6 +191,15 @@ def reach_of(address: AddressView) -> str:
     return f"{reach}{f': {address.why}' if address.why else ''}{told}"
 
 
+def _topics(view: StatusView) -> str | None:
+    """Topics in one line; None where nothing is known of them, as of an older node."""
+    topics = view.topics
+    if topics.hosted is None or topics.messages is None:
+        return None
+    held = f"hosts {topics.hosted:,}, {show_count(topics.messages, 'message')}"
+    return f"{held}, {show_count(topics.subscriptions or 0, 'subscription')}"
+
+
 def _figures(view: StatusView) -> Iterator[tuple[str, str]]:
     sessions, records, traffic = view.sessions, view.records, view.traffic
     if view.bootstrap.tried:
@@ -205,6 +214,8 @@ def _figures(view: StatusView) -> Iterator[tuple[str, str]]:
     else:
         room = f"{show_bytes(records.bytes)} of {show_bytes(records.bytes_max)}"
         yield "keeps", f"{show_count(records.count, 'record')}, {room}"
+    if (line := _topics(view)) is not None:
+        yield "topics", line
     for name, roads, per_s in (
         ("received", traffic.in_, traffic.in_per_s),
         ("sent", traffic.out, traffic.out_per_s),

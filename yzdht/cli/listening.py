@@ -1,0 +1,142 @@
+"""What `yz sub` shows, and the file in which it keeps how far it came."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from yzdht.cli.get import write_whole
+from yzdht.cli.messages import GapEvent, gap_line, gap_view, message_view, text_of
+from yzdht.cli.streams import Output
+from yzdht.limits import CURSOR_BYTES_MAX, CURSOR_KEPT_EVERY_S
+from yzdht.pubsub.events import Message
+from yzdht.store.files import read_file
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from yzdht.cli.messages import Names
+    from yzdht.cli.screen import Screen
+    from yzdht.ids import PublicKey
+    from yzdht.pubsub.events import Event
+    from yzdht.subscription import Subscription
+
+
+class Bookmark:
+    """The file of a cursor. A process that is killed shows the last messages again when it goes on, and leaves none out.
+
+    Args:
+        path: Where it is.
+
+    Attributes:
+        is_halfway: True while something that the cursor has taken already is still being shown.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.is_halfway = False
+        self._path = path
+        self._kept: bytes | None = None
+        self._kept_at = 0.0
+
+    def read(self) -> bytes | None:
+        """What it holds; None if it is not there.
+
+        Raises:
+            StoreError: It cannot be read, or is too long for a cursor.
+
+        """
+        self._kept = read_file(self._path, CURSOR_BYTES_MAX)
+        return self._kept
+
+    async def follow(self, subscription: Subscription) -> None:
+        """Keep the cursor now and then, and at the end; raises as `keep`."""
+        try:
+            while True:
+                self.keep(subscription)
+                await asyncio.sleep(CURSOR_KEPT_EVERY_S)
+        finally:
+            self.keep(subscription)
+
+    def keep_now_and_then(self, subscription: Subscription, mono: float) -> None:
+        """Keep it if that is due, between two messages; raises as `keep`."""
+        if mono >= self._kept_at + CURSOR_KEPT_EVERY_S:
+            self._kept_at = mono
+            self.keep(subscription)
+
+    def keep(self, subscription: Subscription) -> None:
+        """Write it, whole or not at all, if it is another one than before and everything in it was shown.
+
+        Raises:
+            StoreError: It cannot be written.
+
+        """
+        if self.is_halfway:
+            return
+        cursor = subscription.cursor
+        if cursor != self._kept:
+            write_whole(self._path, cursor)
+            self._kept = cursor
+
+
+class Shown:
+    """Messages on stdout.
+
+    Args:
+        screen: What is beside them.
+        names: Of people.
+
+    """
+
+    def __init__(self, screen: Screen, names: Names) -> None:
+        self._screen = screen
+        self._names = names
+        self._output = Output(screen)
+        self._sender: PublicKey | None = None
+
+    async def show_all(
+        self, subscription: Subscription, count: int | None, bookmark: Bookmark | None = None
+    ) -> None:
+        """Show what comes.
+
+        Args:
+            subscription: Where it comes from.
+            count: After so many messages it ends; None for never.
+            bookmark: Where is kept how far it is.
+
+        """
+        clock = asyncio.get_running_loop().time
+        shown = 0
+        async for event in subscription:
+            if bookmark is not None:
+                bookmark.is_halfway = True
+            await self._show(event)
+            if bookmark is not None:
+                bookmark.is_halfway = False
+                bookmark.keep_now_and_then(subscription, clock())
+            shown += isinstance(event, Message)
+            if shown == count:
+                return
+
+    async def _show(self, event: Event) -> None:
+        if isinstance(event, Message):
+            await self._show_message(event)
+        elif isinstance(event, GapEvent):
+            await self._show_gap(event)
+
+    async def _show_message(self, message: Message) -> None:
+        if self._screen.is_json:
+            await self._output.object(message_view(message, self._names))
+            return
+        if message.series.sender != self._sender:
+            self._sender = message.series.sender
+            self._screen.say(f"from {self._names.shown(self._sender)}:")
+        await self._output.line(text_of(message.data))
+
+    async def _show_gap(self, event: GapEvent) -> None:
+        """Show that messages are missing, have come or are lost."""
+        if self._screen.is_json:
+            await self._output.object(gap_view(event, self._names))
+        else:
+            self._screen.warn(gap_line(event, self._names))
