@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.fleet import Fleet
+from tests.process.tapped import tap
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
     from pathlib import Path
+
+    from tests.process.tapped import Tapped
 
     Note = Callable[[str], None]
 
@@ -50,6 +53,13 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     async with Fleet(tmp_path) as made:
         yield made
     assert made.errors() == []
+
+
+@pytest.fixture
+async def tapped(fleet: Fleet, tmp_path: Path) -> AsyncIterator[Tapped]:
+    """Nodes of this test behind wiretaps."""
+    async with tap(fleet, tmp_path / "home") as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.process.clocks import Clock
 from tests.process.disks import SmallDisk
 from tests.process.fleet import WITH_HTTP, Spec, run_yz, steady_port, through, until
 from tests.process.library import Library
@@ -31,6 +30,7 @@ from yzdht.limits import DAY_S, GOODBYE_S_MAX, HOUR_S, LEAVE_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from tests.process.conftest import Note
     from tests.process.fleet import Event, Fleet, NodeProcess
@@ -158,22 +158,6 @@ async def test_a_full_disk_costs_no_writer_anything_and_a_start_says_what_is_mis
 
 
 # A clock that is off
-
-
-class Clock:
-    """The wall clock of a machine of its own, for processes that are started with `before` in front of them."""
-
-    def __init__(self, file: Path, shift_s: float = 0.0) -> None:
-        self._file = file
-        self.set(shift_s)
-
-    @property
-    def before(self) -> list[str]:
-        return [sys.executable, str(Path(__file__).with_name("shifted.py")), str(self._file)]
-
-    def set(self, shift_s: float) -> None:
-        """It is off by so many seconds from now on."""
-        self._file.write_text(str(shift_s))
 
 
 @pytest.mark.parametrize(

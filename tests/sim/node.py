@@ -285,8 +285,12 @@ class SimNode:
             return
         number = next(self.world.numbers)
         self.requests[number] = reply
-        self.engine.on_request(number, peer, method, body, self.now())
+        self._serve(number, peer, method, body)
         self.pump()
+
+    def _serve(self, number: int, peer: Peer, method: Method, body: Body) -> None:
+        """A request goes to the engine whose matter it is."""
+        self.engine.on_request(number, peer, method, body, self.now())
 
     def fly(self, call: Call, session: Session | None) -> None:
         """A call is under way: whatever happens it ends by its deadline."""
@@ -322,8 +326,12 @@ class SimNode:
             self._tell(number, Failed(reason))
 
     def _tell(self, number: int, outcome: Answer | Failed) -> None:
-        self.engine.on_answer(number, outcome, self.now())
+        self._hear(number, outcome)
         self.pump()
+
+    def _hear(self, number: int, outcome: Answer | Failed) -> None:
+        """What came of a call goes to the engine that made it."""
+        self.engine.on_answer(number, outcome, self.now())
 
     def has_met(self, other: SimNode) -> bool:
         """True if they spoke in their present lives."""
@@ -449,7 +457,7 @@ class SimNode:
         while self._deadlines and self._deadlines[0][0] <= mono:
             _, number = heappop(self._deadlines)
             if self.flights.pop(number, None) is not None:
-                self.engine.on_answer(number, Failed(FailReason.TIMEOUT), self.now())
+                self._hear(number, Failed(FailReason.TIMEOUT))
         due = self.engine.next_timer()
         if due is not None and due <= mono:
             self.engine.handle_timer(self.now())
