@@ -97,6 +97,31 @@ async def test_both_ends_count_the_bytes_of_the_messages_and_little_more(road: R
     )
 
 
+async def test_what_is_flushed_is_written_before_the_turn_ends(road: Road) -> None:
+    near, far = await road.connect()
+
+    near.link.send(b"for subscribers")
+    near.link.flush()
+    near.link.flush()
+
+    assert near.link.bytes_out >= len(b"for subscribers")
+    assert await far.take(1) == [b"for subscribers"]
+
+
+async def test_flushing_from_within_a_message_leaves_the_order(road: Road) -> None:
+    near, far = await road.connect()
+
+    def answer(owner: Owner) -> None:
+        owner.link.send(owner.messages[-1])
+        owner.link.flush()
+
+    far.react = answer
+    for message in numbered(20):
+        near.link.send(message)
+
+    assert await near.take(20) == numbered(20)
+
+
 async def test_many_messages_cross_as_many_others(road: Road) -> None:
     near, far = await road.connect()
     ours, theirs = numbered(CROSSING, 1_024), numbered(CROSSING, 512)

@@ -58,6 +58,10 @@ class Link(Protocol):
         """Queue one message; a no-op on a link that is closing. Never blocks."""
         ...
 
+    def flush(self) -> None:
+        """Write what was sent so far now, and not only at the end of this turn of the loop; a no-op while messages are delivered."""
+        ...
+
     def pause_reading(self) -> None:
         """Stop delivering messages; the sender will feel it. Idempotent."""
         ...

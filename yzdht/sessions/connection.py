@@ -319,6 +319,7 @@ class Connection:
             self.used_at = now.mono
             self.session.push(record_type, data, now)
             self._pump()
+            self.link.flush()  # what else happens in this turn of the loop can wait longer than subscribers
 
     def rest(self, seconds: float) -> None:
         """Read nothing for a while: the peer asks too much, and what is not read costs nothing."""

@@ -104,6 +104,9 @@ class MemoryLink:
         elif self._unsent_bytes > self._bounds.unsent_bytes_high and self._congested_timer is None:
             self._congested_timer = self._loop.call_later(self._bounds.stalled_s, self._abort, "stalled")
 
+    def flush(self) -> None:
+        """What is sent is the other end's at once."""
+
     def pause_reading(self) -> None:
         """Stop delivering messages."""
         self._is_paused = True

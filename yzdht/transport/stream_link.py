@@ -173,6 +173,11 @@ class StreamLink(asyncio.Protocol):
         else:
             self._read_socket()
 
+    def flush(self) -> None:
+        """Write what is queued now; while messages are delivered that follows at their end."""
+        if self._pending_bytes and not self._is_busy:
+            self._flush()
+
     def close(self) -> None:
         """Send what is queued and say goodbye; aborts after `close_s` if the peer does not follow."""
         if self._is_deaf:
