@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.pubsub.kit_host import (
@@ -16,7 +18,7 @@ from tests.pubsub.kit_host import (
     node_id,
     target_of,
 )
-from yzdht.ids import MessageId
+from yzdht.ids import MessageId, TopicId
 from yzdht.ports import Now
 from yzdht.pubsub.announcements import Announcements
 from yzdht.pubsub.fanout import FanOut
@@ -40,6 +42,10 @@ from yzdht.wire.history import (
 from yzdht.wire.pubsub import INDEX_MAX, PubsubEnvelope, decode_envelope
 from yzdht.wire.rpc import Published, Refusal, Status
 from yzdht.wire.slot import OverQuota, StoreBroken
+
+
+if TYPE_CHECKING:
+    from yzdht.wire.holdings import Series
 
 
 NOW = Now(7.0, WALL)
@@ -74,6 +80,24 @@ class Desk:
     def writes(self) -> list[tuple[int, TopicWrite]]:
         items = [item for item in self.outbox.take() if isinstance(item, Keep)]
         return [(item.op, item.change) for item in items if isinstance(item.change, TopicWrite)]
+
+
+def test_for_a_message_of_a_new_index_no_disk_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    read: list[int] = []
+    message_id = desk.store.message_id
+
+    def counted(topic: TopicId, series: Series, index: int) -> MessageId | None:
+        read.append(index)
+        return message_id(topic, series, index)
+
+    monkeypatch.setattr(desk.store, "message_id", counted)
+    author = Author()
+    desk.take(author.envelope(0))
+    desk.take(author.envelope(1))
+    desk.take(author.envelope(0))
+
+    assert read == [0], "only what is held can be another one"
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ class Intake:
         if envelope.index < held.floor:
             then(STORED, now)  # it had its time here
             return True
-        known = self._store.message_id(hosted.topic, series, envelope.index)
-        is_new = known is None and envelope.index not in held  # the store is told at the end of this turn
+        is_new = envelope.index not in held
+        known = None if is_new else self._store.message_id(hosted.topic, series, envelope.index)
         if known != envelope.id:
             try:
                 self._verifier.verify(envelope)
