@@ -43,7 +43,7 @@ def _check_operations(node: SimNode) -> None:
     awaited = {pending.number for pending in operations._calls.values()}
     awaited.update(pending.number for pending in operations._writes.values())
     for number, running in operations._running.items():
-        waits = number in awaited or running.armed_at is not None
+        waits = number in awaited or number in operations._times
         assert waits, f"{node} runs {running.operation} that waits for nothing"
 
 

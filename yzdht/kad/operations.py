@@ -6,10 +6,10 @@ module sends what it asks, asks this node itself where it is among the nearest, 
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from yzdht.due_times import DueTimes
 from yzdht.errors import StoreError
 from yzdht.kad.holder import Refused, status_of
 from yzdht.kad.lookup import Lookup
@@ -40,7 +40,6 @@ class _Running:
     on_result: Callable[[Operation, Now], None]
     stored_by: NodeId | bytes
     is_reported: bool = False
-    armed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Operations:
         self._running: dict[int, _Running] = {}
         self._calls: dict[int, _Pending] = {}
         self._writes: dict[int, _Pending] = {}
-        self._timers: list[tuple[float, int]] = []
+        self._times: DueTimes[int] = DueTimes()
         self._last = 0
 
     def __len__(self) -> int:
@@ -121,24 +120,14 @@ class Operations:
 
     def handle_timer(self, now: Now) -> None:
         """Wake the operations whose time has come."""
-        while self._timers and self._timers[0][0] <= now.mono:
-            at, number = heapq.heappop(self._timers)
-            running = self._running.get(number)
-            if running is None or running.armed_at != at:
-                continue
-            running.armed_at = None
+        while (number := self._times.take(now.mono)) is not None:
+            running = self._running[number]
             running.operation.handle_timer(now)
             self._settle(number, running, now)
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        while self._timers:
-            at, number = self._timers[0]
-            running = self._running.get(number)
-            if running is not None and running.armed_at == at:
-                return at
-            heapq.heappop(self._timers)
-        return None
+        return self._times.next()
 
     def stop(self, now: Now) -> None:
         """Fail whatever is under way; every operation reports its result."""
@@ -150,6 +139,7 @@ class Operations:
                 _, pending = self._writes.popitem()
             self._feed(pending, Failed(FailReason.CLOSED), now)
         self._running.clear()
+        self._times = DueTimes()
 
     # One operation
 
@@ -173,9 +163,9 @@ class Operations:
             running.on_result(operation, now)
         if operation.is_finished:
             self._running.pop(number, None)
-        elif (at := operation.next_timer()) is not None and at != running.armed_at:
-            running.armed_at = at
-            heapq.heappush(self._timers, (at, number))
+            self._times.forget(number)
+        elif number in self._running:  # else all was stopped meanwhile
+            self._times.set(number, operation.next_timer())
 
     @staticmethod
     def _has_result(operation: Operation) -> bool:

@@ -6,16 +6,13 @@ more, whatever happens to it.
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING, Protocol
+
+from yzdht.due_times import DueTimes
 
 
 if TYPE_CHECKING:
     from yzdht.ports import Now
-
-
-_STALE_ENTRIES_MIN = 64
-"""So many times that are out of date are kept, and as many as there are of those that count."""
 
 
 class Timed(Protocol):
@@ -35,64 +32,42 @@ class Alarms:
 
     def __init__(self) -> None:
         self._touched: dict[Timed, None] = {}
-        self._at: dict[Timed, float | None] = {}  # of all that are looked after
-        self._heap: list[tuple[float, int, Timed]] = []
-        self._last = 0
+        self._all: set[Timed] = set()
+        self._times: DueTimes[Timed] = DueTimes()
 
     def __len__(self) -> int:
-        return len(self._at)
+        return len(self._all)
 
     def add(self, timed: Timed) -> None:
         """Look after it from now on."""
-        self._at.setdefault(timed, None)
+        self._all.add(timed)
         self._touched[timed] = None
 
     def touch(self, timed: Timed) -> None:
         """Something happened to it: its time may be another one."""
-        if timed in self._at:
+        if timed in self._all:
             self._touched[timed] = None
 
     def forget(self, timed: Timed) -> None:
         """It is over."""
         self._touched.pop(timed, None)
-        self._at.pop(timed, None)
+        self._all.discard(timed)
+        self._times.forget(timed)
 
     def next_timer(self) -> float | None:
         """When `ring` is wanted."""
-        self._ask()
-        while self._heap:
-            at, _, timed = self._heap[0]
-            if self._at.get(timed) == at:
-                return at
-            heapq.heappop(self._heap)
-        return None
-
-    def _ask(self) -> None:
         for timed in self._touched:
-            at = timed.next_timer()
-            if self._at[timed] != at:
-                self._at[timed] = at
-                self._push(timed)
+            self._times.set(timed, timed.next_timer())
         self._touched.clear()
-        if len(self._heap) > 2 * len(self._at) + _STALE_ENTRIES_MIN:
-            self._heap.clear()
-            for timed in self._at:
-                self._push(timed)
-
-    def _push(self, timed: Timed) -> None:
-        at = self._at[timed]
-        if at is not None:
-            self._last += 1
-            heapq.heappush(self._heap, (at, self._last, timed))
+        return self._times.next()
 
     def ring(self, now: Now) -> None:
         """Look after all whose time has come, each once."""
+        self.next_timer()
         due: list[Timed] = []
-        while (at := self.next_timer()) is not None and at <= now.mono:
-            _, _, timed = heapq.heappop(self._heap)
-            self._at[timed] = None
+        while (timed := self._times.take(now.mono)) is not None:
             due.append(timed)
         for timed in due:
-            if timed in self._at:  # else another one's turn was its end
+            if timed in self._all:  # else another one's turn was its end
                 timed.handle_timer(now)
                 self.touch(timed)

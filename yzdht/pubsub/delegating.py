@@ -6,10 +6,10 @@ is slow has the next one asked beside it, and is asked after the others for a wh
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from yzdht.due_times import DueTimes
 from yzdht.limits import (
     CLIENT_NODES_AVOIDED_MAX,
     DELEGATED_PUBLISH_CALL_S,
@@ -75,7 +75,6 @@ class _Errand:
         asked: The last that was asked.
         best: The most that a node said of it.
         next_at: When the next is asked, if nothing happens before.
-        armed_at: When it is looked after next; what else the timers hold of it is out of date.
 
     """
 
@@ -89,7 +88,6 @@ class _Errand:
     asked: NodeId | None = None
     best: PublishResult = _NOTHING
     next_at: float = 0.0
-    armed_at: float = 0.0
 
 
 class Delegating:
@@ -107,7 +105,7 @@ class Delegating:
         self._finder = finder
         self._policies = Policies() if policies is None else policies
         self._running: dict[int, _Errand] = {}
-        self._timers: list[tuple[float, int]] = []
+        self._times: DueTimes[int] = DueTimes()
         self._avoided: dict[NodeId, float] = {}  # until when
         self._last = 0
 
@@ -200,6 +198,7 @@ class Delegating:
 
     def _end(self, number: int, result: PublishResult, now: Now) -> None:
         errand = self._running.pop(number)
+        self._times.forget(number)
         for call in errand.open:
             self._outbox.cancel(call)
         errand.then(result, now)
@@ -208,29 +207,17 @@ class Delegating:
 
     def _arm(self, number: int) -> None:
         errand = self._running.get(number)
-        if errand is None:
-            return
-        at = min(errand.next_at, errand.deadline)
-        if at != errand.armed_at:
-            errand.armed_at = at
-            heapq.heappush(self._timers, (at, number))
+        if errand is not None:
+            self._times.set(number, min(errand.next_at, errand.deadline))
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        while self._timers:
-            at, number = self._timers[0]
-            errand = self._running.get(number)
-            if errand is not None and errand.armed_at == at:
-                return at
-            heapq.heappop(self._timers)
-        return None
+        return self._times.next()
 
     def handle_timer(self, now: Now) -> None:
         """Ask the next node where that is due, and end what took too long."""
-        while (at := self.next_timer()) is not None and at <= now.mono:
-            _, number = heapq.heappop(self._timers)
+        while (number := self._times.take(now.mono)) is not None:
             errand = self._running[number]
-            errand.armed_at = 0.0
             if errand.deadline <= now.mono:
                 self._end(number, errand.best, now)
                 continue

@@ -6,11 +6,11 @@ whoever is one then. What a majority took is done: the hosts pass it on among th
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
+from yzdht.due_times import DueTimes
 from yzdht.limits import (
     PUBLISH_CALL_S,
     PUBLISH_DEADLINE_S,
@@ -93,7 +93,6 @@ class _Publish:
     Attributes:
         asked: What came of every node that was a host of the topic while this is under way.
         hosts: Those that are, as far as is known.
-        armed_at: When it is looked after next; what else the timers hold of it is out of date.
         again_without_hosts: When hosts are looked for again if there were none.
 
     """
@@ -104,7 +103,6 @@ class _Publish:
     asked: dict[NodeId, _Host] = field(default_factory=dict)
     hosts: tuple[Contact, ...] = ()
     is_finding: bool = False
-    armed_at: float = 0.0
     again_without_hosts: float = 0.0
 
     def of_hosts(self) -> list[_Host]:
@@ -165,7 +163,7 @@ class Publisher:
         self._at_home = at_home
         self._policies = Policies() if policies is None else policies
         self._running: dict[int, _Publish] = {}
-        self._timers: list[tuple[float, int]] = []
+        self._times: DueTimes[int] = DueTimes()
         self._last = 0
 
     def __len__(self) -> int:
@@ -246,32 +244,21 @@ class Publisher:
 
     def _end(self, number: int, result: PublishResult, now: Now) -> None:
         """Hosts that have not answered yet are let go on: they take it all the same."""
+        self._times.forget(number)
         self._running.pop(number).then(result, now)
 
     # Time
 
     def _arm(self, number: int) -> None:
-        publish = self._running[number]
-        at = publish.due_at()
-        if at != publish.armed_at:
-            publish.armed_at = at
-            heapq.heappush(self._timers, (at, number))
+        self._times.set(number, self._running[number].due_at())
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        while self._timers:
-            at, number = self._timers[0]
-            publish = self._running.get(number)
-            if publish is not None and publish.armed_at == at:
-                return at
-            heapq.heappop(self._timers)
-        return None
+        return self._times.next()
 
     def handle_timer(self, now: Now) -> None:
         """Try again where that is due, and end what took too long."""
-        while (at := self.next_timer()) is not None and at <= now.mono:
-            _, number = heapq.heappop(self._timers)
-            self._running[number].armed_at = 0.0
+        while (number := self._times.take(now.mono)) is not None:
             if now.mono >= self._running[number].deadline:
                 self._look(number, now)
             else:
