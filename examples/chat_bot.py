@@ -10,7 +10,6 @@ import sys
 from datetime import UTC, datetime
 
 from yzdht import Client
-from yzdht.pubsub.events import Message
 
 
 async def main(node: str, home: str, group: str) -> None:
@@ -21,9 +20,8 @@ async def main(node: str, home: str, group: str) -> None:
     ):
         print("listening", flush=True)
         async for message in messages:
-            assert isinstance(message, Message)  # without gaps=True there is nothing else
             is_asked = message.data.strip().lower() == b"what time is it?"
-            if is_asked and message.series.sender != dht.identity.public_key:
+            if is_asked and message.sender != dht.identity.public_key:
                 now = datetime.now(UTC).strftime("%H:%M UTC")
                 await dht.publish("chat", f"it is {now}".encode(), group=group)
 

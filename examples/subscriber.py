@@ -6,8 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from yzdht import Client
-from yzdht.pubsub.events import Lost, Message
+from yzdht import Client, Lost, Message
 
 
 def keep(cursor: bytes, path: Path) -> None:
@@ -24,9 +23,7 @@ async def main(node: str, topic: str, path: Path, since: float | bytes) -> None:
             if isinstance(event, Message):
                 print(event.data.decode(errors="replace"), flush=True)
             elif isinstance(event, Lost):
-                print(
-                    f"{event.span.to - event.span.start} messages are lost: {event.reason}", file=sys.stderr
-                )
+                print(f"{event.count} messages are lost: {event.reason}", file=sys.stderr)
             keep(events.cursor, path)
 
 

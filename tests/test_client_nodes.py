@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from yzdht.client_nodes import Nodes
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Subscription
     from yzdht.wire.address import Contact
 
@@ -51,7 +52,7 @@ async def nodes(clock: Time) -> AsyncIterator[list[Node]]:
         yield found
 
 
-async def hear(messages: Subscription, count: int) -> list[bytes]:
+async def hear(messages: Subscription[Heard], count: int) -> list[bytes]:
     async with asyncio.timeout(20):
         events = [await anext(messages) for _ in range(count)]
     return [event.data for event in events if isinstance(event, Message)]

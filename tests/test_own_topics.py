@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_type
 
 import pytest
 
+import yzdht
 from tests.sessions.kit import Time, until
 from yzdht import Client, Node
 from yzdht.crypto.topics import public_topic, topic_host_target
@@ -23,6 +24,7 @@ from yzdht.wire.rpc import WireContact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Subscription
 
 
@@ -57,7 +59,7 @@ async def started(clock: Time, stack: AsyncExitStack, count: int) -> list[Node]:
     return found
 
 
-async def hear(messages: Subscription, count: int) -> list[bytes]:
+async def hear(messages: Subscription[Heard], count: int) -> list[bytes]:
     async with asyncio.timeout(20):
         events = [await anext(messages) for _ in range(count)]
     return [event.data for event in events if isinstance(event, Message)]
@@ -78,6 +80,16 @@ async def test_publishing_works_with_one_node_with_two_and_with_three(clock: Tim
             assert sorted(await hear(messages, 2)) == [b"1", b"2"]
         late = await stack.enter_async_context(client.subscribe("news", since=60))
         assert sorted(await hear(late, 2)) == [b"1", b"2"]
+
+
+async def test_what_a_subscription_tells_has_a_type(nodes: list[Node]) -> None:
+    anna = nodes[0]
+    async with anna.subscribe("news") as messages, anna.subscribe("news", gaps=True) as events:
+        await anna.publish("news", b"1")
+        message = assert_type(await anext(messages), yzdht.Message)
+        assert (message.data, message.sender) == (b"1", message.series.sender)
+        heard = assert_type(await anext(events), yzdht.Message | yzdht.Gap | yzdht.Filled | yzdht.Lost)
+        assert isinstance(heard, yzdht.Message)
 
 
 async def test_a_subscriber_goes_on_when_a_host_ends(nodes: list[Node]) -> None:

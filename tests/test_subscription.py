@@ -20,7 +20,7 @@ from yzdht.wire.holdings import Span
 
 if TYPE_CHECKING:
     from yzdht.ids import PublicKey
-    from yzdht.pubsub.events import Event
+    from yzdht.pubsub.events import Event, Heard
     from yzdht.subscription import Overflow, Subscription
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
@@ -56,12 +56,12 @@ def text(event: Event) -> bytes:
     return event.data
 
 
-async def hear(messages: Subscription, count: int) -> list[bytes]:
+async def hear(messages: Subscription[Heard], count: int) -> list[bytes]:
     async with asyncio.timeout(10):
         return [text(await anext(messages)) for _ in range(count)]
 
 
-def waiting(messages: Subscription) -> list[bytes]:
+def waiting(messages: Subscription[Heard]) -> list[bytes]:
     return [text(event) for event in messages._events]
 
 

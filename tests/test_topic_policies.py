@@ -27,6 +27,7 @@ from yzdht.wire.topic_policy import PolicyPayload, encode_topic_policy
 
 if TYPE_CHECKING:
     from yzdht.ids import PublicKey, Target, TopicId
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Subscription
 
 
@@ -237,7 +238,7 @@ def key_of(dht: Node | Client) -> PublicKey:
     return dht.records.identity.public_key
 
 
-async def took(messages: Subscription, count: int) -> list[bytes]:
+async def took(messages: Subscription[Heard], count: int) -> list[bytes]:
     async with asyncio.timeout(20):
         return [(await anext(messages)).data for _ in range(count)]  # type: ignore[union-attr] # gaps are not told
 
@@ -321,6 +322,6 @@ async def test_a_topic_has_a_group_or_an_owner_and_keys_are_keys() -> None:
         with pytest.raises(UsageError):
             await anna.publish("news", b"x", owner=b"short")  # type: ignore[arg-type] # what callers without types may do
         with pytest.raises(UsageError):
-            anna.subscribe("news", owner=b"short")  # type: ignore[arg-type] # the same
+            anna.subscribe("news", owner=b"short")  # type: ignore[call-overload] # the same
         with pytest.raises(UsageError):
             await anna.set_topic_policy("news", writers=[b"short"])  # type: ignore[list-item] # the same

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.test_records import Person
     from yzdht.ports import Now
+    from yzdht.pubsub.events import Heard
     from yzdht.sessions import Clock
     from yzdht.subscription import Overflow, Since
     from yzdht.wire.history import TopicVerdict
@@ -72,7 +73,7 @@ def subscription(
     overflow: Overflow = "wait",
     size: int = 1_000,
     gaps: bool = False,
-) -> Subscription:
+) -> Subscription[Heard]:
     return Subscription(topics, pump, topic, Terms(group, since, overflow, size, gaps))
 
 

@@ -55,14 +55,16 @@ if TYPE_CHECKING:
         YzError,
     )
     from yzdht.groups import GroupInfo, Groups
+    from yzdht.ids import PublicKey
     from yzdht.node import Node
-    from yzdht.pubsub.events import Filled, Gap, Lost, Message
+    from yzdht.pubsub.events import Filled, Gap, Heard, LossReason, Lost, Message
     from yzdht.readers import Group, Passphrase, Public, Self, To
     from yzdht.records import Origin, Value
     from yzdht.slot_writer import Receipt
     from yzdht.store.keyfile import Identity
-    from yzdht.subscription import Subscription
+    from yzdht.subscription import Overflow, Since, Subscription
     from yzdht.topics import Published
+    from yzdht.wire.holdings import Series, Span
 
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "GroupChangeRefused",
     "GroupInfo",
     "Groups",
+    "Heard",
     "Identity",
     "IdentityMoved",
     "IdentityRevoked",
@@ -87,6 +90,7 @@ __all__ = [
     "KeyTooOld",
     "KeysUnknown",
     "LookupFailed",
+    "LossReason",
     "Lost",
     "Message",
     "NoNode",
@@ -97,16 +101,21 @@ __all__ = [
     "NotAWriter",
     "NotFound",
     "Origin",
+    "Overflow",
     "Passphrase",
     "PassphraseNeeded",
     "PersonMoved",
     "Public",
+    "PublicKey",
     "PublishFailed",
     "Published",
     "PublisherRevoked",
     "ReadQuorumFailed",
     "Receipt",
     "Self",
+    "Series",
+    "Since",
+    "Span",
     "StaleRecord",
     "StoreError",
     "Subscription",
@@ -135,16 +144,23 @@ _ELSEWHERE = {
     "Group": "yzdht.readers",
     "GroupInfo": "yzdht.groups",
     "Groups": "yzdht.groups",
+    "Heard": "yzdht.pubsub.events",
     "Identity": "yzdht.store.keyfile",
+    "LossReason": "yzdht.pubsub.events",
     "Lost": "yzdht.pubsub.events",
     "Message": "yzdht.pubsub.events",
     "Node": "yzdht.node",
     "Origin": "yzdht.records",
+    "Overflow": "yzdht.subscription",
     "Passphrase": "yzdht.readers",
     "Public": "yzdht.readers",
+    "PublicKey": "yzdht.ids",
     "Published": "yzdht.topics",
     "Receipt": "yzdht.slot_writer",
     "Self": "yzdht.readers",
+    "Series": "yzdht.wire.holdings",
+    "Since": "yzdht.subscription",
+    "Span": "yzdht.wire.holdings",
     "Subscription": "yzdht.subscription",
     "Tls": "yzdht.config",
     "To": "yzdht.readers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from yzdht.groups import Groups
     from yzdht.ids import Address, PublicKey
+    from yzdht.pubsub.events import Heard, Message
     from yzdht.slot_writer import Receipt
     from yzdht.subscription import Listening, Overflow, Since
     from yzdht.topics import Published, Topics
@@ -128,6 +129,32 @@ class DhtCalls:
         topics, _ = self._topics()
         return await topics.set_policy(topic, writers)
 
+    @overload
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        group: str | None = None,
+        since: Since = None,
+        overflow: Overflow = "wait",
+        size: int = SUBSCRIPTION_MESSAGES_DEFAULT,
+        gaps: Literal[False] = False,
+        owner: PublicKey | None = None,
+    ) -> Subscription[Message]: ...
+
+    @overload
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        group: str | None = None,
+        since: Since = None,
+        overflow: Overflow = "wait",
+        size: int = SUBSCRIPTION_MESSAGES_DEFAULT,
+        gaps: bool,
+        owner: PublicKey | None = None,
+    ) -> Subscription[Heard]: ...
+
     def subscribe(  # noqa: PLR0913 - as it is called
         self,
         topic: str,
@@ -138,7 +165,7 @@ class DhtCalls:
         size: int = SUBSCRIPTION_MESSAGES_DEFAULT,
         gaps: bool = False,
         owner: PublicKey | None = None,
-    ) -> Subscription:
+    ) -> Subscription[Heard]:
         """Hear what is published: `async with dht.subscribe(topic) as messages: async for message in messages`.
 
         Args:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, Self, TypeGuard, TypeVar, cast
 
 from yzdht.errors import (
     CryptoError,
@@ -28,7 +28,7 @@ from yzdht.limits import (
     WANTS_EPOCHS_EVERY_S,
 )
 from yzdht.pubsub.cursor import Cursor, decode_cursor
-from yzdht.pubsub.events import Begins, Filled, Gap, Lost, Message, WantsEpochs
+from yzdht.pubsub.events import Begins, Filled, Gap, Heard, Lost, Message, WantsEpochs
 from yzdht.pubsub.feed import Start
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
 
@@ -49,6 +49,9 @@ Overflow = Literal["wait", "drop", "raise"]
 
 Since = float | bytes | None
 """From where: seconds before now, a cursor, or None for what comes from now on."""
+
+HeardT_co = TypeVar("HeardT_co", bound=Heard, covariant=True)
+"""What a subscription tells: messages alone, or gaps, too."""
 
 
 class Terms(NamedTuple):
@@ -110,7 +113,7 @@ class Listening(Protocol):
         ...
 
 
-class Subscription:
+class Subscription(Generic[HeardT_co]):
     """Messages of one topic: `async with dht.subscribe(…) as messages: async for message in messages`.
 
     Args:
@@ -132,7 +135,7 @@ class Subscription:
             *terms,
         )
         self.dropped = 0
-        self._events: deque[Event] = deque()
+        self._events: deque[Heard] = deque()
         self._is_resting = self._is_resumed = self._is_begun = self._is_over = False
         self._came = asyncio.Event()
         self._failure: Exception | None = None
@@ -238,7 +241,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> HeardT_co:
         """The next message, or event of a gap where these are wanted.
 
         Raises:
@@ -260,7 +263,7 @@ class Subscription:
             self._came.clear()
             await self._came.wait()
 
-    def _take(self) -> Event:
+    def _take(self) -> HeardT_co:
         event = self._events.popleft()
         self._taken.take(event)
         may_go_on = self._is_resting and self._overflow == "wait" and self._failure is None
@@ -270,7 +273,7 @@ class Subscription:
                 self._listen(self._told.holdings())
             except UsageError as error:  # others took the place meanwhile
                 self._fail(error)
-        return event
+        return cast("HeardT_co", event)  # of gaps is told where they are wanted alone
 
     @property
     def cursor(self) -> bytes:
@@ -311,7 +314,7 @@ class Subscription:
         if len(self._events) >= self._size:
             self._on_full()
 
-    def _is_wanted(self, event: Event) -> bool:
+    def _is_wanted(self, event: Event) -> TypeGuard[Heard]:
         if isinstance(event, Message):
             return event.created >= self._oldest or not event.is_history
         return self._tells_gaps and isinstance(event, Gap | Filled | Lost)
@@ -322,7 +325,7 @@ class Subscription:
         elif isinstance(event, Filled):
             self._listening.count("topic_gaps", "filled")
         elif isinstance(event, Lost):
-            self._listening.count("topic_lost", amount=event.span.to - event.span.start)
+            self._listening.count("topic_lost", amount=event.count)
 
     def _on_full(self) -> None:
         if self._overflow == "wait":

@@ -25,6 +25,7 @@ from yzdht.wire.group_state import Member, Role
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Subscription
 
 
@@ -91,7 +92,7 @@ class Ours:
         self._person = Identity.generate()
         self._node: Node
         self._clients: list[Client] = []
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[Subscription[Heard]] = []
         self._reading: list[asyncio.Task[None]] = []
         self._heard = _Heard()
 
@@ -146,7 +147,7 @@ class Ours:
         self._subscriptions.append(subscription)
         self._reading.append(asyncio.create_task(self._read(subscription)))
 
-    async def _read(self, subscription: Subscription) -> None:
+    async def _read(self, subscription: Subscription[Heard]) -> None:
         async for message in subscription:
             self._heard.take(message.data)  # type: ignore[union-attr]
 

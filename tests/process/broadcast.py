@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.process.fleet import NodeProcess
     from yzdht.ids import NodeId, PublicKey, Target, TopicId
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Since, Subscription
     from yzdht.topics import Published
 
@@ -101,7 +102,7 @@ class Hearer:
     _cursor: bytes | None = None
     _open: contextlib.AsyncExitStack | None = None
     _task: asyncio.Task[None] | None = None
-    _subscription: Subscription | None = None
+    _subscription: Subscription[Heard] | None = None
 
     async def listen(self, dht: Client | Node, since: Since = None) -> None:
         """Subscribe; in the place where it was if it did before."""
@@ -114,7 +115,7 @@ class Hearer:
             self.begun = time.monotonic()
         self._task = asyncio.create_task(self._hear(subscription))
 
-    async def _hear(self, subscription: Subscription) -> None:
+    async def _hear(self, subscription: Subscription[Heard]) -> None:
         async for event in subscription:
             if isinstance(event, Message):
                 self.messages.append(event)

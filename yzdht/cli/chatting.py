@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from yzdht.cli.presence import Change
     from yzdht.cli.screen import Screen
     from yzdht.client import Client
-    from yzdht.pubsub.events import Event
+    from yzdht.pubsub.events import Event, Heard
     from yzdht.subscription import Subscription
 
 
@@ -119,7 +119,7 @@ class Chat:
 
     # What others say
 
-    async def _listen(self, talk: Subscription) -> None:
+    async def _listen(self, talk: Subscription[Heard]) -> None:
         """Show what is said: first what was said before, in the order of its time."""
         while True:
             try:
@@ -170,7 +170,7 @@ class Chat:
 
     # Who is there
 
-    async def _watch(self, presence: Subscription) -> None:
+    async def _watch(self, presence: Subscription[Heard]) -> None:
         async for event in presence:
             if isinstance(event, Message) and event.type == PRESENCE_TYPE:
                 heard_at = min(event.created, event.received) if event.is_history else event.received

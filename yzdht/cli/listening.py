@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from yzdht.cli.messages import Names
     from yzdht.cli.screen import Screen
     from yzdht.ids import PublicKey
-    from yzdht.pubsub.events import Event
+    from yzdht.pubsub.events import Event, Heard
     from yzdht.subscription import Subscription
 
 
@@ -50,7 +50,7 @@ class Bookmark:
         self._kept = read_file(self._path, CURSOR_BYTES_MAX)
         return self._kept
 
-    async def follow(self, subscription: Subscription) -> None:
+    async def follow(self, subscription: Subscription[Heard]) -> None:
         """Keep the cursor now and then, and at the end; raises as `keep`."""
         try:
             while True:
@@ -59,13 +59,13 @@ class Bookmark:
         finally:
             self.keep(subscription)
 
-    def keep_now_and_then(self, subscription: Subscription, mono: float) -> None:
+    def keep_now_and_then(self, subscription: Subscription[Heard], mono: float) -> None:
         """Keep it if that is due, between two messages; raises as `keep`."""
         if mono >= self._kept_at + CURSOR_KEPT_EVERY_S:
             self._kept_at = mono
             self.keep(subscription)
 
-    def keep(self, subscription: Subscription) -> None:
+    def keep(self, subscription: Subscription[Heard]) -> None:
         """Write it, whole or not at all, if it is another one than before and everything in it was shown.
 
         Raises:
@@ -96,7 +96,7 @@ class Shown:
         self._sender: PublicKey | None = None
 
     async def show_all(
-        self, subscription: Subscription, count: int | None, bookmark: Bookmark | None = None
+        self, subscription: Subscription[Heard], count: int | None, bookmark: Bookmark | None = None
     ) -> None:
         """Show what comes.
 

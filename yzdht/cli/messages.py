@@ -62,8 +62,8 @@ def message_view(message: Message, names: Names) -> dict[str, object]:
     with contextlib.suppress(UnicodeDecodeError):
         view["text"] = message.data.decode()
     return view | {
-        "sender": encode_public_key(message.series.sender),
-        "name": names.name(message.series.sender),
+        "sender": encode_public_key(message.sender),
+        "name": names.name(message.sender),
         "session": message.series.session.hex(),
         "index": message.index,
         "id": message.id.hex(),
@@ -79,19 +79,19 @@ def gap_view(event: GapEvent, names: Names) -> dict[str, object]:
     """What is missing of a sender's messages, has come, or is lost."""
     return {
         "gap": "lost" if isinstance(event, Lost) else "missing" if isinstance(event, Gap) else "filled",
-        "sender": encode_public_key(event.series.sender),
-        "name": names.name(event.series.sender),
+        "sender": encode_public_key(event.sender),
+        "name": names.name(event.sender),
         "session": event.series.session.hex(),
         "from": event.span.start,
-        "count": event.span.to - event.span.start,
+        "count": event.count,
         "reason": event.reason.value if isinstance(event, Lost) else None,
     }
 
 
 def gap_line(event: GapEvent, names: Names) -> str:
     """The same for people."""
-    count = event.span.to - event.span.start
-    what = f"{count} message{'' if count == 1 else 's'} of {names.shown(event.series.sender)}"
+    count = event.count
+    what = f"{count} message{'' if count == 1 else 's'} of {names.shown(event.sender)}"
     be, have = ("is", "has") if count == 1 else ("are", "have")
     if isinstance(event, Lost):
         return f"{what} {be} lost: {event.reason.value}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from yzdht.ids import MessageId
+    from yzdht.ids import MessageId, PublicKey
     from yzdht.wire.holdings import Series, Span
 
 
@@ -39,6 +39,11 @@ class Message:
     is_history: bool = False
     is_late: bool = False
 
+    @property
+    def sender(self) -> PublicKey:
+        """Whose key signed it."""
+        return self.series.sender
+
 
 @dataclass(frozen=True, slots=True)
 class Begins:
@@ -49,19 +54,37 @@ class Begins:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """Messages are missing, and looked for; what comes after them in the series waits."""
+class _OfSpan:
+    """Something about messages that follow each other.
+
+    Attributes:
+        series: Whose, and of which run of the sender's process.
+        span: Their places in the series.
+
+    """
 
     series: Series
     span: Span
+
+    @property
+    def sender(self) -> PublicKey:
+        """Whose messages they are."""
+        return self.series.sender
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.span.to - self.span.start
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """All of a gap has come, or the rest of one of which some are lost."""
+class Gap(_OfSpan):
+    """Messages are missing, and looked for; what comes after them in the series waits."""
 
-    series: Series
-    span: Span
+
+@dataclass(frozen=True, slots=True)
+class Filled(_OfSpan):
+    """All of a gap has come, or the rest of one of which some are lost."""
 
 
 class LossReason(StrEnum):
@@ -73,11 +96,9 @@ class LossReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(_OfSpan):
     """Messages of a series are given up, and it goes on after them. One that comes all the same is told as late."""
 
-    series: Series
-    span: Span
     reason: LossReason = LossReason.NOBODY_HAS_IT
 
 
@@ -103,6 +124,9 @@ class WantsEpochs:
 
     kid: bytes
 
+
+Heard = Message | Gap | Filled | Lost
+"""What an application is told."""
 
 Event = Message | Begins | Gap | Filled | Lost | Refused | WantsEpochs
 
