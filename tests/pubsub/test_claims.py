@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from tests.pubsub.kit_feed import held, row, series
-from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX
+from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX, PULL_SPANS_MAX
 from yzdht.pubsub.claims import Claims, without
 from yzdht.wire.holdings import Held, Series, Span
 
@@ -86,3 +86,13 @@ def test_spans_less_another_are_what_sets_say(pairs: list[tuple[int, int]], star
     indexes = [i for span in spans for i in range(*span) if not taken.start <= i < taken.to]
     assert [i for span in left for i in range(*span)] == indexes
     assert all(span.start < span.to for span in left)
+
+
+def test_of_very_many_runs_the_series_named_first_are_forgotten() -> None:
+    of, _ = claims()
+    for number in range(2 * PULL_SPANS_MAX // 33):
+        of.hear(row(series(number), 0, 65, *range(1, 64, 2)), 0.0)
+
+    assert sum(len(of.of(name)) for name in of) <= PULL_SPANS_MAX
+    assert len(of.of(series(2 * PULL_SPANS_MAX // 33 - 1))) == 33
+    assert of.of(series(0)) == []

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, forged, peer, topic
-from yzdht.limits import PULLED_TOPICS_MAX, SUMMARY_ROWS_MAX, SYNC_EVERY_S
+from yzdht.limits import (
+    FETCH_SOURCES_MAX,
+    HISTORY_MESSAGES_MAX,
+    PULLED_TOPICS_MAX,
+    SUMMARY_ROWS_MAX,
+    SYNC_EVERY_S,
+)
 from yzdht.rpc.engine import Answer
-from yzdht.wire.rpc import Backlog, BacklogPage, Status, SummaryRow, TopicSync, TopicSynced
+from yzdht.wire.rpc import Backlog, BacklogPage, Publish, Status, SummaryRow, TopicSync, TopicSynced
 
 
 if TYPE_CHECKING:
@@ -103,6 +109,81 @@ def test_a_stranger_to_the_topic_cannot_hold_all_places_for_fetching() -> None:
     world.run(30.0)
 
     assert one.holds(author, topic(999)) == [0]
+
+
+def test_topics_that_somebody_made_up_take_no_place() -> None:
+    world = World()
+    host = world.host(1)
+    world.host(50)  # it has nothing
+    invented = Author()
+    for number in range(1, 500):
+        row = SummaryRow(*invented.series, 0, 10)
+        host.ask(peer(50, HOSTING), TopicSync(topic(number), (row,)))
+        world.run(0.1)
+    world.run(10.0)
+
+    assert host.host.topics == 0
+
+
+def test_topics_of_which_all_is_refused_take_no_place() -> None:
+    world = World()
+    host = world.host(1)
+    author = Author()
+    liar = Liar(world, 50, host.disk.after_crash())
+    liar.raws = (forged(author.envelope()),)
+    world.hosts[50] = liar
+    host.ask(peer(50, HOSTING), claims(author, 1))
+    world.run(600.0)
+
+    assert host.counts["pubsub_forged"] > 0
+    assert host.host.is_quiet
+    assert host.host.topics == 0
+
+
+def test_nobody_ends_a_hand_over_by_a_forged_message() -> None:
+    world = World()
+    new, old = world.host(1), world.host(2)
+    author = Author()
+    old.publish(author.envelope())
+    world.run(1.0)
+    old.on_neighbourhood([1])
+    while not new.host.topics:
+        world.run(0.005)
+    new.ask(peer(300), Publish(forged(Author().envelope())))
+    world.run(1.0)
+
+    assert new.holds(author) == [0]
+
+
+def test_ever_new_nodes_that_claim_something_are_not_all_remembered() -> None:
+    world = World()
+    host, honest = world.host(1), world.host(2)
+    author = Author()
+    honest.publish(author.envelope())
+    host.on_neighbourhood([2])
+    holes = tuple(range(1, 129, 2))
+    for number in range(50, 50 + 4 * FETCH_SOURCES_MAX):
+        rows = tuple(SummaryRow(*Author(run).series, 0, 130, holes) for run in range(8))
+        host.ask(peer(number, HOSTING), TopicSync(TOPIC, rows))
+    (puller,) = host.host._fetching._pullers.values()
+    strangers = len(puller.sources)
+    honest.on_neighbourhood([1])
+    world.run(A_WHILE_S)
+
+    assert strangers == FETCH_SOURCES_MAX // 2
+    assert host.holds(author) == [0]
+
+
+def test_of_more_runs_than_a_history_can_have_the_rest_is_not_believed() -> None:
+    world = World()
+    host = world.host(1)
+    holes = tuple(range(1, 129, 2))
+    rows = tuple(SummaryRow(*Author(run).series, 0, 130, holes) for run in range(100))
+    host.ask(peer(50, HOSTING), TopicSync(TOPIC, rows))
+    (puller,) = host.host._fetching._pullers.values()
+    (source,) = puller._sources.values()
+
+    assert len(source.claims) == HISTORY_MESSAGES_MAX // (len(holes) + 1)
 
 
 def test_a_topic_that_is_fetched_for_long_makes_place_for_another() -> None:

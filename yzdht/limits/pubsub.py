@@ -74,6 +74,8 @@ SYNCS_PER_S = 100.0
 SYNC_BURST = 200.0
 PULLED_TOPICS_MAX = 64
 """At once; half of them for nodes near the topic alone."""
+FETCH_SOURCES_MAX = 16
+"""Of one topic at a host; half of them for nodes near the topic alone."""
 PULL_TURN_S = 10.0
 """After which a topic that is being fetched makes place for another one."""
 HISTORY_LOOK_EVERY_S = 60.0
@@ -119,6 +121,8 @@ PULL_MESSAGES_MAX = 256
 """Asked for at once: the rest may come from another source meanwhile."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
+PULL_SPANS_MAX = 2 * HISTORY_MESSAGES_MAX
+"""Of what one source says it has more of: a history has no more runs than messages."""
 PULL_BROKEN_MAX = 256
 """Claims of one source that it did not keep, remembered."""
 PULL_BROKEN_S = 15.0

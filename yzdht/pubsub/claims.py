@@ -6,7 +6,7 @@ from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX
+from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX, PULL_SPANS_MAX
 from yzdht.wire.holdings import Series, Span, claimed, lacking
 
 
@@ -29,6 +29,7 @@ class Claims:
         self._held = held
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
+        self._count = 0  # of spans
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -43,11 +44,20 @@ class Claims:
         for (other, span), until in self._broken.items():
             if other == series and until > mono:
                 said = without(said, span)
-        self._spans.pop(series, None)
-        self._spans[series] = said
-        while len(self._spans) > PULL_SERIES_MAX:
-            self._spans.popitem(last=False)
-        return bool(self.of(series))
+        self._put(series, None)
+        self._put(series, said)
+        is_of_use = bool(self.of(series))
+        while len(self._spans) > PULL_SERIES_MAX or self._count > PULL_SPANS_MAX:
+            self._put(next(iter(self._spans)), None)
+        return is_of_use
+
+    def _put(self, series: Series, said: list[Span] | None) -> None:
+        """It has this of a series, which stays where it is among them, or nothing."""
+        self._count += len(said or ()) - len(self._spans.get(series, ()))
+        if said is None:
+            self._spans.pop(series, None)
+        else:
+            self._spans[series] = said
 
     def of(self, series: Series) -> list[Span]:
         """What it has of a series that is missing here, in order."""
@@ -55,18 +65,18 @@ class Claims:
         if said is None:
             return []
         held = self._held(series)
-        useful = [span for there in said for span in lacking(held, there)]
-        if useful:
-            self._spans[series] = useful
+        if held.is_empty and not held.floor:
+            useful = said  # an unknown series; there may be many
         else:
-            del self._spans[series]
+            useful = [span for there in said for span in lacking(held, there)]
+        self._put(series, useful or None)
         return useful
 
     def take_off(self, series: Series, index: int) -> None:
         """It sent this one."""
         said = self._spans.get(series)
         if said is not None:
-            self._spans[series] = without(said, Span(index, index + 1))
+            self._put(series, without(said, Span(index, index + 1)))
 
     def break_off(self, series: Series, index: int, mono: float) -> None:
         """It did not send what it said it has: for PULL_BROKEN_S it is not believed to have that."""
@@ -84,6 +94,7 @@ class Claims:
     def clear(self) -> None:
         """It says nothing any more."""
         self._spans.clear()
+        self._count = 0
 
 
 def without(spans: Iterable[Span], taken: Span) -> list[Span]:

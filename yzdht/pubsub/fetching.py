@@ -1,20 +1,22 @@
 """What other hosts hold and this one does not, fetched: of so many topics at a time, each with a Puller while it has something to do.
 
 PROTOCOL.md section 11. A topic that takes long makes place for others, and nodes that are not near a topic leave room to those that are.
+What others say costs no more than a history could be: anybody may say that he is a host.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.limits import PULL_TURN_S, PULLED_TOPICS_MAX
+from yzdht.limits import FETCH_SOURCES_MAX, HISTORY_MESSAGES_MAX, PULL_TURN_S, PULLED_TOPICS_MAX
 from yzdht.pubsub.puller import Puller
+from yzdht.wire.holdings import claimed
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from yzdht.ids import TopicId
+    from yzdht.ids import NodeId, TopicId
     from yzdht.ports import Now
     from yzdht.pubsub.hosted import Hosted, Topics
     from yzdht.pubsub.outbox import Outbox
@@ -35,6 +37,7 @@ class Fetching:
         take: Takes in an envelope that another host sent; False if it is not genuine.
         again: Told of a topic that had to make place, or found none: it is to be looked at again.
         policies: Who writes: of others nothing is fetched.
+        ended: Told of a topic of which nothing is fetched any more.
 
     """
 
@@ -45,12 +48,14 @@ class Fetching:
         take: Callable[[PubsubEnvelope, Hosted, Contact, Now], bool],
         again: Callable[[Hosted, Now], None],
         policies: Policies,
+        ended: Callable[[TopicId], None],
     ) -> None:
         self._topics = topics
         self._outbox = outbox
         self._take = take
         self._again = again
         self._policies = policies
+        self._ended = ended
         self._pullers: dict[TopicId, Puller] = {}
         self._pull_at: dict[TopicId, float] = {}
         self._since: dict[TopicId, float] = {}  # the longest first
@@ -65,7 +70,7 @@ class Fetching:
         topic = hosted.topic
         # Each series once: many rows of one with many gaps would cost the product of both.
         distinct = {(row.sender, row.session): row for row in rows}.values()
-        rows = tuple(row for row in distinct if self._policies.may_write(topic, row.sender))
+        rows = tuple(row for row in _possible(distinct) if self._policies.may_write(topic, row.sender))
         puller = self._pullers.get(topic)
         if puller is None:
             if not self._topics.holdings(topic).missing(rows):
@@ -75,12 +80,29 @@ class Fetching:
                 return
             puller = self._pullers[topic] = self._puller(hosted)
             self._since[topic] = now.mono
-        puller.hear(contact, rows, now)
+        if self._has_place(puller, hosted, contact, now):
+            puller.hear(contact, rows, now)
         self._settle(topic)
+
+    def is_fetching(self, topic: TopicId) -> bool:
+        """True while something of a topic is fetched."""
+        return topic in self._pullers
+
+    def _has_place(self, puller: Puller, hosted: Hosted, contact: Contact, now: Now) -> bool:
+        """See that a topic can be fetched from one more: half of the places are for nodes near it, which get those of others."""
+        sources = puller.sources
+        if contact.node_id in sources or len(sources) < FETCH_SOURCES_MAX // 2:
+            return True
+        if not _is_near(hosted, contact.node_id):
+            return False
+        if len(sources) == FETCH_SOURCES_MAX:
+            gone = next((each for each in sources if not _is_near(hosted, each)), sources[0])
+            puller.drop(gone, now)
+        return True
 
     def _has_room(self, hosted: Hosted, contact: Contact, now: Now) -> bool:
         """See that one more topic can be fetched; the one that has been longest goes if it has had its turn."""
-        is_near = any(contact.node_id == near.node_id for near in hosted.near)
+        is_near = _is_near(hosted, contact.node_id)
         if len(self._pullers) < (PULLED_TOPICS_MAX if is_near else PULLED_TOPICS_MAX // 2):
             return True
         longest = next(iter(self._since))
@@ -89,6 +111,7 @@ class Fetching:
         self.drop(longest)
         if (other := self._topics.get(longest)) is not None:
             self._again(other, now)
+            self._ended(longest)
         return True
 
     def _puller(self, hosted: Hosted) -> Puller:
@@ -113,6 +136,7 @@ class Fetching:
         at = puller.next_timer()
         if puller.is_idle or at is None:
             self.drop(topic)
+            self._ended(topic)
         else:
             self._pull_at[topic] = at
 
@@ -139,6 +163,20 @@ class Fetching:
         """Fetch nothing any more."""
         for topic in list(self._pullers):
             self.drop(topic)
+
+
+def _is_near(hosted: Hosted, node_id: NodeId) -> bool:
+    return any(node_id == near.node_id for near in hosted.near)
+
+
+def _possible(rows: Iterable[SummaryRow]) -> Iterator[SummaryRow]:
+    """The first of these: a history has so many messages, and no more runs of them; to believe more would cost time and memory."""
+    runs = 0
+    for row in rows:
+        runs += len(claimed(row))
+        if runs > HISTORY_MESSAGES_MAX:
+            return
+        yield row
 
 
 class _Calls:

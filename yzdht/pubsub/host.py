@@ -95,7 +95,9 @@ class TopicHost:
         self._keeping = Keeping(outbox, self._topics)
         self._intake = Intake(self._topics, store, self._keeping, fan_out, surroundings)
         wanted = self._subscriptions.has
-        self._fetching = Fetching(self._topics, outbox, self._take_pulled, self._again, surroundings.policies)
+        self._fetching = Fetching(
+            self._topics, outbox, self._take_pulled, self._again, surroundings.policies, self._drop_if_unused
+        )
         self._reconciliation = Reconciliation(
             own.node_id, self._topics, outbox, self._fetching, wanted, self._forget
         )
@@ -180,9 +182,14 @@ class TopicHost:
         return _refused(Status.OVER_QUOTA) if self._topics.is_full else self._topics.open(topic, near, now)
 
     def _drop_if_unused(self, topic: TopicId) -> None:
-        """What nobody is subscribed to and nothing is held of is not remembered."""
-        is_known = self._topics.get(topic) is not None
-        if is_known and not self._subscriptions.has(topic) and self._topics.is_empty(topic):
+        """What nobody is subscribed to and nothing is held of is not remembered, unless some of it is on its way."""
+        if (
+            self._topics.get(topic) is None
+            or self._subscriptions.has(topic)
+            or self._fetching.is_fetching(topic)
+        ):
+            return
+        if self._topics.is_empty(topic):
             self._forget(topic)
 
     def _forget(self, topic: TopicId) -> None:
@@ -309,6 +316,7 @@ class TopicHost:
         self._rates.fetched(peer, rows_bytes(rows) + rows_bytes(body.summary), now)
         if may_bring and peer.node_id != self._own_id:
             self._fetching.hear(hosted, self._source(hosted, peer), body.summary, now)
+            self._drop_if_unused(body.topic)  # what nothing can be fetched of now; it will be named again
         return Answer(Status.OK, TopicSynced((), rows))
 
     def _source(self, hosted: Hosted, peer: Peer) -> Contact:
@@ -330,7 +338,12 @@ class TopicHost:
         far = None if is_near else self._far.get(source.node_id)
         bringer = far or self._bringers.of_host(source.node_id)
         self._count("pubsub_pulled")
-        return self._intake.take(envelope, hosted, bringer, _ignore, now, is_pushed=False)
+
+        def told(answer: Answer, _at: Now) -> None:
+            if answer.status is not Status.OK:
+                self._drop_if_unused(envelope.topic)
+
+        return self._intake.take(envelope, hosted, bringer, told, now, is_pushed=False)
 
     # Time
 
@@ -356,10 +369,6 @@ class TopicHost:
 
 def _unheard(_verdict: TopicVerdict, _now: Now) -> None:
     """What is forgotten twice is forgotten."""
-
-
-def _ignore(_answer: Answer, _now: Now) -> None:
-    """Nobody waits for what was fetched."""
 
 
 def _refused(status: Status) -> Answer:
