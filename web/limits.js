@@ -45,7 +45,7 @@ export const REVOKED_TOKENS_MAX = 3_000;
 
 export const GROUP_MEMBERS_MAX = 255;
 export const GROUP_PAST_MAX = 64;
-export const GROUP_STATE_BYTES_MAX = 23_280;
+export const GROUP_STATE_BYTES_MAX = 25_843;
 
 // Section 11: pubsub
 

@@ -20,6 +20,7 @@ from yzdht.crypto.groups import (
     remove,
     remove_admin,
     renew,
+    without_ended,
 )
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept
 from yzdht.crypto.primitives import PrivateKey
@@ -196,7 +197,8 @@ class Groups:
         state = create([founder], name_secret, self._secret(), self._network, has_history=history)
         await self._share(key, state, 0)
         record = await self._write(key, state, 0)
-        kept = replace(first_kept(key.public_key, record, state, self._network), private_key=key)
+        kept = first_kept(key.public_key, record, state, self._network, self._wall())
+        kept = replace(kept, private_key=key)
         self._known.add(name, kept)
         return self._info(name, kept)
 
@@ -383,9 +385,9 @@ class Groups:
         """Write the state that `make` makes of the newest one."""
 
         async def write(kept: KeptGroup, key: PrivateKey, if_seq: int) -> KeptGroup:
-            state = make(kept)
+            state = without_ended(make(kept), self._wall())
             record = await self._write(key, state, if_seq)
-            after = self._known.keep(name, kept.with_state(record, state, self._network))
+            after = self._known.keep(name, kept.with_state(record, state, self._network, self._wall()))
             if _kems_of_admins(state) != _kems_of_admins(kept.state) or self._is_share_due(kept):
                 await self._share_newest(name)
             return after
@@ -401,9 +403,10 @@ class Groups:
             both = remove_admin(kept.at, member, new, self._network)
             await self._share(next_key, both.first, 0)  # whoever is led to the new key finds everything there
             first = await self._write(next_key, both.first, 0)
-            last = await self._write(key, both.last, if_seq)
-            after = kept.with_state(last, both.last, self._network)
-            after = after.moved(next_key.public_key, first, both.first, self._network)
+            state = without_ended(both.last, self._wall())
+            last = await self._write(key, state, if_seq)
+            after = kept.with_state(last, state, self._network, self._wall())
+            after = after.moved(next_key.public_key, first, both.first, self._network, self._wall())
             return self._known.keep(name, replace(after, private_key=next_key))
 
         return self._info(name, await self._on_top(name, write))
@@ -493,6 +496,9 @@ class Groups:
         writer = SlotWriter(self._access, self._slots, _OfGroup(key, self._network, self._rng.token))
         done = await writer.write_record(Intent(slot, value, readers, RECORD_LIFE_S_MAX, if_seq))
         return done.record
+
+    def _wall(self) -> int:
+        return int(self._access.now().wall)
 
     def _secret(self) -> EpochSecret:
         return EpochSecret(self._rng.token(SECRET_BYTES))

@@ -312,7 +312,7 @@ class KnownGroups:
         except NotAReader as error:
             error.hint = "you are not in this group, or not yet: ask an admin to add you"
             raise
-        self.add(name, first_kept(group_key, seen.record, at.state, self._network))
+        self.add(name, first_kept(group_key, seen.record, at.state, self._network, self._wall()))
         return await self.look(name)
 
     def _is_of(self, kept: KeptGroup, group_key: PublicKey) -> bool:
@@ -433,7 +433,7 @@ class KnownGroups:
             # With a higher seq: an admin who had not seen the known one wrote it.
             known = _hash_of(kept, stale.epoch, self._network)
             return self._forked(kept, record, at, Fork(stale.epoch, known, record.hash))
-        return kept.with_state(record, at.state, self._network)
+        return kept.with_state(record, at.state, self._network, self._wall())
 
     def _forked(self, kept: KeptGroup, record: Record, at: Recorded, fork: Fork) -> KeptGroup:
         """Both branches are read; the one that wins by section 8 counts, unless it is of an earlier epoch."""
@@ -443,8 +443,8 @@ class KnownGroups:
         kept = kept.with_fork(fork)
         wins = order_key(record) > order_key(kept.record) and at.state.epoch >= kept.state.epoch
         if wins:
-            return kept.with_state(record, at.state, self._network)
-        return kept.with_epochs_of(record, at.state, self._network)
+            return kept.with_state(record, at.state, self._network, self._wall())
+        return kept.with_epochs_of(record, at.state, self._network, self._wall())
 
     async def _successor(self, kept: KeptGroup) -> KeptGroup | None:
         """The group under the key that its last state names; None if there is none, or it cannot be read yet."""
@@ -460,7 +460,7 @@ class KnownGroups:
         except (CryptoError, WireError, NotFound):
             self._access.count("group_states_refused")
             return None
-        return kept.moved(key, record, at.state, self._network)
+        return kept.moved(key, record, at.state, self._network, self._wall())
 
     async def _with_private_key(self, kept: KeptGroup) -> KeptGroup:
         """The same group, with its private key if this member is an admin and has not got it yet."""

@@ -57,7 +57,7 @@ def new_key(number: int = 1) -> NewKey:
 
 def recorded(state: GroupState) -> Recorded:
     """As if it stood in a record."""
-    return Recorded(state, RecordHash(sha256(b"record" + state.epoch_secret + state.prev_hash)))
+    return Recorded(state, RecordHash(sha256(b"record" + state.epoch_secret + state.prev_hash)), CREATED)
 
 
 def group_of(size: int, *, admins: int = 1, has_history: bool = False) -> Recorded:
@@ -76,15 +76,16 @@ def sealed(
     tag: Tag = STATE_TAG,
     by: PrivateKey = GROUP,
     kind: Kind = Kind.MUTABLE,
+    created: int = CREATED,
 ) -> Record:
     """A record with readers 2, one HPKE stanza for each key, as section 8 says."""
     salt, cek = bytes(range(24)), b"c" * 32
-    fixed = encode_fixed(RecordDraft(kind, CREATED, EXPIRES, 7, tag), Readers.STANZAS, by.public_key)
+    fixed = encode_fixed(RecordDraft(kind, created, EXPIRES, 7, tag), Readers.STANZAS, by.public_key)
     info = lp("yz1 wrap hpke") + sha256(fixed) + salt
     stanzas = [b"\x02\x00\x71" + hpke_seal(kem, cek, info) for kem in kems]
     unsigned = seal_box(cek, salt, fixed, bytes((len(stanzas),)) + b"".join(stanzas), value)
     return decode_record(unsigned + KeySigner(by).sign(RECORD_LABEL, NETWORK, unsigned))
 
 
-def sealed_state(state: GroupState) -> Record:
-    return sealed(encode_group_state(state), [member.kem for member in state.members])
+def sealed_state(state: GroupState, created: int = CREATED) -> Record:
+    return sealed(encode_group_state(state), [member.kem for member in state.members], created=created)

@@ -40,6 +40,7 @@ from yzdht.crypto.groups import (
     create,
     epoch_commit,
     past_row,
+    recent_row,
     remove,
     remove_admin,
     replace_key,
@@ -99,7 +100,9 @@ def test_each_member_opens_the_state_and_nobody_else() -> None:
     RecordChecks(NETWORK).verify(record.raw, target_of(record, NETWORK))
 
     for number in range(3):
-        assert opened(record, key_of("kem", 8), key_of("kem", number)) == Recorded(state, record.hash)
+        assert opened(record, key_of("kem", 8), key_of("kem", number)) == Recorded(
+            state, record.hash, record.created
+        )
     for kem in ((), (key_of("kem", 8),)):
         with pytest.raises(NotAReader):
             opened(record, *kem)
@@ -124,7 +127,8 @@ def test_a_state_of_255_members_with_the_whole_past_fits_its_record() -> None:
     record = sealed_state(at.state)
 
     assert (len(at.state.members), len(at.state.past)) == (255, 64)
-    assert len(record.raw) == 53_356 <= RECORD_BYTES_MAX
+    assert len(at.state.recent) == 64
+    assert len(record.raw) == 55_404 <= RECORD_BYTES_MAX
     assert opened(record, key_of("kem", 254)).state == at.state
 
 
@@ -186,6 +190,7 @@ def test_a_series_of_states_follows(has_history: bool) -> None:  # noqa: FBT001 
 
 ONE, TWO, THREE = series(3, has_history=True)
 ROW_1, ROW_2 = past_row(ONE), past_row(TWO)
+RECENT_2 = recent_row(TWO)
 
 TAMPERED: dict[str, tuple[dict[str, object], type[CryptoError]]] = {
     "a later epoch": ({"epoch": 4}, GroupStateRefused),
@@ -198,8 +203,18 @@ TAMPERED: dict[str, tuple[dict[str, object], type[CryptoError]]] = {
         GroupStateRefused,
     ),
     "another secret of names": ({"name_secret": NameSecret(b"m" * 32)}, GroupStateRefused),
-    "no past": ({"past": ()}, GroupStateRefused),
-    "less of the past": ({"past": (ROW_2,)}, GroupStateRefused),
+    "no past": ({"past": (), "recent": ()}, GroupStateRefused),
+    "less of the past": ({"past": (ROW_2,), "recent": (RECENT_2,)}, GroupStateRefused),
+    "nothing that opens messages": ({"recent": ()}, GroupStateRefused),
+    "another secret of the known epoch": (
+        {"recent": (replace(RECENT_2, secret=ONE.state.epoch_secret),)},
+        GroupStateRefused,
+    ),
+    "another secret of the past": ({"recent": (RECENT_2, RECENT_2)}, GroupStateRefused),
+    "another time of the known epoch": (
+        {"recent": (replace(RECENT_2, created=CREATED + 1),)},
+        GroupStateRefused,
+    ),
     "another past": ({"past": (ROW_2, replace(ROW_1, state_hash=OTHER_HASH))}, GroupForked),
     "another key of the past": (
         {"past": (ROW_2, replace(ROW_1, record_root=OTHER_ROOT))},
@@ -219,7 +234,7 @@ TAMPERED: dict[str, tuple[dict[str, object], type[CryptoError]]] = {
 @pytest.mark.parametrize("what", TAMPERED)
 def test_a_state_that_does_not_follow_is_refused(what: str) -> None:
     changes, error = TAMPERED[what]
-    shown = Recorded(replace(THREE.state, **changes), THREE.hash)  # type: ignore[arg-type]  # any of its fields
+    shown = replace(THREE, state=replace(THREE.state, **changes))  # type: ignore[arg-type]  # any of its fields
 
     with pytest.raises(error) as refused:
         check_follows(TWO, shown, NETWORK)
@@ -272,7 +287,7 @@ def test_whoever_joined_last_is_given_what_was_after_and_the_others_no_less() ->
 @settings(max_examples=50, phases=(Phase.explicit, Phase.generate))  # shrinking two states takes minutes
 @given(group_states(), group_states())
 def test_hostile_states_raise_only_crypto_errors(one: GroupState, other: GroupState) -> None:
-    known, shown = Recorded(one, OTHER_HASH), recorded(other)
+    known, shown = Recorded(one, OTHER_HASH, CREATED), recorded(other)
     for check in (check_follows, check_newer):
         with pytest.raises(CryptoError):
             check(known, shown, NETWORK)
@@ -343,7 +358,7 @@ def test_a_later_state_with_another_secret_or_commitment_is_refused() -> None:
         {"epoch_commit": EpochCommit(b"c" * 32)},
         {"epoch_secret": ONE.state.epoch_secret, "epoch_commit": ONE.state.epoch_commit},
     ):
-        shown = Recorded(replace(THREE.state, **changed), THREE.hash)
+        shown = replace(THREE, state=replace(THREE.state, **changed))
         with pytest.raises(GroupStateRefused):
             check_newer(ONE, shown, NETWORK)
 

@@ -30,11 +30,13 @@ from yzdht.crypto.groups import (
     change_kem,
     create,
     demote,
+    ends,
     epoch_commit,
     group_id_of,
     group_kem,
     past_row,
     promote,
+    recent_row,
     record_root,
     remove,
     remove_admin,
@@ -42,6 +44,7 @@ from yzdht.crypto.groups import (
     replace_key,
     rotate,
     state_tag,
+    without_ended,
 )
 from yzdht.crypto.naming import network_id
 from yzdht.crypto.primitives import PrivateKey
@@ -58,7 +61,7 @@ from yzdht.errors import (
     YzError,
 )
 from yzdht.ids import EpochSecret, NameSecret, PublicKey, RecordHash, RecordRoot
-from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX
+from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX, REPLAY_KEPT_S
 from yzdht.wire.group_state import (
     EPOCH_MAX,
     NO_STATE,
@@ -207,7 +210,7 @@ def test_nothing_follows_a_state_that_names_a_new_key(name: str) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_epochs_end(name: str) -> None:
     at = group_of(3, admins=2)
-    last = Recorded(replace(at.state, epoch=EPOCH_MAX, prev_hash=at.hash), at.hash)
+    last = Recorded(replace(at.state, epoch=EPOCH_MAX, prev_hash=at.hash), at.hash, at.created)
 
     with pytest.raises(UsageError) as refused:
         CHANGES[name](last, fresh())
@@ -259,11 +262,97 @@ def test_a_joiner_with_history_is_given_what_the_admin_knows() -> None:
         rows.append(past_row(at))
         at = recorded(rotate(at, fresh(), NETWORK))
     forked = PastEpoch(2, RecordHash(b"f" * 32), RecordRoot(b"f" * 32))
+    at = recorded(rotate(recorded(add(at, person(8), fresh(), NETWORK)), fresh(), NETWORK))
+    [joined] = at.state.past
+    lost = replace(joined, state_hash=RecordHash(b"l" * 32))
 
-    state = add(at, person(9), fresh(), NETWORK, history=[rows[3], rows[0], rows[1], forked, past_row(at)])
+    history = [lost, rows[3], rows[0], rows[1], forked, past_row(at)]
+    state = add(at, person(9), fresh(), NETWORK, history=history)
 
-    assert state.past == (past_row(at), rows[3], forked, rows[0])
+    assert state.past == (
+        past_row(at),
+        joined,
+        rows[3],
+        forked,
+        rows[0],
+    )  # what the state says of an epoch counts
     assert is_well_formed(state)
+    check_follows(at, recorded(state), NETWORK)
+
+
+# What opens messages
+
+
+def days(at: Recorded, *hours: int) -> Recorded:
+    """The group rotated after so many hours each; what is handed over is cut as in a record."""
+    for hour in hours:
+        created = at.created + hour * 3_600
+        state = without_ended(rotate(at, fresh(), NETWORK), created)
+        following = replace(recorded(state), created=created)
+        check_follows(at, following, NETWORK)
+        at = following
+    return at
+
+
+def test_messages_of_epochs_that_ended_within_25_hours_are_opened_by_the_next_state() -> None:
+    at = days(group_of(2), 100, 1, 2, 22)
+    assert [row.epoch for row in at.state.past] == [4, 3, 2, 1]
+    # They ended just now, 22 h, 24 h and 25 h before.
+    assert len(at.state.recent) == 3
+    assert [row.created for row in at.state.recent] == [at.created - hours * 3_600 for hours in (22, 24, 25)]
+    for recent, past in zip(at.state.recent, at.state.past, strict=False):
+        assert record_root(recent.secret) == past.record_root
+    assert ends(at.state, at.created) == tuple(at.created - hours * 3_600 for hours in (0, 22, 24))
+
+    later = days(at, 2)
+
+    assert [row.created for row in later.state.recent] == [
+        later.created - hours * 3_600 for hours in (2, 24, 26)
+    ]
+
+
+def test_the_state_before_is_opened_however_long_it_lasted() -> None:
+    at = days(group_of(2), 24 * 7, 24 * 7)
+
+    assert len(at.state.past) == 2
+    assert [row.created for row in at.state.recent] == [at.created - 24 * 7 * 3_600]
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(REPLAY_KEPT_S - 1, 2), (REPLAY_KEPT_S, 1)])
+def test_25_hours_are_counted_to_the_second(seconds: int, rows: int) -> None:
+    at = days(group_of(2), 1)
+
+    state = without_ended(rotate(at, fresh(), NETWORK), at.created + seconds)
+
+    assert len(state.recent) == rows
+
+
+def test_no_joiner_without_history_opens_messages_of_before() -> None:
+    at = days(group_of(2, has_history=True), 1, 1)
+    secrets = {at.state.epoch_secret, *(row.secret for row in at.state.recent)}
+
+    state = add(at, person(9), fresh(), NETWORK)
+
+    assert (len(secrets), state.recent) == (3, ())
+    assert [secret for secret in secrets if encode_group_state(state).find(secret) >= 0] == []
+    assert rotate(recorded(state), fresh(), NETWORK).recent == (recent_row(recorded(state)),)
+
+
+def test_a_joiner_with_history_opens_messages_of_before() -> None:
+    at = days(group_of(2, has_history=True), 1, 1)
+
+    state = add(at, person(9), fresh(), NETWORK, history=())
+
+    assert state.recent == (recent_row(at), *at.state.recent)
+
+
+def test_under_a_new_key_nothing_of_before_opens() -> None:
+    at = days(group_of(2, admins=2), 1, 1)
+
+    both = replace_key(at, new_key(), NETWORK)
+
+    assert (both.first.past, both.first.recent) == ((), ())
+    assert both.last.recent == (recent_row(at), *at.state.recent)
 
 
 def test_the_newest_64_epochs_are_handed_over() -> None:
@@ -274,6 +363,7 @@ def test_the_newest_64_epochs_are_handed_over() -> None:
         at = following
 
     assert [row.epoch for row in at.state.past] == list(range(67, 3, -1))
+    assert len(at.state.recent) == GROUP_PAST_MAX
     assert is_well_formed(at.state)
 
 

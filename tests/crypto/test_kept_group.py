@@ -19,6 +19,7 @@ from tests.crypto.company import (
     key_of,
     new_key,
     person,
+    recorded,
     sealed_state,
 )
 from tests.vectors.golden import CREATED, NETWORK
@@ -26,7 +27,8 @@ from yzdht.crypto import kept_group
 from yzdht.crypto.groups import Recorded, record_root, remove_admin, rotate
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept, merged, open_kept, seal_kept
 from yzdht.errors import DecryptionFailed
-from yzdht.limits import GROUP_FORKS_KEPT_MAX, REPLAY_KEPT_S
+from yzdht.ids import RecordHash
+from yzdht.limits import GROUP_FORKS_KEPT_MAX, MESSAGE_EPOCHS_KEPT_MAX, REPLAY_KEPT_S
 from yzdht.wire.group_state import Role, encode_group_state
 
 
@@ -41,19 +43,19 @@ PLACE = b"a place"
 def stored(at: Recorded) -> tuple[Record, Recorded]:
     """The state in a record that is really sealed, and where it then stands."""
     record = sealed_state(at.state)
-    return record, Recorded(at.state, record.hash)
+    return record, Recorded(at.state, record.hash, record.created)
 
 
 def kept_in(at: Recorded) -> KeptGroup:
     record, at = stored(at)
-    return first_kept(GROUP.public_key, record, at.state, NETWORK)
+    return first_kept(GROUP.public_key, record, at.state, NETWORK, CREATED)
 
 
 def after(kept: KeptGroup, count: int = 1) -> KeptGroup:
     """The same group some epochs on."""
     for _ in range(count):
-        record, at = stored(Recorded(rotate(kept.at, fresh(), NETWORK), kept.record.hash))
-        kept = kept.with_state(record, at.state, NETWORK)
+        record, at = stored(recorded(rotate(kept.at, fresh(), NETWORK)))
+        kept = kept.with_state(record, at.state, NETWORK, CREATED)
     return kept
 
 
@@ -61,7 +63,7 @@ def moved_on(kept: KeptGroup) -> KeptGroup:
     new = new_key()
     both = remove_admin(kept.at, person(1).public_key, new, NETWORK)
     record = sealed_state(both.first)
-    return kept.moved(new.group_key, record, both.first, NETWORK)
+    return kept.moved(new.group_key, record, both.first, NETWORK, CREATED)
 
 
 def sealed(kept: KeptGroup) -> bytes:
@@ -150,6 +152,25 @@ def test_what_was_kept_before_there_were_messages_opens_those_of_its_newest_stat
     assert newest.secret == kept.state.epoch_secret
 
 
+@pytest.mark.parametrize("kept", [KEPT, replace(ADMINS, private_key=None), MOVED])
+def test_what_was_kept_before_states_handed_over_what_opens_messages_is_read(kept: KeptGroup) -> None:
+    fields = msgspec.msgpack.decode(encode_group_state(kept.state))
+    older = msgspec.msgpack.encode([*fields[:8], fields[9]])
+    blob = sealed(kept)
+    opening, opening_iv = kept_group._derive(SELF_KEY, blob[:24], PLACE)
+    whole = msgspec.msgpack.decode(opening.open(opening_iv, blob[24:], PLACE))
+    salt = urandom(24)
+    cipher, iv = kept_group._derive(SELF_KEY, salt, PLACE)
+    again = open_kept(
+        salt + cipher.seal(iv, msgspec.msgpack.encode([*whole[:2], older, *whole[3:]]), PLACE),
+        SELF_KEY,
+        PLACE,
+    )
+
+    assert again == replace(kept, state=replace(kept.state, recent=()))
+    assert open_kept(sealed(again), SELF_KEY, PLACE) == again
+
+
 def test_a_field_more_than_this_version_knows_is_refused() -> None:
     salt = urandom(24)
     cipher, iv = kept_group._derive(SELF_KEY, salt, PLACE)
@@ -185,10 +206,10 @@ def test_no_repr_of_what_is_kept_shows_a_secret() -> None:
 
 def on_another_branch(kept: KeptGroup) -> KeptGroup:
     """As a home knows it that saw the losing state of a fork in the newest epoch too."""
-    other, at = stored(Recorded(rotate(kept.at, fresh(), NETWORK), kept.record.hash))
+    other, at = stored(recorded(rotate(kept.at, fresh(), NETWORK)))
     forked = after(kept)
     fork = Fork(forked.state.epoch, forked.record.hash, other.hash)
-    return forked.with_epochs_of(other, at.state, NETWORK).with_fork(fork)
+    return forked.with_epochs_of(other, at.state, NETWORK, CREATED).with_fork(fork)
 
 
 def grown() -> list[KeptGroup]:
@@ -297,6 +318,74 @@ def test_messages_of_a_branch_that_lost_open_too_and_none_are_sealed_there() -> 
 
     assert [epoch.epoch for epoch in forked.messages] == [1, 2, 3, 4, 4]
     assert forked.messages[-1].secret == forked.state.epoch_secret != forked.messages[-2].secret
+
+
+def away(kept: KeptGroup, *hours: int) -> tuple[Record, Recorded]:
+    """A state some epochs on, each so many hours after the one before, of which this home saw none but the last."""
+    at = kept.at
+    for hour in hours:
+        at = replace(recorded(rotate(at, fresh(), NETWORK)), created=at.created + hour * 3_600)
+    record = sealed_state(at.state, at.created)
+    return record, replace(at, hash=record.hash)
+
+
+def test_who_was_away_opens_messages_of_the_epochs_that_it_never_saw() -> None:
+    record, at = away(ADMINS, 1, 2, 3)
+
+    back = ADMINS.with_state(record, at.state, NETWORK, at.created).lasting(at.created)
+
+    assert [epoch.epoch for epoch in back.messages] == [1, 2, 3, 4, 5, 6]
+    for epoch, row in zip(reversed(back.messages[:-1]), at.state.recent, strict=True):
+        assert epoch.secret == row.secret
+    for epoch, past in zip(reversed(back.messages[:-1]), at.state.past, strict=True):
+        assert epoch.state_hash == past.state_hash
+    assert {epoch.seen for epoch in back.messages} == {at.created}
+
+
+def test_who_comes_back_late_takes_up_no_epoch_that_ended_25_hours_ago() -> None:
+    record, at = away(ADMINS, 1, 2, 3)
+    # Epochs 4 and 5 ended 3 h and 0 h before the newest state was made, 2 and 3 more than that.
+    for hours, epochs in ((0, [4, 5, 6]), (21, [4, 5, 6]), (22, [5, 6]), (24, [5, 6]), (25, [6])):
+        wall = at.created + hours * 3_600
+        back = ADMINS.with_state(record, at.state, NETWORK, wall)
+
+        assert [epoch.epoch for epoch in back.messages if epoch.epoch > 3] == epochs
+
+
+def test_an_epoch_that_was_forgotten_is_not_taken_up_again() -> None:
+    kept = ADMINS.lasting(CREATED)
+    record, at = away(kept, 20)
+    wall = CREATED + REPLAY_KEPT_S  # it was away; epoch 1 ended when it saw epoch 2, 25 h ago
+
+    back = kept.with_state(record, at.state, NETWORK, wall).lasting(wall)
+
+    assert len(at.state.recent) == 3
+    assert [epoch.epoch for epoch in back.messages] == [3, 4]
+
+
+def test_what_is_new_to_a_home_pushes_out_what_is_oldest() -> None:
+    kept = KEPT.lasting(CREATED)
+    many = tuple(
+        replace(kept.messages[0], epoch=epoch, state_hash=RecordHash(epoch.to_bytes(32)))
+        for epoch in range(1, MESSAGE_EPOCHS_KEPT_MAX + 1)
+    )
+    record, at = away(kept, 1, 1)
+
+    back = replace(kept, messages=many).with_state(record, at.state, NETWORK, at.created)
+
+    assert len(back.messages) == MESSAGE_EPOCHS_KEPT_MAX
+    assert [epoch.epoch for epoch in back.messages[-2:]] == [2, 3]
+    assert back.messages[-2].secret == at.state.recent[0].secret
+
+
+def test_whoever_sees_the_losing_branch_of_a_fork_opens_what_was_said_before_it_there() -> None:
+    record, at = away(ADMINS, 1, 1)
+    forked = after(ADMINS, 3)
+
+    both = forked.with_epochs_of(record, at.state, NETWORK, at.created)
+
+    assert [epoch.epoch for epoch in both.messages] == [1, 2, 3, 4, 4, 5, 5, 6]
+    assert both.messages[-1].secret == forked.state.epoch_secret
 
 
 def test_with_time_a_home_forgets_what_messages_of_earlier_epochs_are_opened_with() -> None:

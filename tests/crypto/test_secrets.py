@@ -45,7 +45,7 @@ from yzdht.store.home import Home
 from yzdht.store.keyfile import Identity, _Kept
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.frame import Caps
-from yzdht.wire.group_state import GroupState, Member, PastEpoch
+from yzdht.wire.group_state import GroupState, Member, PastEpoch, RecentEpoch
 from yzdht.wire.invite_link import InviteLink, encode_invite_link
 from yzdht.wire.record import decode_record
 from yzdht.wire.rpc import Redeem
@@ -70,6 +70,7 @@ STATE = GroupState(
     has_history=True,
     members=(Member(KEY.public_key, KEY.public_key),),
     past=(PastEpoch(1, HASH, RecordRoot(SECRETS[2])),),
+    recent=(RecentEpoch(EpochSecret(SECRETS[3]), 1),),
 )
 KNOWN = KnownEpoch(GroupId(bytes(16)), 1, HASH, RecordRoot(SECRETS[2]))
 MESSAGES = MessageEpoch(GroupId(bytes(16)), 1, HASH, EpochSecret(SECRETS[2]))
@@ -99,9 +100,10 @@ EXAMPLES = (
     MESSAGES,
     MessageKeys([MESSAGES]),
     NewKey(KEY.public_key, EpochSecret(SECRETS[0]), EpochSecret(SECRETS[1])),
-    Recorded(STATE, HASH),
+    Recorded(STATE, HASH, 0),
     STATE,
     STATE.past[0],
+    STATE.recent[0],
     Succession(STATE, STATE),
     KeySigner(KEY),
     KemKey(KEY, 1),

@@ -279,7 +279,7 @@ STATES = {given["name"]: given for given in GROUP_STATES["states"]}
 
 def stood(given: dict[str, Any]) -> Recorded:
     state = decode_group_state(hexed(given, "encoded"))
-    return Recorded(state, RecordHash(hexed(given, "state_hash")))
+    return Recorded(state, RecordHash(hexed(given, "state_hash")), given["created"])
 
 
 def test_group_tags_and_targets() -> None:
@@ -304,6 +304,7 @@ def test_group_states(given: dict[str, Any]) -> None:
     assert state.epoch_commit == hexed(shown, "epoch_commit")
     assert [[m.public_key.hex(), m.kem.hex(), m.role.value] for m in state.members] == shown["members"]
     assert [[r.epoch, r.state_hash.hex(), r.record_root.hex()] for r in state.past] == shown["past"]
+    assert [[r.secret.hex(), r.created] for r in state.recent] == shown["recent"]
     assert (state.next_key.hex() if state.next_key else None) == shown["next"]
     assert record_root(state.epoch_secret) == hexed(given, "rk")
     check_commit(state, NETWORK)
@@ -324,7 +325,7 @@ def test_a_group_states_record_opens_for_its_member() -> None:
     target = Target(hexed(GROUP_STATES, "state_target"))
     RecordChecks(NETWORK).verify(parsed.raw, target)
     opened = open_state(parsed, KEY_A.public_key, (KEM_1,), NETWORK)
-    assert opened == Recorded(stood(STATES["created"]).state, parsed.hash)
+    assert opened == Recorded(stood(STATES["created"]).state, parsed.hash, parsed.created)
 
 
 @pytest.mark.parametrize("given", GROUP_STATES["wrong_followers"], ids=lambda given: given["name"])

@@ -23,7 +23,7 @@ def seeds() -> Iterator[bytes]:
     admin = Member(KEY_A.public_key, KEM_1.public_key, Role.ADMIN)
     first = create([admin], NameSecret(b"n" * 32), EpochSecret(b"1" * 32), NETWORK)
     yield encode_group_state(first)
-    at = Recorded(first, RecordHash(b"h" * 32))
+    at = Recorded(first, RecordHash(b"h" * 32), 1)
     joiner = Member(KEY_B.public_key, KEM_2.public_key)
     yield encode_group_state(add(at, joiner, EpochSecret(b"2" * 32), NETWORK, history=()))
 

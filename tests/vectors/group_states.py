@@ -26,6 +26,7 @@ from yzdht.crypto.groups import (
     remove_admin,
     rotate,
     state_tag,
+    without_ended,
 )
 from yzdht.crypto.naming import mutable_target
 from yzdht.crypto.primitives import PrivateKey, sha256
@@ -58,7 +59,13 @@ def _secret(name: str) -> EpochSecret:
 
 
 def _stood(name: str, state: GroupState) -> Recorded:
-    return Recorded(state, RecordHash(sha256(f"record of {name}".encode())))
+    created = created_of(state.epoch)
+    return Recorded(without_ended(state, created), RecordHash(sha256(f"record of {name}".encode())), created)
+
+
+def created_of(epoch: int) -> int:
+    """When the record of a state was made: hour by hour, but that the fourth comes more than a day after the third."""
+    return CREATED + 3_600 * (epoch - 1) + (86_400 if epoch > 3 else 0)
 
 
 def life() -> dict[str, Recorded]:
@@ -92,6 +99,7 @@ def _shown(state: GroupState) -> dict[str, Any]:
         "history": int(state.has_history),
         "members": [[m.public_key.hex(), m.kem.hex(), int(m.role)] for m in state.members],
         "past": [[row.epoch, row.state_hash.hex(), row.record_root.hex()] for row in state.past],
+        "recent": [[row.secret.hex(), row.created] for row in state.recent],
         "next": state.next_key.hex() if state.next_key else None,
     }
 
@@ -115,6 +123,8 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
     state, (newest, *older) = promoted.state, promoted.state.past
     reused = replace(state, epoch_secret=rotated.state.epoch_secret, epoch_commit=rotated.state.epoch_commit)
     forked = (replace(older[0], state_hash=other), *older[1:])
+    wrong = replace(state.recent[0], secret=_secret("x"))
+    early = replace(state.recent[0], created=state.recent[0].created - 1)
     lied = (replace(newest, record_root=RecordRoot(b"l" * 32)), *older)
     cases: list[tuple[str, str, GroupState, str]] = [
         ("its own epoch", "rotated", replace(rotated.state, epoch_secret=_secret("x")), "GroupForked"),
@@ -123,7 +133,7 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
         (
             "another state before it",
             "joined without history",
-            replace(states["kem changed"].state, prev_hash=other, past=()),
+            replace(states["kem changed"].state, prev_hash=other, past=(), recent=()),
             "GroupForked",
         ),
         (
@@ -140,13 +150,21 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
             "GroupStateRefused",
         ),
         ("less of the past", "rotated", replace(state, past=(newest,)), "GroupStateRefused"),
+        (
+            "nothing that opens the messages before it",
+            "rotated",
+            replace(state, recent=()),
+            "GroupStateRefused",
+        ),
+        ("another secret of the past", "rotated", replace(state, recent=(wrong,)), "GroupStateRefused"),
+        ("another time of the past", "rotated", replace(state, recent=(early,)), "GroupStateRefused"),
         ("another past", "rotated", replace(state, past=(newest, *forked)), "GroupForked"),
         ("another key of the past", "rotated", replace(state, past=lied), "GroupStateRefused"),
         (
             "anything under the old key",
             "moved",
             rotate(
-                Recorded(replace(states["moved"].state, next_key=None), states["moved"].hash),
+                replace(states["moved"], state=replace(states["moved"].state, next_key=None)),
                 _secret("x"),
                 NETWORK,
             ),
@@ -159,6 +177,7 @@ def _wrong_followers(states: dict[str, Recorded]) -> list[dict[str, Any]]:
             "after": after,
             "encoded": encode_group_state(shown).hex(),
             "state_hash": sha256(name.encode()).hex(),
+            "created": created_of(shown.epoch),
             "error": error,
         }
         for name, after, shown, error in cases
@@ -172,17 +191,18 @@ def _refused(state: GroupState) -> list[dict[str, str]]:
     a, b = rows
     past: list[list[Any]] = [[row.epoch, row.state_hash, row.record_root] for row in state.past]
     fields: list[Any] = [state.epoch, state.prev_hash, state.epoch_commit, state.epoch_secret]
-    fields += [state.name_secret, int(state.has_history), [a, b], past, None]
+    recent: list[list[Any]] = [[row.secret, row.created] for row in state.recent]
+    fields += [state.name_secret, int(state.has_history), [a, b], past, recent, None]
 
     def packed(place: int, value: object) -> bytes:
         return msgspec.msgpack.encode([*fields[:place], value, *fields[place + 1 :]])
 
     cases = {
-        "a field too few": msgspec.msgpack.encode(fields[:8]),
+        "a field too few": msgspec.msgpack.encode(fields[:9]),
         "a field too many": msgspec.msgpack.encode([*fields, None]),
         "a tail": raw + b"\xc0",
         "cut short": raw[:-1],
-        "not in shortest form": raw.replace(bytes((0x99, state.epoch)), bytes((0x99, 0xCC, state.epoch)), 1),
+        "not in shortest form": raw.replace(bytes((0x9A, state.epoch)), bytes((0x9A, 0xCC, state.epoch)), 1),
         "epoch 0": packed(0, 0),
         "epoch 2^32": packed(0, 2**32),
         "epoch 1 with a state before it": packed(0, 1),
@@ -199,16 +219,23 @@ def _refused(state: GroupState) -> list[dict[str, str]]:
         "a member's key that is no point": packed(6, [[b"\x04" + a[0][1:], *a[1:]]]),
         "a KEM key of 32 bytes": packed(6, [[a[0], a[1][:32], 1]]),
         "256 members": packed(6, [[b"\x02" + n.to_bytes(32), a[1], 1] for n in range(256)]),
-        "history without a past": packed(7, []),
+        "history without a past": msgspec.msgpack.encode([*fields[:7], [], [], None]),
         "a past in the other order": packed(7, past[::-1]),
         "a past that begins earlier": packed(7, past[1:]),
         "a past with another state before it": packed(7, [[past[0][0], past[1][1], past[0][2]], *past[1:]]),
         "a past with an epoch 0": packed(7, [*past, [0, *past[1][1:]]]),
         "65 epochs of the past": msgspec.msgpack.encode(
-            [100, *fields[1:7], [[n, *past[0][1:]] for n in range(99, 34, -1)], None]
+            [100, *fields[1:7], [[n, *past[0][1:]] for n in range(99, 34, -1)], [], None]
         ),
-        "a next key of 32 bytes": packed(8, SUCCESSOR.public_key[:32]),
-        "a next key that is a text": packed(8, "k" * 33),
+        "more of the recent than of the past": packed(8, recent * 4),
+        "a recent secret of 31 bytes": packed(8, [[recent[0][0][:31], recent[0][1]]]),
+        "a recent row of three fields": packed(8, [[*recent[0], 0]]),
+        "a recent time of 2^32": packed(8, [[recent[0][0], 2**32]]),
+        "a recent time of -1": packed(8, [[recent[0][0], -1]]),
+        "a recent that is nil": packed(8, None),
+        "a state of before there was a recent": msgspec.msgpack.encode([*fields[:8], None]),
+        "a next key of 32 bytes": packed(9, SUCCESSOR.public_key[:32]),
+        "a next key that is a text": packed(9, "k" * 33),
         "a map": b"\x80",
     }
     return [{"name": name, "encoded": encoded.hex()} for name, encoded in cases.items()]
@@ -236,6 +263,7 @@ def group_states_section() -> dict[str, Any]:
                 "state": _shown(at.state),
                 "encoded": encode_group_state(at.state).hex(),
                 "state_hash": at.hash.hex(),
+                "created": at.created,
                 "rk": past_row(at).record_root.hex(),
             }
             for name, at in states.items()

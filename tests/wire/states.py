@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from yzdht.ids import EpochCommit, EpochSecret, NameSecret, PublicKey, RecordHash, RecordRoot
 from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX
-from yzdht.wire.group_state import EPOCH_FIRST, EPOCH_MAX, NO_STATE, GroupState, Member, PastEpoch, Role
+from yzdht.wire.group_state import (
+    EPOCH_FIRST,
+    EPOCH_MAX,
+    NO_STATE,
+    SECONDS_MAX,
+    GroupState,
+    Member,
+    PastEpoch,
+    RecentEpoch,
+    Role,
+)
 
 
 if TYPE_CHECKING:
@@ -35,6 +45,8 @@ def group_states(draw: DrawFn, members_max: int = 6, past_max: int = 4) -> Group
         rows = [(number, RecordHash(draw(BYTES_32))) for number in sorted(older, reverse=True)]
         rows = [(epoch - 1, prev_hash), *rows]
         past = tuple(PastEpoch(number, of, RecordRoot(draw(BYTES_32))) for number, of in rows)
+    secrets = draw(st.lists(BYTES_32, max_size=len(past)))
+    recent = [RecentEpoch(EpochSecret(secret), draw(st.integers(0, SECONDS_MAX))) for secret in secrets]
     return GroupState(
         epoch=epoch,
         prev_hash=prev_hash,
@@ -44,6 +56,7 @@ def group_states(draw: DrawFn, members_max: int = 6, past_max: int = 4) -> Group
         has_history=has_history,
         members=_members(draw, members_max),
         past=past,
+        recent=tuple(recent),
         next_key=draw(st.none() | KEYS),
     )
 
@@ -56,7 +69,7 @@ def _members(draw: DrawFn, count_max: int) -> tuple[Member, ...]:
 
 
 def largest_state() -> GroupState:
-    """Everything at its bound: members, past, and every number in its longest form."""
+    """Everything at its bound: members, past, what is recent, and every number in its longest form."""
     keys = [PublicKey(b"\x02" + number.to_bytes(32)) for number in range(GROUP_MEMBERS_MAX)]
     prev_hash = RecordHash(b"h" * 32)
     past = tuple(
@@ -72,5 +85,6 @@ def largest_state() -> GroupState:
         has_history=True,
         members=tuple(Member(key, PublicKey(b"\x03" * 33), Role.ADMIN) for key in keys),
         past=past,
+        recent=(RecentEpoch(EpochSecret(b"s" * 32), SECONDS_MAX),) * GROUP_PAST_MAX,
         next_key=PublicKey(b"\x02" + b"x" * 32),
     )

@@ -21,9 +21,11 @@ from yzdht.limits import (
 from yzdht.wire.group_state import (
     EPOCH_MAX,
     NO_STATE,
+    SECONDS_MAX,
     GroupState,
     Member,
     PastEpoch,
+    RecentEpoch,
     Role,
     decode_group_state,
     encode_group_state,
@@ -52,7 +54,9 @@ FIRST = GroupState(
     members=(Member(KEYS[0], KEYS[7], Role.ADMIN), Member(KEYS[1], KEYS[6])),
 )
 PAST = tuple(PastEpoch(number, HASHES[number], ROOT) for number in (4, 3, 1))
-FIFTH = replace(FIRST, epoch=5, prev_hash=HASHES[4], has_history=True, past=PAST)
+SECRET = EpochSecret(b"s" * 32)
+RECENT = (RecentEpoch(SECRET, 1_700_000_000), RecentEpoch(EpochSecret(b"t" * 32), 0))
+FIFTH = replace(FIRST, epoch=5, prev_hash=HASHES[4], has_history=True, past=PAST, recent=RECENT)
 
 
 def fields(state: GroupState) -> list[Any]:
@@ -77,13 +81,14 @@ def test_a_state_comes_back_as_it_was(state: GroupState) -> None:
 
 @given(group_states())
 def test_the_array_is_that_of_the_protocol_page(state: GroupState) -> None:
-    epoch, prev, commit, secret, names, history, members, past, next_key = fields(state)
+    epoch, prev, commit, secret, names, history, members, past, recent, next_key = fields(state)
 
     assert (epoch, prev, commit) == (state.epoch, state.prev_hash, state.epoch_commit)
     assert (secret, names, history) == (state.epoch_secret, state.name_secret, int(state.has_history))
     assert not isinstance(history, bool)
     assert members == [[m.public_key, m.kem, int(m.role)] for m in state.members]
     assert past == [[row.epoch, row.state_hash, row.record_root] for row in state.past]
+    assert recent == [[row.secret, row.created] for row in state.recent]
     assert next_key == state.next_key
 
 
@@ -127,7 +132,7 @@ def test_hostile_bytes_raise_only_wire_errors(data: bytes) -> None:
 
 @pytest.mark.parametrize("state", [FIRST, FIFTH])
 def test_fields_are_neither_missing_nor_more(state: GroupState) -> None:
-    for count in range(9):
+    for count in range(10):
         with pytest.raises(WireError):
             decode_group_state(msgspec.msgpack.encode(fields(state)[:count]))
     extras: list[object] = [None, 0, b"", []]
@@ -183,11 +188,21 @@ def test_fields_are_neither_missing_nor_more(state: GroupState) -> None:
         (7, [[4, HASHES[4], ROOT], [4, HASHES[4], ROOT]]),
         (7, [[4, HASHES[4], ROOT], [1, HASHES[1], ROOT], [3, HASHES[3], ROOT]]),
         (7, [[4, HASHES[4], ROOT], [0, HASHES[1], ROOT]]),
-        (8, b""),
-        (8, KEYS[0][:32]),
-        (8, b"\x05" + KEYS[0][1:]),
-        (8, False),
-        (8, {}),
+        (8, None),
+        (8, [[SECRET, 1]] * 4),
+        (8, [[SECRET[:31], 1]]),
+        (8, [["s" * 32, 1]]),
+        (8, [[SECRET]]),
+        (8, [[SECRET, 1, 0]]),
+        (8, [[SECRET, -1]]),
+        (8, [[SECRET, 2**32]]),
+        (8, [[SECRET, True]]),
+        (8, [[SECRET, 1.0]]),
+        (9, b""),
+        (9, KEYS[0][:32]),
+        (9, b"\x05" + KEYS[0][1:]),
+        (9, False),
+        (9, {}),
     ],
 )
 def test_a_field_that_is_not_as_it_has_to_be_is_refused(place: int, value: object) -> None:
@@ -199,6 +214,20 @@ def test_a_past_without_history_is_for_members_who_were_away() -> None:
     state = decode_group_state(with_field(FIFTH, 5, 0))
 
     assert (state.has_history, state.past) == (False, FIFTH.past)
+
+
+def test_messages_are_opened_of_no_more_epochs_than_the_past_has() -> None:
+    for count in range(len(PAST) + 1):
+        state = replace(FIFTH, recent=(RecentEpoch(SECRET, SECONDS_MAX),) * count)
+        assert decode_group_state(encode_group_state(state)) == state
+    for recent in (
+        (RecentEpoch(SECRET, 1),) * (len(PAST) + 1),
+        (RecentEpoch(EpochSecret(SECRET[:31]), 1),),
+        (RecentEpoch(SECRET, SECONDS_MAX + 1),),
+        (RecentEpoch(SECRET, -1),),
+    ):
+        with pytest.raises(UsageError):
+            encode_group_state(replace(FIFTH, recent=recent))
 
 
 def test_the_first_state_and_no_other_has_none_before_it() -> None:
@@ -217,6 +246,7 @@ def test_every_bound_is_a_bound() -> None:
     for state in (
         replace(largest, members=(*largest.members, more)),
         replace(largest, past=(*largest.past, older)),
+        replace(largest, recent=(*largest.recent, RECENT[0])),
     ):
         with pytest.raises(UsageError):
             encode_group_state(state)
@@ -236,12 +266,12 @@ def test_every_bound_is_a_bound() -> None:
 
 def test_only_the_shortest_form_is_taken() -> None:
     raw = encode_group_state(FIRST)
-    assert raw[:2] == b"\x99\x01"
+    assert raw[:2] == b"\x9a\x01"
 
     longer = {
-        "epoch as u8": raw.replace(b"\x99\x01", b"\x99\xcc\x01", 1),
-        "epoch as int8": raw.replace(b"\x99\x01", b"\x99\xd0\x01", 1),
-        "array 16": raw.replace(b"\x99", b"\xdc\x00\x09", 1),
+        "epoch as u8": raw.replace(b"\x9a\x01", b"\x9a\xcc\x01", 1),
+        "epoch as int8": raw.replace(b"\x9a\x01", b"\x9a\xd0\x01", 1),
+        "array 16": raw.replace(b"\x9a", b"\xdc\x00\x0a", 1),
         "hash as bin 16": raw.replace(b"\xc4\x20", b"\xc5\x00\x20", 1),
         "hash as text": raw.replace(b"\xc4\x20" + bytes(32), b"\xd9\x20" + bytes(32), 1),
     }
@@ -271,21 +301,21 @@ def test_members_are_found_by_key_and_admins_by_role() -> None:
 def test_the_largest_state_is_as_long_as_the_limit_says() -> None:
     raw = encode_group_state(largest_state())
 
-    assert len(raw) == GROUP_STATE_BYTES_MAX == 178 + 3 + 255 * 72 + 3 + 64 * 74
+    assert len(raw) == GROUP_STATE_BYTES_MAX == 178 + 3 + 255 * 72 + 3 + 64 * 74 + 3 + 64 * 40
     assert decode_group_state(raw) == largest_state()
     with pytest.raises(WireError):
         decode_group_state(raw + b"\0")
 
 
 def test_the_largest_state_fits_a_record_with_a_stanza_for_each_member() -> None:
-    """Members and past need not be weighed against each other: both at their bound leave 12,180 bytes."""
+    """Members and past need not be weighed against each other: all at their bounds leave 9,108 bytes."""
     assert GROUP_MEMBERS_MAX == STANZAS_MAX
     header = 1 + GROUP_MEMBERS_MAX * (3 + STANZA_BODY_BYTES[STANZA_HPKE]) + BOX_HEADER_BYTES
     around = FIXED_BYTES + 2 + header + GCM_TAG_BYTES + 64
 
     assert header == 1 + 255 * 116 + 56 <= HEADER_BYTES_MAX
-    assert around + padded_length(GROUP_STATE_BYTES_MAX + LENGTH_BYTES) == 53_356 <= RECORD_BYTES_MAX
+    assert around + padded_length(GROUP_STATE_BYTES_MAX + LENGTH_BYTES) == 56_428 <= RECORD_BYTES_MAX
     room = RECORD_BYTES_MAX - around
     most = max(size for size in range(room + 1) if padded_length(size) <= room) - LENGTH_BYTES
-    rows_max = (most - (GROUP_STATE_BYTES_MAX - GROUP_PAST_MAX * 74)) // 74
-    assert (most, rows_max) == (34_812, 219)
+    rows_max = (most - (GROUP_STATE_BYTES_MAX - GROUP_PAST_MAX * 114)) // 114
+    assert (most, rows_max) == (34_812, 142)

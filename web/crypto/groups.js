@@ -14,7 +14,12 @@ import { openPublic, openRecipients, recordHash, recordRoot } from "./sealing.js
 
 /** @typedef {import("../wire/group_state.js").GroupState} GroupState */
 /** @typedef {import("../wire/group_state.js").PastEpoch} PastEpoch */
-/** @typedef {{state: GroupState, hash: Uint8Array}} Recorded A state, and the hash of the record it stands in. */
+/** @typedef {import("../wire/group_state.js").RecentEpoch} RecentEpoch */
+/**
+ * A state, and of the record that it stands in the hash and when it was made, unix seconds.
+ *
+ * @typedef {{state: GroupState, hash: Uint8Array, created: number}} Recorded
+ */
 
 const NOTHING = new Uint8Array(0);
 const KEM_SEED_BYTES = 48; // 16 more than the order has: no scalar is likelier than another
@@ -55,6 +60,11 @@ export async function pastRow({ state, hash }) {
   return { epoch: state.epoch, stateHash: hash, recordRoot: await recordRoot(state.epochSecret) };
 }
 
+/** What opens the messages of this state, as a later one hands it over. @param {Recorded} at */
+export function recentRow({ state, created }) {
+  return { secret: state.epochSecret, created };
+}
+
 // States opened and checked
 
 /**
@@ -74,13 +84,23 @@ export async function openState(network, record, groupKey, kemKeys) {
   if (record.readers !== Readers.STANZAS) throw new GroupStateRefused("a group's own records are sealed for its members");
   const state = decodeGroupState(await openRecipients(network, record, { kemKeys }));
   await checkCommit(state, network);
-  return { state, hash: await recordHash(record) };
+  await checkRecent(state);
+  return { state, hash: await recordHash(record), created: record.created };
 }
 
 /** @param {GroupState} state @param {Uint8Array} network @throws {GroupStateRefused} It commits to another secret. */
 export async function checkCommit(state, network) {
   if (!isEqual(state.epochCommit, await epochCommit(state.epochSecret, network))) {
     throw new GroupStateRefused("the commitment of the group's state is not that of its secret");
+  }
+}
+
+/** @param {GroupState} state @throws {GroupStateRefused} What it hands over to open messages is not of its past. */
+export async function checkRecent({ past, recent }) {
+  for (const [i, { secret }] of recent.entries()) {
+    if (!isEqual(await recordRoot(secret), past[i].recordRoot)) {
+      throw new GroupStateRefused("the group's state gives a secret that is not its epoch's");
+    }
   }
 }
 
@@ -99,6 +119,10 @@ export async function checkFollows(at, following, network) {
   if (after.epoch !== at.state.epoch + 1) throw new GroupStateRefused("the group's state is not the next one");
   if (!isEqual(after.prevHash, at.hash)) throw new GroupForked(at.state.epoch, at.hash, after.prevHash);
   if (!after.past.length && !after.hasHistory) return; // somebody joined who is given nothing of the past
+  const recent = [recentRow(at), ...at.state.recent];
+  if (!after.recent.length || after.recent.some((row, i) => !isSameRow(row, recent[i]))) {
+    throw new GroupStateRefused("the group's state hands over other secrets than those of the states before it");
+  }
   if (after.hasHistory && !at.state.hasHistory) return; // it is granted: the writer may add older epochs
   // What both pasts name agrees, as was checked, and both go down strictly: the same epochs are the same rows.
   const epochs = [at.state, ...at.state.past].map(({ epoch }) => epoch).slice(0, GROUP_PAST_MAX);
@@ -133,6 +157,12 @@ async function checkLater(at, later, network) {
     throw new GroupStateRefused("the group's state changes the secret of its names");
   }
   checkPast([await pastRow(at), ...state.past], after.past);
+  await checkRecent(after);
+}
+
+/** @param {RecentEpoch} row @param {RecentEpoch | undefined} known */
+function isSameRow(row, known) {
+  return known !== undefined && row.created === known.created && isEqual(row.secret, known.secret);
 }
 
 /** Check that a past says of no epoch anything else than what is known. @param {PastEpoch[]} known @param {PastEpoch[]} shown */

@@ -16,6 +16,7 @@ export const Role = Object.freeze({ MEMBER: 0, ADMIN: 1 });
 export const EPOCH_FIRST = 1;
 
 const EPOCH_MAX = 2 ** 32 - 1;
+const SECONDS_MAX = 2 ** 32 - 1;
 const SECRET_BYTES = 32;
 const PUBLIC_KEY_BYTES = 33;
 
@@ -34,6 +35,12 @@ const PUBLIC_KEY_BYTES = 33;
  */
 
 /**
+ * @typedef {object} RecentEpoch
+ * @property {Uint8Array} secret es of an earlier epoch, 32 bytes.
+ * @property {number} created When the record of its state was made, unix seconds: the epoch before ended then.
+ */
+
+/**
  * @typedef {object} GroupState
  * @property {number} epoch 1 to 2³²−1.
  * @property {Uint8Array} prevHash Hash of the record of the state before, 32 bytes; zeros of the first.
@@ -43,6 +50,7 @@ const PUBLIC_KEY_BYTES = 33;
  * @property {boolean} hasHistory Whether who joined last was given the past; then it goes back to the epochs before.
  * @property {Member[]} members 1 to 255, strictly ascending by identity key, one of them an admin.
  * @property {PastEpoch[]} past At most 64, strictly descending by epoch, that all members may read.
+ * @property {RecentEpoch[]} recent What opens the messages of the first of these, in the order of `past` and no more than those.
  * @property {Uint8Array | null} nextKey The group's new key, in the last state under this one.
  */
 
@@ -58,6 +66,7 @@ export function encodeGroupState(state) {
     Number(state.hasHistory),
     state.members.map(({ publicKey, kem, role }) => [publicKey, kem, role]),
     state.past.map(({ epoch, stateHash, recordRoot }) => [epoch, stateHash, recordRoot]),
+    state.recent.map(({ secret, created }) => [secret, created]),
     state.nextKey,
   ]);
 }
@@ -69,8 +78,8 @@ export function encodeGroupState(state) {
  */
 export function decodeGroupState(data) {
   if (data.length > GROUP_STATE_BYTES_MAX) throw new WireError("a group state is longer than any can be");
-  const fields = exactly(decodeBody(data), 9);
-  const [epoch, prevHash, epochCommit, epochSecret, nameSecret, history, members, past, nextKey] = fields;
+  const fields = exactly(decodeBody(data), 10);
+  const [epoch, prevHash, epochCommit, epochSecret, nameSecret, history, members, past, recent, nextKey] = fields;
   if (history !== 0 && history !== 1) throw new WireError("the history of a group state is 0 or 1");
   const state = {
     epoch: integer(epoch),
@@ -81,6 +90,7 @@ export function decodeGroupState(data) {
     hasHistory: history === 1,
     members: list(members).map(readMember),
     past: list(past).map(readPast),
+    recent: list(recent).map(readRecent),
     nextKey: nextKey === null ? null : bytes(nextKey),
   };
   checkState(state, WireError);
@@ -97,6 +107,12 @@ function readMember(row) {
 function readPast(row) {
   const [epoch, stateHash, recordRoot] = exactly(row, 3);
   return { epoch: integer(epoch), stateHash: bytes(stateHash), recordRoot: bytes(recordRoot) };
+}
+
+/** @param {Value} row @returns {RecentEpoch} */
+function readRecent(row) {
+  const [secret, created] = exactly(row, 2);
+  return { secret: bytes(secret), created: integer(created) };
 }
 
 /** @param {Value} value @returns {Value[]} */
@@ -119,7 +135,7 @@ function bytes(value) {
 
 /** @param {Value} value @returns {number} */
 function integer(value) {
-  if (typeof value !== "number") throw new WireError("epochs and roles of a group state are small integers");
+  if (typeof value !== "number") throw new WireError("epochs, roles and times of a group state are small integers");
   return value;
 }
 
@@ -134,12 +150,14 @@ function checkState(state, Refusal) {
   }
   checkMembers(state, Refusal);
   checkPast(state, Refusal);
+  checkRecent(state, Refusal);
 }
 
 /** @param {GroupState} state @param {typeof WireError | typeof UsageError} Refusal */
-function checkLengths({ prevHash, epochCommit, epochSecret, nameSecret, members, past, nextKey }, Refusal) {
+function checkLengths({ prevHash, epochCommit, epochSecret, nameSecret, members, past, recent, nextKey }, Refusal) {
   const ofPast = past.flatMap(({ stateHash, recordRoot }) => [stateHash, recordRoot]);
-  for (const secret of [prevHash, epochCommit, epochSecret, nameSecret, ...ofPast]) {
+  const ofRecent = recent.map(({ secret }) => secret);
+  for (const secret of [prevHash, epochCommit, epochSecret, nameSecret, ...ofPast, ...ofRecent]) {
     if (secret.length !== SECRET_BYTES) throw new Refusal("hashes and secrets of a group state have 32 bytes");
   }
   const keys = members.flatMap(({ publicKey, kem }) => [publicKey, kem]).concat(nextKey ?? []);
@@ -173,5 +191,15 @@ function checkPast({ epoch, prevHash, hasHistory, past }, Refusal) {
   if (!past.length && (!hasHistory || epoch === EPOCH_FIRST)) return;
   if (past[0]?.epoch !== epoch - 1 || toHex(past[0].stateHash) !== toHex(prevHash)) {
     throw new Refusal("the past that a group state hands over begins with the state before it");
+  }
+}
+
+/** @param {GroupState} state @param {typeof WireError | typeof UsageError} Refusal */
+function checkRecent({ past, recent }, Refusal) {
+  if (recent.length > past.length) {
+    throw new Refusal("a group state opens messages of no other epochs than those of its past");
+  }
+  if (recent.some(({ created }) => !Number.isInteger(created) || created < 0 || created > SECONDS_MAX)) {
+    throw new Refusal("the times of a group state are seconds from 0 to 2³²−1");
   }
 }

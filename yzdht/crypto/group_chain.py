@@ -15,6 +15,8 @@ from yzdht.crypto.groups import (
     group_id_of,
     handed_over,
     past_row,
+    recent_row,
+    record_root,
     state_tag,
 )
 from yzdht.crypto.primitives import PrivateKey, is_equal
@@ -58,7 +60,8 @@ def open_state(
     value = _open_of_group(record, group_key, state_tag(group_id_of(group_key, network), network), kem)
     state = decode_group_state(value)
     check_commit(state, network)
-    return Recorded(state, record.hash)
+    check_recent(state)
+    return Recorded(state, record.hash, record.created)
 
 
 def open_group_key(
@@ -99,6 +102,18 @@ def check_commit(state: GroupState, network: NetworkId) -> None:
         raise GroupStateRefused("the commitment of the group's state is not that of its secret")
 
 
+def check_recent(state: GroupState) -> None:
+    """Check that what a state hands over to open messages is of the epochs of its past.
+
+    Raises:
+        GroupStateRefused: It is another epoch's, or nobody's.
+
+    """
+    for row, of in zip(state.recent, state.past, strict=False):
+        if not is_equal(record_root(row.secret), of.record_root):
+            raise GroupStateRefused("the group's state gives a secret that is not its epoch's")
+
+
 def check_follows(at: Recorded, following: Recorded, network: NetworkId) -> None:
     """Check a state that has to be the very next one.
 
@@ -122,6 +137,11 @@ def check_follows(at: Recorded, following: Recorded, network: NetworkId) -> None
         raise GroupForked(state.epoch, at.hash, after.prev_hash)
     if not after.past and not after.has_history:
         return  # somebody joined who is given nothing of the past
+    recent = recent_row(at), *state.recent
+    if not after.recent or after.recent != recent[: len(after.recent)]:
+        raise GroupStateRefused(
+            "the group's state hands over other secrets than those of the states before it"
+        )
     is_granted = after.has_history and not state.has_history  # then the writer may add older epochs
     if not is_granted and (
         after.past != handed_over(at, state.past) or state.has_history != after.has_history
@@ -166,6 +186,7 @@ def _check_newer(at: Recorded, later: Recorded, network: NetworkId) -> None:
     if after.name_secret != state.name_secret:
         raise GroupStateRefused("the group's state changes the secret of its names")
     check_past((past_row(at), *state.past), after.past)
+    check_recent(after)
 
 
 def check_past(known: Iterable[PastEpoch], shown: Iterable[PastEpoch]) -> None:

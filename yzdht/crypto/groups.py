@@ -30,7 +30,7 @@ from yzdht.ids import (
     RecordRoot,
     Tag,
 )
-from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX
+from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX, REPLAY_KEPT_S
 from yzdht.wire.group_state import (
     EPOCH_FIRST,
     EPOCH_MAX,
@@ -38,6 +38,7 @@ from yzdht.wire.group_state import (
     GroupState,
     Member,
     PastEpoch,
+    RecentEpoch,
     Role,
 )
 
@@ -58,11 +59,13 @@ class Recorded:
     Attributes:
         state: The group in one epoch.
         hash: Hash of the record, `state_hash` of section 10.
+        created: When the record was made, unix seconds.
 
     """
 
     state: GroupState
     hash: RecordHash
+    created: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,35 @@ def handed_over(at: Recorded, earlier: tuple[PastEpoch, ...]) -> tuple[PastEpoch
     return (past_row(at), *earlier)[:GROUP_PAST_MAX]
 
 
+def recent_row(at: Recorded) -> RecentEpoch:
+    """What opens the messages of this state, as a later one hands it over."""
+    return RecentEpoch(at.state.epoch_secret, at.created)
+
+
+def ends(state: GroupState, created: int) -> tuple[int, ...]:
+    """When each epoch of `recent` ended: the state after it was made; unix seconds.
+
+    Args:
+        state: Whose `recent` it is.
+        created: When the record of this state was made.
+
+    """
+    return (created, *(row.created for row in state.recent))[: len(state.recent)]
+
+
+def without_ended(state: GroupState, wall: int) -> GroupState:
+    """The same state as it is to be written: what opens no messages any more is not handed over.
+
+    Args:
+        state: As one of the changes below has made it.
+        wall: Now, unix seconds.
+
+    """
+    times = ends(state, wall)
+    over = (place for place, ended in enumerate(times) if ended + REPLAY_KEPT_S <= wall)
+    return replace(state, recent=state.recent[: next(over, len(times))])
+
+
 # Changes: each is one new epoch
 
 
@@ -211,8 +243,8 @@ def add(
         raise GroupFull(f"the group has {GROUP_MEMBERS_MAX} members already")
     following = _advance(at, _in_order((*state.members, member)), epoch_secret, network)
     if history is None:
-        return replace(following, has_history=False, past=())
-    known = state.past if state.has_history else _newest_first(history, state.epoch)
+        return replace(following, has_history=False, past=(), recent=())
+    known = state.past if state.has_history else _with_older(state, history)
     return replace(following, has_history=True, past=handed_over(at, known))
 
 
@@ -381,13 +413,15 @@ def _advance(
         has_history=state.has_history,
         members=members,
         past=handed_over(at, state.past),
+        recent=(recent_row(at), *state.recent)[:GROUP_PAST_MAX],
     )
 
 
-def _newest_first(rows: Sequence[PastEpoch], before: int) -> tuple[PastEpoch, ...]:
-    """One row for each epoch below `before`: the one named last."""
+def _with_older(state: GroupState, rows: Sequence[PastEpoch]) -> tuple[PastEpoch, ...]:
+    """The past of a state, and one row for each epoch before it that is known: the one named last."""
+    before = state.past[-1].epoch if state.past else state.epoch
     by_epoch = {row.epoch: row for row in rows if row.epoch < before}
-    return tuple(by_epoch[epoch] for epoch in sorted(by_epoch, reverse=True))
+    return (*state.past, *(by_epoch[epoch] for epoch in sorted(by_epoch, reverse=True)))
 
 
 def _in_order(members: tuple[Member, ...]) -> tuple[Member, ...]:

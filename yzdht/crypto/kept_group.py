@@ -7,13 +7,13 @@ of a group without the identity's keys. Salts come from the caller, fresh for ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from yzdht.crypto.group_records import Keyring, KnownEpoch
-from yzdht.crypto.groups import Recorded, group_id_of, record_root
+from yzdht.crypto.groups import Recorded, ends, group_id_of, record_root
 from yzdht.crypto.message_epochs import in_order, lasting
 from yzdht.crypto.naming import kdf
 from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, PrivateKey, sha256
@@ -25,9 +25,14 @@ from yzdht.limits import (
     GROUP_FORKS_KEPT_MAX,
     MESSAGE_EPOCHS_KEPT_MAX,
     RECORD_BYTES_MAX,
+    REPLAY_KEPT_S,
 )
 from yzdht.wire.group_state import GroupState, Role, decode_group_state, encode_group_state
 from yzdht.wire.record import SALT_BYTES, Record, decode_record, order_key
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Fork(NamedTuple):
@@ -75,7 +80,7 @@ class KeptGroup:
     @property
     def at(self) -> Recorded:
         """The newest state, and where it stands."""
-        return Recorded(self.state, self.record.hash)
+        return Recorded(self.state, self.record.hash, self.record.created)
 
     def group_id(self, network: NetworkId) -> GroupId:
         """group_id16 of the present key."""
@@ -86,30 +91,32 @@ class KeptGroup:
         root = record_root(self.state.epoch_secret)
         return KnownEpoch(self.group_id(network), self.state.epoch, self.record.hash, root)
 
-    def with_state(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
-        """The same group in another state under the same key, which was checked."""
-        at = Recorded(state, record.hash)
+    def with_state(self, record: Record, state: GroupState, network: NetworkId, wall: int) -> KeptGroup:
+        """The same group in another state under the same key, which was checked; unix seconds."""
+        at = _recorded(record, state)
         return replace(
             self,
             record=record,
             state=state,
             epochs=self._with_epochs(self.group_key, at, network),
             is_removed=False,
-            messages=self._with_messages(self.group_key, at, network, record.hash),
+            messages=self._with_messages(_message_epochs(self.group_key, at, network, wall), at),
         )
 
-    def with_epochs_of(self, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+    def with_epochs_of(self, record: Record, state: GroupState, network: NetworkId, wall: int) -> KeptGroup:
         """The same group in the same state, able to read what was written and said in another one."""
-        at = Recorded(state, record.hash)
+        at = _recorded(record, state)
         return replace(
             self,
             epochs=self._with_epochs(self.group_key, at, network),
-            messages=self._with_messages(self.group_key, at, network, self.record.hash),
+            messages=self._with_messages(_message_epochs(self.group_key, at, network, wall), self.at),
         )
 
-    def moved(self, key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
+    def moved(
+        self, key: PublicKey, record: Record, state: GroupState, network: NetworkId, wall: int
+    ) -> KeptGroup:
         """The same group under its next key, where epochs begin anew: forks of the old one say nothing there."""
-        at = Recorded(state, record.hash)
+        at = _recorded(record, state)
         return replace(
             self,
             group_key=key,
@@ -120,7 +127,7 @@ class KeptGroup:
             successions=self.successions + 1,
             forks=(),
             is_removed=False,
-            messages=self._with_messages(key, at, network, record.hash),
+            messages=self._with_messages(_message_epochs(key, at, network, wall), at),
         )
 
     def lasting(self, wall: int) -> KeptGroup:
@@ -142,21 +149,34 @@ class KeptGroup:
         ring.learn(group_id_of(key, network), at)
         return ring.epochs
 
-    def _with_messages(
-        self, key: PublicKey, at: Recorded, network: NetworkId, newest: RecordHash
-    ) -> tuple[MessageEpoch, ...]:
-        return in_order((*self.messages, _message_epoch(key, at, network)), newest)
+    def _with_messages(self, learnt: Iterable[MessageEpoch], newest: Recorded) -> tuple[MessageEpoch, ...]:
+        return in_order((*self.messages, *learnt), newest.hash)
 
 
-def _message_epoch(key: PublicKey, at: Recorded, network: NetworkId) -> MessageEpoch:
-    return MessageEpoch(group_id_of(key, network), at.state.epoch, at.hash, at.state.epoch_secret)
+def _recorded(record: Record, state: GroupState) -> Recorded:
+    return Recorded(state, record.hash, record.created)
 
 
-def first_kept(key: PublicKey, record: Record, state: GroupState, network: NetworkId) -> KeptGroup:
-    """A group as its first state that is seen shows it."""
-    ring, at = Keyring(), Recorded(state, record.hash)
+def _message_epochs(key: PublicKey, at: Recorded, network: NetworkId, wall: int) -> list[MessageEpoch]:
+    """The epoch of a state, and those that it hands over and that did not end too long ago."""
+    group_id, state = group_id_of(key, network), at.state
+    handed = zip(state.past, state.recent, ends(state, at.created), strict=False)
+    return [
+        MessageEpoch(group_id, state.epoch, at.hash, state.epoch_secret),
+        *(
+            MessageEpoch(group_id, past.epoch, past.state_hash, recent.secret)
+            for past, recent, ended in handed
+            if wall < ended + REPLAY_KEPT_S
+        ),
+    ]
+
+
+def first_kept(key: PublicKey, record: Record, state: GroupState, network: NetworkId, wall: int) -> KeptGroup:
+    """A group as its first state that is seen shows it; unix seconds."""
+    ring, at = Keyring(), _recorded(record, state)
     ring.learn(group_id_of(key, network), at)
-    return KeptGroup(key, record, state, ring.epochs, messages=(_message_epoch(key, at, network),))
+    messages = in_order(_message_epochs(key, at, network, wall), at.hash)
+    return KeptGroup(key, record, state, ring.epochs, messages=messages)
 
 
 def merged(stored: KeptGroup, mine: KeptGroup) -> KeptGroup:
@@ -210,6 +230,8 @@ class _Fields(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
         return "_Fields(…)"  # it holds everything that a group keeps secret
 
 
+_FIELDS_WITHOUT_RECENT = 9  # of a state of before
+
 _decoder = msgspec.msgpack.Decoder(_Fields)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -260,7 +282,7 @@ def open_kept(sealed: bytes, self_key: bytes, context: bytes) -> KeptGroup:
 
 
 def _kept_of(fields: _Fields) -> KeptGroup:
-    record, state = decode_record(fields.record), decode_group_state(fields.state)
+    record, state = decode_record(fields.record), _state_of(fields.state)
     epochs = tuple(KnownEpoch(GroupId(g), n, RecordHash(h), RecordRoot(r)) for g, n, h, r in fields.epochs)
     return KeptGroup(
         group_key=PublicKey(fields.group_key),
@@ -271,7 +293,7 @@ def _kept_of(fields: _Fields) -> KeptGroup:
         successions=fields.successions,
         forks=tuple(Fork(*fork) for fork in fields.forks),
         is_removed=fields.is_removed,
-        messages=_messages_of(fields) or _newest_alone(epochs, Recorded(state, record.hash), record.created),
+        messages=_messages_of(fields) or _newest_alone(epochs, _recorded(record, state)),
     )
 
 
@@ -282,10 +304,23 @@ def _messages_of(fields: _Fields) -> tuple[MessageEpoch, ...]:
     )
 
 
-def _newest_alone(epochs: tuple[KnownEpoch, ...], at: Recorded, created: int) -> tuple[MessageEpoch, ...]:
+def _state_of(encoded: bytes) -> GroupState:
+    """A state as it was kept, also before states handed over what opens messages.
+
+    Raises:
+        WireError, msgspec.DecodeError: It is none.
+
+    """
+    fields = msgspec.msgpack.decode(encoded, type=list[msgspec.Raw])
+    if len(fields) != _FIELDS_WITHOUT_RECENT:
+        return decode_group_state(encoded)
+    return decode_group_state(_encoder.encode([*fields[:-1], [], fields[-1]]))
+
+
+def _newest_alone(epochs: tuple[KnownEpoch, ...], at: Recorded) -> tuple[MessageEpoch, ...]:
     """What a version without messages has kept of them: the state; it was seen after it was made."""
     return tuple(
-        MessageEpoch(known.group_id, known.epoch, at.hash, at.state.epoch_secret, created)
+        MessageEpoch(known.group_id, known.epoch, at.hash, at.state.epoch_secret, at.created)
         for known in epochs
         if known.state_hash == at.hash
     )

@@ -7,6 +7,7 @@ what was said before. Time is an argument; what one home's processes know is mer
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from yzdht.limits import MESSAGE_EPOCHS_KEPT_MAX, REPLAY_KEPT_S
@@ -33,8 +34,8 @@ def in_order(epochs: Iterable[MessageEpoch], newest: RecordHash) -> tuple[Messag
         times = [each.seen for each in (known.get(of, epoch), epoch) if each.seen]
         known[of] = replace(epoch, seen=min(times, default=0))
 
-    def age(epoch: MessageEpoch) -> tuple[bool, int, int, bytes]:
-        return epoch.state_hash == newest, epoch.seen, epoch.epoch, epoch.state_hash
+    def age(epoch: MessageEpoch) -> tuple[bool, float, int, bytes]:
+        return epoch.state_hash == newest, epoch.seen or inf, epoch.epoch, epoch.state_hash
 
     return tuple(sorted(known.values(), key=age)[-MESSAGE_EPOCHS_KEPT_MAX:])
 

@@ -57,8 +57,8 @@ ISSUER_ADDRESSES_TRIED_MAX = 4
 
 GROUP_MEMBERS_MAX = 255
 GROUP_PAST_MAX = 64
-GROUP_STATE_BYTES_MAX = 23_280
-"""All members, all of the past, every number in its longest form: 178 + 3 + 255 x 72 + 3 + 64 x 74."""
+GROUP_STATE_BYTES_MAX = 25_843
+"""All members, all of the past and of what is recent, every number in its longest form: 178 + 3 + 255 x 72 + 3 + 64 x 74 + 3 + 64 x 40."""
 GROUP_EPOCHS_KEPT_MAX = 1_024
 """Twenty years of weekly epochs. Each costs an HMAC for a record of an epoch that is not known."""
 GROUPS_KEPT_MAX = 256

@@ -33,6 +33,7 @@ from yzdht.limits import GROUP_MEMBERS_MAX, GROUP_PAST_MAX, GROUP_STATE_BYTES_MA
 
 EPOCH_FIRST: Final = 1
 EPOCH_MAX: Final = 2**32 - 1
+SECONDS_MAX: Final = 2**32 - 1
 NO_STATE: Final = RecordHash(bytes(ID_BYTES))
 """prev_state_hash of a first state."""
 
@@ -77,6 +78,20 @@ class PastEpoch:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentEpoch:
+    """What opens the messages of an earlier epoch that a state hands over.
+
+    Attributes:
+        secret: es of that epoch, 32 bytes.
+        created: When the record of its state was made, unix seconds: the epoch before ended then.
+
+    """
+
+    secret: EpochSecret = field(repr=False)
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupState:
     """A group in one epoch.
 
@@ -89,6 +104,7 @@ class GroupState:
         has_history: Whether who joined last was given the past; then it goes back to the epochs before.
         members: 1 to 255, strictly ascending by identity key, at least one of them an admin.
         past: At most 64 earlier epochs, strictly descending, that all members may read.
+        recent: What opens the messages of the first of these, in the order of `past` and no more than those.
         next_key: The group's new key, in the last state under this one; None in every other.
 
     """
@@ -101,6 +117,7 @@ class GroupState:
     has_history: bool
     members: tuple[Member, ...]
     past: tuple[PastEpoch, ...] = ()
+    recent: tuple[RecentEpoch, ...] = ()
     next_key: PublicKey | None = None
 
     @property
@@ -120,7 +137,11 @@ _Members = Annotated[
     tuple[tuple[_Key, _Key, Literal[0, 1]], ...], Meta(min_length=1, max_length=GROUP_MEMBERS_MAX)
 ]
 _Past = Annotated[tuple[tuple[_Epoch, _Bytes32, _Bytes32], ...], Meta(max_length=GROUP_PAST_MAX)]
-_Fields = tuple[_Epoch, _Bytes32, _Bytes32, _Bytes32, _Bytes32, Literal[0, 1], _Members, _Past, _Key | None]
+_Seconds = Annotated[int, Meta(ge=0, le=SECONDS_MAX)]
+_Recent = Annotated[tuple[tuple[_Bytes32, _Seconds], ...], Meta(max_length=GROUP_PAST_MAX)]
+_Fields = tuple[
+    _Epoch, _Bytes32, _Bytes32, _Bytes32, _Bytes32, Literal[0, 1], _Members, _Past, _Recent, _Key | None
+]
 
 _decoder = msgspec.msgpack.Decoder(_Fields)
 _encoder = msgspec.msgpack.Encoder()
@@ -158,7 +179,7 @@ def decode_group_state(data: bytes) -> GroupState:
 
 
 def _state_of(fields: _Fields) -> GroupState:
-    epoch, prev_hash, commit, secret, name_secret, history, members, past, next_key = fields
+    epoch, prev_hash, commit, secret, name_secret, history, members, past, recent, next_key = fields
     return GroupState(
         epoch=epoch,
         prev_hash=RecordHash(prev_hash),
@@ -168,6 +189,7 @@ def _state_of(fields: _Fields) -> GroupState:
         has_history=history == 1,
         members=tuple(Member(PublicKey(key), PublicKey(kem), Role(role)) for key, kem, role in members),
         past=tuple(PastEpoch(number, RecordHash(of), RecordRoot(root)) for number, of, root in past),
+        recent=tuple(RecentEpoch(EpochSecret(secret), created) for secret, created in recent),
         next_key=None if next_key is None else PublicKey(next_key),
     )
 
@@ -183,6 +205,7 @@ def _encode(state: GroupState) -> bytes:
             int(state.has_history),
             [(member.public_key, member.kem, int(member.role)) for member in state.members],
             [(row.epoch, row.state_hash, row.record_root) for row in state.past],
+            [(row.secret, row.created) for row in state.recent],
             state.next_key,
         )
     )
@@ -202,6 +225,7 @@ def _check(state: GroupState, refusal: type[UsageError | WireError]) -> None:
 def _check_lengths(state: GroupState, refusal: type[UsageError | WireError]) -> None:
     secrets = [state.prev_hash, state.epoch_commit, state.epoch_secret, state.name_secret]
     secrets += [part for row in state.past for part in (row.state_hash, row.record_root)]
+    secrets += [row.secret for row in state.recent]
     if any(len(secret) != SECRET_BYTES for secret in secrets):
         raise refusal("hashes and secrets of a group state have 32 bytes")
     keys = [key for member in state.members for key in (member.public_key, member.kem)]
@@ -230,3 +254,7 @@ def _check_past(state: GroupState, refusal: type[UsageError | WireError]) -> Non
         before = (state.epoch - 1, state.prev_hash)
         if not past or (past[0].epoch, past[0].state_hash) != before:
             raise refusal("the past that a group state hands over begins with the state before it")
+    if len(state.recent) > len(past):
+        raise refusal("a group state opens messages of no other epochs than those of its past")
+    if any(not 0 <= row.created <= SECONDS_MAX for row in state.recent):
+        raise refusal("the times of a group state are seconds from 0 to 2³² - 1")

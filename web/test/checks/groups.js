@@ -17,7 +17,7 @@ const { CryptoError, GroupStateRefused, InvalidSignature, NotAReader, NotFound, 
 
 /** @param {any} given @returns {import("../../crypto/groups.js").Recorded} */
 function stood(given) {
-  return { state: decodeGroupState(hex(given.encoded)), hash: hex(given.state_hash) };
+  return { state: decodeGroupState(hex(given.encoded)), hash: hex(given.state_hash), created: given.created };
 }
 
 /** @param {Vectors} v @param {string} name */
@@ -43,7 +43,7 @@ async function derivations(v) {
 /** @param {Vectors} v */
 async function states(v) {
   const { network } = await identityA(v);
-  for (const { name, state: shown, encoded, state_hash: hash, rk } of v.project.group_states.states) {
+  for (const { name, state: shown, encoded, state_hash: hash, created, rk } of v.project.group_states.states) {
     const state = decodeGroupState(hex(encoded));
     same(encodeGroupState(state), encoded, name);
     same([state.epoch, Number(state.hasHistory), state.nextKey], [shown.epoch, shown.history, shown.next], name);
@@ -51,8 +51,9 @@ async function states(v) {
     same([state.epochSecret, state.nameSecret], [shown.es, shown.name_secret], name);
     same(state.members.map((m) => [m.publicKey, m.kem, m.role]), shown.members, name);
     same(state.past.map((row) => [row.epoch, row.stateHash, row.recordRoot]), shown.past, name);
+    same(state.recent.map((row) => [row.secret, row.created]), shown.recent, name);
     same(await groups.epochCommit(state.epochSecret, network), shown.epoch_commit, name);
-    same(await groups.pastRow({ state, hash: hex(hash) }), { epoch: state.epoch, stateHash: hash, recordRoot: rk }, name);
+    same(await groups.pastRow({ state, hash: hex(hash), created }), { epoch: state.epoch, stateHash: hash, recordRoot: rk }, name);
   }
 }
 
@@ -89,6 +90,7 @@ async function largestState(v) {
     epoch: last,
     members: Array.from({ length: GROUP_MEMBERS_MAX }, (_, i) => ({ publicKey: key(i), kem: key(i), role: 1 })),
     past: Array.from({ length: GROUP_PAST_MAX }, (_, i) => ({ ...state.past[0], epoch: last - 1 - i })),
+    recent: Array.from({ length: GROUP_PAST_MAX }, () => ({ secret: state.epochSecret, created: last })),
     nextKey: key(7),
   };
   largest.past[0].stateHash = state.prevHash;
@@ -99,6 +101,8 @@ async function largestState(v) {
   await refuses(UsageError, () => encodeGroupState({ ...largest, members: [...largest.members, more] }), "256 members");
   const older = { ...largest.past[0], epoch: 1 };
   await refuses(UsageError, () => encodeGroupState({ ...largest, past: [...largest.past, older] }), "65 epochs");
+  const beyond = [...largest.recent, largest.recent[0]];
+  await refuses(UsageError, () => encodeGroupState({ ...largest, recent: beyond }), "more than the past");
 }
 
 /** @param {Vectors} v */
@@ -148,7 +152,7 @@ async function stateRecords(v) {
     decodeRecord(concat(unsigned, await signer.sign("yz1 rec", network, unsigned)));
   const record = decodeRecord(hex(given.record));
   same(await groups.openState(network, record, slot.publisher, [kem]), {
-    state: stateOf(v, "created").state, hash: await sealing.recordHash(record),
+    state: stateOf(v, "created").state, hash: await sealing.recordHash(record), created: record.created,
   }, "the state in its record");
   const stranger = [await keyOf(v, "kem_2", "ECDH")];
   await refuses(NotAReader, () => groups.openState(network, record, slot.publisher, stranger), "a stranger");
