@@ -13,7 +13,7 @@ from tests.sessions.kit import Time, turns, until
 from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
-from yzdht.limits import SUBSCRIPTION_LOOK_S
+from yzdht.limits import DAY_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.events import Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.wire.holdings import Span
 
@@ -299,6 +299,47 @@ async def test_messages_of_a_new_epoch_are_told_to_all_who_listen_after_the_one_
         await admin.records.groups.rotate("team")
         await say(speaker, b"2", b"3", group="team")
         assert [await hear(one, 3) for one in (first, second)] == 2 * [[b"1", b"2", b"3"]]
+
+
+async def test_who_was_away_over_three_epochs_is_told_what_was_said_in_each(
+    pair: tuple[Member, Member], pump: TopicPump
+) -> None:
+    admin, member = pair
+    speaker, listener = topics_of(admin, pump), topics_of(member, pump)
+    async with subscription(listener, pump, group="team") as messages:
+        await say(speaker, b"0", group="team")
+        assert await hear(messages, 1) == [b"0"]
+        cursor = messages.cursor
+    for data in (b"1", b"2", b"3"):
+        await admin.records.groups.rotate("team")
+        await say(speaker, data, group="team")
+    async with subscription(listener, pump, group="team", since=cursor) as messages:
+        assert await hear(messages, 3) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("history", [True, False])
+async def test_who_is_added_with_history_and_nobody_else_is_told_what_was_said_before(
+    holders: Holders,
+    pump: TopicPump,
+    history: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    admin, joiner = Member(holders), Member(holders)
+    await admin.records.groups.create("team", history=history)
+    speaker = topics_of(admin, pump)
+    await say(speaker, b"1", group="team")
+    await admin.records.groups.rotate("team")
+    await say(speaker, b"2", group="team")
+    await joiner.records.people.publish()
+    await admin.records.groups.add("team", joiner.key)
+    await say(speaker, b"3", group="team")
+
+    await joiner.records.groups.adopt("team", key_of(admin))
+
+    known = joiner.records.known_groups.message_epochs("team")
+    assert [epoch.epoch for epoch in known] == ([3, 2, 1] if history else [3])
+    if history:
+        async with subscription(topics_of(joiner, pump), pump, group="team", since=DAY_S) as messages:
+            assert await hear(messages, 3) == [b"1", b"2", b"3"]
 
 
 def key_of(member: Member) -> PublicKey:

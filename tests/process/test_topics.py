@@ -43,7 +43,8 @@ SPEAKERS = 10
 SPOKEN_MAX = HISTORY_MESSAGES_MAX - 2 * SPEAKERS
 GROUP = "ours"
 GROWN_S_MAX = 300.0
-ROTATED_EVERY_S = 60.0
+ROTATIONS = 10
+"""Of the group's secrets in a run, evenly; fewer where the nodes that hold its state are dead for long."""
 HEARD_S_MAX = 180.0
 """After the end: what no majority took may be missing, and is looked for that long before what follows is told."""
 
@@ -92,7 +93,6 @@ class World:
         hearers: All subscriptions.
         hosted: Both topics, 16 bytes each.
         rotations: New epochs of the group while messages were on their way.
-        rotate_at: When the next one is due, on the monotonic clock.
 
     """
 
@@ -107,7 +107,6 @@ class World:
     hearers: list[Hearer] = field(default_factory=list)
     hosted: list[TopicId] = field(default_factory=list)
     rotations: int = 0
-    rotate_at: float = 0.0
 
     async def client(self, name: str = "") -> Client:
         """One of two of the nodes; with a name it has a home."""
@@ -164,14 +163,13 @@ class World:
         for number, member in enumerate([*self.speakers, *self.members]):
             await self.hear(Hearer(f"group {number}", private, GROUP), member)
 
-    async def rotate_if_due(self) -> None:
-        """New secrets once in the middle of a short run; a member that misses an epoch can never open what was said in it."""
-        if time.monotonic() < self.rotate_at:
-            return
-        self.rotate_at = time.monotonic() + ROTATED_EVERY_S
-        with contextlib.suppress(YzError):  # the nodes that hold its state may be dead
-            await self.speakers[0].records.groups.rotate(GROUP)
-            self.rotations += 1
+    async def rotate(self, until_mono: float) -> None:
+        """New secrets all the time; members that miss epochs between them are handed what was said in these."""
+        while time.monotonic() < until_mono:
+            await asyncio.sleep(self.scale.seconds / ROTATIONS)
+            with contextlib.suppress(YzError):  # the nodes that hold its state may be dead
+                await self.speakers[0].records.groups.rotate(GROUP)
+                self.rotations += 1
 
     async def hear(self, hearer: Hearer, dht: Client | Node, since: float | None = None) -> Hearer:
         await hearer.listen(dht, since)
@@ -195,14 +193,15 @@ async def prove(fleet: Fleet, folder: Path, note: Note, scale: Scale, seed: int)
         public, private = await world.draw_topics()
         await world.listen(public, private)
         reaper = Reaper(world.nodes, world.hosted, random.Random(seed))
-        began = time.monotonic()
-        world.rotate_at = began + SHORT.seconds / 3
+        until_mono = time.monotonic() + scale.seconds
         async with (
             Speakers(public, [(dht, None) for dht in world.speakers], scale.every_s, SPOKEN_MAX),
             Speakers(private, [(dht, GROUP) for dht in world.speakers], scale.every_s, SPOKEN_MAX),
         ):
             await asyncio.gather(
-                reaper.reap(began + scale.seconds), come_and_go(world, public, private, began + scale.seconds)
+                reaper.reap(until_mono),
+                come_and_go(world, public, private, until_mono),
+                world.rotate(until_mono),
             )
         await all_heard(world.hearers)
         await asyncio.gather(*(hearer.rest() for hearer in world.hearers))
@@ -218,7 +217,7 @@ async def prove(fleet: Fleet, folder: Path, note: Note, scale: Scale, seed: int)
 
 
 async def come_and_go(world: World, public: Topic, private: Topic, until_mono: float) -> None:
-    """While it goes on some come late and must have the history, some go and come back elsewhere, and the group renews its secrets."""
+    """While it goes on some come late and must have the history, some go and come back elsewhere."""
     member = world.speakers[0]
     going = [h for h in world.hearers if h.topic is public][::10]
     while time.monotonic() < until_mono:
@@ -226,7 +225,6 @@ async def come_and_go(world: World, public: Topic, private: Topic, until_mono: f
         await world.hear(Hearer("late in the group", private, GROUP), member, DAY_S)
         for hearer in going:
             await hearer.rest()
-        await world.rotate_if_due()
         await asyncio.sleep(world.rng.uniform(0.1, 5.0))
         for hearer in going:
             await hearer.listen(await world.client())
