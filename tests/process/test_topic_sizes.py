@@ -15,8 +15,9 @@ import pytest
 from tests.process.broadcast import Hearer, Topic
 from tests.process.clocks import Clock
 from tests.process.fleet import PATIENCE_S, Spec, kill_all, start_all, steady_port, through, until
+from tests.sessions.kit import Time
 from yzdht import Client, Identity, Node
-from yzdht.limits import DAY_S
+from yzdht.limits import DAY_S, GAP_GIVE_UP_S
 from yzdht.pubsub.events import Message
 
 
@@ -122,7 +123,7 @@ async def test_who_was_away_has_what_was_published_meanwhile_although_all_hosts_
 
 
 async def test_who_was_away_for_two_days_is_told_what_is_gone(fleet: Fleet, tmp_path: Path) -> None:
-    clock, topic = Clock(tmp_path / "clock"), drawn()
+    clock, time, topic = Clock(tmp_path / "clock"), Time(), drawn()
     first = await fleet.start(Spec("n0", port=steady_port(), before=clock.before))
     others = [
         fleet.add(Spec(f"n{n}", port=steady_port(), bootstrap=[first.url], before=clock.before))
@@ -132,8 +133,8 @@ async def test_who_was_away_for_two_days_is_told_what_is_gone(fleet: Fleet, tmp_
     nodes = [first, *others]
     await fleet.settle(nodes)
     hearer, hearer_id = Hearer("away", topic), Identity.generate()
-    async with Client([first.url], identity=Identity.generate(), clock=clock) as speaker:
-        async with Client([first.url], identity=hearer_id, clock=clock) as dht:
+    async with Client([first.url], identity=Identity.generate(), clock=time) as speaker:
+        async with Client([first.url], identity=hearer_id, clock=time) as dht:
             await hearer.listen(dht)
             await say(topic, speaker, 20)
             await hear_all(hearer)
@@ -141,16 +142,22 @@ async def test_who_was_away_for_two_days_is_told_what_is_gone(fleet: Fleet, tmp_
         await say(topic, speaker, 20)  # nobody hears these
         gone = set(topic.acked[20:])
         clock.set(2 * DAY_S)
+        time.set_wall_ahead(2 * DAY_S)
         await kill_all(nodes)
         await start_all(nodes)
         await fleet.settle(nodes)
         await say(topic, speaker, 5)
-        async with Client([nodes[-1].url], identity=hearer_id, clock=clock) as dht:
+        async with Client([nodes[-1].url], identity=hearer_id, clock=time) as dht:
             await hearer.listen(dht)
+
+            async def is_told() -> bool:
+                return hearer.gaps["gap"] > 0
 
             async def is_heard() -> bool:
                 return hearer.missing() <= gone
 
+            await until(is_told, "there is a gap")
+            await time.advance(GAP_GIVE_UP_S)
             await until(is_heard, "what is there is heard")
             await say(topic, speaker, 5)
             await until(is_heard, "what comes then is heard")
