@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,7 @@ def words_of(program: str) -> list[list[str]]:
     return [words for words in calls if words and words[0] == program]
 
 
+@cache
 def help_of(*command: str) -> str:
     done = subprocess.run(
         [PROGRAMS / command[0], *command[1:], "--help"],
