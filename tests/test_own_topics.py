@@ -92,6 +92,14 @@ async def test_what_a_subscription_tells_has_a_type(nodes: list[Node]) -> None:
         assert isinstance(heard, yzdht.Message)
 
 
+@pytest.mark.parametrize("wrong", [0, -1.0, True, 86_401, "10"])
+async def test_a_timeout_is_more_than_nothing_and_a_day_at_most(clock: Time, wrong: float) -> None:
+    async with AsyncExitStack() as stack:
+        (node,) = await started(clock, stack, 1)
+        with pytest.raises(yzdht.UsageError, match="timeout"):
+            await node.publish("news", b"x", timeout=wrong)
+
+
 async def test_a_subscriber_goes_on_when_a_host_ends(nodes: list[Node]) -> None:
     first, second, third = nodes
     async with third.subscribe("news") as messages:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,6 +33,13 @@ from yzdht.store.entropy import SystemRng
 from yzdht.topics import Topics
 from yzdht.wire.pubsub import INDEX_MAX, Mode, PubsubMessage
 from yzdht.wire.rpc import Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from yzdht.access import Reading
+    from yzdht.ids import Target
 
 
 FAILED = PublishResult(1, 3)
@@ -247,6 +256,73 @@ async def test_after_a_rotation_both_epochs_are_read_by_all_who_follow_once_one_
     holders.wall += GROUP_LOOK_AGAIN_S
     await ben.renew(followed, is_wanted=True)
     assert told == [True]
+
+
+class SlowHolders(Holders):
+    """Replicas of which a read waits for an event, if one is there for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holding: deque[asyncio.Event] = deque()
+
+    async def read(self, targets: Sequence[Target], paths: int = 1) -> list[list[Reading]]:
+        if self.holding:
+            await self.holding.popleft().wait()
+        return await super().read(targets, paths)
+
+
+async def test_messages_published_at_once_to_a_group_have_their_places_in_the_order_of_the_calls(
+    hosts: Hosts,
+) -> None:
+    holders = SlowHolders()
+    anna = Member(holders)
+    await anna.records.groups.create("team")
+    topics = topics_of(anna, hosts)
+    holders.wall += GROUP_LOOK_S
+    slow = asyncio.Event()
+    holders.holding.append(slow)
+    first = asyncio.create_task(topics.publish("plans", b"0", "team"))
+    await turns(3)
+    others = [asyncio.create_task(topics.publish("plans", b"%d" % n, "team")) for n in range(1, 20)]
+    elsewhere = await topics.publish("other", b"x", "team")
+    await turns(20)
+    assert (elsewhere.index, len(hosts.sent)) == (0, 1)
+    slow.set()
+    done = await asyncio.gather(first, *others)
+
+    assert [published.index for published in done] == list(range(20))
+
+
+async def test_who_looks_in_vain_holds_up_no_others_for_longer_than_they_wait(hosts: Hosts) -> None:
+    holders = SlowHolders()
+    anna = Member(holders)
+    await anna.records.groups.create("team")
+    topics = topics_of(anna, hosts)
+    holders.wall += GROUP_LOOK_S
+    holders.holding.append(asyncio.Event())
+    first = asyncio.create_task(topics.publish("plans", b"0", "team"))
+    await turns(3)
+    with pytest.raises(NoNode):
+        await topics.publish("plans", b"1", "team", timeout_s=0.01)
+    first.cancel()
+    await asyncio.wait((first,))
+    assert (await topics.publish("plans", b"2", "team")).index == 0
+
+
+async def test_a_group_that_no_node_can_show_yet_is_looked_for_again_for_as_long_as_is_wanted(
+    hosts: Hosts, holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    topics = topics_of(pair[0], hosts)
+    holders.wall += GROUP_LOOK_S
+    holders.is_reachable = False
+    with pytest.raises(NoNode):
+        await topics.publish("plans", b"x", "team", timeout_s=7.0)
+    assert (hosts.paused_s, hosts.sent) == (6.0, [])
+    waiting = asyncio.create_task(topics.publish("plans", b"x", "team", timeout_s=3_600.0))
+    await turns(5)
+    holders.is_reachable = True
+    assert (await waiting).index == 0
+    assert 3_500 < hosts.patience_s < 3_600
 
 
 async def test_whoever_was_removed_publishes_no_more(

@@ -10,6 +10,7 @@ from tests.pubsub.kit_host import HOSTING, Neighbourhood, contact, peer
 from tests.test_records import NET
 from yzdht.crypto.topics import EnvelopeChecks, topic_host_target
 from yzdht.errors import TooManyMessages
+from yzdht.in_order import Lines
 from yzdht.pubsub.engine import Hosting, PubsubEngine
 from yzdht.pubsub.ports import Surroundings
 from yzdht.pubsub.publisher import PublishResult
@@ -24,11 +25,14 @@ from yzdht.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from tests.sessions.kit import Time
     from tests.test_records import Person
+    from yzdht.in_order import Place
     from yzdht.ports import Now
     from yzdht.pubsub.events import Heard
     from yzdht.sessions import Clock
     from yzdht.subscription import Overflow, Since
+    from yzdht.topics import ChannelKey
     from yzdht.wire.history import TopicVerdict
     from yzdht.wire.pubsub import PubsubEnvelope
 
@@ -88,13 +92,15 @@ class Hosts:
 
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Time) -> None:
         self._clock = clock
         self.sent: list[PubsubEnvelope] = []
         self.says: deque[PublishResult] = deque()
         self.has_room = True
         self.holding: asyncio.Event | None = None
         self.begun: set[asyncio.Task[None]] = set()
+        self.paused_s = self.patience_s = 0.0
+        self._lines: Lines[ChannelKey] = Lines(1_000)
 
     def now(self) -> Now:
         return self._clock.now()
@@ -103,8 +109,17 @@ class Hosts:
         if not self.has_room:
             raise TooManyMessages("full")
 
-    async def publish(self, envelope: PubsubEnvelope) -> PublishResult:
+    def join(self, key: ChannelKey) -> Place[ChannelKey]:
         self.check_room()
+        return self._lines.join(key)
+
+    async def pause(self, seconds: float) -> None:
+        self.paused_s += seconds
+        await self._clock.advance(seconds)
+
+    async def publish(self, envelope: PubsubEnvelope, patience_s: float = 10.0) -> PublishResult:
+        self.check_room()
+        self.patience_s = patience_s
         self.sent.append(envelope)
         if self.holding is not None:
             await self.holding.wait()

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar, overload
 from yzdht.crypto.primitives import check_public_key
 from yzdht.errors import InvalidKey, NotFound, UsageError
 from yzdht.ids import ID_BYTES
-from yzdht.limits import READ_PATHS_MAX, SUBSCRIPTION_MESSAGES_DEFAULT
+from yzdht.limits import (
+    PUBLISH_DEADLINE_S,
+    PUBLISH_TIMEOUT_S_MAX,
+    READ_PATHS_MAX,
+    SUBSCRIPTION_MESSAGES_DEFAULT,
+)
 from yzdht.readers import AnyReaders, Group, Public, Self, To, check_passphrase
 from yzdht.records import DEFAULT_TTL_S, Records, Value
 from yzdht.subscription import Subscription, Terms
@@ -62,6 +67,12 @@ def _check_owner(owner: object) -> None:
         _check_publisher(owner, "an owner")
 
 
+def _check_timeout(timeout: object) -> None:
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not (is_number and 0 < float(timeout) <= PUBLISH_TIMEOUT_S_MAX):  # type: ignore[arg-type] # it is a number then
+        raise UsageError("a timeout is a number of seconds, up to a day", hint="for a minute: timeout=60")
+
+
 def _check_publisher(publisher: object, who: str = "a publisher") -> None:
     try:
         check_public_key(publisher if isinstance(publisher, bytes) else b"")
@@ -96,6 +107,7 @@ class DhtCalls:
         group: str | None = None,
         type: int = 0,  # noqa: A002 - as it is called
         owner: PublicKey | None = None,
+        timeout: float = PUBLISH_DEADLINE_S,  # noqa: ASYNC109 - what is tried no more is told by PublishFailed, with figures
     ) -> Published:
         """Publish a message; see `Topics.publish` for ranges and errors.
 
@@ -105,15 +117,17 @@ class DhtCalls:
             group: What this home calls the group that it is for; for everybody, and signed, when None.
             type: The application's, 0 to 255.
             owner: Whose public topic it is: the owner writes to it, and whom `set_topic_policy` lists. Everybody's when None.
+            timeout: Seconds for which hosts that are away are tried again, up to a day.
 
         """
         _check_owner(owner)
+        _check_timeout(timeout)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise UsageError(
                 f"a message is bytes, not {data.__class__.__name__}", hint="encode text: text.encode()"
             )
         topics, _ = self._topics()
-        return await topics.publish(topic, bytes(data), group, type, owner)
+        return await topics.publish(topic, bytes(data), group, type, owner, timeout)
 
     async def set_topic_policy(self, topic: str, *, writers: Iterable[PublicKey] = ()) -> Receipt:
         """Say who writes to this identity's own public topic beside it; see `Topics.set_policy` for errors.

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import CryptoError, TooManyMessages, UsageError, WireError
+from yzdht.in_order import Lines
+from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Keep, Persist, Push, Reply
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import join_deliveries
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from yzdht.ids import NodeId, SessionId, Target, TopicId
+    from yzdht.in_order import Place
     from yzdht.ports import Now, TopicStore
     from yzdht.pubsub.engine import PubsubEngine
     from yzdht.pubsub.feed import Feed, FeedCounts, Start
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from yzdht.sessions import Clock, Sessions
     from yzdht.sessions.connection import Connection
     from yzdht.telemetry import Counters
+    from yzdht.topics import ChannelKey
     from yzdht.wire.address import Contact
     from yzdht.wire.history import TopicVerdict
     from yzdht.wire.holdings import Holdings
@@ -116,6 +120,7 @@ class TopicPump:
         self._pushes: dict[SessionId, list[Push]] = {}
         self._after: asyncio.Future[None] | None = None
         self._listeners: set[Callable[[], None]] = set()
+        self._lines: Lines[ChannelKey] = Lines(PUBLISHES_MAX)
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Do something that no caller waits for."""
@@ -204,8 +209,21 @@ class TopicPump:
         with suppress(WireError, CryptoError):
             self._engine.learn_policy(topic, record, self._clock.now())
 
-    async def publish(self, envelope: PubsubEnvelope) -> PublishResult:
-        """Bring a message to the hosts of its topic, and wait for a majority of them; raises as `check_room`."""
+    def join(self, key: ChannelKey) -> Place[ChannelKey]:
+        """Stand in the line of those who publish to a topic; raises as `check_room`."""
+        self.check_room()
+        if not self._lines.has_room:
+            raise TooManyMessages("too many messages are made ready")
+        return self._lines.join(key)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def publish(
+        self, envelope: PubsubEnvelope, patience_s: float = PUBLISH_DEADLINE_S
+    ) -> PublishResult:
+        """Bring a message to the hosts of its topic, and wait for a majority of them, for so long at the most; raises as `check_room`."""
         self.check_room()
         future: asyncio.Future[PublishResult] = asyncio.get_running_loop().create_future()
 
@@ -213,7 +231,7 @@ class TopicPump:
             if not future.done():
                 future.set_result(result)
 
-        is_begun = self._engine.publish(envelope, told, self._clock.now())
+        is_begun = self._engine.publish(envelope, told, self._clock.now(), patience_s)
         assert is_begun, "there was room"
         self.run()
         return await future

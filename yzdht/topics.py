@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from yzdht.crypto.topic_policy import topic_tag
 from yzdht.crypto.topics import (
@@ -26,6 +26,9 @@ from yzdht.ids import SendSession
 from yzdht.limits import (
     GROUP_LOOK_AGAIN_S,
     GROUPS_KEPT_MAX,
+    PUBLISH_DEADLINE_S,
+    PUBLISH_RETRY_S_MAX,
+    PUBLISH_RETRY_S_MIN,
     TOPICS_PUBLISHED_MAX,
     UNSETTLED_PER_TOPIC_MAX,
     WANTS_EPOCHS_EVERY_S,
@@ -51,6 +54,22 @@ if TYPE_CHECKING:
     from yzdht.wire.pubsub import PubsubEnvelope
 
 
+ChannelKey = tuple[str, str | None, "PublicKey | None"]
+"""A topic's name, and whose it is."""
+
+
+class Turn(Protocol):
+    """A place in a line, which is left at the end of `with`."""
+
+    async def turn(self, within_s: float) -> bool:
+        """Wait until everybody before has left; False if that takes longer."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
 class TopicAccess(Protocol):
     """The way to the hosts of topics."""
 
@@ -68,8 +87,18 @@ class TopicAccess(Protocol):
         """
         ...
 
-    async def publish(self, envelope: PubsubEnvelope) -> PublishResult:
-        """Bring a message to the hosts of its topic; raises as `check_room`."""
+    def join(self, key: ChannelKey) -> Turn:
+        """Stand at the end of a line of messages that are made ready; raises as `check_room`."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    async def publish(
+        self, envelope: PubsubEnvelope, patience_s: float = PUBLISH_DEADLINE_S
+    ) -> PublishResult:
+        """Bring a message to the hosts of its topic, for so long at the most; raises as `check_room`."""
         ...
 
     def start(self, work: Coroutine[None, None, None]) -> None:
@@ -403,8 +432,9 @@ class Topics:
         group: str | None = None,
         type_: int = 0,
         owner: PublicKey | None = None,
+        timeout_s: float = PUBLISH_DEADLINE_S,
     ) -> Published:
-        """Publish a message.
+        """Publish a message; those of a topic have their places in the order of the calls.
 
         Args:
             topic: 1 to 1,024 bytes of UTF-8.
@@ -412,6 +442,7 @@ class Topics:
             group: For whom, by the name that this home gives the group; None for everybody.
             type_: The application's, 0 to 255.
             owner: Whose public topic it is; None for everybody's.
+            timeout_s: How long it is tried, more than 0 and PUBLISH_TIMEOUT_S_MAX at the most.
 
         Raises:
             UsageError: The topic's name is none, or the data is too long.
@@ -423,13 +454,17 @@ class Topics:
             TooManyMessages: Too many are on their way; nothing began.
 
         """
-        channel = await self._channel_to_write(topic, group, owner)
-        self.access.check_room()  # before a place is taken: what is not sent would make a gap of it
-        run = self._run(channel.topic)
-        envelope, created = self._build(channel, run, data, type_)
+        deadline = self.access.now().mono + timeout_s
+        with self.access.join((topic, group, owner)) as place:
+            channel = await self._reached_channel(topic, group, owner, deadline)
+            if not await place.turn(self._left_s(deadline)):  # those before look who may write still
+                raise NoNode("no node could be reached")
+            self.access.check_room()  # before a place is taken: what is not sent would make a gap of it
+            run = self._run(channel.topic)
+            envelope, created = self._build(channel, run, data, type_)
         self._send_along(run)
         try:
-            result = await self.access.publish(envelope)
+            result = await self.access.publish(envelope, self._left_s(deadline))
         except BaseException:  # also where the caller gives up waiting
             run.keep(envelope)
             raise
@@ -443,6 +478,22 @@ class Topics:
             why = "" if result.refusal is Status.OK else result.refusal.name.lower().replace("_", " ")
             raise PublishFailed(result.stored, result.asked, why)
         return Published(envelope.id, envelope.session, envelope.index, created, result.stored, result.asked)
+
+    def _left_s(self, deadline: float) -> float:
+        """Until then, and long enough to try once."""
+        return max(PUBLISH_RETRY_S_MIN, deadline - self.access.now().mono)
+
+    async def _reached_channel(
+        self, topic: str, group: str | None, owner: PublicKey | None, deadline: float
+    ) -> Channel:
+        """As `_channel_to_write`, tried again while no node can be reached."""
+        while True:
+            try:
+                return await self._channel_to_write(topic, group, owner)
+            except NoNode:
+                if self.access.now().mono + PUBLISH_RETRY_S_MAX >= deadline:
+                    raise
+            await self.access.pause(PUBLISH_RETRY_S_MAX)
 
     def _run(self, topic: TopicId) -> _Run:
         """The count of a topic; of one that was not used for longest it begins anew under another name."""

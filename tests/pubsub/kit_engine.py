@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_feed import TOPIC, Keys, Verifier, at, contact, raw, series
 from tests.pubsub.kit_host import ASKING, Neighbourhood, peer, target_of
+from yzdht.limits import PUBLISH_DEADLINE_S
 from yzdht.pubsub.cursor import Cursor
 from yzdht.pubsub.engine import Hosting, PubsubEngine
 from yzdht.pubsub.events import Message
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ids import NodeId
+    from yzdht.ports import Now
     from yzdht.pubsub.events import Event
     from yzdht.pubsub.feed import Feed
     from yzdht.pubsub.publisher import PublishResult
@@ -180,11 +182,15 @@ class Shell:
 
     # Publishing
 
-    def publish(self, envelope: bytes) -> list[PublishResult]:
+    def publish(self, envelope: bytes, patience_s: float = PUBLISH_DEADLINE_S) -> list[PublishResult]:
         """Filled once it is decided."""
         results: list[PublishResult] = []
         decoded = decode_envelope(envelope)
-        assert self.engine.publish(decoded, lambda result, _now: results.append(result), at(self.mono))
+
+        def then(result: PublishResult, _now: Now) -> None:
+            results.append(result)
+
+        assert self.engine.publish(decoded, then, at(self.mono), patience_s)
         self.look()
         return results
 

@@ -111,6 +111,16 @@ def test_without_a_node_it_is_tried_until_the_time_is_over() -> None:
     assert results == [PublishResult(2, 3)]
 
 
+def test_with_patience_it_is_tried_for_longer() -> None:
+    shell = client()
+    results = shell.publish(MESSAGE, 60.0)
+    for mono in range(2, 60, 2):
+        shell.tick(float(mono))
+    assert results == []
+    shell.tick(61)
+    assert results == [PublishResult(0, 0)]
+
+
 def test_messages_under_way_are_bounded_and_told_what_is_known_at_the_end() -> None:
     shell = client(1)
     results = [shell.publish(raw(ONE, index)) for index in range(PUBLISHES_MAX)]

@@ -100,6 +100,8 @@ HOST_CANDIDATES = 20
 """Of the nodes found near a topic; the nearest of them that host anything are its hosts."""
 PUBLISH_CALL_S = 3.0
 PUBLISH_DEADLINE_S = 10.0
+PUBLISH_TIMEOUT_S_MAX = float(DAY_S)
+"""For so long hosts keep a message; so long a caller may have it tried."""
 PUBLISH_RETRY_S_MIN = 0.25
 PUBLISH_RETRY_S_MAX = 2.0
 PUBLISHES_MAX = 4_096

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import InvalidSignature, WireError
-from yzdht.limits import FEEDS_MAX, LOCAL_ROUNDS_MAX, PUBLISHES_MAX
+from yzdht.limits import FEEDS_MAX, LOCAL_ROUNDS_MAX, PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.pubsub.alarms import Alarms
 from yzdht.pubsub.delegating import Delegating, NodeFinder
 from yzdht.pubsub.edge import Ears, Edge
@@ -143,21 +143,31 @@ class PubsubEngine:
         """
         self._policies.learn(record, topic, _OWN_BRINGER, now)
 
-    def publish(self, envelope: PubsubEnvelope, then: Callable[[PublishResult, Now], None], now: Now) -> bool:
+    def publish(
+        self,
+        envelope: PubsubEnvelope,
+        then: Callable[[PublishResult, Now], None],
+        now: Now,
+        patience_s: float = PUBLISH_DEADLINE_S,
+    ) -> bool:
         """Bring a message to the hosts of its topic; `then` is told once. False if too many are under way: nothing began."""
-        is_begun = self._publish(envelope, then, now)
+        is_begun = self._publish(envelope, then, now, patience_s)
         self._settle(now)
         return is_begun
 
     def _publish(
-        self, envelope: PubsubEnvelope, then: Callable[[PublishResult, Now], None], now: Now
+        self,
+        envelope: PubsubEnvelope,
+        then: Callable[[PublishResult, Now], None],
+        now: Now,
+        patience_s: float = PUBLISH_DEADLINE_S,
     ) -> bool:
         def told(result: PublishResult, at: Now) -> None:
             self._count("topic_accepted" if result.is_accepted else "topic_not_accepted")
             self._observe("topic_publish_seconds", max(0.0, at.mono - now.mono))
             then(result, at)
 
-        return self._publisher.publish(envelope, told, now)
+        return self._publisher.publish(envelope, told, now, patience_s)
 
     def subscribe(
         self, topic: TopicId, start: Start | Holdings, subscriber: Subscriber, now: Now

@@ -169,12 +169,18 @@ class Publisher:
     def __len__(self) -> int:
         return len(self._running)
 
-    def publish(self, envelope: PubsubEnvelope, then: Callable[[PublishResult, Now], None], now: Now) -> bool:
-        """Begin; `then` is told once, after PUBLISH_DEADLINE_S at the latest. False if too many are under way: nothing began."""
+    def publish(
+        self,
+        envelope: PubsubEnvelope,
+        then: Callable[[PublishResult, Now], None],
+        now: Now,
+        patience_s: float = PUBLISH_DEADLINE_S,
+    ) -> bool:
+        """Begin; `then` is told once, after `patience_s` at the latest. False if too many are under way: nothing began."""
         if len(self._running) >= PUBLISHES_MAX:
             return False
         self._last += 1
-        self._running[self._last] = _Publish(envelope, then, now.mono + PUBLISH_DEADLINE_S)
+        self._running[self._last] = _Publish(envelope, then, now.mono + patience_s)
         self._find(self._last, now)
         return True
 
