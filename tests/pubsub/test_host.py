@@ -6,6 +6,7 @@ import pytest
 
 from tests.pubsub.kit_host import ASKING, HOSTING, PUBLISHER, TOPIC, Author, World, forged, peer, topic
 from yzdht.limits import (
+    BACKLOG_BURST_BYTES,
     ENVELOPES_PER_ANSWER_MAX,
     FLOOR_KEPT_S,
     HISTORY_MESSAGES_MAX,
@@ -540,6 +541,20 @@ def test_who_fetches_too_much_is_told_when_to_try_again_and_the_others_are_serve
     assert statuses[-1] is Status.RATE_LIMITED
     assert other is Status.OK
     assert host.ask(ALICE, body).status is Status.OK
+
+
+def test_looking_for_what_nobody_has_is_charged_by_what_it_costs() -> None:
+    world = World()
+    host = world.host(1)
+    host.publish(Author().envelope())
+    world.run(1.0)
+    body = Backlog(TOPIC, tuple(Author(run).range(0, 2**32 - 1) for run in range(SUMMARY_ROWS_MAX)))
+
+    statuses = [host.ask(ALICE, body).status for _ in range(400)]
+
+    assert statuses[0] is Status.OK
+    assert statuses.count(Status.OK) <= BACKLOG_BURST_BYTES // (SUMMARY_ROWS_MAX * 1_024) + 1
+    assert host.ask(BOB, body).status is Status.OK
 
 
 # TOPIC_SYNC

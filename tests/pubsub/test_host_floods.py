@@ -167,6 +167,18 @@ def test_a_topic_has_so_many_subscribers_and_no_more() -> None:
     assert host.host.subscriptions == SUBSCRIBERS_PER_TOPIC_MAX
 
 
+def test_one_prefix_cannot_take_all_places_of_a_topic() -> None:
+    host = World().host(1)
+    now = World().now
+    for number in range(SUBSCRIBERS_PER_TOPIC_MAX):
+        who = peer(1_000 + number, ASKING, prefix="203.0.113.0/24")
+        host.host.on_request(number, who, Subscribe(TOPIC), now)
+    host.outbox.take()
+
+    assert host.host.subscriptions == SUBSCRIBERS_PER_TOPIC_MAX // 2
+    assert host.ask(BOB, Subscribe(TOPIC)).status is Status.OK
+
+
 def test_a_node_that_claims_everything_of_every_topic_is_asked_at_a_bounded_pace() -> None:
     world = World()
     host = world.host(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.pubsub.kit_host import ASKING, HOSTING, WALL, node_id, peer
 from yzdht.limits import (
     BACKLOG_BURST_BYTES,
+    BACKLOG_GROUP_ALLOWANCE,
     PUBLISH_BURST,
     PUBLISH_BURST_BYTES,
     PUBLISH_CHARGE_BYTES_MIN,
@@ -100,6 +101,18 @@ def test_a_peer_fetches_a_burst_and_then_waits() -> None:
     assert first == 0.0
     assert wait_s > 0.0
     assert not rates.may_fetch(ALICE, at(wait_s + 0.001))
+    assert not rates.may_fetch(BOB, at(0.0))
+
+
+def test_peers_of_one_prefix_fetch_no_more_together_than_a_few() -> None:
+    rates = Rates(node_id(1))
+    number = 0
+    for who in NEAR:
+        while not rates.may_fetch(who, at(0.0)):
+            rates.fetched(who, int(BACKLOG_BURST_BYTES) // 16, at(0.0))
+            number += 1
+
+    assert 16 < number <= BACKLOG_GROUP_ALLOWANCE * 16 + len(NEAR)
     assert not rates.may_fetch(BOB, at(0.0))
 
 

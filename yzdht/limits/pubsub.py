@@ -56,6 +56,10 @@ PUBLISH_GROUP_ALLOWANCE = 4
 BACKLOG_BYTES_PER_S = 4.0 * 1_024 * 1_024
 BACKLOG_BURST_BYTES = 32.0 * 1_024 * 1_024
 BACKLOG_CHARGE_BYTES_MIN = 4_096
+BACKLOG_CHARGE_BYTES_PER_RANGE = 1_024
+"""To look for a range takes as long whether or not there is anything in it."""
+BACKLOG_GROUP_ALLOWANCE = 4
+"""What all peers of one public prefix fetch together, in parts of what one of them may."""
 ANNOUNCE_AFTER_S = 0.2
 """What is pushed by another host goes before the word of it: who has it already asks for nothing."""
 ANNOUNCEMENT_BYTES_MAX = 256 * 1_024

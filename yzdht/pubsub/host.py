@@ -10,7 +10,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from yzdht.errors import WireError
-from yzdht.limits import ANSWER_BODIES_BYTES_MAX, FAR_BRINGERS_MAX, PUBSUB_ENVELOPE_BYTES_MAX
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    BACKLOG_CHARGE_BYTES_PER_RANGE,
+    FAR_BRINGERS_MAX,
+    PUBSUB_ENVELOPE_BYTES_MAX,
+)
 from yzdht.pubsub.announcements import Announcements, rows_bytes
 from yzdht.pubsub.fanout import FanOut
 from yzdht.pubsub.fetching import Fetching
@@ -290,9 +295,10 @@ class TopicHost:
             return _limited(wait_s)
         bytes_max = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
         envelopes, more = self._store.envelopes(body.topic, body.ranges, bytes_max)
+        looked_for = BACKLOG_CHARGE_BYTES_PER_RANGE * len(body.ranges)
+        self._rates.fetched(peer, max(looked_for, sum(map(len, envelopes))), now)
         if not envelopes and self._topics.get(body.topic) is None:
             return _refused(Status.NOT_FOUND)
-        self._rates.fetched(peer, sum(map(len, envelopes)), now)
         return Answer(Status.OK, BacklogPage(tuple(envelopes), more))
 
     # TOPIC_SYNC

@@ -9,6 +9,7 @@ from yzdht.limits import (
     BACKLOG_BURST_BYTES,
     BACKLOG_BYTES_PER_S,
     BACKLOG_CHARGE_BYTES_MIN,
+    BACKLOG_GROUP_ALLOWANCE,
     PREFIXES_TRACKED_MAX,
     PUBLISH_BURST,
     PUBLISH_BURST_BYTES,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _MESSAGES = Rate(PUBLISHES_PER_S, PUBLISH_BURST)
 _BYTES = Rate(PUBLISH_BYTES_PER_S, PUBLISH_BURST_BYTES)
 _BACKLOG = Rate(BACKLOG_BYTES_PER_S, BACKLOG_BURST_BYTES)
+_BACKLOG_OF_GROUP = _BACKLOG.times(BACKLOG_GROUP_ALLOWANCE)
 
 
 class Bringers:
@@ -70,6 +72,7 @@ class Rates:
         self._brought = Buckets(2 * PREFIXES_TRACKED_MAX)
         self._brought_by_groups = FairBuckets(2 * PREFIXES_TRACKED_MAX)
         self._fetched = Buckets(PREFIXES_TRACKED_MAX)
+        self._fetched_by_groups = FairBuckets(PREFIXES_TRACKED_MAX)
 
     def bring(self, peer: Peer, size: int, now: Now) -> float:
         """Charge one message of so many bytes; 0.0, or the seconds after which to try again."""
@@ -104,10 +107,19 @@ class Rates:
         """0.0 if a peer may fetch, or the seconds after which it may."""
         if peer.node_id == self._own_id:
             return 0.0
-        return self._fetched.take(peer.node_id, BACKLOG_CHARGE_BYTES_MIN, _BACKLOG, now.mono)
+        tokens = BACKLOG_CHARGE_BYTES_MIN
+        wait_s = self._fetched.take(peer.node_id, tokens, _BACKLOG, now.mono)
+        if wait_s or not peer.prefix:
+            return wait_s
+        wait_s = self._fetched_by_groups.take(peer.prefix, peer.node_id, tokens, _BACKLOG_OF_GROUP, now.mono)
+        if wait_s:
+            self._fetched.put_back(peer.node_id, tokens)
+        return wait_s
 
     def fetched(self, peer: Peer, size: int, now: Now) -> None:
         """Charge what a peer was given beyond what `may_fetch` took."""
         if peer.node_id != self._own_id and size > BACKLOG_CHARGE_BYTES_MIN:
             more = size - BACKLOG_CHARGE_BYTES_MIN
             self._fetched.overdraw(peer.node_id, more, _BACKLOG, now.mono)
+            if peer.prefix:
+                self._fetched_by_groups.charge(peer.prefix, peer.node_id, more, _BACKLOG_OF_GROUP, now.mono)

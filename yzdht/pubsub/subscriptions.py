@@ -125,8 +125,15 @@ class Subscriptions:
             self._count >= SUBSCRIPTIONS_MAX
             or self._accounts[account] >= SUBSCRIPTIONS_PER_BRINGER_MAX
             or (subscriber is not None and len(subscriber.told) >= TOPICS_PER_SESSION_MAX)
-            or len(self._topics.get(topic, ())) >= SUBSCRIBERS_PER_TOPIC_MAX
+            or self._is_full_for(account, self._topics.get(topic, {}))
         )
+
+    def _is_full_for(self, account: bytes, members: dict[bytes, Subscriber]) -> bool:
+        """One account has a topic's places while half are free, and then a quarter of them: ids are free."""
+        if len(members) < SUBSCRIBERS_PER_TOPIC_MAX // 2:
+            return False
+        own = sum(member.account == account for member in members.values())
+        return own >= SUBSCRIBERS_PER_TOPIC_MAX // 4 or len(members) >= SUBSCRIBERS_PER_TOPIC_MAX
 
     def moved(self, peer: Peer) -> None:
         """A node has another session now; its subscriptions go on there."""
