@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.pubsub.kit_host import ASKING, HOSTING, PUBLISHER, TOPIC, Author, World, peer, topic
 from yzdht.limits import (
     ANNOUNCEMENT_BYTES_MAX,
@@ -67,6 +69,48 @@ def test_ids_of_one_prefix_are_one_bringer() -> None:
         host.write()
 
     assert host.holds(author) == list(range(600))
+
+
+@pytest.mark.parametrize("prefixes", [1, 3])
+def test_who_brings_something_else_to_each_host_has_half_of_the_histories_at_most(prefixes: int) -> None:
+    world = World()
+    hosts = [world.host(number, messages_max=80) for number in (1, 2, 3)]
+    world.meet(1, 2, 3)
+    author = Author()
+    for index in range(80):
+        for host in hosts:
+            host.publish(author.envelope(index), ALICE)
+    world.run(5.0)
+    for _ in range(4):
+        for number, host in enumerate(hosts):
+            who = peer(1_000 + number, ASKING, prefix=f"203.0.{number % prefixes}.0/24")
+            for _ in range(30):
+                host.publish(Author().envelope(), who)
+        world.run(2 * SYNC_EVERY_S)
+
+    assert [host.holds(author) for host in hosts] == [list(range(40, 80))] * 3
+
+
+def test_a_new_host_has_the_whole_history_and_what_comes_after_that() -> None:
+    world = World()
+    hosts = [world.host(number, messages_max=40) for number in (1, 2)]
+    world.meet(1, 2)
+    author = Author()
+    for index in range(40):
+        for host in hosts:
+            host.publish(author.envelope(index), ALICE)
+    world.run(5.0)
+    hosts.append(world.host(3, messages_max=40))
+    world.meet(1, 2, 3)
+    world.run(2 * SYNC_EVERY_S)
+    fetched = hosts[2].holds(author)
+    for index in range(40, 60):
+        for host in hosts:
+            host.publish(author.envelope(index), ALICE)
+    world.run(2 * SYNC_EVERY_S)
+
+    assert fetched == list(range(40))
+    assert [host.holds(author) for host in hosts] == [list(range(20, 60))] * 3
 
 
 def test_a_subscriber_that_does_not_read_costs_a_number_for_each_topic() -> None:

@@ -18,6 +18,7 @@ from yzdht.limits import (
 )
 from yzdht.ports import Now
 from yzdht.pubsub.rates import Bringers, Rates
+from yzdht.wire.history import fetched_from
 
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def test_ids_of_one_prefix_are_one_bringer_and_others_each_their_own() -> None:
     assert len({*names}) == 4
     assert all(len(name) == 8 for name in names)
     assert bringers.of_host(ALICE.node_id) == names[2]
+    assert bringers.of_fetched_from(ALICE.node_id) == fetched_from(names[2])
 
 
 def test_who_brought_what_is_told_by_the_key_alone() -> None:

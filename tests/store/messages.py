@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from yzdht.ids import MessageId, PublicKey, SendSession, TopicId
-from yzdht.wire.history import Bringer, TopicWrite
+from yzdht.wire.history import Bringer, TopicWrite, fetched_from
 from yzdht.wire.holdings import Series
 from yzdht.wire.rpc import Range
 
@@ -24,6 +24,11 @@ def series(sender: int = 1, session: int = 0) -> Series:
 
 def bringer(number: int) -> Bringer:
     return Bringer(number.to_bytes(8))
+
+
+def host(number: int) -> Bringer:
+    """Another host, from which messages were fetched."""
+    return fetched_from(bringer(number))
 
 
 def message_id(text: str) -> MessageId:

@@ -17,6 +17,7 @@ from yzdht.errors import StoreError
 from yzdht.limits import HISTORY_QUEUE_BYTES_MAX
 from yzdht.store.history_policy import HistoryQuotas, TopicTotals
 from yzdht.store.rows import RECORDS_SCHEMA
+from yzdht.store.topic_rows import HISTORIES
 from yzdht.wire.history import Conflicting, ForgetBefore, ForgetTopic, Kept, Over
 from yzdht.wire.slot import StoreBroken, Stored
 
@@ -223,7 +224,7 @@ async def test_the_bytes_that_wait_for_the_disk_are_bounded(open_sqlite_topics: 
     assert store_of(shelf).has_room()
 
 
-async def test_file_of_the_version_before_is_migrated_with_its_records(
+async def test_file_of_a_version_without_histories_is_migrated_with_its_records(
     open_sqlite_topics: OpenTopics,
 ) -> None:
     shelf = open_sqlite_topics()
@@ -233,7 +234,7 @@ async def test_file_of_the_version_before_is_migrated_with_its_records(
     with closing(sqlite3.connect(shelf.path)) as other:
         for table in ("messages", "series", "topics", "shares"):
             other.execute(f"DROP TABLE {table}")
-        other.execute(f"PRAGMA user_version={RECORDS_SCHEMA.version - 1}")
+        other.execute(f"PRAGMA user_version={RECORDS_SCHEMA.steps.index(HISTORIES)}")
 
     again = open_sqlite_topics()
 

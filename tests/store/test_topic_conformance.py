@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.store.messages import NOW, bringer, message, run, series, topic, wanted
+from tests.store.messages import NOW, bringer, host, message, run, series, topic, wanted
 from tests.store.topic_model import Model
 from tests.store.topic_shelf import TopicShelf
 from yzdht.limits import (
@@ -266,6 +266,42 @@ async def test_ever_new_senders_of_one_bringer_take_no_more_than_its_quarter(ope
     assert all(isinstance(verdict, Kept) for verdict in verdicts)
     assert shelf.held(ONE)[1, 0] == (10, [*range(10, 40)])
     assert [key[0] for key, (_, indexes) in shelf.held(ONE).items() if indexes][-10:] == [*range(390, 400)]
+
+
+async def test_what_was_fetched_from_other_hosts_is_of_one_bringer_in_a_history(
+    open_topics: OpenTopics,
+) -> None:
+    shelf = open_topics(HistoryQuotas(messages=40, series=80))
+    await shelf.put(*run(0, 40))
+
+    for by in range(100, 200):
+        await shelf.put(*(message(0, by=1_000 * way + by, bringer=host(way)) for way in (1, 2)))
+        await shelf.put_one(message(0, by=by, bringer=bringer(2)))
+
+    assert shelf.held(ONE)[1, 0] == (20, [*range(20, 40)])
+
+
+async def test_history_that_was_fetched_whole_is_kept_whole_and_makes_room_for_what_is_brought(
+    open_topics: OpenTopics,
+) -> None:
+    shelf = open_topics(HistoryQuotas(messages=40, series=80))
+
+    fetched = await shelf.put(*(message(0, by=by, bringer=host(1 + by % 2)) for by in range(40)))
+    brought = await shelf.put(*(message(0, by=by, bringer=bringer(by)) for by in range(100, 120)))
+    goes_on = await shelf.put(*run(1, 5, by=39, bringer=host(2)))
+
+    assert fetched == [kept()] * 40
+    assert brought == [kept(message(0, by=by)) for by in range(20)]
+    assert goes_on == [kept(message(index, by=39)) for index in range(4)]
+
+
+async def test_each_host_has_a_quarter_of_all_histories_together(open_topics: OpenTopics) -> None:
+    shelf = open_topics(HistoryQuotas(total_bytes=400, topics=8))
+
+    opened = await shelf.put(*(message(0, of=of, bringer=host(1 + of % 2)) for of in range(1, 7)))
+
+    assert opened == [*[kept()] * 4, OverQuota(), OverQuota()]
+    assert await shelf.put_one(message(0, of=9, bringer=host(3))) == kept()
 
 
 async def test_bytes_are_a_limit_like_messages(open_topics: OpenTopics) -> None:
@@ -539,7 +575,7 @@ writes = st.builds(
     of=st.integers(1, 3),
     size=st.sampled_from([1, 5, 10, 20, 70, 121]),
     text=st.sampled_from(["", "", "", "other"]),
-    bringer=st.integers(1, 4).map(bringer),
+    bringer=st.one_of(st.integers(1, 3).map(bringer), st.integers(1, 2).map(host)),
 )
 
 

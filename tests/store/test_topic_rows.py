@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tests.store.messages import NOW, bringer, message
+from tests.store.messages import NOW, bringer, host, message
 from yzdht.store import topic_rows
 from yzdht.store.history_policy import HistoryQuotas
 from yzdht.store.policy import Quotas
 from yzdht.store.rows import RECORDS_SCHEMA
-from yzdht.store.schema import open_database
+from yzdht.store.schema import Schema, open_database
 from yzdht.store.writer import Writer
-from yzdht.wire.history import ForgetBefore, ForgetTopic
+from yzdht.wire.history import ForgetBefore, ForgetTopic, account_of
 
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def sums_of_rows(connection: sqlite3.Connection) -> dict[Any, Any]:
         "SELECT messages.topic_id, bringer, sender, size FROM messages JOIN series ON series.id = series_id"
     )
     for of, by, sender, size in connection.execute(joined):
-        for key in ((of, by, sender), (of, by, b""), (of, b"", b""), (0, by, b""), (0, b"", b"")):
+        payer = account_of(by)
+        for key in ((of, payer, sender), (of, payer, b""), (of, b"", b""), (0, by, b""), (0, b"", b"")):
             add(key, 1, size, 0)
     for (by,) in connection.execute("SELECT opened_by FROM topics"):
         for name in (b"", by):
@@ -93,8 +94,24 @@ def lines_of_rows(connection: sqlite3.Connection) -> list[Any]:
         ).fetchall()
         indexes = {index for index, _ in rows}
         runs = sum(1 for index in indexes if index - 1 not in indexes)
-        found.append((number, of, len(rows), runs, *((rows[-1][0] + 1, rows[0][1]) if rows else (0, None))))
+        found.append(
+            (number, of, len(rows), runs, *((rows[-1][0] + 1, account_of(rows[0][1])) if rows else (0, None)))
+        )
     return found
+
+
+def test_sums_of_a_file_of_the_version_before_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "records.sqlite"
+    before = Schema(RECORDS_SCHEMA.application_id, RECORDS_SCHEMA.steps[:-1])
+    quotas = HistoryQuotas(messages=6, series=8)
+    with closing(open_database(path, before)) as connection:
+        Writer(connection, Quotas(), quotas).commit([message(index) for index in range(4)])
+    with closing(open_database(path, RECORDS_SCHEMA)) as connection:
+        writer = Writer(connection, Quotas(), quotas)
+        writer.commit([message(index, by=2, bringer=host(1 + index % 2)) for index in range(4)])
+
+        assert sums(connection) == sums_of_rows(connection)
+        assert lines(connection) == lines_of_rows(connection)
 
 
 changes: st.SearchStrategy[TopicChange] = st.one_of(
@@ -104,7 +121,7 @@ changes: st.SearchStrategy[TopicChange] = st.one_of(
         by=st.integers(1, 3),
         of=st.integers(1, 2),
         size=st.integers(1, 30),
-        bringer=st.integers(1, 3).map(bringer),
+        bringer=st.one_of(st.integers(1, 3).map(bringer), st.integers(1, 2).map(host)),
         received=st.integers(NOW, NOW + 9),
     ),
     st.builds(ForgetBefore, st.integers(NOW, NOW + 9)),

@@ -6,7 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.limits import FLOOR_KEPT_S, FORGET_ROWS_MAX
-from yzdht.wire.history import Conflicting, Forgotten, Kept, KnownAlready, Over
+from yzdht.wire.history import Conflicting, Forgotten, Kept, KnownAlready, Over, account_of
 from yzdht.wire.slot import OverQuota
 
 
@@ -36,7 +36,8 @@ class Held(NamedTuple):
 
 def owners(held: Held) -> list[tuple[TopicId, bytes, bytes]]:
     write = held.write
-    return [(write.topic, write.bringer, b""), (write.topic, write.bringer, write.sender)]
+    payer = account_of(write.bringer)
+    return [(write.topic, payer, b""), (write.topic, payer, write.sender)]
 
 
 class Model:
@@ -100,7 +101,7 @@ class Model:
             if len(self.series_of(write.topic)) >= self.quotas.series:
                 self._forget(next(k for k in self.series_of(write.topic) if not self.of_series(k)))
             self.floors[key] = 0
-        bytes_before, own_before = self._bytes(self.held), self._bytes(self._by(self.held, write.bringer))
+        bytes_before, own_before = self._bytes(self.held), self._bytes(self._of(self.held, write.bringer))
         self.count += 1
         new = Held(self.count, write)
         self.held.append(new)
@@ -110,7 +111,7 @@ class Model:
         dropped = self._make_room(new)
         if new in dropped:
             return None, True
-        total, own = self._bytes(self.held), self._bytes(self._by(self.held, write.bringer))
+        total, own = self._bytes(self.held), self._bytes(self._of(self.held, write.bringer))
         if total > max(bytes_before, self.quotas.total_bytes):
             return None, False
         if own > max(own_before, self.quotas.total_bytes // 4):
@@ -135,11 +136,11 @@ class Model:
                 return dropped
 
     def _victim(self, new: Held, there: list[Held], measure: Callable[[list[Held]], int]) -> Held:
-        mine = self._by(there, new.write.bringer)
+        payer = account_of(new.write.bringer)
+        mine = self._by(there, payer)
         is_greedy = len(mine) > self.quotas.messages // 4 or self._bytes(mine) > self.quotas.bytes // 4
-        payer = new.write.bringer
         if not is_greedy:
-            bringers = {each.write.bringer for each in there}
+            bringers = {account_of(each.write.bringer) for each in there}
             payer = max(bringers, key=lambda by: self._rank(self._by(there, by), measure, by, b""))
         own = self._by(there, payer)
         lowest = {key: self.of_series(key)[0] for key in self.floors if self.of_series(key)}
@@ -167,7 +168,10 @@ class Model:
         there = {owner for each in self.held for owner in owners(each)}
         self.since = {owner: number for owner, number in self.since.items() if owner in there}
 
-    def _by(self, messages: Iterable[Held], bringer: bytes) -> list[Held]:
+    def _by(self, messages: Iterable[Held], payer: bytes) -> list[Held]:
+        return [each for each in messages if account_of(each.write.bringer) == payer]
+
+    def _of(self, messages: Iterable[Held], bringer: bytes) -> list[Held]:
         return [each for each in messages if each.write.bringer == bringer]
 
     def _bytes(self, messages: Iterable[Held]) -> int:

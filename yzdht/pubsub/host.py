@@ -342,7 +342,7 @@ class TopicHost:
         """Take what was fetched: on the account of the host that sent it, or as a stranger's if it is not near the topic."""
         is_near = any(contact.node_id == source.node_id for contact in hosted.near)
         far = None if is_near else self._far.get(source.node_id)
-        bringer = far or self._bringers.of_host(source.node_id)
+        bringer = far or self._bringers.of_fetched_from(source.node_id)
         self._count("pubsub_pulled")
 
         def told(answer: Answer, _at: Now) -> None:

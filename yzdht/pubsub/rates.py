@@ -21,7 +21,7 @@ from yzdht.limits import (
     PUBSUB_ENVELOPE_BYTES_MAX,
 )
 from yzdht.rpc.bucket import Buckets, FairBuckets, Rate
-from yzdht.wire.history import BRINGER_BYTES, Bringer
+from yzdht.wire.history import BRINGER_BYTES, Bringer, fetched_from
 
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ class Bringers:
         return self._name(peer.group.encode()) if peer.has_own_part else self.of_host(peer.node_id)
 
     def of_host(self, node_id: NodeId) -> Bringer:
-        """A node that hosts the same topic, of which this one fetched."""
+        """A node that shares with nobody."""
         return self._name(node_id)
+
+    def of_fetched_from(self, node_id: NodeId) -> Bringer:
+        """A node that hosts the same topic, from which this one fetched."""
+        return fetched_from(self._name(node_id))
 
     def _name(self, who: bytes) -> Bringer:
         return Bringer(hmac_sha256(self._key, who)[:BRINGER_BYTES])

@@ -6,6 +6,8 @@ free. A history that is full with a new message in it loses messages of one brin
 * of who brought the new one, if that one has more than its part with it: nobody pushes out more than it may fill;
 * else of the bringer that has most of what there is too much of.
 
+Within a history all that was fetched from other hosts is of one bringer (`wire.history.account_of`).
+
 Only the lowest message of a series ever leaves, and the floor rises above it, so that nothing else is lost by that. So a
 bringer pays with those series whose lowest message is its own; among its senders with such a series that one pays of which it
 brought most, and of several series of one sender the one that came first. One that has none, since all it brought lies
@@ -29,6 +31,7 @@ from yzdht.limits import (
     SERIES_PER_TOPIC_MAX,
     TOPICS_MAX,
 )
+from yzdht.wire.history import account_of
 
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ class Taken(NamedTuple):
 
     Attributes:
         whole: Of its topic's history.
-        mine: Of that by its bringer.
+        mine: Of that by its bringer, who may be the other hosts together.
         node: Of all histories.
         own: Of those by its bringer.
         is_new_topic: True if it opens its topic.
@@ -118,7 +121,7 @@ class Victim(NamedTuple):
 
 
 class Shelf(Protocol):
-    """One history, the new message in it."""
+    """One history, the new message in it; its bringers are those of `wire.history.account_of`."""
 
     def greediest(self, measure: Measure) -> Bringer:
         """Who brought most of it; of equals who came first."""
@@ -207,12 +210,12 @@ class HistoryQuotas:
             if is_same(victim, write):
                 break
             whole = whole.without([victim.size])
-            if victim.bringer == write.bringer:
+            if account_of(victim.bringer) == account_of(write.bringer):
                 mine = mine.without([victim.size])
         return dropped
 
     def _victim(self, write: TopicWrite, shelf: Shelf, measure: Measure, *, is_greedy: bool) -> Victim:
-        bringer = write.bringer if is_greedy else shelf.greediest(measure)
+        bringer = account_of(write.bringer) if is_greedy else shelf.greediest(measure)
         own = shelf.own_lowest(bringer, measure)
         if own is not None:
             return own

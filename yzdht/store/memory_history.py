@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from yzdht.limits import RUNS_PER_SESSION_MAX
 from yzdht.store.history_policy import Part, Victim
+from yzdht.wire.history import account_of
 from yzdht.wire.holdings import Held, Holdings, Series
 
 
@@ -133,7 +134,7 @@ class MemoryHistory:
 
     def part_of(self, bringer: Bringer) -> Part:
         """What a bringer takes of it."""
-        share = self._bringers.get(bringer)
+        share = self._bringers.get(account_of(bringer))
         return share.part if share else NOTHING
 
     def holdings(self) -> Holdings:
@@ -226,10 +227,10 @@ class MemoryHistory:
             self._undo.put(self._low, key, tuple(sorted((*self._low.get(key, ()), line.number))))
 
     def _low_bringer(self, series: Series, line: Line) -> Bringer | None:
-        return self.messages[series, line.indexes[0]].bringer if line.indexes else None
+        return account_of(self.messages[series, line.indexes[0]].bringer) if line.indexes else None
 
     def _count(self, series: Series, message: Message, sign: int) -> None:
-        size, bringer = sign * len(message.envelope), message.bringer
+        size, bringer = sign * len(message.envelope), account_of(message.bringer)
         self._undo.put(self._whole, b"", _more(self.whole, sign, size))
         if bringer not in self._senders:
             self._undo.put(self._senders, bringer, {})

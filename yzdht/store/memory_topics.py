@@ -24,6 +24,7 @@ from yzdht.wire.history import (
     KnownAlready,
     Over,
     TopicWrite,
+    account_of,
 )
 from yzdht.wire.holdings import Holdings, Series
 from yzdht.wire.slot import OverQuota, StoreBroken
@@ -177,7 +178,7 @@ class MemoryTopics:
         dropped = self._drop_lowest_run(history, write)
         is_out = any(is_same(each, write) for each in dropped)
         if not is_out:
-            mine = [each for each in dropped if each.bringer == write.bringer]
+            mine = [each for each in dropped if account_of(each.bringer) == account_of(write.bringer)]
             taken_now = taken._replace(
                 whole=taken.whole.without([each.size for each in dropped]),
                 mine=taken.mine.without([each.size for each in mine]),

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from yzdht.ids import ID_BYTES
 from yzdht.store.schema import Schema
-from yzdht.store.topic_rows import HISTORIES
+from yzdht.store.topic_rows import HISTORIES, HOSTS_TOGETHER
 from yzdht.wire.slot import PAYER_STRANGERS_BYTES, Head, Kind
 
 
@@ -125,7 +125,9 @@ _GREED = (  # by whose, and of whom: what a store gives up that is full of what 
     f"CREATE INDEX usage_bytes ON usage (length(payer), bytes) WHERE {_BRINGERS}",
 )
 
-RECORDS_SCHEMA = Schema(application_id=0x595A4452, steps=(_RECORDS, _SUMS, _GREED, HISTORIES))  # "YZDR"
+RECORDS_SCHEMA = Schema(  # "YZDR"
+    application_id=0x595A4452, steps=(_RECORDS, _SUMS, _GREED, HISTORIES, HOSTS_TOGETHER)
+)
 
 _HEAD = "kind, seq, hash, created, expires, keep_until, expires_max, size, pinned"
 HEAD_COLUMNS = 9

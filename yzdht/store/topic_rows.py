@@ -5,44 +5,71 @@ records. A series without messages stays for its floor; a topic goes with its la
 
 `shares` is kept by triggers, like `usage` of records: what a bringer (`bringer`, all of them if empty) brought of a sender
 (`sender`, of all if empty) to a topic (`topic_id`, to all together if 0), and how many topics it opened. `since` is the
-message that began it: of equals who came first pays. `low_bringer` brought the lowest message of a series, NULL if there is none; `held`
+message that began it: of equals who came first pays. A bringer of a topic is that of `wire.history.account_of`, and so is `low_bringer`, which brought the lowest message of a series, NULL if there is none; `held`
 and `runs` are how many messages and runs of indexes a series has, `next` is one above its highest index, 0 if it has none, and
 `changed` the message that it got last.
 """
 
 from __future__ import annotations
 
+from yzdht.wire.history import BRINGER_BYTES, OTHER_HOSTS
+
 
 _SENDER = "(SELECT sender FROM series WHERE id = {row}.series_id)"
-_ADD = f"""
-    INSERT INTO shares (topic_id, bringer, sender, messages, bytes, topics, since)
-    SELECT topic_id, bringer, sender, 1, NEW.size, 0, NEW.id FROM (
-        SELECT NEW.topic_id AS topic_id, NEW.bringer AS bringer, {_SENDER.format(row="NEW")} AS sender
-        UNION ALL SELECT NEW.topic_id, NEW.bringer, x''
-        UNION ALL SELECT NEW.topic_id, x'', x''
-        UNION ALL SELECT 0, NEW.bringer, x''
-        UNION ALL SELECT 0, x'', x''
-    ) WHERE 1
-    ON CONFLICT (topic_id, bringer, sender) DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes;
-"""  # noqa: S608 - constant text
-_OLD_SHARES = f"""
-    topic_id IN (0, OLD.topic_id) AND bringer IN (x'', OLD.bringer) AND sender IN (x'', {_SENDER.format(row="OLD")})
-"""
-_SUBTRACT = f"""
-    UPDATE shares SET messages = messages - 1, bytes = bytes - OLD.size WHERE {_OLD_SHARES};
-    DELETE FROM shares WHERE {_OLD_SHARES} AND messages = 0 AND topics = 0;
-"""  # noqa: S608 - constant text
 _TOUCHING = """
     EXISTS (SELECT 1 FROM messages WHERE series_id = {row}.series_id AND idx = {row}.idx - 1)
     + EXISTS (SELECT 1 FROM messages WHERE series_id = {row}.series_id AND idx = {row}.idx + 1)
 """
 _NEXT = "coalesce((SELECT max(idx) + 1 FROM messages WHERE series_id = OLD.series_id), 0)"
-_LOOK_FOR_LOWEST = """
-    UPDATE series SET low_bringer =
-        (SELECT bringer FROM messages WHERE series_id = {row}.series_id ORDER BY idx LIMIT 1)
-    WHERE id = {row}.series_id AND low_bringer IS NOT
-        (SELECT bringer FROM messages WHERE series_id = {row}.series_id ORDER BY idx LIMIT 1);
-"""
+_EACH_FOR_ITSELF = "{row}bringer"
+_HOSTS_TOGETHER = f"iif(length({{row}}bringer) > {BRINGER_BYTES}, x'{OTHER_HOSTS.hex()}', {{row}}bringer)"
+
+
+def _triggers_of_messages(account: str) -> tuple[str, str]:
+    """What keeps sums; `account` says who pays within a history."""
+    new, old, lowest = account.format(row="NEW."), account.format(row="OLD."), account.format(row="")
+    old_shares = f"""
+        topic_id IN (0, OLD.topic_id) AND bringer IN (x'', OLD.bringer, {old})
+        AND sender IN (x'', {_SENDER.format(row="OLD")})
+    """
+    look_for_lowest = f"""
+        UPDATE series SET low_bringer =
+            (SELECT {lowest} FROM messages WHERE series_id = {{row}}.series_id ORDER BY idx LIMIT 1)
+        WHERE id = {{row}}.series_id AND low_bringer IS NOT
+            (SELECT {lowest} FROM messages WHERE series_id = {{row}}.series_id ORDER BY idx LIMIT 1);
+    """  # noqa: S608 - constant text
+    return (
+        f"""
+        CREATE TRIGGER messages_added AFTER INSERT ON messages BEGIN
+            INSERT INTO shares (topic_id, bringer, sender, messages, bytes, topics, since)
+            SELECT topic_id, bringer, sender, 1, NEW.size, 0, NEW.id FROM (
+                SELECT NEW.topic_id AS topic_id, {new} AS bringer, {_SENDER.format(row="NEW")} AS sender
+                UNION ALL SELECT NEW.topic_id, {new}, x''
+                UNION ALL SELECT NEW.topic_id, x'', x''
+                UNION ALL SELECT 0, NEW.bringer, x''
+                UNION ALL SELECT 0, x'', x''
+            ) WHERE 1
+            ON CONFLICT (topic_id, bringer, sender)
+            DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes;
+            UPDATE series SET changed = NEW.id, received = max(received, NEW.received),
+                              held = held + 1, runs = runs + 1 - ({_TOUCHING.format(row="NEW")}),
+                              next = max(next, NEW.idx + 1)
+            WHERE id = NEW.series_id;
+            {look_for_lowest.format(row="NEW")}
+        END
+        """,  # noqa: S608 - constant text
+        f"""
+        CREATE TRIGGER messages_removed AFTER DELETE ON messages BEGIN
+            UPDATE shares SET messages = messages - 1, bytes = bytes - OLD.size WHERE {old_shares};
+            DELETE FROM shares WHERE {old_shares} AND messages = 0 AND topics = 0;
+            UPDATE series SET held = held - 1, runs = runs - 1 + ({_TOUCHING.format(row="OLD")}),
+                              next = iif(OLD.idx + 1 = next, {_NEXT}, next)
+            WHERE id = OLD.series_id;
+            {look_for_lowest.format(row="OLD")}
+        END
+        """,  # noqa: S608 - constant text
+    )
+
 
 HISTORIES = (
     """
@@ -109,25 +136,7 @@ HISTORIES = (
         f"CREATE INDEX shares_of_senders_{what} ON shares (topic_id, bringer, {what} DESC, since) WHERE sender != x''"
         for what in ("messages", "bytes")
     ),
-    f"""
-    CREATE TRIGGER messages_added AFTER INSERT ON messages BEGIN
-        {_ADD}
-        UPDATE series SET changed = NEW.id, received = max(received, NEW.received),
-                          held = held + 1, runs = runs + 1 - ({_TOUCHING.format(row="NEW")}),
-                          next = max(next, NEW.idx + 1)
-        WHERE id = NEW.series_id;
-        {_LOOK_FOR_LOWEST.format(row="NEW")}
-    END
-    """,  # noqa: S608 - constant text
-    f"""
-    CREATE TRIGGER messages_removed AFTER DELETE ON messages BEGIN
-        {_SUBTRACT}
-        UPDATE series SET held = held - 1, runs = runs - 1 + ({_TOUCHING.format(row="OLD")}),
-                          next = iif(OLD.idx + 1 = next, {_NEXT}, next)
-        WHERE id = OLD.series_id;
-        {_LOOK_FOR_LOWEST.format(row="OLD")}
-    END
-    """,  # noqa: S608 - constant text
+    *_triggers_of_messages(_EACH_FOR_ITSELF),
     """
     CREATE TRIGGER series_added AFTER INSERT ON series BEGIN
         UPDATE topics SET series = series + 1 WHERE id = NEW.topic_id;
@@ -153,6 +162,12 @@ HISTORIES = (
             AND messages = 0 AND topics = 0;
     END
     """,
+)
+
+HOSTS_TOGETHER = (  # within a history all other hosts are one bringer
+    "DROP TRIGGER messages_added",
+    "DROP TRIGGER messages_removed",
+    *_triggers_of_messages(_HOSTS_TOGETHER),
 )
 
 # Reads
@@ -188,7 +203,7 @@ SELECT_PLACE = """
     LEFT JOIN shares AS whole ON whole.topic_id = topics.id AND whole.bringer = x'' AND whole.sender = x''
     LEFT JOIN shares AS mine ON mine.topic_id = topics.id AND mine.bringer = ?5 AND mine.sender = x''
     LEFT JOIN shares AS node ON node.topic_id = 0 AND node.bringer = x'' AND node.sender = x''
-    LEFT JOIN shares AS own ON own.topic_id = 0 AND own.bringer = ?5 AND own.sender = x''
+    LEFT JOIN shares AS own ON own.topic_id = 0 AND own.bringer = ?6 AND own.sender = x''
 """
 INSERT_TOPIC = "INSERT INTO topics (topic, opened_by) VALUES (?, ?)"
 INSERT_SERIES = "INSERT INTO series (topic_id, sender, session) VALUES (?, ?, ?)"

@@ -50,6 +50,7 @@ from yzdht.wire.history import (
     KnownAlready,
     Over,
     TopicWrite,
+    account_of,
 )
 from yzdht.wire.holdings import Series
 from yzdht.wire.slot import OverQuota
@@ -131,7 +132,14 @@ class TopicWriter:
         return Kept()
 
     def _place_of(self, write: TopicWrite) -> _Place:
-        key = (write.topic, write.sender, write.session, write.index, write.bringer)
+        key = (
+            write.topic,
+            write.sender,
+            write.session,
+            write.index,
+            account_of(write.bringer),
+            write.bringer,
+        )
         row = self._connection.execute(SELECT_PLACE, key).fetchone()
         topic, series_of_topic, line, floor, runs, known = row[:6]
         whole, mine, node, own = ((row[at] or 0, row[at + 1] or 0) for at in range(6, 14, 2))
@@ -178,7 +186,8 @@ class TopicWriter:
         self._connection.execute("SAVEPOINT squeeze")
         topic, line = self._insert(write, place)
         dropped = self._drop_lowest_run(write, line) if place.runs >= RUNS_PER_SESSION_MAX else []
-        mine = [each.size for each in dropped if each.bringer == write.bringer]
+        payer = account_of(write.bringer)
+        mine = [each.size for each in dropped if account_of(each.bringer) == payer]
         taken = place.taken._replace(
             whole=place.taken.whole.without([each.size for each in dropped]),
             mine=place.taken.mine.without(mine),

@@ -17,9 +17,28 @@ if TYPE_CHECKING:
 
 
 Bringer = NewType("Bringer", bytes)
-"""8 bytes: who brought a message, to be charged for it; opaque, the same as long as the store lives, never empty."""
+"""Who brought a message, to be charged for it; opaque, the same as long as the store lives, never empty.
+
+8 bytes name who brought it himself; a zero and 8 bytes name the host of the topic that it was fetched from.
+"""
 
 BRINGER_BYTES = 8
+OTHER_HOSTS = Bringer(bytes(1))
+"""All hosts that messages are fetched from, as one bringer of a topic's history."""
+
+
+def fetched_from(host: bytes) -> Bringer:
+    """Names a host, of BRINGER_BYTES bytes, that messages are fetched from."""
+    return Bringer(OTHER_HOSTS + host)
+
+
+def account_of(bringer: Bringer) -> Bringer:
+    """Who pays within the history of one topic.
+
+    All other hosts together: who brings to each of them something else has his part at each, and their parts here if each counted for
+    itself. Of all histories together each host has a part of its own, or a new host could not fetch what belongs to it.
+    """
+    return OTHER_HOSTS if len(bringer) > BRINGER_BYTES else bringer
 
 
 # What is asked
