@@ -3,7 +3,13 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from tests.pubsub.kit_feed import held, row, series
-from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX, PULL_SPANS_MAX
+from yzdht.limits import (
+    PULL_BROKEN_MAX,
+    PULL_BROKEN_S,
+    PULL_GRACES_MAX,
+    PULL_SERIES_MAX,
+    PULL_SPANS_MAX,
+)
 from yzdht.pubsub.claims import Claims, without
 from yzdht.wire.holdings import Held, Series, Span
 
@@ -86,6 +92,78 @@ def test_spans_less_another_are_what_sets_say(pairs: list[tuple[int, int]], star
     indexes = [i for span in spans for i in range(*span) if not taken.start <= i < taken.to]
     assert [i for span in left for i in range(*span)] == indexes
     assert all(span.start < span.to for span in left)
+
+
+def test_what_may_come_by_itself_is_due_after_its_time() -> None:
+    of, _ = claims(0)
+    of.hear(row(ONE, 0, 3), 0.0, ask_at=1.0)
+    of.hear(row(ONE, 0, 5), 0.6, ask_at=1.6)
+    assert of.due(ONE) == []
+    assert of.of(ONE) == [Span(1, 5)]
+    assert of.next_ripe() == 1.0
+
+    of.ripen(1.0)
+    assert of.due(ONE) == [Span(1, 3)]
+    assert of.next_ripe() == 1.6
+    of.ripen(1.6)
+    assert of.due(ONE) == [Span(1, 5)]
+    assert of.next_ripe() is None
+    assert not of.waits(ONE)
+
+
+def test_what_was_said_again_waits_no_longer() -> None:
+    of, _ = claims(0)
+    of.hear(row(ONE, 0, 3), 0.0, ask_at=1.0)
+    of.hear(row(ONE, 0, 3), 0.9, ask_at=1.9)
+    of.ripen(1.0)
+
+    assert of.due(ONE) == [Span(1, 3)]
+    assert of.next_ripe() is None
+
+
+def test_what_a_later_message_has_overtaken_does_not_wait() -> None:
+    of, here = claims(0)
+    of.hear(row(ONE, 0, 5), 0.0, ask_at=1.0)
+    assert of.waits(ONE)
+    here[ONE].add(3)
+
+    assert of.due(ONE) == [Span(1, 3)]
+
+
+def test_what_was_asked_for_already_does_not_wait_for_what_is_announced_after() -> None:
+    of, _ = claims()
+    of.hear(row(ONE, 0, 100), 0.0)
+    of.hear(row(ONE, 0, 105), 0.1, ask_at=0.6)
+    assert of.due(ONE) == [Span(0, 100)]
+
+    of.hear(row(ONE, 0, 105), 0.2)
+    assert of.due(ONE) == [Span(0, 105)]
+
+
+def test_if_nothing_comes_by_itself_all_is_due() -> None:
+    of, _ = claims()
+    of.hear(row(ONE, 0, 5), 0.0, ask_at=1.0)
+    of.hurry()
+
+    assert of.due(ONE) == [Span(0, 5)]
+    assert of.next_ripe() is None
+
+
+def test_announcements_that_wait_are_bounded() -> None:
+    of, here = claims()
+    for to in range(1, 10 * PULL_GRACES_MAX):
+        of.hear(row(ONE, 0, to), 0.0, ask_at=to)
+    assert len(of._graces[ONE].later) == PULL_GRACES_MAX
+    of.ripen(PULL_GRACES_MAX)
+    assert of.due(ONE) == [Span(0, 10 * PULL_GRACES_MAX - 1)]
+
+    for number in range(2, PULL_SERIES_MAX + 9):
+        of.hear(row(series(number), 0, 9), 0.0, ask_at=1.0)
+    assert len(of._graces) == PULL_SERIES_MAX
+    for name in of:
+        here[name] = held(*range(9))
+        of.of(name)
+    assert of._graces == {}
 
 
 def test_of_very_many_runs_the_series_named_first_are_forgotten() -> None:

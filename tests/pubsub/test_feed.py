@@ -18,7 +18,15 @@ from tests.pubsub.kit_feed import (
     row,
     series,
 )
-from yzdht.limits import FEED_EARLY_MAX, FEED_SERIES_MAX, FEED_SETTLE_S, GAP_GIVE_UP_S, HISTORY_MESSAGES_MAX
+from yzdht.limits import (
+    ANNOUNCE_EVERY_S,
+    FEED_EARLY_MAX,
+    FEED_SERIES_MAX,
+    FEED_SETTLE_S,
+    GAP_GIVE_UP_S,
+    HISTORY_MESSAGES_MAX,
+    PULL_GRACE_S,
+)
 from yzdht.pubsub.events import Begins
 from yzdht.pubsub.feed import Feed, FeedCounts, Start
 from yzdht.pubsub.outbox import Outbox
@@ -29,7 +37,8 @@ from yzdht.wire.rpc import Method
 
 
 if TYPE_CHECKING:
-    from tests.pubsub.kit_feed import Ear
+    from tests.pubsub.kit_feed import Ear, Host
+    from yzdht.ids import NodeId
     from yzdht.ports import Now
     from yzdht.wire.pubsub import PubsubEnvelope
 
@@ -204,9 +213,89 @@ def test_what_nobody_pushed_is_pulled_from_who_announces_it() -> None:
     world.hosts[pusher(ear)].withholds = lambda _index: True
     world.publish(ONE, range(4))
     world.run(1.2)
+    assert ear.indexes == []  # it may be on its way
 
+    world.run(PULL_GRACE_S)
     assert ear.indexes == [0, 1, 2, 3]
     assert ear.feed.counts == FeedCounts(pulled=4)
+
+
+def test_what_is_on_its_way_from_the_pusher_is_not_pulled_when_others_announce_it() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    slow = pusher(ear)
+    push, quick = world.push, world.delay
+
+    def push_late(host: Host, to: NodeId, envelope: bytes) -> None:
+        world.delay = (lambda: PULL_GRACE_S * 0.8) if host.number == slow else quick
+        push(host, to, envelope)
+        world.delay = quick
+
+    world.push = push_late  # type: ignore[method-assign] # a slow road
+    for index in range(20):
+        world.publish(ONE, [index])
+        world.run(0.3)
+    world.run(5)
+
+    assert ear.indexes == list(range(20))
+    assert ear.feed.counts == FeedCounts(pushed=20)
+
+
+def test_what_the_pusher_says_it_has_is_pulled_at_once() -> None:
+    world = World(1, 2)
+    ear = world.listen()
+    world.run(1)
+    by = world.hosts[pusher(ear)]
+    by.withholds = lambda index: index == 0
+    world.publish(ONE, [0])
+    by.withholds = lambda _index: False
+    world.announce(by, contact(99).node_id, (row(ONE, 0, 1),))  # as after congestion
+    world.run(0.05)
+
+    assert ear.indexes == [0]
+
+
+def test_a_client_waits_a_moment_for_what_any_of_its_nodes_says_hosts_have() -> None:
+    world = World(1, 2)
+    ear = world.listen(is_delegated=True)
+    world.run(1)
+    by = world.hosts[pusher(ear)]
+    world.announce(by, contact(99).node_id, (row(ONE, 0, 1),))  # it is on its way to that node
+    world.run(0.05)
+    world.publish(ONE, [0])
+    world.run(5)
+
+    assert ear.feed.counts == FeedCounts(pushed=1)
+
+
+def test_what_a_pusher_that_goes_did_not_send_is_pulled_at_once() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    by = world.hosts[pusher(ear)]
+    by.withholds = lambda _index: True
+    world.publish(ONE, range(3))
+    world.run(ANNOUNCE_EVERY_S + 0.1)
+    assert ear.indexes == []
+    by.die()
+    world.run(0.05)
+
+    assert ear.indexes == [0, 1, 2]
+
+
+def test_a_message_that_a_later_one_has_overtaken_is_pulled_at_once() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[pusher(ear)].withholds = lambda index: index == 0
+    world.publish(ONE, [0])
+    world.run(ANNOUNCE_EVERY_S + 0.1)
+    assert ear.indexes == []
+    world.publish(ONE, [1])
+    world.run(0.05)
+
+    assert ear.indexes == [0, 1]
 
 
 def test_a_withheld_message_is_a_gap_until_another_host_gives_it() -> None:

@@ -37,6 +37,7 @@ from yzdht.limits import (
     HISTORY_MESSAGES_MAX,
     HOUR_S,
     LIVE_S,
+    PULL_GRACE_S,
     REPLAY_KEPT_S,
     TOPIC_HOSTS,
 )
@@ -392,5 +393,30 @@ def test_what_the_pusher_withholds_comes_from_the_others_within_seconds(figures:
             assert not ear.lost
         by_id = {sent.envelope.id: sent.at for sent in author.sent}
         waits = [at - by_id[message.id] for message, at in ears[0].came]
-        assert max(waits) <= ANNOUNCE_AFTER_S + 2 * ANNOUNCE_EVERY_S + 1
+        assert max(waits) <= ANNOUNCE_AFTER_S + 2 * ANNOUNCE_EVERY_S + PULL_GRACE_S + 1
         figures(f"the longest wait for what a pusher withholds: {max(waits):.2f} s")
+
+
+def test_what_is_on_its_way_by_push_is_hardly_ever_fetched_as_well(figures: Figures) -> None:
+    with TopicWorld(2) as world:
+        world.add_network(NODES)
+        rest = world.hosts_of(TOPIC)[TOPIC_HOSTS + 1 :]
+        client = world.add_client(*rest[:2])
+        ears = [Ear(node, TOPIC, Start.ALL) for node in (*rest[2:4], client)]
+        authors = [Author(node, TOPIC, i) for i, node in enumerate([*rest, client])]
+        world.run_for(5)
+        for _ in range(50):
+            for author in authors:
+                author.publish()
+                world.run_for(0.04)
+        world.run_for(10)
+        heard = [ear.feed.counts for ear in ears] + [node.pubsub.heard() for node in rest[:2]]
+        for ear in ears:
+            check_told(ear, authors)
+            assert check_complete(ear, authors, lambda _envelope: True) == 0
+        sent = sum(len(author.sent) for author in authors)
+        pulled, twice = sum(h.pulled for h in heard), sum(h.duplicates for h in heard)
+        assert sent == len(authors) * 50
+        assert pulled <= sent * len(heard) // 200
+        assert twice <= sent * len(heard) // 200
+        figures(f"of {sent * len(heard)} messages that came {pulled} were fetched and {twice} came twice")

@@ -129,6 +129,10 @@ PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
 PULL_SPANS_MAX = 2 * HISTORY_MESSAGES_MAX
 """Of what one source says it has more of: a history has no more runs than messages."""
+PULL_GRACE_S = 0.5
+"""What a host that does not push says it has is on its way from the one that pushes, perhaps: it is asked for after so long."""
+PULL_GRACES_MAX = 8
+"""Of one series: so many announcements of one source wait apart, more of them together."""
 PULL_BROKEN_MAX = 256
 """Claims of one source that it did not keep, remembered."""
 PULL_BROKEN_S = 15.0

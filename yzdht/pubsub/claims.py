@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_SERIES_MAX, PULL_SPANS_MAX
+from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_GRACES_MAX, PULL_SERIES_MAX, PULL_SPANS_MAX
 from yzdht.wire.holdings import Series, Span, claimed, lacking
 
 
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 
     from yzdht.wire.holdings import Held
     from yzdht.wire.rpc import SummaryRow
+
+
+@dataclass(slots=True)
+class _Grace:
+    """Of one series: what may still come by itself.
+
+    Attributes:
+        ripe: What lies below may be asked for now.
+        later: What lies below each of these indexes may be asked for from that time on; both ascend.
+
+    """
+
+    ripe: int
+    later: list[tuple[int, float]] = field(default_factory=list)
 
 
 class Claims:
@@ -30,6 +45,8 @@ class Claims:
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
         self._count = 0  # of spans
+        self._graces: dict[Series, _Grace] = {}  # of some of those in _spans
+        self._ripe_at: float | None = None  # not after the first of them
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -37,9 +54,17 @@ class Claims:
     def __iter__(self) -> Iterator[Series]:
         return iter(list(self._spans))
 
-    def hear(self, row: SummaryRow, mono: float) -> bool:
-        """Believe a row in place of the one before of that series; True if it names something of use."""
+    def hear(self, row: SummaryRow, mono: float, ask_at: float | None = None) -> bool:
+        """Believe a row in place of the one before of that series; True if it names something of use.
+
+        Args:
+            row: What is said.
+            mono: The present.
+            ask_at: When what is new in it is asked for, unless it has come by then; None for at once.
+
+        """
         series = Series(row.sender, row.session)
+        self._wait(series, row.next, ask_at)
         said = claimed(row)
         for (other, span), until in self._broken.items():
             if other == series and until > mono:
@@ -48,7 +73,7 @@ class Claims:
         self._put(series, said)
         is_of_use = bool(self.of(series))
         while len(self._spans) > PULL_SERIES_MAX or self._count > PULL_SPANS_MAX:
-            self._put(next(iter(self._spans)), None)
+            self._forget(next(iter(self._spans)))
         return is_of_use
 
     def _put(self, series: Series, said: list[Span] | None) -> None:
@@ -58,6 +83,64 @@ class Claims:
             self._spans.pop(series, None)
         else:
             self._spans[series] = said
+
+    def _forget(self, series: Series) -> None:
+        self._put(series, None)
+        self._graces.pop(series, None)
+
+    def _wait(self, series: Series, to: int, ask_at: float | None) -> None:
+        if ask_at is None:
+            self._graces.pop(series, None)
+            return
+        grace = self._graces.get(series)
+        if grace is None:
+            asked_for = self.of(series)  # what could be asked for already can be still
+            grace = self._graces[series] = _Grace(asked_for[-1].to if asked_for else 0)
+        known = grace.later[-1][0] if grace.later else grace.ripe
+        if to <= known:
+            return
+        if len(grace.later) == PULL_GRACES_MAX:
+            grace.later[-1] = to, grace.later[-1][1]
+        else:
+            grace.later.append((to, ask_at))
+            self._ripe_at = ask_at if self._ripe_at is None else min(ask_at, self._ripe_at)
+
+    # What may still come by itself
+
+    def next_ripe(self) -> float | None:
+        """When `ripen` is wanted."""
+        return self._ripe_at if self._graces else None
+
+    def ripen(self, mono: float) -> None:
+        """Time has passed: some has waited long enough."""
+        if self._ripe_at is None or mono < self._ripe_at:
+            return
+        for grace in self._graces.values():
+            while grace.later and grace.later[0][1] <= mono:
+                grace.ripe = grace.later.pop(0)[0]
+        waiting = (grace.later[0][1] for grace in self._graces.values() if grace.later)
+        self._ripe_at = min(waiting, default=None)
+
+    def hurry(self) -> None:
+        """Nothing comes by itself any more."""
+        self._graces.clear()
+        self._ripe_at = None
+
+    def waits(self, series: Series) -> bool:
+        """True if something of a series is not asked for yet since it may come."""
+        grace = self._graces.get(series)
+        return grace is not None and bool(grace.later)
+
+    # What it has
+
+    def due(self, series: Series) -> list[Span]:
+        """As `of`, but for what may still come by itself. What a later message has overtaken does not."""
+        useful = self.of(series)
+        grace = self._graces.get(series)
+        if grace is None:
+            return useful
+        below = max(grace.ripe, self._held(series).next)
+        return [Span(start, min(to, below)) for start, to in useful if start < below]
 
     def of(self, series: Series) -> list[Span]:
         """What it has of a series that is missing here, in order."""
@@ -69,7 +152,10 @@ class Claims:
             useful = said  # an unknown series; there may be many
         else:
             useful = [span for there in said for span in lacking(held, there)]
-        self._put(series, useful or None)
+        if useful:
+            self._put(series, useful)
+        else:
+            self._forget(series)
         return useful
 
     def take_off(self, series: Series, index: int) -> None:
@@ -95,6 +181,7 @@ class Claims:
         """It says nothing any more."""
         self._spans.clear()
         self._count = 0
+        self._graces.clear()
 
 
 def without(spans: Iterable[Span], taken: Span) -> list[Span]:

@@ -18,6 +18,7 @@ from yzdht.limits import (
     FEED_PAGES_MAX,
     FEED_SERIES_MAX,
     FEED_SETTLE_S,
+    PULL_GRACE_S,
 )
 from yzdht.pubsub.puller import Puller
 from yzdht.pubsub.sources import Sources
@@ -123,6 +124,7 @@ class Feed:
         self.counts = FeedCounts()
         self._topic = topic
         self._start = start
+        self._is_delegated = around.is_delegated
         self._verifier = verifier
         self._listener = listener
         self._holdings = start if isinstance(start, Holdings) else Holdings()
@@ -198,7 +200,9 @@ class Feed:
         rows = tuple(rows)
         self._listener.on_rows(node_id, rows, now)
         if self._is_settled:
-            self._puller.hear(source, self._wanted(rows), now)
+            # A node tells its clients what hosts say they have, which is on its way to that node, too.
+            may_come = self._is_delegated or node_id != self.pusher
+            self._hear(source, rows, now, may_come=may_come)
         elif len(self._early_rows) < FEED_EARLY_MAX:
             self._early_rows.append((source, rows))
         else:
@@ -236,7 +240,12 @@ class Feed:
             return
         if self._sources.subscribed == (source.node_id,):  # nobody told what happened until now
             self._note_had(rows)
-        self._puller.hear(source, self._wanted(rows), now)
+        self._hear(source, rows, now, may_come=source.node_id != self.pusher)
+
+    def _hear(self, source: Contact, rows: Iterable[SummaryRow], now: Now, *, may_come: bool = False) -> None:
+        """Have fetched what a host says it has; after a moment what the one that pushes is about to send perhaps."""
+        grace_s = PULL_GRACE_S if may_come and self.pusher is not None else None
+        self._puller.hear(source, self._wanted(rows), now, grace_s=grace_s)
 
     def _on_answered(self, node_id: NodeId, now: Now) -> None:
         if not self._is_settled:
@@ -266,7 +275,7 @@ class Feed:
                 self._pushed(source, envelope, now)
         for source, rows in rows_heard:
             if self._sources.contact(source.node_id) is not None:
-                self._puller.hear(source, self._wanted(rows), now)
+                self._hear(source, rows, now)
         if self._is_early_cut:
             self._sources.refresh(now)
 
@@ -371,6 +380,8 @@ class Feed:
 
     def _on_gone(self, node_id: NodeId, now: Now) -> None:
         self._puller.drop(node_id, now)
+        if self.pusher is None:
+            self._puller.hurry(now)
         if not self._is_settled:
             self._first_rows = [told for told in self._first_rows if told[0].node_id != node_id]
             self._answered.discard(node_id)

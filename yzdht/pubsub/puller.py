@@ -123,14 +123,32 @@ class Puller:
 
     # What the owner tells
 
-    def hear(self, source: Contact, rows: Iterable[SummaryRow], now: Now) -> None:
-        """A source says what it holds: of each series the row counts in place of the one before. It may be a new one."""
+    def hear(
+        self, source: Contact, rows: Iterable[SummaryRow], now: Now, *, grace_s: float | None = None
+    ) -> None:
+        """A source says what it holds: of each series the row counts in place of the one before. It may be a new one.
+
+        Args:
+            source: Which.
+            rows: What it says.
+            now: The present.
+            grace_s: For so long what is new may come by itself: it is asked for after that, or once a later message of its
+                series is here. None for at once.
+
+        """
         known = self._sources.get(source.node_id)
         if known is None:
             known = self._sources[source.node_id] = _Source(source, Claims(self._held))
         known.contact = source
+        ask_at = None if grace_s is None else now.mono + grace_s
         for row in rows:
-            known.claims.hear(row, now.mono)
+            known.claims.hear(row, now.mono, ask_at)
+        self._advance(now)
+
+    def hurry(self, now: Now) -> None:
+        """Nothing comes by itself any more: what sources have is asked for."""
+        for source in self._sources.values():
+            source.claims.hurry()
         self._advance(now)
 
     def drop(self, source: NodeId, now: Now) -> None:
@@ -144,6 +162,8 @@ class Puller:
     def look(self, series: Series, now: Now) -> None:
         """Something of a series was added that did not come from here: it may have a gap now, or one less."""
         self._gaps.look(series, now.mono)
+        if any(source.claims.waits(series) for source in self._sources.values()):
+            self._advance(now)
 
     def lost(self, series: Series, spans: Iterable[Span]) -> None:
         """Gaps that were given up in an earlier run: they are fetched if a source has them, and not told again."""
@@ -190,7 +210,7 @@ class Puller:
         room = PULL_MESSAGES_MAX
         asked = self._asked(source)
         for series in source.claims:
-            for start, to in without_all(source.claims.of(series), asked.get(series, ())):
+            for start, to in without_all(source.claims.due(series), asked.get(series, ())):
                 end = min(to, start + room)
                 ranges.append(Range(*series, start, end))
                 room -= end - start
@@ -283,6 +303,7 @@ class Puller:
         """When handle_timer is wanted; None for not before something is told."""
         times = [ask.late_at for s in self._sources.values() for ask in s.asks if not ask.is_late]
         times += [s.ready_at for s in self._sources.values() if s.claims and s.ready_at > 0.0]
+        times += [at for s in self._sources.values() if (at := s.claims.next_ripe()) is not None]
         if self._sources and (at := self._gaps.next_time()) is not None:
             times.append(at)
         return min(times, default=None)
@@ -294,6 +315,7 @@ class Puller:
                 ask.is_late = ask.is_late or ask.late_at <= now.mono
             if source.ready_at <= now.mono:
                 source.ready_at = 0.0
+            source.claims.ripen(now.mono)
         self._advance(now)
         if self._sources:  # nobody was asked while none is known
             for series, span in self._gaps.unfillable(self._hoped_for, now.mono):
