@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from tests.pubsub.kit_engine import TOPIC, Shell, at, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import row
+from yzdht.ids import TopicId
 from yzdht.limits import (
     ANNOUNCE_EVERY_S,
     EDGE_ANSWER_S,
@@ -27,10 +28,6 @@ from yzdht.wire.rpc import (
     SummaryRow,
     Unsubscribe,
 )
-
-
-if TYPE_CHECKING:
-    from yzdht.ids import TopicId
 
 
 ONE = series(1)
@@ -196,3 +193,61 @@ def test_a_client_fetches_through_the_node_only_where_it_is_subscribed(shell: Sh
     request = shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 1),)))
     assert shell.status(request) is Status.NOT_FOUND
     assert shell.asked(Method.BACKLOG) == []
+
+
+def test_of_many_topics_that_are_waited_for_only_the_one_whose_hosts_answered_is_looked_at(
+    shell: Shell,
+) -> None:
+    topics = [TopicId(b"topic%011d" % number) for number in range(20)]
+    requests = {topic: subscribe(shell, CLIENT, of=topic) for topic in topics}
+    edge = shell.engine.edge
+    assert edge is not None
+    assert edge.next_timer() == 1 + EDGE_ANSWER_S
+    looked: list[TopicId] = []
+    relayed = edge._relayed
+    edge._relayed = Looked(relayed, looked)
+
+    for call in list(shell.calls.values()):
+        assert isinstance(call.body, Subscribe)
+        if call.body.topic == topics[7]:
+            del shell.calls[call.call]
+            shell.engine.on_answer(call.call, subscribed(row(ONE, 0, 1)), at(shell.mono))
+            shell.look()
+    assert rows_of(shell, requests[topics[7]]) == (row(ONE, 0, 1),)
+    assert set(looked) == {topics[7]}
+    assert len(shell.replies) == 1
+
+    shell.tick(1 + EDGE_ANSWER_S)
+    assert len(shell.replies) == len(topics)
+    assert not edge._waiting
+    assert all(not one.waiting for one in relayed.values())
+
+
+class Looked(dict[TopicId, Any]):
+    """Notes which topics are looked up, or all if somebody walks over them."""
+
+    def __init__(self, held: dict[TopicId, Any], looked: list[TopicId]) -> None:
+        super().__init__(held)
+        self._looked = looked
+
+    def __getitem__(self, topic: TopicId) -> Any:
+        self._looked.append(topic)
+        return super().__getitem__(topic)
+
+    def get(self, topic: TopicId, default: Any = None) -> Any:
+        self._looked.append(topic)
+        return super().get(topic, default)
+
+
+def test_who_waits_twice_is_answered_in_turn_and_nothing_is_left_over(shell: Shell) -> None:
+    first = subscribe(shell, CLIENT)
+    shell.tick(2)
+    second = subscribe(shell, peer(51))
+    shell.tick(1 + EDGE_ANSWER_S)
+    assert shell.status(first) is Status.OK
+    assert shell.status(second) is None
+    shell.tick(2 + EDGE_ANSWER_S)
+    assert shell.status(second) is Status.OK
+    edge = shell.engine.edge
+    assert edge is not None
+    assert edge.next_timer() is None

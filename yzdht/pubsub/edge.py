@@ -6,7 +6,7 @@ if this node held it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +52,7 @@ class _Waiting:
     peer: Peer
     body: Subscribe
     until: float
+    is_answered: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -62,14 +63,14 @@ class _Relayed:
         feed: Listens to it.
         hosted: Which series changed, and when.
         rows: What hosts say they hold.
-        waiting: Who waits for the first of that.
+        waiting: Who waits for the first of that, the longest first.
 
     """
 
     feed: Feed
     hosted: Hosted
     rows: RelayedRows = field(default_factory=RelayedRows)
-    waiting: list[_Waiting] = field(default_factory=list)
+    waiting: deque[_Waiting] = field(default_factory=deque)
 
 
 class Ears(NamedTuple):
@@ -115,7 +116,8 @@ class Edge:
         self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
         self._fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings)
         self._backlogs = RelayedBacklogs(outbox, rates, surroundings)
-        self._unsettled: dict[TopicId, None] = {}
+        self._settled: list[TopicId] = []  # since `look` was called last
+        self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
         self._idle: OrderedDict[TopicId, float] = OrderedDict()  # since when, the longest first
 
     # What announcements ask
@@ -182,7 +184,7 @@ class Edge:
             self._answer(relayed, waiting, now)
         else:
             relayed.waiting.append(waiting)
-            self._unsettled[body.topic] = None
+            self._waiting.append(waiting)
         if is_new:
             relayed.feed.start(now)
 
@@ -192,6 +194,7 @@ class Edge:
             lambda envelope, _is_live, at: self._on_envelope(topic, envelope, at),
             _nobody_waits,
             on_rows=lambda host, rows, at: self._on_rows(topic, host, rows, at),
+            on_settled=lambda: self._settled.append(topic),
         )
         relayed = _Relayed(self._ears.listen(topic, Start.LIVE, listener), Hosted(topic, (), now.mono))
         self._relayed[topic] = relayed
@@ -253,21 +256,26 @@ class Edge:
 
     def look(self, now: Now) -> None:
         """Answer who waited for the hosts, where these have answered; to be called after every event."""
-        for topic in list(self._unsettled):
-            if self._relayed[topic].feed.is_settled:
-                self._answer_all(topic, now)
+        settled, self._settled = self._settled, []
+        for topic in settled:
+            if (relayed := self._relayed.get(topic)) is not None:
+                self._answer_all(relayed, now)
 
-    def _answer_all(self, topic: TopicId, now: Now, until: float = float("inf")) -> None:
-        relayed = self._relayed[topic]
-        for one in [waiting for waiting in relayed.waiting if waiting.until <= until]:
-            relayed.waiting.remove(one)
-            self._answer(relayed, one, now)
-        if not relayed.waiting:
-            self._unsettled.pop(topic, None)
+    def _answer_all(self, relayed: _Relayed, now: Now, until: float = float("inf")) -> None:
+        while relayed.waiting and relayed.waiting[0].until <= until:
+            waiting = relayed.waiting.popleft()
+            waiting.is_answered = True
+            self._answer(relayed, waiting, now)
+
+    def _first_waiting(self) -> _Waiting | None:
+        while self._waiting and self._waiting[0].is_answered:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        times = [one.until for topic in self._unsettled for one in self._relayed[topic].waiting]
+        waiting = self._first_waiting()
+        times = [] if waiting is None else [waiting.until]
         times += [since + EDGE_LINGER_S for since in islice(self._idle.values(), 1)]
         announced = self._announcements.next_timer()
         return min([*times, announced] if announced is not None else times, default=None)
@@ -275,11 +283,10 @@ class Edge:
     def handle_timer(self, now: Now) -> None:
         """Do what is due."""
         self._announcements.handle_timer(now)
-        for topic in list(self._unsettled):
-            self._answer_all(topic, now, until=now.mono)
+        while (waiting := self._first_waiting()) is not None and waiting.until <= now.mono:
+            self._answer_all(self._relayed[waiting.body.topic], now, until=now.mono)
         while self._idle and next(iter(self._idle.values())) + EDGE_LINGER_S <= now.mono:
             topic, _ = self._idle.popitem(last=False)
-            self._unsettled.pop(topic, None)
             self._ears.close(topic, self._relayed.pop(topic).feed)
 
 

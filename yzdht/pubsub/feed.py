@@ -69,6 +69,7 @@ class Listener(NamedTuple):
         on_lost: Nobody has these.
         is_wanted: False for a sender whose messages are not to be looked at.
         on_rows: What a host says it holds, and which; of senders who are not wanted, too.
+        on_settled: It is known where to begin; told once.
 
     """
 
@@ -77,6 +78,7 @@ class Listener(NamedTuple):
     on_lost: Callable[[Series, Span, Now], None]
     is_wanted: Callable[[PublicKey], bool] = lambda _sender: True
     on_rows: Callable[[NodeId, Iterable[SummaryRow], Now], None] = lambda _host, _rows, _now: None
+    on_settled: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -264,6 +266,7 @@ class Feed:
                 by_series.setdefault(Series(row.sender, row.session), []).append(row)
         for series, of_hosts in by_series.items():
             self._begin(series, of_hosts, now)
+        self._listener.on_settled()
         self._go_on(now)
 
     def _go_on(self, now: Now) -> None:
