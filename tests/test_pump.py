@@ -11,7 +11,7 @@ from tests.sessions.kit import NODE, Party, Time, Village, live_timers, turns, u
 from tests.sim.authors import WALL, NullChecks, Pen
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.ids import Target
+from yzdht.ids import Target, TopicId
 from yzdht.kad.contacts import Own
 from yzdht.kad.engine import KadEngine
 from yzdht.limits import OWN_OPERATIONS_AT_ONCE
@@ -35,8 +35,11 @@ from yzdht.wire.rpc import (
     Get,
     Got,
     Method,
+    Publish,
     Redeem,
     Status,
+    Subscribe,
+    Unsubscribe,
     WhoAmI,
 )
 
@@ -171,6 +174,17 @@ async def test_a_node_that_issues_no_invites_redeems_none(pumped: Pumped, strang
     answer = await ask(stranger, pumped, Method.REDEEM, Redeem(bytes(225)))
 
     assert answer.status is Status.NOT_FOUND
+
+
+async def test_a_node_without_topics_says_that_it_knows_nothing_of_them(
+    pumped: Pumped, stranger: Party
+) -> None:
+    for method, body in (
+        (Method.SUBSCRIBE, Subscribe(TopicId(bytes(16)))),
+        (Method.PUBLISH, Publish(bytes(201))),
+        (Method.UNSUBSCRIBE, Unsubscribe(TopicId(bytes(16)))),
+    ):
+        assert (await ask(stranger, pumped, method, body)).status is Status.UNKNOWN_METHOD
 
 
 async def test_what_the_engine_counts_and_what_nobody_takes_is_counted(

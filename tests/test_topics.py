@@ -26,6 +26,7 @@ from yzdht.limits import (
     PUBSUB_DATA_BYTES_MAX,
     TOPICS_PUBLISHED_MAX,
     UNSETTLED_PER_TOPIC_MAX,
+    WANTS_EPOCHS_EVERY_S,
 )
 from yzdht.pubsub.events import UnknownEpoch
 from yzdht.pubsub.publisher import PublishResult
@@ -323,6 +324,53 @@ async def test_a_group_that_no_node_can_show_yet_is_looked_for_again_for_as_long
     holders.is_reachable = True
     assert (await waiting).index == 0
     assert 3_500 < hosts.patience_s < 3_600
+
+
+async def test_a_newer_state_is_looked_for_ever_more_seldom_until_one_is_found(
+    hosts: Hosts, holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    """Who makes up kids has a group looked at once a minute; two epochs that follow each other soon are both seen."""
+    ben = topics_of(pair[1], hosts)
+    channel = await ben.channel("plans", "team")
+    known = pair[1].records.known_groups
+    state = known.state_slot(known.kept("team").group_key).target
+
+    async def looks(seconds: int) -> list[int]:
+        """When it is looked for, if a message asks for it every second."""
+        found = []
+        for second in range(seconds):
+            before = holders.reads.count(state)
+            await ben.renew(channel, is_wanted=True)
+            if holders.reads.count(state) > before:
+                found.append(second)
+            holders.wall += 1
+        return found
+
+    holders.wall += GROUP_LOOK_AGAIN_S
+    seldom = [0, 10, 30, 70, 130, 190]  # WANTS_EPOCHS_EVERY_S doubled, up to GROUP_LOOK_AGAIN_S
+    assert await looks(200) == seldom
+
+    await pair[0].records.groups.rotate("team")
+    holders.wall += GROUP_LOOK_AGAIN_S
+    assert await looks(40) == [0, WANTS_EPOCHS_EVERY_S, WANTS_EPOCHS_EVERY_S + 10, WANTS_EPOCHS_EVERY_S + 30]
+    assert known.kept("team").state.epoch == 3
+
+
+async def test_a_look_that_no_node_answers_is_not_one_in_vain(
+    hosts: Hosts, holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    ben = topics_of(pair[1], hosts)
+    channel = await ben.channel("plans", "team")
+    holders.wall += GROUP_LOOK_AGAIN_S
+    holders.is_reachable = False
+    for _ in range(5):
+        await ben.renew(channel, is_wanted=True)
+        holders.wall += WANTS_EPOCHS_EVERY_S
+    holders.is_reachable = True
+    await pair[0].records.groups.rotate("team")
+    await ben.renew(channel, is_wanted=True)
+
+    assert pair[1].records.known_groups.kept("team").state.epoch == 3
 
 
 async def test_whoever_was_removed_publishes_no_more(

@@ -131,3 +131,15 @@ def test_messages_under_way_are_bounded_and_told_what_is_known_at_the_end() -> N
     shell.engine.stop(at(2))
     assert all(result == [PublishResult(0, 0)] for result in results)
     assert shell.engine.has_room
+
+
+def test_a_node_that_knows_nothing_of_topics_has_the_next_one_asked_at_once_and_first_from_then_on() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, Answer(Status.UNKNOWN_METHOD, Refusal()))
+    shell.tick(shell.mono)
+    shell.answer(2, Method.PUBLISH, stored())
+    assert results == [PublishResult(2, 3)]
+
+    shell.publish(raw(ONE, 1))
+    assert shell.asked(Method.PUBLISH) == [2]

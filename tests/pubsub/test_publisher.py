@@ -246,3 +246,27 @@ def test_stopping_tells_how_far_it_came() -> None:
     story.publisher.stop(at(1))
 
     assert story.results == [PublishResult(1, 3)]
+
+
+def test_a_node_that_knows_nothing_of_topics_is_no_host_and_hosts_are_looked_up_again() -> None:
+    story = Story()
+    story.publish()
+    story.desk.answer(1, refused(Status.UNKNOWN_METHOD), at(0.1))
+    assert story.results == []
+    story.publisher.handle_timer(at(0.1 + PUBLISH_RETRY_S_MIN))
+    story.desk.found([contact(2), contact(3), contact(4)], at(0.5))
+    assert story.desk.asked() == [2, 3, 4]
+    story.desk.answer(4, STORED, at(0.6))
+    story.desk.answer(2, STORED, at(0.6))
+
+    assert story.results == [PublishResult(2, 3)]
+
+
+def test_two_of_three_are_enough_though_the_third_knows_nothing_of_topics() -> None:
+    story = Story()
+    story.publish()
+    for number, answer in ((1, refused(Status.UNKNOWN_METHOD)), (2, STORED), (3, STORED)):
+        story.desk.answer(number, answer, at(0.1))
+
+    assert story.results == [PublishResult(2, 3, Status.UNKNOWN_METHOD)]
+    assert story.results[0].is_accepted

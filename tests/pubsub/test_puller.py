@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.pubsub.kit_feed import TOPIC, at, contact, forged, raw, row, series
 from yzdht.ids import TopicId
 from yzdht.limits import (
@@ -206,10 +208,11 @@ def test_who_says_that_it_is_asked_too_much_is_asked_when_it_says() -> None:
     assert desk.asked() == [(5, [(0, 2)])]
 
 
-def test_who_is_no_host_any_more_claims_nothing() -> None:
+@pytest.mark.parametrize("status", [Status.REFUSED, Status.NOT_FOUND, Status.UNKNOWN_METHOD])
+def test_who_is_no_host_any_more_claims_nothing(status: Status) -> None:
     desk = Desk()
     desk.puller.hear(contact(5), [row(ONE, 0, 2)], at(0))
-    desk.answer(Answer(Status.REFUSED, Refusal()), 0.1)
+    desk.answer(Answer(status, Refusal()), 0.1)
     desk.puller.handle_timer(at(100))
 
     assert desk.asked() == []

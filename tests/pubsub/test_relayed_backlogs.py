@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import forged
 from yzdht.limits import EDGE_BACKLOGS_MAX
-from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Status, Subscribe
+from yzdht.rpc.engine import Answer
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe
 
 
 if TYPE_CHECKING:
-    from yzdht.rpc.engine import Answer, Failed
+    from yzdht.rpc.engine import Failed
 
 
 ONE = series(1)
@@ -117,3 +118,16 @@ def test_a_client_that_fetches_too_much_waits() -> None:
     desk = Desk()
     statuses = {desk.shell.status(desk.fetch(0, 1)) for _ in range(10_000)}
     assert Status.RATE_LIMITED in statuses
+
+
+def test_a_host_that_knows_nothing_of_topics_any_more_counts_as_one_that_did_not_answer() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(Answer(Status.UNKNOWN_METHOD, Refusal()))
+    desk.answer(page(*raws(0)))
+    assert desk.came(request) == raws(0)
+
+    request = desk.fetch(0, 2)
+    for _ in range(2):
+        desk.answer(Answer(Status.UNKNOWN_METHOD, Refusal()))
+    assert desk.shell.status(request) is Status.BUSY

@@ -246,3 +246,36 @@ def test_whoever_stops_while_another_part_of_the_process_listens_says_nothing() 
 
     assert all(contact(99).node_id in host.subscribers for host in world.hosts.values())
     assert ear.feed.next_timer() is None
+
+
+def test_a_node_that_knows_nothing_of_topics_is_left_to_itself_ever_longer() -> None:
+    world = World(1, 2, 3)
+    best, second, third = ranked(1, 2, 3)
+    world.hosts[best].refuses = Status.UNKNOWN_METHOD
+    ear = world.listen()
+    world.run(1)
+    assert where(ear) == {second, third}
+    assert number_of(ear.feed.pusher) == second
+    world.publish(ONE, range(3))
+    world.run(FEED_LOOK_EVERY_S * 2)
+
+    assert ear.indexes == [0, 1, 2]
+    assert asked(world, best) < 20
+    world.hosts[best].refuses = Status.OK  # it was restarted
+    world.run(FEED_LOOK_EVERY_S)
+    assert number_of(ear.feed.pusher) == best
+
+
+def test_a_host_that_knows_nothing_of_topics_any_more_is_replaced_and_nothing_is_missed() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    first, second, _ = ranked(1, 2, 3)
+    world.hosts[first].die()
+    world.hosts[first].live()
+    world.hosts[first].refuses = Status.UNKNOWN_METHOD  # restarted as a node that hosts none
+    world.publish(ONE, range(4))
+    world.run(3)
+
+    assert ear.indexes == [0, 1, 2, 3]
+    assert number_of(ear.feed.pusher) == second

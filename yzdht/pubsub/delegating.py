@@ -174,7 +174,7 @@ class Delegating:
         errand.open.add(call)
 
     def _on_answer(self, number: int, call: int, node_id: NodeId, outcome: Answer | Failed, now: Now) -> None:
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Answer) and outcome.status is not Status.UNKNOWN_METHOD:
             self._avoided.pop(node_id, None)
         else:
             self._avoid(node_id, now)

@@ -295,7 +295,7 @@ def _is_ok(outcome: Answer | Failed) -> bool:
 
 
 def _is_no_host(outcome: Answer | Failed) -> bool:
-    return not isinstance(outcome, Answer) or outcome.status is Status.REFUSED
+    return not isinstance(outcome, Answer) or outcome.status in (Status.REFUSED, Status.UNKNOWN_METHOD)
 
 
 def _pause_s(tries: int, outcome: Answer | Failed) -> float:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Body, SummaryRow
 
 
+_NO_HOST = (Status.REFUSED, Status.NOT_FOUND, Status.UNKNOWN_METHOD)
+
+
 class Calls(Protocol):
     """Where requests go: an Outbox, or what answers for this node itself before it."""
 
@@ -265,10 +268,11 @@ class Puller:
         came, is_genuine = self._hand_on(source, set(asked), page, now)
         if self._is_stopped:
             return
+        last = max((position for position, item in enumerate(asked) if item in came), default=-1)
         for position, (series, index) in enumerate(asked):
             if (series, index) in came:
                 source.claims.take_off(series, index)
-            elif not page.more or not is_genuine or any(item in came for item in asked[position:]):
+            elif not page.more or not is_genuine or position < last:
                 source.claims.break_off(series, index, now.mono)
         for series in dict(ask.spans):
             self._gaps.look(series, now.mono)
@@ -343,7 +347,7 @@ def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
         told_s = outcome.body.number / 1_000 if isinstance(outcome.body, Refusal) else 0.0
         source.ready_at = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s))
         return
-    if isinstance(outcome, Answer) and outcome.status in (Status.REFUSED, Status.NOT_FOUND):
+    if isinstance(outcome, Answer) and outcome.status in _NO_HOST:
         source.claims.clear()  # it is no host of this topic any more
     _punish(source, now)
 
