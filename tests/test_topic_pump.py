@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.group_homes import Holders
-from tests.sessions.kit import Time, live_timers, turns
+from tests.sessions.kit import Time, Village, live_timers, turns, until
 from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoNode, UsageError
-from yzdht.limits import MINUTE_S
+from yzdht.ids import TopicId
+from yzdht.limits import MESSAGE_BYTES_MAX, MINUTE_S
+from yzdht.rpc.engine import Answer, Reply
 from yzdht.topic_pump import TOPIC_METHODS, is_of_topics
 from yzdht.wire.pubsub import decode_envelope
-from yzdht.wire.rpc import Method
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Status
 
 
 if TYPE_CHECKING:
+    from yzdht.sessions.connection import Connection
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
+    from yzdht.wire.rpc import Body
+
+
+TOPIC, HUGE = TopicId(bytes(16)), TopicId(bytes(15) + bytes([1]))
 
 
 @pytest.fixture
@@ -83,3 +90,31 @@ async def test_whoever_waits_is_told_that_it_stopped_and_no_timer_is_left(clock:
     with pytest.raises(UsageError):
         await pump.publish(envelope)
     assert live_timers() == []
+
+
+async def test_an_answer_that_no_message_holds_takes_none_of_those_after_it_along(
+    clock: Time, pump: TopicPump
+) -> None:
+    """No part of the engine makes one; if one did, others would lose what was to be done for them."""
+    village = Village(clock)
+    asker, node = await village.party("asker"), await village.party("node")
+
+    def serve(connection: Connection, number: int, method: Method, body: Body) -> None:
+        assert isinstance(body, Backlog)
+        pump._last_request += 1
+        pump._requests[pump._last_request] = connection, number, method
+        size = MESSAGE_BYTES_MAX if body.topic == HUGE else 1
+        pump._engine._outbox.put(
+            Reply(pump._last_request, Status.OK, BacklogPage((bytes(size // 32),) * 32, more=False))
+        )
+
+    node.on_asked = serve
+    for call, topic in ((1, HUGE), (2, TOPIC)):
+        asker.sessions.call(call, node.contact, Method.BACKLOG, Backlog(topic, ()), 10.0)
+    await until(lambda: len(node.requests) == 2)
+    pump.run()
+    await until(lambda: len(asker.answers) == 2)
+
+    statuses = [outcome.status for _, outcome in sorted(asker.answers.items()) if isinstance(outcome, Answer)]
+    assert statuses == [Status.BUSY, Status.OK]
+    await village.close()

@@ -10,13 +10,13 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.errors import CryptoError, TooManyMessages, UsageError, WireError
+from yzdht.errors import CryptoError, FrameTooLarge, TooManyMessages, UsageError, WireError
 from yzdht.in_order import Lines
 from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Keep, Persist, Push, Reply
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import join_deliveries
-from yzdht.wire.rpc import Method
+from yzdht.wire.rpc import Method, Refusal, Status
 
 
 if TYPE_CHECKING:
@@ -362,9 +362,7 @@ class TopicPump:
                 if self._calls.pop(item.call + _CALLS_FROM, None) is not None:
                     self.sessions.cancel(item.call + _CALLS_FROM)
             case Reply():
-                connection, number, method = self._requests.pop(item.request)
-                self._counters.add("rpc_served", f"{method.name.lower()}/{item.status.name.lower()}")
-                connection.reply(number, item.status, item.body)
+                self._reply(item)
             case Push():
                 self._pushes.setdefault(item.peer.session, []).append(item)
             case Find():
@@ -374,6 +372,16 @@ class TopicPump:
                 self._store.submit(item.op, item.change)
             case Persist() | Drop():
                 raise AssertionError("the pubsub engine keeps no records and drops nobody")
+
+    def _reply(self, item: Reply) -> None:
+        connection, number, method = self._requests.pop(item.request)
+        status = item.status
+        try:
+            connection.reply(number, status, item.body)
+        except FrameTooLarge:  # a fault of this node's, and of no one whose calls and answers come after it
+            status = Status.BUSY
+            connection.reply(number, status, Refusal())
+        self._counters.add("rpc_served", f"{method.name.lower()}/{status.name.lower()}")
 
     def _find(self, item: Find) -> None:
         def found(contacts: list[Contact]) -> None:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import forged
-from yzdht.limits import EDGE_BACKLOGS_MAX
+from yzdht.limits import ANSWER_BODIES_BYTES_MAX, EDGE_BACKLOGS_MAX, PUBSUB_ENVELOPE_BYTES_MAX
 from yzdht.rpc.engine import Answer
-from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe, encode_body
 
 
 if TYPE_CHECKING:
@@ -82,6 +82,40 @@ def test_what_is_forged_goes_no_farther_and_its_host_is_not_listened_to_any_more
     assert desk.came(request) == raws(0, 1)
     assert desk.shell.counts["pubsub_forged"] == 1
     assert desk.shell.asked(Method.UNSUBSCRIBE) == [desk.asked[0]]
+
+
+def large(*indexes: int) -> tuple[bytes, ...]:
+    return tuple(raw(ONE, index, data=bytes(64_000)) for index in indexes)
+
+
+def test_a_page_ends_where_its_room_does_and_says_that_there_is_more() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 64)
+    desk.answer(page(*large(*range(7))))
+    desk.answer(page(*large(7)))
+
+    assert desk.shell.replies[request].body == BacklogPage(large(*range(8)), more=True)
+    assert (
+        len(encode_body(desk.shell.replies[request].body))
+        < ANSWER_BODIES_BYTES_MAX + PUBSUB_ENVELOPE_BYTES_MAX
+    )
+
+
+def test_a_host_that_sends_more_than_there_is_room_for_is_not_listened_to_any_more() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 64)
+    desk.answer(page(*large(*range(15))))
+
+    assert desk.came(request) == large(*range(8))
+    assert desk.shell.asked(Method.UNSUBSCRIBE) == desk.asked
+
+
+def test_one_message_is_fetched_however_little_room_a_client_names() -> None:
+    desk = Desk()
+    request = desk.shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 4),), 1))
+    desk.answer(page(*raws(0), more=True))
+
+    assert desk.shell.replies[request].body == BacklogPage(raws(0), more=True)
 
 
 def test_what_was_not_asked_for_goes_no_farther() -> None:

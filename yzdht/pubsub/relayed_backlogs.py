@@ -133,17 +133,21 @@ class RelayedBacklogs:
             page = outcome.body if isinstance(outcome, Answer) else None
             if not isinstance(page, BacklogPage):
                 errand.has_failed = True
-            elif self._take(errand, host, page, at) and page.more and page.envelopes:
+            elif self._take(errand, host, page, asked.bytes_max, at) and page.more and page.envelopes:
                 self._end(errand, at, has_more=True)
+                return
+            if errand.found and errand.bytes_left < PUBSUB_ENVELOPE_BYTES_MAX:
+                self._end(errand, at, has_more=bool(errand.ranges()))
                 return
             self._go_on(errand, at)
 
         self._outbox.call(host, Method.BACKLOG, asked, EDGE_BACKLOG_CALL_S, on_answer)
 
-    def _take(self, errand: _Errand, host: Contact, page: BacklogPage, now: Now) -> bool:
-        """Keep what was asked for and is genuine; False, and nothing more of it, from the first on that is not."""
-        for raw in page.envelopes:
-            if not self._take_one(errand, raw):
+    def _take(self, errand: _Errand, host: Contact, page: BacklogPage, room: int, now: Now) -> bool:
+        """Keep what was asked for, is genuine and has room; False, and nothing more of it, from the first on that is not so."""
+        for place, raw in enumerate(page.envelopes):
+            room -= len(raw)
+            if (place > 0 and room < 0) or not self._take_one(errand, raw):
                 self._count("pubsub_forged")
                 errand.distrust(host.node_id, now)
                 return False
@@ -162,7 +166,7 @@ class RelayedBacklogs:
         left = without(spans, Span(index, index + 1))
         errand.missing[Series(envelope.sender, envelope.session)] = left
         errand.found.append(raw)
-        errand.bytes_left = max(PUBSUB_ENVELOPE_BYTES_MAX, errand.bytes_left - len(raw))
+        errand.bytes_left = max(0, errand.bytes_left - len(raw))
         return True
 
     def _end(self, errand: _Errand, now: Now, *, has_more: bool) -> None:
