@@ -79,6 +79,15 @@ def test_a_client_is_answered_with_what_hosts_hold_once_they_have_said_so(shell:
     assert shell.asked(Method.SUBSCRIBE) == []
 
 
+def test_a_host_that_is_far_ahead_of_the_others_is_told_of_after_the_answer(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    for number, ahead in ((1, 0), (2, 1_000_000)):
+        shell.answer(number, Method.SUBSCRIBE, subscribed(row(ONE, 3, 5 + ahead)))
+
+    assert rows_of(shell, request) == (row(ONE, 3, 5),)
+    assert announced(shell, CLIENT) == [row(ONE, 3, 1_000_005)]
+
+
 def test_hosts_that_keep_silent_hold_a_client_up_for_some_seconds(shell: Shell) -> None:
     request = subscribe(shell, CLIENT)
     shell.tick(1 + EDGE_ANSWER_S)

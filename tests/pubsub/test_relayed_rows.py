@@ -72,12 +72,34 @@ def test_a_gap_that_is_filled_is_news() -> None:
     assert rows.hear(HOSTS[1], row(ONE, 0, 5))
 
 
+def test_who_begins_is_told_where_half_of_the_hosts_are_and_the_rest_after_that() -> None:
+    rows = RelayedRows()
+    for host, said in zip(
+        HOSTS, (row(ONE, 2, 1_000_000, 7, 900), row(ONE, 0, 9, 3), row(ONE, 5, 8)), strict=True
+    ):
+        rows.hear(host, said)
+    told = rows.newest(HOSTS, 0, 10)
+    assert told.rows == (row(ONE, 0, 9),)
+    assert told.further == (rows.row(ONE, HOSTS),)
+
+    rows.came(decode_envelope(raw(ONE, 9)))
+    assert rows.newest(HOSTS, 0, 10).rows == (row(ONE, 0, 10),)
+
+
+def test_what_one_host_alone_knows_is_told_as_begun_and_then_in_full() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(ONE, 3, 9))
+    assert rows.newest(HOSTS, 0, 10) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
+    assert rows.newest(HOSTS[:1], 0, 10) == ((row(ONE, 3, 9),), ())
+    assert rows.newest(HOSTS[1:], 0, 10) == ((row(ONE, 3, 9),), ())
+
+
 def test_series_are_bounded_and_the_newest_come_first() -> None:
     rows = RelayedRows()
     for number in range(EDGE_ROWS_MAX + 5):
         rows.hear(HOSTS[0], row(series(number), 0, 1))
 
     assert len(rows) == EDGE_ROWS_MAX
-    newest = rows.newest(HOSTS, 1, 2)
+    newest = rows.newest(HOSTS[:1], 1, 2).rows
     assert newest == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
     assert rows.row(series(0), HOSTS) is None

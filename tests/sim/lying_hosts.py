@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 _HELD_UP_S = 20.0
-_CLAIMED_BEYOND = 50
+_CLAIMED_BEYOND = (50, 1_000_000)
+"""So many messages at most that nobody has, one or the other: few, or as if a sender were far ahead."""
 
 
 class Lies(Flag):
@@ -144,6 +145,7 @@ class Liar:
         for row in rows:
             if self._does(Lies.WITHHOLD):
                 continue
-            beyond = self._random.randrange(_CLAIMED_BEYOND) if self._does(Lies.CLAIM) else 0
+            most = self._random.choice(_CLAIMED_BEYOND)
+            beyond = self._random.randrange(most) if self._does(Lies.CLAIM) else 0
             said.append(type(row)(row.sender, row.session, row.first, row.next + beyond, row.holes))
         return tuple(said)

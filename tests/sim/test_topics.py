@@ -373,6 +373,32 @@ def test_the_checks_see_what_they_are_there_for() -> None:
             check_complete(ear, [author], lambda _envelope: False)
 
 
+def test_a_host_that_names_a_number_far_ahead_silences_no_sender() -> None:
+    with TopicWorld(3) as world:
+        world.add_network(NODES)
+        hosts, rest = world.hosts_of(TOPIC)[:TOPIC_HOSTS], world.hosts_of(TOPIC)[TOPIC_HOSTS:]
+        author = Author(rest[0], TOPIC, 0)
+        clients = [world.add_client(*rest[1:3]) for _ in range(2)]
+        world.run_for(5)
+        for _ in range(20):
+            author.publish()
+        world.run_for(5)
+        Liar(hosts[0], Lies.CLAIM, (), share=2.0)
+        live = [Ear(node, TOPIC, Start.LIVE) for node in (rest[3], clients[0])]
+        late = Ear(clients[1], TOPIC, Start.ALL)
+        world.run_for(10)
+        since = world.now.mono
+        for _ in range(20):
+            author.publish()
+            world.run_for(0.5)
+        world.run_for(60)
+        for ear in live:
+            assert check_complete(ear, [author], lambda _envelope: True, since=since) == 0
+        assert check_complete(late, [author], lambda _envelope: True) == 0
+        for ear in (*live, late):
+            check_told(ear, [author])
+
+
 def test_what_the_pusher_withholds_comes_from_the_others_within_seconds(figures: Figures) -> None:
     with TopicWorld(1) as world:
         world.add_network(NODES)

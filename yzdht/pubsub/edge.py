@@ -24,8 +24,10 @@ from yzdht.pubsub.hosted import Changes, Hosted
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
 from yzdht.pubsub.relayed_rows import RelayedRows
 from yzdht.pubsub.subscriptions import Subscriptions
-from yzdht.rpc.engine import Answer, Reply
+from yzdht.rpc.engine import Answer, Push, Reply
+from yzdht.wire.frame import RecordType
 from yzdht.wire.holdings import Series
+from yzdht.wire.pubsub import encode_announcement
 from yzdht.wire.rpc import Refusal, Status, Subscribed, SummaryRow
 
 
@@ -201,9 +203,12 @@ class Edge:
         return relayed
 
     def _answer(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> None:
-        rows = relayed.rows.newest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX)
-        self._rates.fetched(waiting.peer, rows_bytes(rows), now)
-        self._reply(waiting.request, Answer(Status.OK, Subscribed((), waiting.body.push, rows)))
+        told = relayed.rows.newest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX)
+        self._rates.fetched(waiting.peer, rows_bytes(told.rows) + rows_bytes(told.further), now)
+        self._reply(waiting.request, Answer(Status.OK, Subscribed((), waiting.body.push, told.rows)))
+        if told.further:
+            announcement = encode_announcement(((waiting.body.topic, told.further),))
+            self._outbox.put(Push(waiting.peer, RecordType.PUBSUB, announcement))
 
     def _reply(self, request: int, answer: Answer) -> None:
         self._outbox.put(Reply(request, answer.status, answer.body))

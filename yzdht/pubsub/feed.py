@@ -22,7 +22,7 @@ from yzdht.limits import (
 )
 from yzdht.pubsub.puller import Puller
 from yzdht.pubsub.sources import Sources
-from yzdht.wire.holdings import Holdings, Series, Span
+from yzdht.wire.holdings import Holdings, Series, Span, usual_next
 
 
 if TYPE_CHECKING:
@@ -301,9 +301,7 @@ class Feed:
                 self._listener.on_lost(series, lost, now)
 
     def _usual_next(self, rows: list[SummaryRow]) -> int:
-        """Where half of the hosts are at least: one that names a number far ahead must not silence a sender."""
-        ends = sorted([row.next for row in rows] + [0] * (len(self._answered) - len(rows)))
-        return ends[(len(ends) - 1) // 2]
+        return usual_next([row.next for row in rows] + [0] * (len(self._answered) - len(rows)))
 
     def _open(self, series: Series, floor: int, now: Now) -> None:
         self._holdings.open(series, floor)

@@ -6,11 +6,11 @@ What each host said is kept apart: what one has dropped, or is not asked any mor
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import NodeId
 from yzdht.limits import EDGE_ROWS_MAX, FEED_HOSTS_MAX, HOLES_MAX
-from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed
+from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, usual_next
 from yzdht.wire.rpc import SummaryRow
 
 
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 _PUSHED = NodeId(b"")
 """In place of a host: what came by, so that some host has it."""
+
+
+class Beginning(NamedTuple):
+    """What who begins to listen is told.
+
+    Attributes:
+        rows: Each up to an index that half of the hosts are at, or that came by: a listener may take it for where the series is, and one
+            host that names a number far ahead must not silence a sender.
+        further: Those of which a host says more, with all of it: to be told after that.
+
+    """
+
+    rows: tuple[SummaryRow, ...]
+    further: tuple[SummaryRow, ...]
 
 
 class RelayedRows:
@@ -68,10 +82,13 @@ class RelayedRows:
         rows = self._series.get(series)
         return None if rows is None else _merged(series, rows, hosts)
 
-    def newest(self, hosts: Collection[NodeId], skip: int, count: int) -> tuple[SummaryRow, ...]:
-        """A summary, the newest first, after so many that are left out."""
+    def newest(self, hosts: Collection[NodeId], skip: int, count: int) -> Beginning:
+        """A summary for who begins to listen, the newest first, after so many that are left out."""
         names = list(reversed(self._series))[skip : skip + count]
-        return tuple(_merged(series, self._series[series], hosts) for series in names)
+        known = [(_merged(series, rows, hosts), rows) for series in names for rows in (self._series[series],)]
+        agreed = [_cut(row, _agreed(rows, hosts)) for row, rows in known]
+        further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
+        return Beginning(tuple(agreed), tuple(further))
 
 
 def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:
@@ -82,6 +99,25 @@ def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[No
     held = Holdings()
     held.put(series, Held.of_runs(floor, _union(floor, told)))
     return held.row(series)
+
+
+def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> int:
+    """Where half of the hosts are at least, or more if a message came by."""
+    said = [row.next for host, row in rows.items() if host in hosts]
+    if said:
+        said += [0] * (len(hosts) - len(said))
+    else:
+        said = [row.next for host, row in rows.items() if host != _PUSHED]
+    pushed = rows.get(_PUSHED)
+    return max(usual_next(said), 0 if pushed is None else pushed.next)
+
+
+def _cut(row: SummaryRow, to: int) -> SummaryRow:
+    """The same row if it names nothing from that index on."""
+    if row.next <= to:
+        return row
+    holes = tuple(hole for hole in row.holes if hole < to)
+    return SummaryRow(row.sender, row.session, min(row.first, to), to, holes)
 
 
 def _union(floor: int, rows: Iterable[SummaryRow]) -> list[Span]:

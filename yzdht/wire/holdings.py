@@ -14,7 +14,7 @@ from yzdht.wire.rpc import Range, SummaryRow
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from yzdht.ids import PublicKey, SendSession
 
@@ -219,6 +219,11 @@ class Holdings:
     def _missing_of(self, row: SummaryRow) -> Iterator[Span]:
         held = self.of(Series(row.sender, row.session))
         return (span for there in claimed(row) for span in lacking(held, there))
+
+
+def usual_next(ends: Collection[int]) -> int:
+    """Where half of the hosts are at least, by the `next` of each: one that names a number far ahead must not silence a sender."""
+    return sorted(ends)[(len(ends) - 1) // 2] if ends else 0
 
 
 def claimed(row: SummaryRow) -> list[Span]:
