@@ -9,18 +9,29 @@ import pytest
 
 from tests.group_homes import Holders, Keeps, Member
 from tests.test_records import NET, Person, refusal_of
-from yzdht.access import Reading
+from yzdht.access import Reading, Writing
+from yzdht.crypto.group_chain import open_state
 from yzdht.crypto.groups import promote, rotate
 from yzdht.crypto.primitives import PrivateKey
+from yzdht.crypto.sealing import Author, Public, RecordDraft, seal_record
+from yzdht.crypto.signing import KeySigner
 from yzdht.errors import DecryptionFailed, LastAdmin, NoNode, NoSuchGroup, NotAReader, UsageError
 from yzdht.ids import SECRET_BYTES, EpochSecret, NameSecret, RecordRoot
-from yzdht.limits import GROUP_LOOK_AGAIN_S, GROUP_LOOK_S, KEM_KEY_RENEW_S, REPLAY_KEPT_S
+from yzdht.limits import (
+    GROUP_LEFT_READ_MAX,
+    GROUP_LOOK_AGAIN_S,
+    GROUP_LOOK_S,
+    KEM_KEY_RENEW_S,
+    REPLAY_KEPT_S,
+)
 from yzdht.readers import Group, Self
 from yzdht.records import Records
 from yzdht.store.entropy import SystemRng
 from yzdht.store.marks import MemoryMarks
 from yzdht.wire.group_state import encode_group_state
 from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import Status
+from yzdht.wire.slot import Kind
 
 
 if TYPE_CHECKING:
@@ -286,6 +297,179 @@ async def test_a_group_that_is_not_known_has_neither_members_nor_messages(
         known(anna).member_keys("others")
     with pytest.raises(NoSuchGroup):
         known(anna).message_epochs("others")
+
+
+# States that were left for members who did not see them
+
+
+async def join(admin: Member, holders: Holders) -> Member:
+    """Somebody is added without history; the joiner has not looked yet."""
+    joiner = Member(holders)
+    await joiner.records.people.publish()
+    await admin.records.groups.add("team", joiner.key)
+    return joiner
+
+
+def epochs_of(member: Member) -> list[int]:
+    return [epoch.epoch for epoch in known(member).message_epochs("team")]
+
+
+async def test_who_was_away_while_others_were_added_reads_and_hears_all_epochs(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    written = []
+    for number in range(3):
+        await join(anna, holders)
+        await anna.records.store(f"plans/{number}", b"secret", readers=TEAM)
+        written.append(f"plans/{number}")
+        await anna.records.groups.rotate("team")
+    carl = await join(anna, holders)
+    await known(ben).look("team")
+
+    assert epochs_of(ben) == epochs_of(anna)[: len(epochs_of(ben))] == [9, 8, 7, 6, 5, 4, 3, 2]
+    secrets = {epoch.epoch: epoch.secret for epoch in known(anna).message_epochs("team")}
+    assert all(epoch.secret == secrets[epoch.epoch] for epoch in known(ben).message_epochs("team"))
+    for name in written:
+        assert (await ben.records.get_from_group("team", name)).data == b"secret"
+    await carl.records.groups.adopt("team", kept(anna).group_key)
+    assert epochs_of(carl) == [9]
+
+
+async def test_a_joiner_cannot_open_the_state_that_was_left_for_others(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, _ = pair
+    joiner = await join(anna, holders)
+    slot = known(anna).left_slot(kept(anna).group_key, 2)
+    left = decode_record(holders.held[slot.target])
+    inner = decode_record(left.payload)
+    kem = tuple(each.key for each in joiner.identity.kem)
+
+    assert left.expires == left.created + REPLAY_KEPT_S
+    with pytest.raises(NotAReader):
+        open_state(inner, kept(anna).group_key, kem, NET)
+
+
+async def test_a_change_that_hands_the_past_over_leaves_nothing(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    joiner = Member(holders)
+    await joiner.records.people.publish()
+    count = len(holders.held)
+
+    await anna.records.groups.rotate("team")
+    await anna.records.groups.add("team", joiner.key, history=True)
+    await anna.records.groups.remove("team", ben.key)
+
+    assert len(holders.held) == count
+
+
+async def test_what_cannot_be_left_does_not_stop_the_change_and_is_counted(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    joiner = Member(holders)
+    await joiner.records.people.publish()
+    await anna.records.people.publish()
+    holders.verdicts.append(Writing(1, 8, 5, Status.BUSY, 0))
+
+    await anna.records.groups.add("team", joiner.key)
+
+    assert kept(anna).state.epoch == 3
+    assert holders.counted["group_states_not_left"] == 1
+    await known(ben).look("team")
+    assert epochs_of(ben) == [3, 2]
+
+
+async def test_what_is_left_in_a_states_place_but_is_none_or_another_is_refused(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    key = kept(anna).private_key
+    assert key is not None
+    await join(anna, holders)
+    before = holders.held[known(anna).left_slot(key.public_key, 2).target]
+    await join(anna, holders)
+    slot = known(anna).left_slot(key.public_key, 3)
+    values = b"nothing", decode_record(before).payload, kept(anna).record.raw
+    for refusals, value in enumerate(values, 1):
+        draft = RecordDraft(
+            Kind.MUTABLE, int(holders.wall), int(holders.wall) + 60, 2**60 + refusals, slot.tag
+        )
+        author = Author(KeySigner(key), b"", NET)
+        holders.held[slot.target] = seal_record(draft, value, Public(), author, b"")
+
+        await known(ben).look("team")
+
+        assert holders.counted["group_states_refused"] == refusals
+        assert epochs_of(ben) == [4, 2]
+
+
+async def test_a_state_that_nodes_could_not_show_is_caught_up_with_later(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    await join(anna, holders)
+    await join(anna, holders)
+    slot = known(ben).left_slot(kept(ben).group_key, 3)
+    holders.shown[slot.target] = [Reading((), 1, 4)]
+    await known(ben).look("team")
+    assert epochs_of(ben) == [4, 2]
+    holders.shown.clear()
+    holders.wall += GROUP_LOOK_AGAIN_S
+
+    await known(ben).current("team")
+
+    assert epochs_of(ben) == [4, 3, 2]
+
+
+async def test_after_25_hours_nobody_asks_for_what_was_left(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    await join(anna, holders)
+    await join(anna, holders)
+    slot = known(ben).left_slot(kept(ben).group_key, 3)
+    holders.wall += REPLAY_KEPT_S
+
+    await known(ben).look("team")
+
+    assert kept(ben).state.epoch == 4
+    assert slot.target not in holders.reads
+
+
+async def test_who_was_away_for_very_many_catches_up_in_several_looks(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    for _ in range(GROUP_LEFT_READ_MAX + 2):
+        await join(anna, holders)
+
+    await known(ben).look("team")
+    assert len(epochs_of(ben)) == GROUP_LEFT_READ_MAX + 2
+    await known(ben).look("team")
+    assert len(epochs_of(ben)) == GROUP_LEFT_READ_MAX + 3 == len(set(epochs_of(ben)))
+
+
+async def test_who_was_away_while_the_key_changed_hears_what_was_said_under_both(
+    holders: Holders, pair: tuple[Member, Member]
+) -> None:
+    anna, ben = pair
+    boss = await join(anna, holders)
+    await anna.records.groups.promote("team", boss.key)
+    await join(anna, holders)
+    await anna.records.groups.remove("team", boss.key)
+    await join(anna, holders)
+    await anna.records.groups.rotate("team")
+
+    await known(ben).look("team")
+
+    of = {(epoch.group_id, epoch.epoch): epoch.secret for epoch in known(anna).message_epochs("team")}
+    mine = {(epoch.group_id, epoch.epoch): epoch.secret for epoch in known(ben).message_epochs("team")}
+    assert mine.items() <= of.items()
+    assert sorted(epoch for _, epoch in mine) == [1, 2, 2, 3, 3, 4, 5, 6]
 
 
 # States that lie

@@ -24,7 +24,7 @@ from yzdht.crypto.groups import (
 )
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept
 from yzdht.crypto.primitives import PrivateKey
-from yzdht.crypto.sealing import Author, Named, RecordDraft, seal_record
+from yzdht.crypto.sealing import Author, Named, Public, RecordDraft, seal_record
 from yzdht.crypto.signing import KeySigner
 from yzdht.crypto.stanzas import CEK_BYTES
 from yzdht.errors import (
@@ -41,7 +41,13 @@ from yzdht.errors import (
     YzError,
 )
 from yzdht.ids import SECRET_BYTES, EpochSecret, NameSecret
-from yzdht.limits import GROUP_CHANGE_TRIES_MAX, GROUP_EPOCH_S, GROUP_LOOK_S, RECORD_LIFE_S_MAX
+from yzdht.limits import (
+    GROUP_CHANGE_TRIES_MAX,
+    GROUP_EPOCH_S,
+    GROUP_LOOK_S,
+    RECORD_LIFE_S_MAX,
+    REPLAY_KEPT_S,
+)
 from yzdht.people import Standings
 from yzdht.slot_writer import Intent, SlotWriter
 from yzdht.wire.group_state import GroupState, Member, Role, encode_group_state
@@ -386,6 +392,8 @@ class Groups:
 
         async def write(kept: KeptGroup, key: PrivateKey, if_seq: int) -> KeptGroup:
             state = without_ended(make(kept), self._wall())
+            if not state.past:
+                await self._leave(key, kept)
             record = await self._write(key, state, if_seq)
             after = self._known.keep(name, kept.with_state(record, state, self._network, self._wall()))
             if _kems_of_admins(state) != _kems_of_admins(kept.state) or self._is_share_due(kept):
@@ -443,6 +451,18 @@ class Groups:
         kem = tuple(member.kem for member in state.members)
         slot = self._known.state_slot(key.public_key)
         return await self._write_sealed(key, slot, encode_group_state(state), kem, if_seq)
+
+    async def _leave(self, key: PrivateKey, kept: KeptGroup) -> None:
+        """Leave the state that is known for members who have not seen it, since the next one hands nothing over.
+
+        Without it they lose messages of a day at most; the change is made all the same.
+        """
+        slot = self._known.left_slot(kept.group_key, kept.state.epoch)
+        writer = SlotWriter(self._access, self._slots, _OfGroup(key, self._network, self._rng.token))
+        try:
+            await writer.write_record(Intent(slot, kept.record.raw, Public(), REPLAY_KEPT_S, None))
+        except YzError:
+            self._access.count("group_states_not_left")
 
     async def _share(self, key: PrivateKey, state: GroupState, if_seq: int) -> None:
         """Write the group's private key for its admins."""
@@ -514,8 +534,10 @@ class _OfGroup:
     def seal(self, draft: RecordDraft, value: bytes | None, sealed_for: SealedFor | KnownEpoch) -> Record:
         """Build a signed record; content key and salt are made for it."""
         assert value is not None
-        assert isinstance(sealed_for, Named)
-        readers = replace(sealed_for, cek=self._token(CEK_BYTES))
+        assert isinstance(sealed_for, Named | Public)
+        readers = sealed_for
+        if isinstance(readers, Named):
+            readers = replace(readers, cek=self._token(CEK_BYTES))
         return decode_record(seal_record(draft, value, readers, self._author, self._token(SALT_BYTES)))
 
 

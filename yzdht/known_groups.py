@@ -12,15 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.group_chain import (
+    check_left,
     check_newer,
     check_successor,
     open_group_key,
     open_state,
 )
 from yzdht.crypto.group_records import Keyring
-from yzdht.crypto.groups import admins_tag, group_id_of, state_tag
+from yzdht.crypto.groups import admins_tag, group_id_of, left_tag, state_tag
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept, merged, open_kept, seal_kept
 from yzdht.crypto.naming import mutable_target
+from yzdht.crypto.sealing import OpeningKeys, open_record
 from yzdht.errors import (
     CryptoError,
     DecryptionFailed,
@@ -36,9 +38,16 @@ from yzdht.errors import (
     UnknownEpoch,
     WireError,
 )
-from yzdht.limits import GROUP_LOOK_AGAIN_S, GROUP_LOOK_S, GROUP_SUCCESSIONS_MAX, GROUPS_KEPT_MAX
+from yzdht.limits import (
+    GROUP_LEFT_READ_MAX,
+    GROUP_LOOK_AGAIN_S,
+    GROUP_LOOK_S,
+    GROUP_SUCCESSIONS_MAX,
+    GROUPS_KEPT_MAX,
+    REPLAY_KEPT_S,
+)
 from yzdht.slots import Slot
-from yzdht.wire.record import SALT_BYTES, order_key
+from yzdht.wire.record import SALT_BYTES, decode_record, order_key
 
 
 if TYPE_CHECKING:
@@ -332,12 +341,12 @@ class KnownGroups:
 
         """
         before = kept = self.kept(name)
-        kept = await self._renewed(kept)
+        kept = await self._caught_up(await self._renewed(kept))
         for _ in range(GROUP_SUCCESSIONS_MAX):
             successor = await self._successor(kept)
             if successor is None:
                 break
-            kept = await self._renewed(successor)
+            kept = await self._caught_up(await self._renewed(successor))
         kept = await self._with_private_key(kept)
         if kept.state.next_key is not None:
             self._unread.add(kept.group_key)  # the next key's state is still to be found
@@ -354,6 +363,39 @@ class KnownGroups:
         """Where admins share a group's private key."""
         tag = admins_tag(group_id_of(group_key, self._network), self._network)
         return Slot(group_key, tag, mutable_target(self._network, group_key, tag))
+
+    def left_slot(self, group_key: PublicKey, epoch: int) -> Slot:
+        """Where the state of an epoch is left for members who have not seen it."""
+        tag = left_tag(group_id_of(group_key, self._network), epoch, self._network)
+        return Slot(group_key, tag, mutable_target(self._network, group_key, tag))
+
+    async def _caught_up(self, kept: KeptGroup) -> KeptGroup:
+        """The same group, with epochs that this member never saw and the newest state hands over to nobody."""
+        for _ in range(GROUP_LEFT_READ_MAX):
+            epoch = kept.missed(self._network)
+            if epoch is None or self._wall() >= kept.record.created + REPLAY_KEPT_S:
+                break  # nothing is left for longer
+            left = await self._shown(self.left_slot(kept.group_key, epoch), None)
+            after = None if left is None else await self._with_left(kept, left, epoch)
+            if after is None:
+                break
+            kept = after
+        return kept
+
+    async def _with_left(self, kept: KeptGroup, left: Record, epoch: int) -> KeptGroup | None:
+        """The same group, able to read what was written and said in a state that was left; None if that is not for this member.
+
+        Who signed the record that it lies in could have signed its own.
+        """
+        try:
+            record = decode_record(open_record(left, OpeningKeys(None, ())))
+            at = await self._open(record, kept.group_key)
+            check_left(kept.at, at, epoch)
+            Keyring(kept.epochs).check(kept.group_id(self._network), at)
+        except (CryptoError, WireError, NotFound):
+            self._access.count("group_states_refused")
+            return None
+        return kept.with_epochs_of(record, at.state, self._network, self._wall())
 
     async def _renewed(self, kept: KeptGroup) -> KeptGroup:
         """The same group in the newest state under its present key."""

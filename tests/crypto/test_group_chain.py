@@ -27,6 +27,7 @@ from tests.wire.states import group_states
 from yzdht.crypto.group_chain import (
     check_commit,
     check_follows,
+    check_left,
     check_newer,
     check_past,
     check_successor,
@@ -291,6 +292,25 @@ def test_hostile_states_raise_only_crypto_errors(one: GroupState, other: GroupSt
     for check in (check_follows, check_newer):
         with pytest.raises(CryptoError):
             check(known, shown, NETWORK)
+
+
+# States that are left
+
+
+def test_the_state_that_the_newest_follows_is_the_one_that_was_left() -> None:
+    one, two, three = series(3, has_history=False)
+    check_left(three, two, 2)
+    check_left(three, one, 1)
+
+    for at, shown, epoch in (
+        (three, two, 1),
+        (three, one, 2),
+        (three, replace(two, hash=OTHER_HASH), 2),
+        (three, recorded(rotate(one, fresh(), NETWORK)), 2),
+        (three, replace(one, state=replace(one.state, name_secret=NameSecret(b"m" * 32))), 1),
+    ):
+        with pytest.raises(GroupStateRefused):
+            check_left(at, shown, epoch)
 
 
 # Forks

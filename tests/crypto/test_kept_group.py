@@ -24,7 +24,7 @@ from tests.crypto.company import (
 )
 from tests.vectors.golden import CREATED, NETWORK
 from yzdht.crypto import kept_group
-from yzdht.crypto.groups import Recorded, record_root, remove_admin, rotate
+from yzdht.crypto.groups import Recorded, add, record_root, remove_admin, rotate
 from yzdht.crypto.kept_group import Fork, KeptGroup, first_kept, merged, open_kept, seal_kept
 from yzdht.errors import DecryptionFailed
 from yzdht.ids import RecordHash
@@ -386,6 +386,37 @@ def test_whoever_sees_the_losing_branch_of_a_fork_opens_what_was_said_before_it_
 
     assert [epoch.epoch for epoch in both.messages] == [1, 2, 3, 4, 4, 5, 5, 6]
     assert both.messages[-1].secret == forked.state.epoch_secret
+
+
+def test_what_is_missing_is_the_newest_epoch_of_which_nothing_is_known() -> None:
+    kept = KEPT
+    assert kept.missed(NETWORK) is None
+    states = [KEPT.at]
+    for number in range(3, 8):  # each joins without history: nothing is handed over
+        state = add(states[-1], person(number), fresh(), NETWORK)
+        states.append(stored(recorded(state))[1])
+    for at, missed in ((states[-1], 5), (states[-2], 4), (states[1], None)):
+        record = sealed_state(at.state)
+        assert kept.with_state(record, at.state, NETWORK, CREATED).missed(NETWORK) == missed
+
+    record = sealed_state(states[-1].state)
+    kept = kept.with_state(record, states[-1].state, NETWORK, CREATED)
+    for at in states[-2:0:-1]:
+        assert kept.missed(NETWORK) == at.state.epoch
+        kept = kept.with_epochs_of(sealed_state(at.state), at.state, NETWORK, CREATED)
+    assert kept.missed(NETWORK) is None
+    assert [epoch.epoch for epoch in kept.messages] == [1, 2, 3, 4, 5, 6]
+
+
+def test_who_joined_late_misses_nothing_and_who_followed_a_new_key_its_first_states() -> None:
+    at = recorded(group_of(2).state)
+    for number in range(2, 5):
+        at = recorded(add(at, person(number), fresh(), NETWORK))
+    record = sealed_state(at.state)
+
+    assert first_kept(GROUP.public_key, record, at.state, NETWORK, CREATED).missed(NETWORK) is None
+    moved = KEPT.moved(key_of("group", 1).public_key, record, at.state, NETWORK, CREATED)
+    assert moved.missed(NETWORK) == 3
 
 
 def test_with_time_a_home_forgets_what_messages_of_earlier_epochs_are_opened_with() -> None:

@@ -22,7 +22,7 @@ from tests.vectors.golden import (
 )
 from yzdht.crypto.group_chain import check_commit, check_follows, check_successor, open_state
 from yzdht.crypto.group_records import Keyring, KnownEpoch, record_key, record_kid, seal_group_record
-from yzdht.crypto.groups import Recorded, admins_tag, group_id_of, record_root, state_tag
+from yzdht.crypto.groups import Recorded, admins_tag, group_id_of, left_tag, record_root, state_tag
 from yzdht.crypto.invite import (
     Bearer,
     Office,
@@ -289,6 +289,8 @@ def test_group_tags_and_targets() -> None:
     assert (key, group_id) == (hexed(GROUP_STATES, "group_key"), hexed(GROUP_STATES, "group_id16"))
     assert state_tag(group_id, NETWORK) == hexed(GROUP_STATES, "state_tag")
     assert admins_tag(group_id, NETWORK) == hexed(GROUP_STATES, "admins_tag")
+    for left in GROUP_STATES["left_tags"]:
+        assert left_tag(group_id, left["epoch"], NETWORK) == hexed(left, "tag")
     target = mutable_target(NETWORK, key, state_tag(group_id, NETWORK))
     assert target == hexed(GROUP_STATES, "state_target")
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
+GROUP = "ours"
 LIVES = 5
 SPOKEN_PER_LIFE = 20
 
@@ -38,10 +39,10 @@ def drawn() -> Topic:
     return Topic(f"topic-{secrets.token_hex(12)}")
 
 
-async def say(topic: Topic, dht: Client | Node, count: int) -> None:
+async def say(topic: Topic, dht: Client | Node, count: int, group: str | None = None) -> None:
     """Publish so many, one after the other; each is acknowledged."""
     for _ in range(count):
-        await topic.publish(dht)
+        await topic.publish(dht, group)
     assert topic.failures == []
 
 
@@ -120,6 +121,42 @@ async def test_who_was_away_has_what_was_published_meanwhile_although_all_hosts_
     assert len(hearer.messages) == 80
     assert not hearer.gaps
     assert all(message.is_history for message in hearer.messages[20:70])
+
+
+@pytest.mark.parametrize("change", ["new secrets", "somebody joins"])
+async def test_a_member_who_was_away_over_three_epochs_catches_up_on_all_messages(
+    fleet: Fleet, tmp_path: Path, change: str
+) -> None:
+    nodes, topic = await fleet.grow(3), drawn()
+    async with contextlib.AsyncExitStack() as stack:
+        speaker = await stack.enter_async_context(Client.connect(nodes[0].url, home=tmp_path / "speaker"))
+        groups = speaker.records.groups
+        await groups.create(GROUP)
+        hearer = Hearer("away", topic, GROUP)
+        async with Client.connect(nodes[1].url, home=tmp_path / "hearer") as dht:
+            await dht.records.people.publish()
+            await groups.add(GROUP, dht.identity.public_key)
+            await dht.records.groups.adopt(GROUP, groups.group_key(GROUP))
+            await hearer.listen(dht)
+            await say(topic, speaker, 5, GROUP)
+            await hear_all(hearer)
+            await hearer.rest()
+        for _ in range(3):
+            if change == "new secrets":
+                await groups.rotate(GROUP)
+            else:
+                other = await stack.enter_async_context(through(nodes[2], Identity.generate()))
+                await other.records.people.publish()
+                await groups.add(GROUP, other.identity.public_key)
+            await say(topic, speaker, 5, GROUP)
+        async with Client.connect(nodes[2].url, home=tmp_path / "hearer") as dht:
+            await hearer.listen(dht)
+            await say(topic, speaker, 5, GROUP)
+            await hear_all(hearer)
+            await hearer.rest()
+    hearer.check()
+    assert len(hearer.messages) == 25
+    assert not hearer.lost
 
 
 async def test_who_was_away_for_two_days_is_told_what_is_gone(fleet: Fleet, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from yzdht.crypto.groups import (
     create,
     group_id_of,
     group_kem,
+    left_tag,
     past_row,
     promote,
     remove,
@@ -33,7 +34,14 @@ from yzdht.crypto.primitives import PrivateKey, sha256
 from yzdht.crypto.sealing import RecordDraft, seal_box
 from yzdht.crypto.signing import RECORD_LABEL, KeySigner
 from yzdht.ids import EpochCommit, EpochSecret, NameSecret, RecordHash, RecordRoot
-from yzdht.wire.group_state import GroupState, Member, Role, encode_group_state
+from yzdht.wire.group_state import (
+    EPOCH_FIRST,
+    EPOCH_MAX,
+    GroupState,
+    Member,
+    Role,
+    encode_group_state,
+)
 from yzdht.wire.record import Readers, encode_fixed
 from yzdht.wire.slot import Kind
 
@@ -256,6 +264,10 @@ def group_states_section() -> dict[str, Any]:
         "group_id16": group_id.hex(),
         "state_tag": tag.hex(),
         "state_target": mutable_target(NETWORK, KEY_A.public_key, tag).hex(),
+        "left_tags": [
+            {"epoch": epoch, "tag": left_tag(group_id, epoch, NETWORK).hex()}
+            for epoch in (EPOCH_FIRST, 4, EPOCH_MAX)
+        ],
         "admins_tag": admins_tag(group_id, NETWORK).hex(),
         "states": [
             {

@@ -6,6 +6,7 @@
 
 import { GroupForked, GroupMoved, GroupStateRefused, StaleGroupState } from "../errors.js";
 import { GROUP_PAST_MAX } from "../limits.js";
+import { u32 } from "../wire/codec.js";
 import { decodeGroupState } from "../wire/group_state.js";
 import { Kind, Readers } from "../wire/record.js";
 import { dh, kdf } from "./naming.js";
@@ -48,6 +49,15 @@ export function stateTag(groupId, network) {
 /** Tag of the record in which admins share the group's key. @param {Uint8Array} groupId @param {Uint8Array} network */
 export function adminsTag(groupId, network) {
   return dh("yz1 admins", network, groupId);
+}
+
+/**
+ * Tag of the record in which the state of an epoch is left for members who have not seen it.
+ *
+ * @param {Uint8Array} groupId @param {number} epoch @param {Uint8Array} network
+ */
+export function leftTag(groupId, epoch, network) {
+  return dh("yz1 group left", network, groupId, u32(epoch));
 }
 
 /** epoch_commit32. @param {Uint8Array} epochSecret @param {Uint8Array} network */
@@ -163,6 +173,22 @@ async function checkLater(at, later, network) {
 /** @param {RecentEpoch} row @param {RecentEpoch | undefined} known */
 function isSameRow(row, known) {
   return known !== undefined && row.created === known.created && isEqual(row.secret, known.secret);
+}
+
+/**
+ * Check an earlier state that was left for members who have not seen it.
+ *
+ * @param {Recorded} at The newest known. @param {Recorded} left Shown. @param {number} epoch Of which it has to be.
+ * @throws {GroupStateRefused} It is another's, uses other names, or is not the one that `at` follows.
+ */
+export function checkLeft(at, left, epoch) {
+  const isBefore = epoch === at.state.epoch - 1;
+  if (left.state.epoch !== epoch || (isBefore && !isEqual(left.hash, at.state.prevHash))) {
+    throw new GroupStateRefused("the state that was left is not the one that is missing");
+  }
+  if (!isEqual(left.state.nameSecret, at.state.nameSecret)) {
+    throw new GroupStateRefused("the group's state changes the secret of its names");
+  }
 }
 
 /** Check that a past says of no epoch anything else than what is known. @param {PastEpoch[]} known @param {PastEpoch[]} shown */

@@ -189,6 +189,25 @@ def _check_newer(at: Recorded, later: Recorded, network: NetworkId) -> None:
     check_recent(after)
 
 
+def check_left(at: Recorded, left: Recorded, epoch: int) -> None:
+    """Check an earlier state that was left for members who have not seen it.
+
+    Args:
+        at: The newest state that is known.
+        left: The state that is shown.
+        epoch: Of which it has to be; one before that of `at`.
+
+    Raises:
+        GroupStateRefused: It is another's, uses other names, or is not the one that `at` follows.
+
+    """
+    is_before = epoch == at.state.epoch - 1
+    if left.state.epoch != epoch or (is_before and left.hash != at.state.prev_hash):
+        raise GroupStateRefused("the state that was left is not the one that is missing")
+    if left.state.name_secret != at.state.name_secret:
+        raise GroupStateRefused("the group's state changes the secret of its names")
+
+
 def check_past(known: Iterable[PastEpoch], shown: Iterable[PastEpoch]) -> None:
     """Check that a past says of no epoch anything else than what is known.
 

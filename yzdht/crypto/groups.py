@@ -116,6 +116,11 @@ def admins_tag(group_id: GroupId, network: NetworkId) -> Tag:
     return Tag(dh("yz1 admins", network, group_id))
 
 
+def left_tag(group_id: GroupId, epoch: int, network: NetworkId) -> Tag:
+    """Tag of the group key's record in which the state of an epoch is left for members who have not seen it."""
+    return Tag(dh("yz1 group left", network, group_id, epoch.to_bytes(4)))
+
+
 def group_kem(group_key: PrivateKey) -> PrivateKey:
     """The KEM key that a group's admins share without a word: whoever redeems an invite seals to its public half."""
     wide = kdf(group_key.scalar(), b"", "yz1 group kem", b"", _KEM_SEED_BYTES)

@@ -7,6 +7,7 @@ of a group without the identity's keys. Salts come from the caller, fresh for ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ from yzdht.limits import (
     RECORD_BYTES_MAX,
     REPLAY_KEPT_S,
 )
-from yzdht.wire.group_state import GroupState, Role, decode_group_state, encode_group_state
+from yzdht.wire.group_state import EPOCH_FIRST, GroupState, Role, decode_group_state, encode_group_state
 from yzdht.wire.record import SALT_BYTES, Record, decode_record, order_key
 
 
@@ -85,6 +86,14 @@ class KeptGroup:
     def group_id(self, network: NetworkId) -> GroupId:
         """group_id16 of the present key."""
         return group_id_of(self.group_key, network)
+
+    def missed(self, network: NetworkId) -> int | None:
+        """The newest earlier epoch of which nothing is known, although this member was in the group then, or before; None for none."""
+        group_id = self.group_id(network)
+        known = sorted({known.epoch for known in self.epochs if known.group_id == group_id}, reverse=True)
+        if self.successions:  # it was there when this key was new
+            known.append(EPOCH_FIRST - 1)
+        return next((newer - 1 for newer, older in pairwise(known) if older < newer - 1), None)
 
     def newest(self, network: NetworkId) -> KnownEpoch:
         """The epoch to write in: that of the state that counts, whatever branches of a fork were learnt after it."""

@@ -66,6 +66,8 @@ GROUPS_KEPT_MAX = 256
 GROUP_FORKS_KEPT_MAX = 8
 GROUP_SUCCESSIONS_MAX = 8
 """Keys of a group that are followed at one look."""
+GROUP_LEFT_READ_MAX = 16
+"""States that a member who was away catches up with at one look, one for each who joined; with more at the next."""
 GROUP_LOOK_S = 1 * HOUR_S
 """A member looks for a newer state at the first use in a process, and after so long."""
 GROUP_LOOK_AGAIN_S = 60.0

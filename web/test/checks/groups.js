@@ -37,6 +37,9 @@ async function derivations(v) {
   same(tag, given.state_tag, "tag of the state");
   same(await mutableTarget(network, key, tag), given.state_target, "target of the state");
   same(await groups.adminsTag(groupId, network), given.admins_tag, "tag of the admins");
+  for (const { epoch, tag: left } of given.left_tags) {
+    same(await groups.leftTag(groupId, epoch, network), left, `tag of the state of epoch ${epoch} that is left`);
+  }
   same((await groups.groupKem(hex(given.group_scalar))).publicKey, given.kem, "KEM key of the admins");
 }
 
@@ -128,6 +131,23 @@ async function following(v) {
 }
 
 /** @param {Vectors} v */
+async function statesLeft(v) {
+  const left = stateOf(v, "promoted");
+  const [joined, later] = ["joined without history", "kem changed"].map((name) => stateOf(v, name));
+  const { epoch, nameSecret } = left.state;
+  groups.checkLeft(joined, left, epoch);
+  groups.checkLeft(later, left, epoch);
+  const names = { ...left.state, nameSecret: flipped(nameSecret, 0) };
+  const wrong = /** @type {[any, any, number, string][]} */ ([
+    [joined, stateOf(v, "rotated"), epoch, "another epoch"],
+    [joined, left, epoch - 1, "not the one that is missing"],
+    [joined, { ...left, hash: flipped(left.hash, 0) }, epoch, "another branch"],
+    [later, { ...left, state: names }, epoch, "other names"],
+  ]);
+  for (const [at, shown, of, what] of wrong) await refuses(GroupStateRefused, () => groups.checkLeft(at, shown, of), what);
+}
+
+/** @param {Vectors} v */
 async function notFollowing(v) {
   const { network } = await identityA(v);
   for (const given of v.project.group_states.wrong_followers) {
@@ -200,6 +220,7 @@ export const CHECKS = [
   { name: "group states that cannot be are refused", run: statesRefused },
   { name: "the largest group state is as long as the limit says", run: largestState },
   { name: "each group state follows the one before", run: following },
+  { name: "a state that was left is the one that is missing, or refused", run: statesLeft },
   { name: "group states that do not follow are refused with their error", run: notFollowing },
   { name: "only the group's own state record is opened", run: stateRecords },
   { name: "the epoch of a group record is found by its kid", run: epochs },
