@@ -323,6 +323,7 @@ class World:
         around = Surroundings(contact(number).node_id, outbox, self, usable, is_delegated)
         begin = start if isinstance(start, Start) else cursor.holdings()
         feed = Feed(TOPIC, begin, around, verifier, subscriber.listener)
+        subscriber.follow(feed.handed_on)
         ear = Ear(self, feed, subscriber, outbox, verifier, keys, number, taken, events)
         self.ears.append(ear)
         feed.start(self.now)

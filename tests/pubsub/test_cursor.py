@@ -103,7 +103,7 @@ def test_the_window_of_who_was_silent_for_a_day_is_forgotten_and_nothing_before_
 def test_of_one_sender_the_sessions_used_last_are_kept() -> None:
     cursor = after(*(message(0, series(1, n)) for n in range(SENDER_SESSIONS_MAX)))
     cursor.take(message(1, series(1, 0)))
-    _, forgotten = cursor.open(series(1, 999))
+    _, forgotten = cursor.open(series(1, 9_999))
 
     assert forgotten == series(1, 1)
     assert len(cursor) == SENDER_SESSIONS_MAX

@@ -10,6 +10,7 @@ from yzdht.limits import (
     LIVE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
+    SENDER_SESSIONS_MAX,
     UNOPENED_MAX,
     WAITING_BYTES_MAX,
     WAITING_MESSAGES_MAX,
@@ -27,6 +28,7 @@ from yzdht.pubsub.events import (
     Refused,
     WantsEpochs,
 )
+from yzdht.pubsub.feed import Start
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
 from yzdht.wire.holdings import Span
 from yzdht.wire.pubsub import INDEX_MAX, decode_envelope
@@ -331,11 +333,11 @@ def test_their_bytes_are_bounded_and_the_sender_of_most_goes_on() -> None:
 
 def test_a_sender_with_many_sessions_has_the_last_of_them_remembered() -> None:
     desk = Desk()
-    for number in range(1_000):
+    for number in range(SENDER_SESSIONS_MAX + 9):
         desk.come(1, of=series(1, number))
 
-    assert len(desk.cursor) == 64
-    assert desk.subscriber.waiting == 64
+    assert len(desk.cursor) == SENDER_SESSIONS_MAX
+    assert desk.subscriber.waiting == SENDER_SESSIONS_MAX
 
 
 def test_the_window_of_a_silent_sender_is_forgotten_in_time() -> None:
@@ -375,6 +377,72 @@ def test_an_old_message_that_a_host_replays_as_live_is_not_told_as_live() -> Non
     world.run(1)
 
     assert [message.is_history for message in ear.messages] == [True]
+
+
+def test_a_sender_who_begins_a_session_for_each_message_of_a_history_is_told_once_over_a_restart() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    for number in range(HISTORY_MESSAGES_MAX):
+        world.publish(series(1, number), [0])
+    world.run(5)
+    assert len(ear.messages) == HISTORY_MESSAGES_MAX
+    cursor = ear.cursor.encode()
+    ear.stop()
+
+    again = world.listen(cursor)
+    world.run(5)
+    assert again.messages == []
+
+
+def test_a_series_whose_window_was_forgotten_goes_on_where_it_was() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, range(3))
+    world.run(1)
+    ear.subscriber._cursor._forget(ONE)  # as where too many sessions came after it
+    world.publish(ONE, range(3, 6))
+    world.run(1)
+
+    assert ear.indexes == list(range(6))
+    assert ear.gaps == ear.lost == []
+
+
+def test_what_waited_in_a_series_whose_window_was_forgotten_is_told_as_lost() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    world.publish(ONE, [0, 1, 4, 5])
+    world.run(1)
+    assert ear.indexes == [0, 1]
+    ear.subscriber._cursor._forget(ONE)
+    ear.subscriber._drop(ONE)
+    world.publish(ONE, [2, 3, 6])
+    world.run(5)
+
+    assert ear.indexes == [0, 1, 2, 3, 6]
+    assert ear.lost == [Span(4, 6)]
+
+
+def test_who_is_seen_to_be_a_member_only_after_the_beginning_goes_on_where_hosts_were() -> None:
+    members = {TWO.sender}
+    world = World(1, 2, 3)
+    world.publish(ONE, range(7))
+    ear = world.listen(Start.LIVE, is_member=members.__contains__)
+    world.run(3)
+    members.add(ONE.sender)
+    ear.feed.look_again(world.now)
+    world.publish(ONE, [7, 8])
+    world.run(3)
+
+    assert ear.indexes == [7, 8]
+    assert ear.gaps == ear.lost == []
+    cursor = ear.cursor.encode()
+    ear.stop()
+    again = world.listen(cursor)
+    world.run(3)
+    assert again.messages == []
 
 
 def test_a_whole_history_and_what_is_said_meanwhile_arrive_in_order_over_slow_roads() -> None:

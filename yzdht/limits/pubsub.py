@@ -17,7 +17,8 @@ HISTORY_S = DAY_S
 HISTORY_PART_OF_ONE_SESSION = 4
 """What one session brought fills one part in so many of a history."""
 REPLAY_WINDOW = 1_024
-SENDER_SESSIONS_MAX = 64
+SENDER_SESSIONS_MAX = 1_024
+"""Remembered of one sender of a topic: a history holds no more, and a process may live for one message."""
 REPLAY_KEPT_S = 25 * HOUR_S
 SEEN_S = 600.0
 LIVE_S = 600.0

@@ -176,6 +176,7 @@ class PubsubEngine:
         if sum(map(len, self._feeds.values())) >= FEEDS_MAX:
             return None
         feed = self._feed(topic, start, subscriber.listener)
+        subscriber.follow(feed.handed_on)
         self._subscribers[feed] = subscriber
         self._alarms.add(subscriber)
         feed.start(now)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from yzdht.ports import Now
     from yzdht.pubsub.sources import Surroundings
     from yzdht.wire.address import Contact
+    from yzdht.wire.holdings import Held
     from yzdht.wire.pubsub import PubsubEnvelope
     from yzdht.wire.rpc import SummaryRow
 
@@ -175,6 +176,10 @@ class Feed:
     def has_gaps(self) -> bool:
         """True if something is missing and not given up."""
         return self._puller.has_gaps
+
+    def handed_on(self, series: Series) -> Held:
+        """What was handed on of a series, and where it began; to be looked at only."""
+        return self._holdings.of(series)
 
     def rows(self, skip: int = 0) -> tuple[SummaryRow, ...]:
         """What was handed on, as a summary."""

@@ -21,6 +21,7 @@ from yzdht.limits import (
     WAITING_MESSAGES_MAX,
     WANTS_EPOCHS_EVERY_S,
 )
+from yzdht.pubsub.claims import without
 from yzdht.pubsub.events import (
     Begins,
     Filled,
@@ -35,7 +36,7 @@ from yzdht.pubsub.events import (
 )
 from yzdht.pubsub.feed import Listener
 from yzdht.pubsub.ordering import Ordering
-from yzdht.wire.holdings import Series, Span
+from yzdht.wire.holdings import Held, Series, Span
 
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ class Subscriber:
         self._messages = self._bytes = 0  # that wait
         self._wanted_epochs_at: float | None = None
         self._tidied_at: float | None = None
+        self._handed_on: Callable[[Series], Held] = lambda _series: Held()
+
+    def follow(self, handed_on: Callable[[Series], Held]) -> None:
+        """Know what the feed has handed on of a series, that which is on its way included; to be called before it does."""
+        self._handed_on = handed_on
 
     @property
     def listener(self) -> Listener:
@@ -137,6 +143,8 @@ class Subscriber:
         if not self._mailbox.is_member(envelope.sender):
             return
         series, index = Series(envelope.sender, envelope.session), envelope.index
+        if self._cursor.get(series) is None:
+            self._begin(series, Span(index, index + 1), now)
         window = self._window(series)
         order = self._order(series, window)
         if window.is_over(index) or index in order:
@@ -152,7 +160,23 @@ class Subscriber:
 
     def on_lost(self, series: Series, span: Span, now: Now) -> None:
         """Nobody has these."""
+        if self._cursor.get(series) is None:
+            self._begin(series, span, now)
         self._lose(series, span, LossReason.NOBODY_HAS_IT, now)
+
+    def _begin(self, series: Series, coming: Span, now: Now) -> None:
+        """Begin a series of which more than what comes now may have been handed on: its window was forgotten, or the sender no member.
+
+        That does not come again, so that nothing waits for it; what waited in a window that was forgotten is lost.
+        """
+        held = self._handed_on(series)
+        before = without(held.runs, coming)
+        if not before and not held.floor:
+            return
+        is_begun = bool(before) and before[0].start == held.floor
+        self.on_series(series, before[0].to if is_begun else held.floor, now)
+        for span in before:
+            self._lose(series, span, LossReason.NO_ROOM, now)
 
     def on_epochs(self, now: Now) -> None:
         """Other epochs, or members, are known now."""
