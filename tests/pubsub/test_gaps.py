@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.pubsub.kit_feed import held, series
-from yzdht.limits import GAP_GIVE_UP_S, GAP_GIVE_UP_S_MAX, PULL_SERIES_MAX
+from yzdht.limits import GAP_GIVE_UP_S, GAP_GIVE_UP_S_MAX, GAP_LOOK_EVERY_S, PULL_SERIES_MAX
 from yzdht.pubsub.gaps import Gaps
 from yzdht.wire.holdings import Held, Series, Span
 
@@ -78,4 +78,20 @@ def test_series_with_gaps_are_bounded() -> None:
     for name in here:
         of.look(name, 0.0)
 
+    assert len(of._series) == PULL_SERIES_MAX
+    assert of.next_time() == GAP_LOOK_EVERY_S
+    first = [series(n) for n in range(3)]
+    assert of.unfillable(nobody, 1.0) == [(name, Span(0, 1)) for name in first]  # else they waited for ever
     assert len(of.unfillable(nobody, GAP_GIVE_UP_S)) == PULL_SERIES_MAX
+
+
+def test_who_may_send_is_asked_about_a_series_once_however_many_gaps_it_has() -> None:
+    of, _ = gaps(*range(0, 100, 2))
+    asked: list[Series] = []
+
+    def hoped_for(name: Series) -> list[Span]:
+        asked.append(name)
+        return [Span(0, 100)]
+
+    assert of.unfillable(hoped_for, GAP_GIVE_UP_S) == []
+    assert asked == [ONE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from yzdht.pubsub.claims import without
+from yzdht.pubsub.claims import without, without_all
 from yzdht.wire.holdings import Span
 
 
@@ -84,8 +84,8 @@ class Ordering(Generic[T]):
     def lose(self, span: Span, reason: LossReason) -> None:
         """What of a span is neither below `due` nor here is given up."""
         left = [Span(max(span.start, self.due), span.to)] if span.to > self.due else []
-        for taken in (*(lost.span for lost in self._lost), *(Span(i, i + 1) for i in self._waiting)):
-            left = without(left, taken)
+        here = (Span(i, i + 1) for i in self._waiting if span.start <= i < span.to)
+        left = without_all(left, [*(lost.span for lost in self._lost), *here])
         self._lost.extend(Skipped(piece, reason) for piece in left)
         for piece in left:
             self._shrink(piece)
