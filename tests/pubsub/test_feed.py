@@ -269,6 +269,50 @@ def test_a_client_waits_a_moment_for_what_any_of_its_nodes_says_hosts_have() -> 
     assert ear.feed.counts == FeedCounts(pushed=1)
 
 
+def test_who_was_asked_to_push_and_sends_nothing_has_the_next_one_asked() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(1)
+    mute = pusher(ear)
+    world.hosts[mute].withholds = lambda _index: True
+    for index in range(10):
+        world.publish(ONE, [index])
+        world.run(1)
+    assert pusher(ear) != mute
+    assert contact(99).node_id in world.hosts[mute].subscribers
+    before = ear.feed.counts.pulled
+    for index in range(10, 40):
+        world.publish(ONE, [index])
+        world.run(0.05)
+    assert ear.indexes == list(range(40))
+    assert ear.feed.counts.pulled == before
+
+
+def test_who_pushes_and_lacks_what_others_fetched_from_the_past_goes_on_pushing() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen(Start.ALL)
+    world.run(1)
+    by = pusher(ear)
+    other = next(number for number in world.hosts if number != by)
+    world.publish(ONE, range(300), other)
+    world.run(5)
+    assert ear.indexes == list(range(300))
+    assert pusher(ear) == by
+
+
+def test_where_nobody_else_can_push_who_withholds_is_not_left() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    ear.feed._sources.pass_over(world.now)
+    world.run(1)
+    world.publish(ONE, [0])
+    world.run(0.05)
+
+    assert ear.indexes == [0]
+    assert pusher(ear) == 1
+
+
 def test_what_a_pusher_that_goes_did_not_send_is_pulled_at_once() -> None:
     world = World(1, 2, 3)
     ear = world.listen()

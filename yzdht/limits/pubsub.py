@@ -158,6 +158,9 @@ FEED_FORGED_S = 600.0
 """Who brought something forged is left alone so long."""
 FEED_UNLISTED_LOOKS = 2
 """Who was not found so often in turn is no host any more."""
+FEED_WITHHELD_MAX = 4
+FEED_WITHHELD_S = 3.0
+"""Who pushes and sent nothing while so many messages were fetched from others, over so long, has another one asked to push."""
 FEED_SETTLE_S = 2.0
 """After the first host answered, the others are waited for so long."""
 FEED_PAGES_MAX = 4

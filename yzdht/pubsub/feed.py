@@ -18,6 +18,8 @@ from yzdht.limits import (
     FEED_PAGES_MAX,
     FEED_SERIES_MAX,
     FEED_SETTLE_S,
+    FEED_WITHHELD_MAX,
+    FEED_WITHHELD_S,
     PULL_GRACE_S,
 )
 from yzdht.pubsub.puller import Puller
@@ -141,6 +143,8 @@ class Feed:
         self._early: list[tuple[Contact, PubsubEnvelope]] = []
         self._settle_at: float | None = None
         self._gap_look_at: float | None = None
+        self._withheld = 0  # messages that others sent since the one that pushes said anything
+        self._withheld_since = 0.0
         self._is_settled = self._is_stopped = self._is_early_cut = False
 
     def start(self, now: Now) -> None:
@@ -192,6 +196,7 @@ class Feed:
         source = self._sources.contact(node_id)
         if source is None or self._is_stopped:
             return
+        self._hear_from(node_id)
         if self._is_settled:
             self._pushed(source, envelope, now)
         elif len(self._early) < FEED_EARLY_MAX:
@@ -204,6 +209,7 @@ class Feed:
         source = self._sources.contact(node_id)
         if source is None or self._is_stopped:
             return
+        self._hear_from(node_id)
         rows = tuple(rows)
         self._listener.on_rows(node_id, rows, now)
         if self._is_settled:
@@ -330,10 +336,30 @@ class Feed:
         self._puller.look(Series(envelope.sender, envelope.session), now)
         self._watch_gaps(now)
 
+    def _hear_from(self, node_id: NodeId) -> None:
+        if node_id == self.pusher:
+            self._withheld = 0
+
+    def _note_withheld(self, source: NodeId, now: Now) -> None:
+        """Another one than who pushes sent something new."""
+        if self.pusher is None or source == self.pusher:
+            return
+        if not self._withheld:
+            self._withheld_since = now.mono
+        self._withheld += 1
+        if self._withheld >= FEED_WITHHELD_MAX and now.mono >= self._withheld_since + FEED_WITHHELD_S:
+            self._withheld = 0
+            self._sources.pass_over(now)
+
     def _on_pulled(self, envelope: PubsubEnvelope, source: Contact, now: Now) -> bool:
+        before = self.counts.pulled
         is_genuine = self._take(envelope, now, is_pushed=False)
-        if not is_genuine and not self._is_stopped:
+        if self._is_stopped:
+            return is_genuine
+        if not is_genuine:
             self._sources.distrust(source.node_id, now)
+        elif self.counts.pulled > before:
+            self._note_withheld(source.node_id, now)
         return is_genuine
 
     def _take(self, envelope: PubsubEnvelope, now: Now, *, is_pushed: bool) -> bool:

@@ -82,7 +82,7 @@ class _Host:
     Attributes:
         rank: The highest of those subscribed at is to push.
         is_asked_to_push: In what was said to it last.
-        is_unwilling: It was asked to push and said that it will not.
+        is_unwilling: It was asked to push and said that it will not, or does not.
         unlisted: How many renewals in turn did not find it.
 
     """
@@ -340,6 +340,12 @@ class Sources:
             self._say_goodbye(host)
             is_last = not any(other.is_in_use for other in self._hosts.values() if other is not host)
             self._lose(host, now, FEED_RETRY_S_MAX if is_last else FEED_FORGED_S)
+
+    def pass_over(self, now: Now) -> None:
+        """Who pushes does not send what others have: the next one is asked to, until hosts are looked for again."""
+        for host in self._hosts.values():
+            host.is_unwilling = host.is_unwilling or host.pushes
+        self._steer(now)
 
     def _lose(self, host: _Host, now: Now, pause_s: float = 0.0) -> None:
         host.failures += 1
