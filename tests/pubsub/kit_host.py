@@ -376,6 +376,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = Now(0.0, WALL)
+        self.off_s = 0.0  # by what wall clocks are wrong
         self.hosts: dict[int, HostNode] = {}
         self.cut: set[frozenset[NodeId]] = set()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -431,6 +432,7 @@ class World:
         end = self.now.mono + seconds
         while self._events and self._events[0][0] <= end:
             at, _, what = heapq.heappop(self._events)
-            self.now = Now(max(at, self.now.mono), WALL + max(at, self.now.mono))
+            mono = max(at, self.now.mono)
+            self.now = Now(mono, WALL + mono + self.off_s)
             what()
-        self.now = Now(end, WALL + end)
+        self.now = Now(end, WALL + end + self.off_s)

@@ -9,6 +9,7 @@ from yzdht.limits import (
     BACKLOG_BURST_BYTES,
     ENVELOPES_PER_ANSWER_MAX,
     FLOOR_KEPT_S,
+    HISTORY_CLOCK_BELIEVED_S,
     HISTORY_MESSAGES_MAX,
     HISTORY_QUEUE_WRITES_MAX,
     HISTORY_S,
@@ -613,6 +614,37 @@ def test_what_was_kept_for_a_day_is_dropped_and_the_idle_topic_forgotten() -> No
     assert after == []
     assert host.ask(ALICE, Backlog(TOPIC, (Range(*author.series, 0, 1),))).status is Status.NOT_FOUND
     assert host.host.topics == 0
+
+
+def test_a_clock_that_is_set_by_mistake_and_set_back_costs_nothing_and_lengthens_nothing() -> None:
+    world = World()
+    host = world.host(1)
+    before, meanwhile = Author(), Author()
+    host.publish(before.envelope())
+    world.run(60.0)
+    world.off_s = 2.0 * HISTORY_S
+    world.run(60.0)
+    host.publish(meanwhile.envelope())
+    world.run(HISTORY_CLOCK_BELIEVED_S - 120.0)
+    world.off_s = 0.0
+    world.run(HISTORY_S / 2)
+    held = host.holds(before), host.holds(meanwhile)
+    world.run(HISTORY_S / 2 + 120.0)
+
+    assert held == ([0], [0])
+    assert (host.holds(before), host.holds(meanwhile)) == ([], [])
+
+
+def test_what_got_old_while_the_machine_slept_is_dropped_soon() -> None:
+    world = World()
+    host = world.host(1)
+    author = Author()
+    host.publish(author.envelope())
+    world.run(60.0)
+    world.off_s = 2.0 * HISTORY_S
+    world.run(HISTORY_CLOCK_BELIEVED_S + 120.0)
+
+    assert host.holds(author) == []
 
 
 def test_after_it_stopped_nothing_is_asked_or_answered() -> None:

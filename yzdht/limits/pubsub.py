@@ -84,6 +84,8 @@ FETCH_SOURCES_MAX = 16
 PULL_TURN_S = 10.0
 """After which a topic that is being fetched makes place for another one."""
 HISTORY_LOOK_EVERY_S = 60.0
+HISTORY_CLOCK_BELIEVED_S = 600.0
+"""A wall clock that was set, or went on while the machine slept, is believed for the age of messages after so long."""
 TOPIC_ACTIVE_S = float(HOUR_S)
 HANDED_OVER_KEPT_S = float(HOUR_S)
 HOSTS_LOOK_EVERY_S = 600.0

@@ -139,7 +139,7 @@ class Intake:
             envelope.index,
             envelope.id,
             envelope.raw,
-            int(now.wall),
+            self._keeping.wall(now),
             bringer,
         )
         self._keeping.submit(write, lambda verdict, at: self._stored(envelope, then, verdict, at))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yzdht.limits import HISTORY_LOOK_EVERY_S, HISTORY_S
+from yzdht.pubsub.history_clock import HistoryClock
 from yzdht.rpc.engine import Keep
 from yzdht.wire.history import ForgetBefore, Forgotten
 
@@ -33,6 +34,11 @@ class Keeping:
         self._waiting: dict[int, Callable[[TopicVerdict, Now], None]] = {}
         self._last = 0
         self._look_at: float | None = None
+        self._clock = HistoryClock()
+
+    def wall(self, now: Now) -> int:
+        """Unix seconds by which messages age."""
+        return self._clock.read(now)
 
     def submit(self, change: TopicChange, then: Callable[[TopicVerdict, Now], None]) -> None:
         """Have a change made; `then` is told the verdict once it is durable. The store says beforehand if it has no room."""
@@ -58,7 +64,7 @@ class Keeping:
         """Drop what is too old, a page at a time, the next when one is done."""
         if self._look_at is not None and self._look_at <= now.mono:
             self._look_at = None
-            self.submit(ForgetBefore(int(now.wall) - HISTORY_S), self._forgot)
+            self.submit(ForgetBefore(self.wall(now) - HISTORY_S), self._forgot)
 
     def _forgot(self, verdict: TopicVerdict, now: Now) -> None:
         has_more = False
