@@ -59,12 +59,17 @@ def lonely_node(clock: Clock, *, is_reached: bool = True) -> TopicPump:
     hosting = Hosting(peer(OWN, HOSTING), store, bytes(32), lambda: is_reached)
     engine = PubsubEngine(own, surroundings, lambda _named, _namer: [], hosting)
     pump = TopicPump(engine, clock, counters, lambda _target, _count, then: then([]), store)
+    tasks: set[asyncio.Task[None]] = set()
+    pump.background = lambda work: tasks.add(asyncio.create_task(work))
     pump.begin()
     return pump
 
 
 def topics_of(person: Person, pump: TopicPump) -> Topics:
-    return Topics(person.identity, NET, person.records.known_groups, pump, SystemRng())
+    records = person.records
+    topics = Topics(person.identity, NET, records.known_groups, pump, SystemRng())
+    topics.heed(records.moves)
+    return topics
 
 
 def subscription(

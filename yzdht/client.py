@@ -157,6 +157,7 @@ class Client(DhtCalls):
             SystemRng(),
             self._own_records.topic_policies(nodes.topics.learn_policy),
         )
+        self._own_topics.heed(self._own_records.moves)
         return self
 
     async def _connected(self, home: Home) -> Nodes:

@@ -113,6 +113,7 @@ class OwnPerson:
             groups = self._records.known_groups
             policies = self._records.topic_policies(show)
             self._topics = Topics(self._home.identity, self._network, groups, access, self._rng, policies)
+            self._topics.heed(self._records.moves)
         return self._topics
 
     async def redeem(self, redemption: Redemption, joiner: PublicKey) -> RedeemAnswer:

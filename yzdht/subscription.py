@@ -340,11 +340,14 @@ class Subscription(Generic[HeardT_co]):
     # The group
 
     def _is_member(self, sender: PublicKey) -> bool:
-        """True for who may write; somebody else was perhaps added a moment ago, and the state not seen yet."""
+        """True for who may write; somebody else was perhaps added a moment ago, and the state not seen yet.
+
+        Who is revoked writes no more, though still listed; to topics of everybody keys are free, and nobody is looked up.
+        """
         is_member = self._channel.is_member(sender)
         if not is_member:
             self._want_renewal()
-        return is_member
+        return is_member and not (self._channel.may_change and self._topics.is_revoked(sender))
 
     def _want_renewal(self) -> None:
         mono = self._listening.now().mono

@@ -35,6 +35,7 @@ from yzdht.limits import (
 )
 from yzdht.pubsub.events import UnknownEpoch as EpochIsUnknown
 from yzdht.pubsub.publisher import is_final
+from yzdht.revoked_writers import RevokedWriters
 from yzdht.topic_policies import Owned
 from yzdht.wire.pubsub import INDEX_MAX, SEND_SESSION_BYTES, Mode, PubsubMessage, decode_envelope
 from yzdht.wire.rpc import Status
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from yzdht.crypto.kept_group import KeptGroup
     from yzdht.ids import MessageId, NetworkId, PublicKey, TopicId
     from yzdht.known_groups import KnownGroups
+    from yzdht.moves import Moves
     from yzdht.ports import Now, Rng
     from yzdht.pubsub.publisher import PublishResult
     from yzdht.slot_writer import Receipt
@@ -269,6 +271,7 @@ class Topics:
         self.access = access
         self._rng = rng
         self._policies = policies
+        self._revoked: RevokedWriters | None = None
         self._runs: OrderedDict[TopicId, _Run] = OrderedDict()
         self._known: dict[str, _Known] = {}
         self._pauses: dict[str, float] = {}  # seconds between looks at a group that a message asked for
@@ -323,6 +326,8 @@ class Topics:
         if is_own and policy is not None and self._rules.is_renewal_due(policy):
             self.access.start(self._rules.renew(owned))
         writers = frozenset((owned.owner,)) | (frozenset() if policy is None else policy.writers)
+        if self.is_revoked(owned.owner):  # nothing that is signed by it counts, its list neither
+            writers = frozenset()
         for channel, tell in list(self._followers.items()):
             if channel.owned == owned and channel.learn_writers(writers):
                 tell()
@@ -380,6 +385,14 @@ class Topics:
             if channel.group == group and channel.learn(known):
                 tell()
         return known
+
+    def heed(self, moves: Moves) -> None:
+        """Have nothing told of those who are revoked, from now on."""
+        self._revoked = RevokedWriters(self._identity.public_key, moves, self.access)
+
+    def is_revoked(self, writer: PublicKey) -> bool:
+        """True for who is known to be revoked; it is looked for beside that, so that it may be known later."""
+        return self._revoked is not None and self._revoked.has(writer)
 
     def follow(self, channel: Channel, on_news: Callable[[], None]) -> None:
         """Have a channel know what any caller of this home finds out about its group, until `leave`."""

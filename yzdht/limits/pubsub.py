@@ -250,5 +250,9 @@ POLICIES_SHOWN_MAX = 4_096
 """Remembered: which policy which host was shown last."""
 POLICY_LOOK_S = 30.0
 """What was found of a policy is believed so long."""
+WRITER_LOOK_S = float(HOUR_S)
+"""So often it is looked whether who writes is revoked; nodes are asked daily, as of everybody."""
+WRITERS_LOOKED_UP_MAX = 1_024
+WRITERS_LOOKED_UP_AT_ONCE_MAX = 16
 POLICIES_KNOWN_MAX = 256
 """Of topics that one identity uses."""
