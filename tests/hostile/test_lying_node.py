@@ -388,7 +388,7 @@ async def test_an_acknowledgement_for_nothing_cannot_hide_that_the_value_is_not_
 async def test_an_acknowledgement_by_nobody_is_no_receipt(
     liar: Liar, clock: Time, anna: Identity, answer: Script
 ) -> None:
-    liar.on_put = answer
+    liar.on_put, liar.on_get = answer, show()
     async with client_of(liar.url, identity=anna, clock=clock) as dht:
         await refusal_of(dht.store("note", b"1"), WriteQuorumFailed)
 

@@ -215,6 +215,7 @@ async def test_a_lying_peer_keeps_nobody_from_writing(
         reading = asyncio.ensure_future(node.get("note"))
         await patiently(clock, reading)  # type: ignore[arg-type] # whatever it brings
         assert (await reading).data == b"1"
+    by_method(liar, {})  # or nodes that leave wait for it
 
 
 async def test_forged_records_sent_to_a_node_are_refused_and_not_kept(
