@@ -20,7 +20,7 @@ WHAT ?= soak
 TESTS ?= tests
 BENCH ?= bench/lookup.py
 YZ_SEEDS ?= 200
-ALONE := $(addprefix tests/,sim kad store crypto wire rpc pubsub)
+PROGRAMS := $(addprefix tests/,cli fuzz nginx process watched web test_bench.py test_examples.py)
 
 help: ## this list
 	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,17 +29,18 @@ run: $(VENV)/.run ## start a node on port 8083; more flags with ARGS="…"
 	echo "Starting a node: yz-node --port $(PORT) $(ARGS)"
 	exec $(BIN)/yz-node --port $(PORT) $(ARGS)
 
-test: $(VENV)/.dev debian-packages ## lint, then every test with branch coverage
-	$(MAKE) --no-print-directory lint
-	echo "Running the tests; those that need one core and no socket beside all others, told last"
+test: $(VENV)/.dev debian-packages ## lint and every test, with branch coverage
+	echo "Running the tests that start programs, and beside them on another core the lint and then all other tests, told last"
 	rm -f .coverage .coverage.*
 	log=$$(mktemp)
-	COVERAGE_FILE=.coverage.alone $(BIN)/python -m pytest $(ALONE) --cov --cov-report= >"$$log" 2>&1 &
-	alone=$$!
-	trap 'kill $$alone 2>/dev/null || true; rm -f "$$log"' EXIT
+	{ $(MAKE) --no-print-directory lint
+	  COVERAGE_FILE=.coverage.others exec $(BIN)/python -m pytest $(addprefix --ignore=,$(PROGRAMS)) --cov --cov-report= >"$$log" 2>&1
+	} &
+	others=$$!
+	trap 'kill $$others 2>/dev/null || true; rm -f "$$log"' EXIT
 	status=0
-	COVERAGE_FILE=.coverage.rest $(BIN)/python -m pytest $(addprefix --ignore=,$(ALONE)) --cov --cov-report= || status=$$?
-	wait $$alone || status=$$?
+	COVERAGE_FILE=.coverage.programs $(BIN)/python -m pytest $(PROGRAMS) --cov --cov-report= || status=$$?
+	wait $$others || status=$$?
 	cat "$$log"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
