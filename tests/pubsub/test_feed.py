@@ -25,6 +25,7 @@ from yzdht.limits import (
     FEED_SETTLE_S,
     GAP_GIVE_UP_S,
     HISTORY_MESSAGES_MAX,
+    HOLES_MAX,
     PULL_GRACE_S,
 )
 from yzdht.pubsub.events import Begins
@@ -182,6 +183,38 @@ def test_who_comes_back_goes_on_where_it_was() -> None:
     assert [m.index for m in again.messages if m.series == TWO] == [0, 1]
     assert all(m.is_history for m in again.messages)
     assert again.gaps == again.lost == []
+
+
+def test_what_lies_below_a_gap_that_is_too_long_for_a_summary_is_told_to_who_comes_back() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(50))
+    ear = world.listen()
+    world.run(2)
+    cursor = ear.cursor.encode()
+    ear.stop()
+    world.publish(ONE, range(50, 100))
+    world.publish(ONE, range(300, 320))  # no host took those between
+    assert len(world.hosts[1].held.row(ONE).holes) == HOLES_MAX
+
+    again = world.listen(cursor)
+    world.run(GAP_GIVE_UP_S + 10)
+    assert again.indexes == [*range(50, 100), *range(300, 320)]
+    assert again.lost == [Span(100, 300)]
+
+
+def test_what_lies_below_many_gaps_is_told_to_who_joins_late() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(0, 400, 2))
+    ear = world.listen(Start.ALL)
+    world.run(GAP_GIVE_UP_S + 10)
+
+    assert ear.indexes == list(range(0, 400, 2))
+    assert Method.BACKLOG in world.hosts[1].asked
+    before = sum(host.asked.count(Method.BACKLOG) for host in world.hosts.values())
+    world.publish(ONE, range(400, 500))
+    world.run(60)
+    assert ear.indexes == [*range(0, 400, 2), *range(400, 500)]
+    assert sum(host.asked.count(Method.BACKLOG) for host in world.hosts.values()) <= before + 3
 
 
 def test_who_was_away_for_two_days_is_told_what_is_gone() -> None:

@@ -76,6 +76,21 @@ def test_a_summary_that_repeats_one_series_is_believed_once() -> None:
     assert one.holds(author) == list(range(900))
 
 
+def test_a_new_host_has_what_lies_below_a_gap_that_is_too_long_for_a_summary() -> None:
+    world = World()
+    one = world.host(1)
+    world.host(2)
+    author = Author()
+    indexes = [*range(100), *range(300, 320)]
+    for index in indexes:
+        one.publish(author.envelope(index))
+    world.run(1.0)
+    world.meet(1, 2)
+    world.run(A_WHILE_S)
+
+    assert world.hosts[2].holds(author) == indexes
+
+
 def test_a_forged_message_that_was_fetched_is_not_kept() -> None:
     world = World()
     one = world.host(1)

@@ -8,6 +8,8 @@ from tests.pubsub.kit_feed import TOPIC, at, contact, forged, raw, row, series
 from yzdht.ids import TopicId
 from yzdht.limits import (
     GAP_GIVE_UP_S,
+    HOLES_MAX,
+    PULL_GUESSES_MAX,
     PULL_LATE_S,
     PULL_MESSAGES_MAX,
     PULL_RETRY_S_MIN,
@@ -353,3 +355,32 @@ def test_nothing_is_asked_or_told_after_the_end() -> None:
     assert desk.asked() == []
     desk.puller.handle_timer(at(900))
     assert desk.puller.next_timer() is None
+
+
+CUT = row(ONE, 1_000, 1_200, *range(1_001, 1_001 + HOLES_MAX))
+
+
+def test_what_a_row_with_all_holes_may_leave_out_is_asked_for_and_nobody_is_blamed_for_it() -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [CUT], at(0), asks_below=True)
+    asked, now = set[int](), 0.0
+    while desk.look():
+        wanted = {index for start, to in spans(desk.open[0]) for index in range(start, to)}
+        asked |= wanted
+        now += 0.01
+        upper = range(1_065, 1_200)
+        desk.send(now, *sorted(wanted & {1_000, 40, 41, *upper}))
+    assert asked == set(range(1_200)) - set(CUT.holes)
+    assert (5, 40) in desk.came
+    assert now < 1.0  # nobody was left alone for a while
+
+    desk = Desk()
+    desk.puller.hear(contact(5), [CUT], at(0))
+    assert desk.asked()[0][1][0] == (1_000, 1_001)
+
+
+def test_series_that_are_asked_for_below_what_was_told_are_bounded() -> None:
+    desk = Desk()
+    many = [row(series(n), 1_000, 1_100, *CUT.holes) for n in range(1, 100)]
+    desk.puller.hear(contact(5), many, at(0), asks_below=True)
+    assert len(desk.puller._sources[contact(5).node_id].guesses) == PULL_GUESSES_MAX

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, strategies as st
 
 from yzdht.ids import PublicKey, SendSession
-from yzdht.limits import HOLES_MAX, RUNS_PER_SESSION_MAX, SUMMARY_ROWS_MAX
-from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, lacking
+from yzdht.limits import CUT_ROWS_BELOW_MAX, HOLES_MAX, RUNS_PER_SESSION_MAX, SUMMARY_ROWS_MAX
+from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, lacking, widened
 from yzdht.wire.rpc import Range, SummaryRow
 
 
@@ -334,3 +334,13 @@ def test_a_summary_that_names_one_series_over_and_over_counts_once() -> None:
         Range(*series(1), 0, 2**32 - 1),
         Range(*series(2), 0, 3),
     ]
+
+
+def test_a_row_with_as_many_holes_as_fit_is_perhaps_the_upper_part_alone() -> None:
+    whole = SummaryRow(*series(1), 5_000, 6_000, tuple(range(5_001, 5_001 + HOLES_MAX - 1)))
+    assert widened(whole) == whole
+
+    cut = SummaryRow(*series(1), 5_000, 6_000, tuple(range(5_001, 5_001 + HOLES_MAX)))
+    assert widened(cut) == SummaryRow(*series(1), 5_000 - CUT_ROWS_BELOW_MAX, 6_000, cut.holes)
+    low = SummaryRow(*series(1), 7, 6_000, cut.holes)
+    assert widened(low).first == 0

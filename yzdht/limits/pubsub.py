@@ -32,6 +32,9 @@ TOPICS_PER_ANNOUNCEMENT_MAX = 256
 RUNS_PER_SESSION_MAX = 512
 """Where more gaps come the lowest is given up; half of a replay window."""
 
+CUT_ROWS_BELOW_MAX = 2 * HISTORY_MESSAGES_MAX
+"""A row with HOLES_MAX holes is perhaps the upper part of what is held alone: so many indexes below it are asked for, too."""
+
 # Topic hosts
 
 HOST_RANGE = 8
@@ -136,6 +139,8 @@ PULL_GRACE_S = 0.5
 """What a host that does not push says it has is on its way from the one that pushes, perhaps: it is asked for after so long."""
 PULL_GRACES_MAX = 8
 """Of one series: so many announcements of one source wait apart, more of them together."""
+PULL_GUESSES_MAX = 16
+"""Series of one source that are asked for below what it told of them (CUT_ROWS_BELOW_MAX)."""
 PULL_BROKEN_MAX = 256
 """Claims of one source that it did not keep, remembered."""
 PULL_BROKEN_S = 15.0

@@ -24,7 +24,7 @@ from yzdht.limits import (
 )
 from yzdht.pubsub.puller import Puller
 from yzdht.pubsub.sources import Sources
-from yzdht.wire.holdings import Holdings, Series, Span, usual_next
+from yzdht.wire.holdings import Holdings, Series, Span, usual_next, widened
 
 
 if TYPE_CHECKING:
@@ -253,12 +253,20 @@ class Feed:
             return
         if self._sources.subscribed == (source.node_id,):  # nobody told what happened until now
             self._note_had(rows)
-        self._hear(source, rows, now, may_come=source.node_id != self.pusher)
+        self._hear(source, rows, now, may_come=source.node_id != self.pusher, is_summary=True)
 
-    def _hear(self, source: Contact, rows: Iterable[SummaryRow], now: Now, *, may_come: bool = False) -> None:
+    def _hear(
+        self,
+        source: Contact,
+        rows: Iterable[SummaryRow],
+        now: Now,
+        *,
+        may_come: bool = False,
+        is_summary: bool = False,
+    ) -> None:
         """Have fetched what a host says it has; after a moment what the one that pushes is about to send perhaps."""
         grace_s = PULL_GRACE_S if may_come and self.pusher is not None else None
-        self._puller.hear(source, self._wanted(rows), now, grace_s=grace_s)
+        self._puller.hear(source, self._wanted(rows), now, grace_s=grace_s, asks_below=is_summary)
 
     def _on_answered(self, node_id: NodeId, now: Now) -> None:
         if not self._is_settled:
@@ -289,14 +297,14 @@ class Feed:
                 self._pushed(source, envelope, now)
         for source, rows in rows_heard:
             if self._sources.contact(source.node_id) is not None:
-                self._hear(source, rows, now)
+                self._hear(source, rows, now, is_summary=True)
         if self._is_early_cut:
             self._sources.refresh(now)
 
     def _begin(self, series: Series, rows: list[SummaryRow], now: Now) -> None:
         """Find the index at which a series begins that hosts had when this began."""
         self._note_had(rows)
-        first = min(row.first for row in rows)
+        first = min(widened(row).first for row in rows)
         if self._start is Start.LIVE:
             pushed = [e.index for _, e in self._early if (e.sender, e.session) == series]
             self._open(series, min([self._usual_next(rows), *pushed]), now)

@@ -81,7 +81,7 @@ class Fetching:
             puller = self._pullers[topic] = self._puller(hosted)
             self._since[topic] = now.mono
         if self._has_place(puller, hosted, contact, now):
-            puller.hear(contact, rows, now)
+            puller.hear(contact, rows, now, asks_below=True)
         self._settle(topic)
 
     def is_fetching(self, topic: TopicId) -> bool:

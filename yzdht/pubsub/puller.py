@@ -14,6 +14,7 @@ from yzdht.errors import WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     PULL_CALL_S,
+    PULL_GUESSES_MAX,
     PULL_LATE_S,
     PULL_MESSAGES_MAX,
     PULL_RETRY_S_MAX,
@@ -24,7 +25,7 @@ from yzdht.limits import (
 from yzdht.pubsub.claims import Claims, without_all
 from yzdht.pubsub.gaps import Gaps
 from yzdht.rpc.engine import Answer, Failed
-from yzdht.wire.holdings import Series, Span
+from yzdht.wire.holdings import Series, Span, widened
 from yzdht.wire.pubsub import decode_envelope
 from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status
 
@@ -85,6 +86,21 @@ class _Source:
     asks: list[_Ask] = field(default_factory=list)
     failures: int = 0
     ready_at: float = 0.0
+    guesses: dict[Series, int] = field(default_factory=dict)
+    """Series of which it told the upper part alone, perhaps: what is asked of below this index it did not claim."""
+
+    def hear(self, row: SummaryRow, mono: float, ask_at: float | None, *, asks_below: bool) -> None:
+        """It says what it holds of a series."""
+        series = Series(row.sender, row.session)
+        wide = widened(row) if asks_below else row
+        if wide.first < row.first and (series in self.guesses or len(self.guesses) < PULL_GUESSES_MAX):
+            self.guesses[series] = row.first
+            row = wide
+        self.claims.hear(row, mono, ask_at)
+
+    def owes_all(self, ask: _Ask) -> bool:
+        """True unless some of what it was asked for was a guess."""
+        return all(span.start >= self.guesses.get(series, 0) for series, span in ask.spans)
 
     def can_be_asked(self, mono: float) -> bool:
         """True if it has something of use, and room."""
@@ -127,7 +143,13 @@ class Puller:
     # What the owner tells
 
     def hear(
-        self, source: Contact, rows: Iterable[SummaryRow], now: Now, *, grace_s: float | None = None
+        self,
+        source: Contact,
+        rows: Iterable[SummaryRow],
+        now: Now,
+        *,
+        grace_s: float | None = None,
+        asks_below: bool = False,
     ) -> None:
         """A source says what it holds: of each series the row counts in place of the one before. It may be a new one.
 
@@ -137,6 +159,7 @@ class Puller:
             now: The present.
             grace_s: For so long what is new may come by itself: it is asked for after that, or once a later message of its
                 series is here. None for at once.
+            asks_below: True to ask for what a row that tells no more holes leaves out below.
 
         """
         known = self._sources.get(source.node_id)
@@ -145,7 +168,7 @@ class Puller:
         known.contact = source
         ask_at = None if grace_s is None else now.mono + grace_s
         for row in rows:
-            known.claims.hear(row, now.mono, ask_at)
+            known.hear(row, now.mono, ask_at, asks_below=asks_below)
         self._advance(now)
 
     def hurry(self, now: Now) -> None:
@@ -278,7 +301,7 @@ class Puller:
             self._gaps.look(series, now.mono)
         if came and is_genuine:
             source.failures = 0
-        else:
+        elif not is_genuine or page.more or source.owes_all(ask):
             _punish(source, now)
 
     def _hand_on(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.limits import HOLES_MAX, RUNS_PER_SESSION_MAX, SUMMARY_ROWS_MAX
+from yzdht.limits import CUT_ROWS_BELOW_MAX, HOLES_MAX, RUNS_PER_SESSION_MAX, SUMMARY_ROWS_MAX
 from yzdht.wire.rpc import Range, SummaryRow
 
 
@@ -231,6 +231,14 @@ def claimed(row: SummaryRow) -> list[Span]:
     inner = sorted({hole for hole in row.holes if row.first <= hole < row.next})
     starts = [row.first, *(hole + 1 for hole in inner)]
     return [Span(a, b) for a, b in zip(starts, [*inner, row.next], strict=True) if a < b]
+
+
+def widened(row: SummaryRow) -> SummaryRow:
+    """As if all below had been told, too, if a row may be the upper part of a series alone; asking shows what of that is held."""
+    if len(row.holes) < HOLES_MAX:
+        return row
+    first = max(0, row.first - CUT_ROWS_BELOW_MAX)
+    return SummaryRow(row.sender, row.session, first, row.next, row.holes)
 
 
 def lacking(held: Held, there: Span) -> list[Span]:
