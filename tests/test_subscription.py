@@ -13,7 +13,9 @@ from tests.sessions.kit import Time, turns, until
 from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
+from yzdht.ids import MessageId
 from yzdht.limits import DAY_S, SUBSCRIPTION_LOOK_S
+from yzdht.pubsub.cursor import decode_cursor
 from yzdht.pubsub.events import Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.wire.holdings import Span
 
@@ -177,6 +179,21 @@ async def test_who_waits_with_a_history_is_told_all_of_it(pump: TopicPump, anna:
         await say(topics, *(b"%d" % number for number in range(30)))
     async with subscription(ben, pump, since=60, size=4) as messages:
         assert sorted(await hear(messages, 60)) == sorted(2 * [b"%d" % number for number in range(30)])
+
+
+async def test_what_was_too_old_to_be_told_is_too_old_for_who_goes_on_by_the_cursor(
+    pump: TopicPump, ben: Topics
+) -> None:
+    async with subscription(ben, pump, since=60) as messages:
+        for number, one in ((0, series(2)), (0, series(1)), (1, series(1)), (2, series(1))):
+            created = int(messages._began) - (0 if one == series(2) or number == 2 else 3_600)
+            old = Message(one, number, MessageId(bytes(20)), created, 0, b"%d" % number, 0, is_history=True)
+            messages._on_event(old, at(1))
+        assert await hear(messages, 2) == [b"0", b"2"]
+        cursor = decode_cursor(messages.cursor, messages._channel.topic)
+    window = cursor.get(series(1))
+    assert window is not None
+    assert all(window.is_over(number) for number in range(3))
 
 
 async def test_who_drops_has_the_newest_and_a_count(pump: TopicPump, anna: Topics, ben: Topics) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from yzdht.pubsub.events import Event
     from yzdht.pubsub.feed import Feed
     from yzdht.topics import Channel, Topics
-    from yzdht.wire.holdings import Holdings
+    from yzdht.wire.holdings import Holdings, Series
 
 
 Overflow = Literal["wait", "drop", "raise"]
@@ -136,6 +136,7 @@ class Subscription(Generic[HeardT_co]):
         )
         self.dropped = 0
         self._events: deque[Heard] = deque()
+        self._queued: set[Series] = set()  # of which something is among them, or was since they were none
         self._is_resting = self._is_resumed = self._is_begun = self._is_over = False
         self._came = asyncio.Event()
         self._failure: Exception | None = None
@@ -266,6 +267,8 @@ class Subscription(Generic[HeardT_co]):
     def _take(self) -> HeardT_co:
         event = self._events.popleft()
         self._taken.take(event)
+        if not self._events:
+            self._queued.clear()
         may_go_on = self._is_resting and self._overflow == "wait" and self._failure is None
         if may_go_on and not self._is_over and len(self._events) <= self._size // 2:
             self._is_resumed = True
@@ -303,13 +306,16 @@ class Subscription(Generic[HeardT_co]):
         self._told.take(event)
         self._count(event)
         if not self._is_wanted(event):
-            # Others need not wait for their turn, nor be kept: what is refused or lost is so again.
-            if isinstance(event, Begins) or not self._events:
+            # It is not kept to wait for its turn. Where its turn would be after others of its series it may come again.
+            if isinstance(event, Begins) or event.series not in self._queued:
                 self._taken.take(event)
             return
         if self._is_resumed and isinstance(event, Message) and event.is_history:
             event = replace(event, is_history=event.created < int(self._began))
         self._events.append(event)
+        self._queued.add(event.series)
+        if len(self._queued) > 2 * self._size:
+            self._queued = {waiting.series for waiting in self._events}
         self._came.set()
         if len(self._events) >= self._size:
             self._on_full()
