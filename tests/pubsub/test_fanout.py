@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.pubsub.kit_host import TOPIC, Author, World, peer
+from tests.pubsub.kit_host import TOPIC, Author, World, peer, topic
+from yzdht.limits import (
+    CHANGES_REMEMBERED_MAX,
+    CHANGES_REMEMBERED_MIN,
+    CHANGES_REMEMBERED_OF_ALL_MAX,
+    HOSTED_TOPICS_MAX,
+    TOPICS_PER_SESSION_MAX,
+)
+from yzdht.pubsub.fanout import changes_of_each
 from yzdht.wire.rpc import SummaryRow
 
 
@@ -25,6 +33,30 @@ def test_it_is_sent_to_who_asked_for_it_and_told_to_the_others() -> None:
     assert not host.announced(ALICE)
     assert not host.announced(CAROL)
     assert [a.changes for a in host.announced(BOB)] == [((TOPIC, (SummaryRow(*author.series, 0, 1),)),)]
+
+
+def test_what_is_remembered_of_all_topics_together_is_bounded_however_many_there_are() -> None:
+    for topics in (0, 1, 100, 10_000, HOSTED_TOPICS_MAX):
+        part = changes_of_each(topics)
+
+        assert CHANGES_REMEMBERED_MIN <= part <= CHANGES_REMEMBERED_MAX
+        assert part * topics <= max(CHANGES_REMEMBERED_OF_ALL_MAX, CHANGES_REMEMBERED_MIN * topics)
+    assert changes_of_each(100) == CHANGES_REMEMBERED_MAX
+
+
+def test_where_there_are_many_topics_fewer_changes_of_each_are_remembered() -> None:
+    world = World()
+    host = world.host(1)
+    for number in range(TOPICS_PER_SESSION_MAX):
+        host.subscribe(ALICE, topic(number), push=False)
+        host.subscribe(BOB, topic(TOPICS_PER_SESSION_MAX + number), push=False)
+    host.congested.add(ALICE.node_id)
+    for _ in range(2 * changes_of_each(2 * TOPICS_PER_SESSION_MAX)):
+        host.publish(Author().envelope())
+
+    hosted = host.host._topics.get(TOPIC)
+    assert hosted is not None
+    assert len(hosted.series or ()) == changes_of_each(2 * TOPICS_PER_SESSION_MAX)
 
 
 def test_who_publishes_is_sent_its_own_message_if_it_is_subscribed() -> None:

@@ -67,7 +67,7 @@ class Desk:
         around = Surroundings(neighbourhood, self.verifier, target_of, lambda _: False, lambda _: None)
         subscriptions = Subscriptions()
         announcements = Announcements(self.topics, subscriptions, self.outbox, lambda _: False)
-        fan_out = FanOut(subscriptions, announcements, self.outbox, around)
+        fan_out = FanOut(subscriptions, announcements, self.outbox, around, self.topics.__len__)
         self.intake = Intake(self.topics, self.store, self.keeping, fan_out, around)
         self.answers: list[Answer] = []
 

@@ -70,6 +70,9 @@ ANNOUNCEMENT_BYTES_MAX = 256 * 1_024
 ANNOUNCEMENT_ROWS_PER_TURN = 4_096
 CHANGES_REMEMBERED_MAX = HISTORY_MESSAGES_MAX
 """Of one topic, for its announcements; a history of so many messages has no more sessions."""
+CHANGES_REMEMBERED_MIN = 16
+CHANGES_REMEMBERED_OF_ALL_MAX = 1 << 19
+"""About, of all topics, which have equal parts: a subscriber that is told less hears of the rest when it asks again."""
 SYNC_EVERY_S = 30.0
 """With each other host, while a topic is active."""
 SYNC_SOON_S = 2.0

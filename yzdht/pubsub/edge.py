@@ -18,7 +18,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.announcements import Announcements, rows_bytes
-from yzdht.pubsub.fanout import FanOut
+from yzdht.pubsub.fanout import FanOut, changes_of_each
 from yzdht.pubsub.feed import Listener, Start
 from yzdht.pubsub.hosted import Changes, Hosted
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
@@ -116,7 +116,9 @@ class Edge:
         self._relayed: dict[TopicId, _Relayed] = {}
         self._subscriptions = Subscriptions()
         self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
-        self._fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings)
+        self._fan_out = FanOut(
+            self._subscriptions, self._announcements, outbox, surroundings, self._relayed.__len__
+        )
         self._backlogs = RelayedBacklogs(outbox, rates, surroundings)
         self._settled: list[TopicId] = []  # since `look` was called last
         self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
@@ -242,7 +244,8 @@ class Edge:
         is_told = self._subscriptions.has(topic)
         grown = [row for row in rows if relayed.rows.hear(host, row)]
         for row in grown:
-            relayed.hosted.changed(Series(row.sender, row.session), is_told=is_told)
+            most = changes_of_each(len(self._relayed))
+            relayed.hosted.changed(Series(row.sender, row.session), is_told=is_told, most=most)
         for subscriber in self._subscriptions.of(topic) if grown else ():
             self._announcements.changed(subscriber, topic, now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from yzdht.limits import CHANGES_REMEMBERED_MAX, CHANGES_REMEMBERED_MIN, CHANGES_REMEMBERED_OF_ALL_MAX
 from yzdht.rpc.engine import Push
 from yzdht.wire.frame import RecordType
 from yzdht.wire.holdings import Series
@@ -11,6 +12,8 @@ from yzdht.wire.pubsub import encode_delivery
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yzdht.ports import Now
     from yzdht.pubsub.announcements import Announcements
     from yzdht.pubsub.hosted import Hosted
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
     from yzdht.pubsub.ports import Surroundings
     from yzdht.pubsub.subscriptions import Subscriptions
     from yzdht.wire.pubsub import PubsubEnvelope
+
+
+def changes_of_each(topics: int) -> int:
+    """Of how many series of each topic it is remembered that they changed, where there are so many topics."""
+    part = CHANGES_REMEMBERED_OF_ALL_MAX // max(1, topics)
+    return min(CHANGES_REMEMBERED_MAX, max(CHANGES_REMEMBERED_MIN, part))
 
 
 class FanOut:
@@ -28,6 +37,7 @@ class FanOut:
         announcements: Through which those learn of it who are not sent it.
         outbox: Where it goes.
         surroundings: Says who does not read what it is sent.
+        topics: How many there are.
 
     """
 
@@ -37,12 +47,14 @@ class FanOut:
         announcements: Announcements,
         outbox: Outbox,
         surroundings: Surroundings,
+        topics: Callable[[], int],
     ) -> None:
         self._subscriptions = subscriptions
         self._announcements = announcements
         self._outbox = outbox
         self._is_congested = surroundings.is_congested
         self._observe = surroundings.observe
+        self._topics = topics
 
     def pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
         """Pass one on.
@@ -56,7 +68,7 @@ class FanOut:
         """
         topic = hosted.topic
         series = Series(envelope.sender, envelope.session)
-        hosted.changed(series, is_told=self._subscriptions.has(topic))
+        hosted.changed(series, is_told=self._subscriptions.has(topic), most=changes_of_each(self._topics()))
         delivery: bytes | None = None
         sent = 0
         for subscriber in self._subscriptions.of(topic):

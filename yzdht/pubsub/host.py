@@ -96,7 +96,7 @@ class TopicHost:
         self._announcements = Announcements(
             self._topics, self._subscriptions, outbox, surroundings.is_congested
         )
-        fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings)
+        fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings, self._topics.__len__)
         self._keeping = Keeping(outbox, self._topics)
         self._intake = Intake(self._topics, store, self._keeping, fan_out, surroundings)
         wanted = self._subscriptions.has

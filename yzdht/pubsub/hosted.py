@@ -73,8 +73,11 @@ class Hosted:
         """The nodes that are its hosts, nearest first."""
         return self.near[:TOPIC_HOSTS]
 
-    def changed(self, series: Series, *, is_told: bool) -> None:
-        """Something of a series is held that was not; somebody is to be told of it, or nobody is subscribed."""
+    def changed(self, series: Series, *, is_told: bool, most: int = CHANGES_REMEMBERED_MAX) -> None:
+        """Something of a series is held that was not; somebody is to be told of it, or nobody is subscribed.
+
+        Of `most` series it is remembered.
+        """
         self.tick += 1
         if not is_told:
             self.series = None
@@ -84,7 +87,7 @@ class Hosted:
             latest = self.series = OrderedDict()
         latest[series] = self.tick
         latest.move_to_end(series)
-        if len(latest) > CHANGES_REMEMBERED_MAX:
+        while len(latest) > most:
             latest.popitem(last=False)
 
     def since(self, tick: int) -> list[tuple[Series, int]]:
