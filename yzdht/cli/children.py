@@ -222,7 +222,7 @@ class Children:
                 os.close(reports)
             self._selector.close()
             code = live(line)
-        except BaseException:
+        except Exception:
             sys.excepthook(*sys.exc_info())
             raise
         finally:

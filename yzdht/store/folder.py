@@ -74,13 +74,12 @@ class DataFolder:
         refuse_unsafe_folder(path)
         _refuse_foreign(path)
         folder = cls(path, _take_lock(path / _LOCK))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(folder.close)
             _check_version(path / _VERSION)
             _remove_leftovers(path)
             _remove(path / _RUN)
-        except BaseException:
-            folder.close()
-            raise
+            undo.pop_all()
         return folder
 
     @property

@@ -171,13 +171,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
     _enter_wal(connection, path)
     connection.execute("PRAGMA synchronous=FULL")
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == _SYNCHRONOUS_FULL
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:  # which commits, or takes it all back
+        connection.execute("BEGIN IMMEDIATE")
         _migrate(connection, path, schema)
-    except BaseException:
-        connection.rollback()
-        raise
-    connection.execute("COMMIT")
 
 
 def _enter_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -60,14 +60,9 @@ class SharedFile:
         """Do something that no other process comes between, durable when this returns; what raises changes nothing."""
 
         def whole() -> _T:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                done = work()
-                self.connection.execute("COMMIT")
-            except BaseException:
-                self.connection.rollback()
-                raise
-            return done
+            with self.connection:  # which commits, or takes it all back
+                self.connection.execute("BEGIN IMMEDIATE")
+                return work()
 
         return self._told(whole)
 
