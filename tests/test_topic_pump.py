@@ -84,7 +84,7 @@ async def test_whoever_waits_is_told_that_it_stopped_and_no_timer_is_left(clock:
         pump.stop()
 
     assert told == [True]
-    with pytest.raises(NoNode, match="no node that hosts topics"):
+    with pytest.raises(NoNode, match="no host of the topic answered"):
         await task
     envelope = decode_envelope(next(iter(next(iter(anna._runs.values())).unsettled.values())).raw)
     with pytest.raises(UsageError):

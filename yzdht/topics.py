@@ -487,7 +487,7 @@ class Topics:
             if channel.owned is not None and is_refused:
                 self._rules.doubt(channel.owned)
             if not result.asked and not is_refused:
-                raise NoNode("no node that hosts topics could be reached")
+                raise NoNode("no host of the topic answered in time")
             why = "" if result.refusal is Status.OK else result.refusal.name.lower().replace("_", " ")
             raise PublishFailed(result.stored, result.asked, why)
         return Published(envelope.id, envelope.session, envelope.index, created, result.stored, result.asked)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from yzdht.cli.durations import parse_duration, parse_ttl
+from yzdht.cli.durations import parse_duration, parse_timeout, parse_ttl
 from yzdht.errors import UsageError
 from yzdht.limits import RECORD_LIFE_S_MAX
 
@@ -41,6 +41,14 @@ def test_any_text_is_a_ttl_in_range_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert 1 <= ttl_s <= RECORD_LIFE_S_MAX
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("30s", 30), ("1d", 86_400)])
+def test_a_timeout_is_a_second_to_a_day(text: str, seconds: int) -> None:
+    assert parse_timeout(text) == seconds
+    for wrong in ("0", "86401", "2d"):
+        with pytest.raises(UsageError, match="between 1 second and a day"):
+            parse_timeout(wrong)
 
 
 def test_another_span_may_be_longer_or_nothing() -> None:

@@ -216,6 +216,8 @@ def test_a_message_steers_no_terminal(person: Person) -> None:
         (("pub", "--lines", "topic", "message"), None, "--lines reads messages from stdin"),
         (("pub", "topic"), b"x" * 65_336, "the message is longer than 65,335 bytes"),
         (("pub", "--lines", "topic"), b"fine\n" + b"x" * 65_336, "line 2 is longer than 65,335 bytes"),
+        (("pub", "--timeout", "0", "topic", "x"), None, "the timeout 0 is not between 1 second and a day"),
+        (("pub", "--timeout", "soon", "topic", "x"), None, "'soon' is not a duration"),
         (("pub", "", "x"), None, "a name is 1 to 1,024 bytes"),
         (("sub", ""), None, "a name is 1 to 1,024 bytes"),
         (("sub", "--since", "yesterday", "topic"), None, "'yesterday' is not a duration"),
@@ -260,9 +262,89 @@ def test_a_reader_that_is_slow_holds_nothing_up_and_misses_nothing_when_it_is_en
     assert len(whole) + len(rest) >= len(lines)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_its_cursor_kept(
+    person: Person, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    cursor = tmp_path / "cursor"
+    topic = f"signal {code}"  # the node is the same for all tests
+    sub = ("sub", "--cursor", str(cursor), "--since", "1h", topic)
+    person.yz("pub", topic, "one")
+    with started(person, *sub) as listening:
+        assert line_of(listening) == b"one\n"
+        listening.send_signal(number)
+        shown, said = listening.communicate(timeout=PATIENCE_S)
+    assert (listening.returncode, shown, said.split()) == (code, b"", [b"from", b"you:"])
+    person.yz("pub", topic, "two")
+    with started(person, *sub) as listening:
+        assert line_of(listening) == b"two\n"
+        listening.terminate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_lines_with_a_word_of_what_came_of_them(
+    person: Person, number: signal.Signals, code: int
+) -> None:
+    key_of(person)  # is made by that
+    topic = f"ended {code}"
+    with (
+        begun(person, "--json", "pub", "--lines", topic) as counted,
+        begun(person, "pub", "--lines", topic) as said,
+    ):
+        for process in (counted, said):
+            assert process.stdin is not None
+            process.stdin.write(b"one\ntwo\n")
+            process.stdin.flush()
+        assert [json.loads(line_of(counted))["index"] for _ in range(2)] == [0, 1]
+        assert person.yz("sub", "--since", "1h", "--count", "4", topic).code == 0
+        for process in (counted, said):
+            process.send_signal(number)
+            assert process.wait(PATIENCE_S) == code
+        assert counted.stderr is not None
+        assert said.stderr is not None
+        assert counted.stderr.read().strip() == b""
+        assert said.stderr.read().strip() == b"published 2 of 2 messages"
+
+
+def test_a_line_that_is_too_long_ends_none_of_the_others(person: Person) -> None:
+    lines = [b"one", b"x" * 65_336, b"y" * 200_000, b"four", b"z" * 65_335]
+    done = person.yz("--json", "pub", "--lines", "long", stdin=b"\n".join(lines))
+
+    told = objects(done.stdout)
+    assert [view.get("index", view.get("line")) for view in told] == [0, 2, 3, 1, 2]
+    assert (done.code, done.error["error"]) == (2, "line 3 is longer than 65,335 bytes")
+
+
+def test_lines_wait_for_a_host_that_comes_back(person: Person, tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "here") as here:
+        port = here.ready().view["port"]
+        process = begun(Person(person.home).at(here.url), "pub", "--lines", "back")
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        heard = person.at(here.url).yz("sub", "--since", "1h", "--count", "1", "back")
+        assert heard.stdout == b"one\n"
+        here.end(signal.SIGKILL)
+        process.stdin.write(b"two\nthree\n")
+        process.stdin.close()
+        assert b"warning: line 2 waits for hosts of the topic" in process.stderr.readline()
+    with NodeProcess(tmp_path / "here", "--port", str(port)) as again:
+        again.ready()
+        assert process.wait(PATIENCE_S) == 0
+        assert process.stderr.read().endswith(b"published 3 of 3 messages\n")
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+        heard = person.at(again.url).yz("sub", "--since", "1h", "--count", "3", "back")
+        assert heard.stdout == b"one\ntwo\nthree\n"
+
+
 def test_a_line_that_no_host_took_is_told_and_the_next_one_is_tried(person: Person, tmp_path: Path) -> None:
     with NodeProcess(tmp_path / "alone") as alone:
-        process = begun(Person(person.home).at(alone.ready().url), "--json", "pub", "--lines", "gone")
+        process = begun(
+            Person(person.home).at(alone.ready().url), "--json", "pub", "--timeout", "1s", "--lines", "gone"
+        )
         assert process.stdin is not None
         process.stdin.write(b"one\n")
         process.stdin.flush()

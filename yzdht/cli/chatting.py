@@ -21,6 +21,7 @@ from yzdht.limits import (
     CHAT_CALM_S,
     CHAT_GONE_S,
     CHAT_LEAVE_S,
+    CHAT_PATIENCE_S,
     HISTORY_MESSAGES_MAX,
     PUBSUB_DATA_BYTES_MAX,
 )
@@ -91,14 +92,18 @@ class Chat:
     async def _say_lines(self) -> None:
         async with aclosing(read_lines(PUBSUB_DATA_BYTES_MAX)) as lines:
             async for line in lines:
-                if line.strip():
+                if not isinstance(line, bytes):
+                    self._screen.warn(str(line), line.hint)
+                elif line.strip():
                     await self._say(line)
         await self._show_before()
 
     async def _say(self, line: bytes) -> None:
         self._own_words[line] += 1
         try:
-            await self._client.publish(TALK_TOPIC, line, group=self._group, type=TALK_TYPE)
+            await self._client.publish(
+                TALK_TOPIC, line, group=self._group, type=TALK_TYPE, timeout=CHAT_PATIENCE_S
+            )
         except NoSuchGroup:
             raise
         except LookupFailed as error:  # nodes come back

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from yzdht.errors import UsageError
-from yzdht.limits import DAY_S, HOUR_S, MINUTE_S, RECORD_LIFE_S_MAX
+from yzdht.limits import DAY_S, HOUR_S, MINUTE_S, PUBLISH_TIMEOUT_S_MAX, RECORD_LIFE_S_MAX
 
 
 _DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>[smhdw]?)")
@@ -24,6 +24,19 @@ def parse_ttl(text: str) -> int:
     if not 1 <= ttl_s <= RECORD_LIFE_S_MAX:
         raise UsageError(f"the ttl {text} is not between 1 second and 30 days", hint=_HINT)
     return ttl_s
+
+
+def parse_timeout(text: str) -> int:
+    """Seconds for which something is tried, 1 to a day.
+
+    Raises:
+        UsageError: It is written in another way, or out of that range.
+
+    """
+    timeout_s = parse_duration(text, "timeout")
+    if not 1 <= timeout_s <= PUBLISH_TIMEOUT_S_MAX:
+        raise UsageError(f"the timeout {text} is not between 1 second and a day", hint=_HINT)
+    return timeout_s
 
 
 def parse_duration(text: str, what: str) -> int:

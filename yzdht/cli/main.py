@@ -121,7 +121,7 @@ def cli(  # noqa: PLR0913 - click gives each option its argument
     passphrase_fd: int | None,
     log_level: str,
 ) -> None:
-    """Store and read values, sealed and signed, through a node that need not be trusted."""
+    """Store and read values, publish and hear messages, sealed and signed, through a node that need not be trusted."""
     logs.configure(log_level)
     context.obj = Settings(
         screen=context.obj,

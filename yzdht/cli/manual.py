@@ -23,6 +23,7 @@ _MEANINGS = {
     ExitCode.CONFLICT: "another writer was faster, or --if-seq did not match",
     ExitCode.NOT_A_READER: "the value is sealed for somebody else",
     ExitCode.INTERRUPTED: "Ctrl-C",
+    ExitCode.TERMINATED: "SIGTERM",
 }
 
 LOCAL = (ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.BAD_SIGNATURE, ExitCode.INTERRUPTED)
@@ -41,6 +42,7 @@ ASKING = (
     ExitCode.BAD_SIGNATURE,
     ExitCode.NO_NODE,
     ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
 )
 """Those of a command that asks a node."""
 

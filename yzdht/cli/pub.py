@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from yzdht.cli.durations import parse_timeout
 from yzdht.cli.manual import WRITING, manual
 from yzdht.cli.put import read_source
 from yzdht.cli.settings import Settings, json_option
 from yzdht.errors import (
     ExitCode,
+    PublishFailed,
     UsageError,
     ValueTooLarge,
 )
-from yzdht.limits import PUBSUB_DATA_BYTES_MAX
+from yzdht.limits import PUBLISH_PATIENCE, PUBSUB_DATA_BYTES_MAX
 
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ if TYPE_CHECKING:
     "--owner", metavar="WHO", help="To the public topic of WHO, who lists you: see yz topic policy."
 )
 @click.option("--lines", "is_lines", is_flag=True, help="Each line of stdin is a message, sent as it comes.")
+@click.option(
+    "--timeout", metavar="TIME", default=PUBLISH_PATIENCE, show_default=True,
+    help="How long hosts that are away are tried again.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
-def pub(
+def pub(  # noqa: PLR0913 - its options
     settings: Settings,
     *,
     topic: str,
@@ -52,6 +58,7 @@ def pub(
     group: str | None,
     owner: str | None,
     is_lines: bool,
+    timeout: str,
 ) -> None:
     """Publish MESSAGE, or the bytes of stdin, to whoever subscribes to TOPIC.
 
@@ -69,11 +76,12 @@ def pub(
         raise UsageError(
             "no message was given", hint="write it behind TOPIC, pipe it in, or write - to type it"
         )
+    timeout_s = parse_timeout(timeout)
     find_owner = owner_of(settings, owner)
     if is_lines:
-        lines = Lines(settings.screen, topic, group, find_owner)
+        lines = Lines(settings.screen, topic, group, find_owner, timeout_s)
         settings.through_client(f"publishing to {topic}", lines.publish, is_lasting=True)
-        lines.sum_up()
+        lines.check()
         return
     data = read_source(None, PUBSUB_DATA_BYTES_MAX + 1) if from_stdin else os.fsencode(str(message))
     if len(data) > PUBSUB_DATA_BYTES_MAX:
@@ -83,9 +91,16 @@ def pub(
         )
 
     async def publish(client: Client) -> Published:
-        return await client.publish(topic, data, group=group, owner=await find_owner(client))
+        whose = await find_owner(client)
+        try:
+            return await client.publish(topic, data, group=group, owner=whose, timeout=timeout_s)
+        except PublishFailed as error:
+            error.hint = (
+                "it may arrive all the same, and twice if you publish it again; --timeout gives hosts longer"
+            )
+            raise
 
-    done = settings.through_client(f"publishing to {topic}", publish)
+    done = settings.through_client(f"publishing to {topic}, tried for {timeout} at most", publish)
     if settings.screen.is_json:
         settings.screen.object(published_view(topic, done))
     else:

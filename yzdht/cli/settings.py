@@ -151,9 +151,9 @@ class Settings:
             YzError: Whatever the work raises.
 
         """
-        import asyncio  # noqa: PLC0415 - not needed by --version
-        from contextlib import ExitStack  # noqa: PLC0415 - as above
+        from contextlib import ExitStack  # noqa: PLC0415 - not needed by --version
 
+        from yzdht.cli.ending import run_until_ended  # noqa: PLC0415 - loads asyncio
         from yzdht.cli.progress import progress  # noqa: PLC0415 - loads asyncio
         from yzdht.client import Client  # noqa: PLC0415 - loads the cryptography and the transport
         from yzdht.crypto.naming import network_id  # noqa: PLC0415 - as above
@@ -187,7 +187,7 @@ class Settings:
                     ended = client.records.moves.own_end()
                     return await work(client), client.records.people, ended
 
-        done, people, ended = asyncio.run(connect_and_work())
+        done, people, ended = run_until_ended(connect_and_work())
         for fault in (people.fault, ended):
             if fault is not None:  # the present call is none the worse for it
                 self.screen.warn(str(fault), fault.hint)

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 _STDIN, _STDOUT = 0, 1
 
 
-async def read_lines(line_bytes_max: int) -> AsyncGenerator[bytes, None]:
+async def read_lines(line_bytes_max: int) -> AsyncGenerator[bytes | ValueTooLarge, None]:
     """The lines of stdin as they come, without their ends; the last one may have none.
 
+    In place of one that is longer than that comes an error that says so; no more than its beginning is kept.
+
     Raises:
-        ValueTooLarge: One is longer than that.
         UsageError: stdin cannot be read.
 
     """
@@ -44,9 +45,8 @@ async def read_lines(line_bytes_max: int) -> AsyncGenerator[bytes, None]:
             lines.append(kept)
         for line in lines:
             number += 1
-            _check_length(line, number, line_bytes_max)
-            yield line
-        _check_length(kept, number + 1, line_bytes_max)
+            yield line if len(line) <= line_bytes_max else _too_long(number, line_bytes_max)
+        kept = kept[: line_bytes_max + 1]  # long enough to tell that it is too long
 
 
 async def _read_part() -> bytes:
@@ -59,11 +59,10 @@ async def _read_part() -> bytes:
         ) from error
 
 
-def _check_length(line: bytes, number: int, line_bytes_max: int) -> None:
-    if len(line) > line_bytes_max:
-        raise ValueTooLarge(
-            f"line {number} is longer than {line_bytes_max:,} bytes", hint="split it: a message has no more"
-        )
+def _too_long(number: int, line_bytes_max: int) -> ValueTooLarge:
+    return ValueTooLarge(
+        f"line {number} is longer than {line_bytes_max:,} bytes", hint="split it: a message has no more"
+    )
 
 
 class Output:

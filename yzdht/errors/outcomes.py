@@ -110,7 +110,7 @@ class CasMismatch(LookupFailed):
 class PublishFailed(QuorumFailed):
     """Fewer hosts of the topic than half and one have the message on disk; it may arrive all the same (PROTOCOL.md section 11)."""
 
-    default_hint = "publish it again, or the next one: what is missing goes with it"
+    default_hint = "it may arrive all the same, and goes along with the next message of its topic"
 
     def __init__(self, stored: int, asked: int, why: str = "") -> None:
         super().__init__("stored the message durably", stored, asked // 2 + 1, asked, why)

@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     CONFLICT = 8
     NOT_A_READER = 9
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class YzError(Exception):

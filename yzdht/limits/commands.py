@@ -43,6 +43,12 @@ STREAM_WRITE_BYTES = 4_096
 """So many a pipe takes at once or not at all."""
 LINES_ON_THE_WAY_MAX = 32
 """Messages of `yz pub --lines` that wait for their hosts."""
+LINES_LATE_S = 2.0
+"""After which one that waits still is told of."""
+LINES_END_S = 2.0
+"""Who ends the command has what is on its way waited for as long as this."""
+PUBLISH_PATIENCE = "30s"
+"""Of `yz pub`, whose process is gone before hosts come back later."""
 CURSOR_KEPT_EVERY_S = 0.25
 CHAT_BEAT_S = 60.0
 CHAT_GONE_S = 150
@@ -51,6 +57,8 @@ CHAT_SEATS_MAX = 4_096
 """Runs of programs that are in one chat; each member may have a few."""
 CHAT_CALM_S = 0.5
 """What was said before is shown in its order, once nothing more of it has come for so long."""
+CHAT_PATIENCE_S = 30.0
+"""What is said is tried so long; then it goes along with what is said next."""
 CHAT_LEAVE_S = 2.0
 CHAT_HISTORY_DEFAULT = "1d"
 
