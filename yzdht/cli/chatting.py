@@ -12,16 +12,16 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from yzdht.cli.messages import GapEvent, gap_line, gap_view, message_view, text_of
+from yzdht.cli.messages import GapEvent, by_time, gap_line, gap_view, message_view, text_of
 from yzdht.cli.presence import HERE, LEAVES, Presence, Whereabouts
 from yzdht.cli.streams import Output, read_lines, while_read
 from yzdht.errors import LookupFailed, NoSuchGroup, YzError
 from yzdht.limits import (
     CHAT_BEAT_S,
-    CHAT_CALM_S,
     CHAT_GONE_S,
     CHAT_LEAVE_S,
     CHAT_PATIENCE_S,
+    HISTORY_CALM_S,
     HISTORY_MESSAGES_MAX,
     PUBSUB_DATA_BYTES_MAX,
 )
@@ -128,7 +128,7 @@ class Chat:
         """Show what is said: first what was said before, in the order of its time."""
         while True:
             try:
-                async with asyncio.timeout(CHAT_CALM_S if self._before else None):
+                async with asyncio.timeout(HISTORY_CALM_S if self._before else None):
                     event = await anext(talk)
             except TimeoutError:
                 await self._show_before()
@@ -149,8 +149,8 @@ class Chat:
                 self._screen.warn(gap_line(event, self._names))
 
     async def _show_before(self) -> None:
-        before, self._before = sorted(self._before, key=lambda message: message.created), []
-        for message in before:
+        before, self._before = self._before, []
+        for message in by_time(before):
             await self._show(message)
 
     async def _show(self, message: Message) -> None:

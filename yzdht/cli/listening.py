@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from yzdht.cli.get import write_whole
-from yzdht.cli.messages import GapEvent, gap_line, gap_view, message_view, text_of
+from yzdht.cli.messages import by_time, gap_line, gap_view, message_view, text_of
 from yzdht.cli.streams import Output
-from yzdht.limits import CURSOR_BYTES_MAX, CURSOR_KEPT_EVERY_S
+from yzdht.limits import CURSOR_BYTES_MAX, CURSOR_KEPT_EVERY_S, HISTORY_CALM_S, HISTORY_MESSAGES_MAX
 from yzdht.pubsub.events import Message
 from yzdht.store.files import read_file
 
@@ -16,10 +16,10 @@ from yzdht.store.files import read_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from yzdht.cli.messages import Names
+    from yzdht.cli.messages import GapEvent, Names
     from yzdht.cli.screen import Screen
     from yzdht.ids import PublicKey
-    from yzdht.pubsub.events import Event, Heard
+    from yzdht.pubsub.events import Heard
     from yzdht.subscription import Subscription
 
 
@@ -81,7 +81,7 @@ class Bookmark:
 
 
 class Shown:
-    """Messages on stdout.
+    """Messages on stdout; what was published before comes first, all senders together in the order of its time.
 
     Args:
         screen: What is beside them.
@@ -94,6 +94,9 @@ class Shown:
         self._names = names
         self._output = Output(screen)
         self._sender: PublicKey | None = None
+        self._before: list[Message] = []
+        self._left: int | None = None
+        self._is_over = False
 
     async def show_all(
         self, subscription: Subscription[Heard], count: int | None, bookmark: Bookmark | None = None
@@ -107,30 +110,55 @@ class Shown:
 
         """
         clock = asyncio.get_running_loop().time
-        shown = 0
-        async for event in subscription:
+        self._left = count
+        # A cursor says what was taken: one who ends in the middle cannot take more than is shown.
+        may_wait = count is None or bookmark is None
+        while self._left != 0:
+            event = await self._next(subscription)
             if bookmark is not None:
                 bookmark.is_halfway = True
-            await self._show(event)
-            if bookmark is not None:
+            await self._hear(event, may_wait=may_wait)
+            if bookmark is not None and not self._before:
                 bookmark.is_halfway = False
                 bookmark.keep_now_and_then(subscription, clock())
-            shown += isinstance(event, Message)
-            if shown == count:
+            if self._is_over:
                 return
 
-    async def _show(self, event: Event) -> None:
-        if isinstance(event, Message):
-            await self._show_message(event)
-        elif isinstance(event, GapEvent):
+    async def _next(self, subscription: Subscription[Heard]) -> Heard | None:
+        """What comes next; None if nothing more of what was published before does."""
+        try:
+            if not self._before:
+                return await anext(subscription)
+            async with asyncio.timeout(HISTORY_CALM_S):
+                return await anext(subscription)
+        except TimeoutError:
+            return None
+        except StopAsyncIteration:
+            self._is_over = True
+            return None
+
+    async def _hear(self, event: Heard | None, *, may_wait: bool) -> None:
+        if not isinstance(event, Message | None):
             await self._show_gap(event)
+        elif event is not None and event.is_history and may_wait and len(self._before) < HISTORY_MESSAGES_MAX:
+            self._before.append(event)
+        else:
+            before, self._before = self._before, []
+            for message in by_time(before):
+                await self._show_message(message)
+            if event is not None:
+                await self._show_message(event)
 
     async def _show_message(self, message: Message) -> None:
+        if self._left is not None:
+            if not self._left:
+                return
+            self._left -= 1
         if self._screen.is_json:
             await self._output.object(message_view(message, self._names))
             return
-        if message.series.sender != self._sender:
-            self._sender = message.series.sender
+        if message.sender != self._sender:
+            self._sender = message.sender
             self._screen.say(f"from {self._names.shown(self._sender)}:")
         await self._output.line(text_of(message.data))
 

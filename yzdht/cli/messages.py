@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yzdht.cli.settings import Settings
     from yzdht.ids import PublicKey
     from yzdht.pubsub.events import Message
+    from yzdht.wire.holdings import Series
 
 
 GapEvent = Gap | Filled | Lost
@@ -54,6 +55,16 @@ class Names:
 def text_of(data: bytes) -> str:
     """What a message says, on one line; what cannot be shown is escaped."""
     return on_one_line(data.removesuffix(b"\n").decode(errors="backslashreplace"))
+
+
+def by_time(messages: list[Message]) -> list[Message]:
+    """Those of several senders in the order of their time, those of one run of a sender in their order whatever its clock did."""
+    latest: dict[Series, int] = {}
+    times = []
+    for message in messages:
+        latest[message.series] = max(latest.get(message.series, 0), message.created)
+        times.append(latest[message.series])
+    return [message for _, message in sorted(zip(times, messages, strict=True), key=lambda pair: pair[0])]
 
 
 def message_view(message: Message, names: Names) -> dict[str, object]:

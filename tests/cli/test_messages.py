@@ -1,0 +1,26 @@
+"""Messages as people see them."""
+
+from __future__ import annotations
+
+from tests.pubsub.kit_feed import series
+from yzdht.cli.messages import by_time
+from yzdht.ids import MessageId
+from yzdht.pubsub.events import Message
+
+
+def message(sender: int, index: int, created: int) -> Message:
+    return Message(series(sender), index, MessageId(bytes(20)), created, 0, b"", 100)
+
+
+def test_what_several_said_before_is_shown_in_the_order_of_its_time() -> None:
+    told = [message(1, 0, 30), message(1, 1, 50), message(2, 0, 10), message(2, 1, 40), message(3, 0, 30)]
+    assert [(m.series, m.created) for m in by_time(told)] == [
+        (series(2), 10), (series(1), 30), (series(3), 30), (series(2), 40), (series(1), 50),
+    ]  # fmt: skip
+
+
+def test_those_of_one_process_stay_in_their_order_whatever_its_clock_did() -> None:
+    told = [message(1, 0, 50), message(1, 1, 20), message(1, 2, 60), message(2, 0, 30), message(2, 1, 55)]
+    assert [(m.series, m.index) for m in by_time(told)] == [
+        (series(2), 0), (series(1), 0), (series(1), 1), (series(2), 1), (series(1), 2),
+    ]  # fmt: skip
