@@ -173,6 +173,39 @@ def test_ten_thousand_topics_are_served_and_synced_at_a_bounded_pace() -> None:
     assert len(host.pushed(peer(301))) == 1
 
 
+def test_ten_thousand_topics_that_nobody_writes_to_do_not_keep_others_from_being_compared() -> None:
+    world = World()
+    host, other = world.host(1), world.host(2)
+    world.meet(1, 2)
+    world.run(5.0)
+    for number in range(10_000):
+        host.subscribe(peer(300 + number // TOPICS_PER_SESSION_MAX), topic(number))
+    world.run(200.0)
+    author = Author()
+    missed = topic(20_000)
+    host.publish(author.envelope(of=missed))
+    world.run(2 * SYNC_EVERY_S)
+    before = host.asks[Method.TOPIC_SYNC]
+    world.run(60.0)
+
+    assert other.holds(author, missed) == [0]
+    assert host.asks[Method.TOPIC_SYNC] - before < 60.0 * SYNCS_PER_S / 2
+
+
+def test_what_one_host_alone_got_is_told_soon_to_who_listens_at_another() -> None:
+    world = World()
+    host, other = world.host(1), world.host(2)
+    world.meet(1, 2)
+    host.subscribe(ALICE)
+    world.run(2 * 3_600.0)
+    author = Author()
+    other.publish(author.envelope())
+    world.run(2 * SYNC_EVERY_S)
+
+    assert host.holds(author) == [0]
+    assert host.announced(ALICE)
+
+
 def test_ten_thousand_topics_are_looked_at_and_the_host_answers_between() -> None:
     world = World()
     host = world.host(1)

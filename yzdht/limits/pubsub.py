@@ -75,6 +75,8 @@ CHANGES_REMEMBERED_OF_ALL_MAX = 1 << 19
 """About, of all topics, which have equal parts: a subscriber that is told less hears of the rest when it asks again."""
 SYNC_EVERY_S = 30.0
 """With each other host, while a topic is active."""
+SYNC_IDLE_EVERY_S = 300.0
+"""While somebody listens and nobody writes: a host that gets a message tells the others of it."""
 SYNC_SOON_S = 2.0
 SYNC_DEADLINE_S = 5.0
 SYNC_PAGES_MAX = 8

@@ -15,6 +15,7 @@ from yzdht.limits import (
     BACKLOG_CHARGE_BYTES_PER_RANGE,
     FAR_BRINGERS_MAX,
     PUBSUB_ENVELOPE_BYTES_MAX,
+    TOPIC_ACTIVE_S,
 )
 from yzdht.pubsub.announcements import Announcements, rows_bytes
 from yzdht.pubsub.fanout import FanOut
@@ -281,6 +282,7 @@ class TopicHost:
             self._drop_if_unused(body.topic)
             return _refused(Status.OVER_QUOTA)
         if is_new:  # it has perhaps a history at the others
+            hosted.active_at -= TOPIC_ACTIVE_S
             self._reconciliation.soon(hosted, now)
         rows = self._topics.holdings(body.topic).rows(body.skip)
         self._rates.fetched(peer, rows_bytes(rows), now)

@@ -16,6 +16,7 @@ from yzdht.limits import (
     SYNC_BURST,
     SYNC_DEADLINE_S,
     SYNC_EVERY_S,
+    SYNC_IDLE_EVERY_S,
     SYNC_PAGES_MAX,
     SYNC_SILENT_S,
     SYNC_SOON_S,
@@ -295,9 +296,11 @@ class Reconciliation:
                 return
             hosted.forget_at = hosted.forget_at or now.mono + HANDED_OVER_KEPT_S
             self._schedule(hosted, hosted.forget_at)
-        is_wanted = self._is_wanted(hosted.topic)
-        if is_wanted or (is_host and now.mono - hosted.active_at < TOPIC_ACTIVE_S):
+        is_active = now.mono - hosted.active_at < TOPIC_ACTIVE_S
+        if is_active and (is_host or self._is_wanted(hosted.topic)):
             self._schedule(hosted, now.mono + self._every_s(hosted))
+        elif self._is_wanted(hosted.topic):
+            self._schedule(hosted, now.mono + SYNC_IDLE_EVERY_S)
 
     def stop(self) -> None:
         """Ask nothing any more."""
