@@ -166,7 +166,7 @@ async def test_who_waits_is_told_all_though_it_has_room_for_few(
     async with subscription(ben, pump, size=size) as messages:
         await say(anna, *(b"%d" % number for number in range(20)))
         assert waiting(messages) == [b"%d" % number for number in range(size)]
-        assert not messages.is_connected
+        assert (messages.is_connected, messages.is_full) == (False, True)
         events = [await anext(messages) for _ in range(20)]
         assert [text(event) for event in events] == [b"%d" % number for number in range(20)]
         assert not any(event.is_history for event in events if isinstance(event, Message))

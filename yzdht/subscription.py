@@ -295,6 +295,11 @@ class Subscription(Generic[HeardT_co]):
         """True while there is a host, or a node, that says what is new; False while too much waits to be taken."""
         return self._feed is not None and bool(self._feed.sources)
 
+    @property
+    def is_full(self) -> bool:
+        """True while too much waits to be taken, so that nothing more is fetched."""
+        return self._is_resting
+
     # What the subscriber tells
 
     def _on_event(self, event: Event, _now: Now) -> None:

@@ -340,6 +340,22 @@ def test_lines_wait_for_a_host_that_comes_back(person: Person, tmp_path: Path) -
         assert heard.stdout == b"one\ntwo\nthree\n"
 
 
+def test_who_listens_is_told_that_no_host_answers_and_that_one_does_again(
+    person: Person, tmp_path: Path
+) -> None:
+    with NodeProcess(tmp_path / "here") as here:
+        port = here.ready().view["port"]
+        listening = started(Person(person.home).at(here.url), "sub", "lonely")
+        here.end(signal.SIGKILL)
+        assert listening.stderr is not None
+        assert listening.stderr.readline() == b"yz: warning: no host of the topic answers any more\n"
+        assert listening.stderr.readline().startswith(b"yz: hint: ")
+    with NodeProcess(tmp_path / "here", "--port", str(port)) as again, listening:
+        again.ready()
+        assert listening.stderr.readline() == b"a host of the topic answers again\n"
+        listening.terminate()
+
+
 def test_a_line_that_no_host_took_is_told_and_the_next_one_is_tried(person: Person, tmp_path: Path) -> None:
     with NodeProcess(tmp_path / "alone") as alone:
         process = begun(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from yzdht.cli.get import write_whole
 from yzdht.cli.messages import by_time, gap_line, gap_view, message_view, text_of
 from yzdht.cli.streams import Output
-from yzdht.limits import CURSOR_BYTES_MAX, CURSOR_KEPT_EVERY_S, HISTORY_CALM_S, HISTORY_MESSAGES_MAX
+from yzdht.limits import (
+    CURSOR_BYTES_MAX,
+    CURSOR_KEPT_EVERY_S,
+    HISTORY_CALM_S,
+    HISTORY_MESSAGES_MAX,
+    HOSTS_LOST_S,
+)
 from yzdht.pubsub.events import Message
 from yzdht.store.files import read_file
 
@@ -123,6 +129,22 @@ class Shown:
                 bookmark.keep_now_and_then(subscription, clock())
             if self._is_over:
                 return
+
+    async def tell_of_hosts(self, subscription: Subscription[Heard]) -> None:
+        """Say when no host answers any more, and when one does again."""
+        was_lost, is_told = False, not subscription.is_connected
+        while True:
+            await asyncio.sleep(HOSTS_LOST_S)
+            is_lost = not (subscription.is_connected or subscription.is_full)
+            if is_lost and was_lost and not is_told:
+                is_told = True
+                self._screen.warn(
+                    "no host of the topic answers any more", "they are looked for until one does"
+                )
+            elif is_told and not is_lost:
+                is_told = False
+                self._screen.say("a host of the topic answers again")
+            was_lost = is_lost
 
     async def _next(self, subscription: Subscription[Heard]) -> Heard | None:
         """What comes next; None if nothing more of what was published before does."""

@@ -77,8 +77,12 @@ def sub(  # noqa: PLR0913 - its options
                     "no host of the topic has answered yet", "they are looked for until one does"
                 )
             if bookmark is None:
-                await while_read(shown.show_all(subscription, count))
+                await while_read(shown.show_all(subscription, count), shown.tell_of_hosts(subscription))
             else:
-                await while_read(bookmark.follow(subscription), shown.show_all(subscription, count, bookmark))
+                await while_read(
+                    bookmark.follow(subscription),
+                    shown.show_all(subscription, count, bookmark),
+                    shown.tell_of_hosts(subscription),
+                )
 
     settings.through_client(f"listening to {topic}", listen, is_lasting=True)

@@ -55,6 +55,8 @@ CHAT_GONE_S = 150
 """Who was not heard for so long has left without saying so."""
 CHAT_SEATS_MAX = 4_096
 """Runs of programs that are in one chat; each member may have a few."""
+HOSTS_LOST_S = 2.0
+"""Of a topic that is shown: without hosts twice in turn, so far apart, is told."""
 HISTORY_CALM_S = 0.5
 """What was published before is shown in its order, once nothing more of it has come for so long."""
 CHAT_PATIENCE_S = 30.0
