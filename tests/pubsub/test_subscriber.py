@@ -325,6 +325,30 @@ def test_their_bytes_are_bounded_and_the_sender_of_most_goes_on() -> None:
     size = 60_000
     for index in range(1, WAITING_BYTES_MAX // size + 2):
         desk.come(index, data=index.to_bytes(4) + bytes(size))
+def test_of_messages_without_a_key_the_sender_of_most_pays() -> None:
+    desk = Desk(KID)
+    desk.come(0, kid=KID)
+    desk.come(1, 2, kid=LATER_KID)
+    for index in range(UNOPENED_MAX):
+        desk.come(index % 8, of=series(2, index // 8), kid=b"made%04d" % index)
+    lost = [event for event in desk.events if isinstance(event, Lost)]
+    assert lost == [Lost(series(2, 0), Span(n, n + 1), LossReason.NO_KEY) for n in range(2)]
+
+    desk.keys.kids.add(LATER_KID)
+    desk.subscriber.on_epochs(at(5))
+    assert [e.index for e in desk.events if isinstance(e, Message) and e.series == ONE] == [0, 1, 2]
+
+
+def test_who_made_room_for_others_has_what_is_older_given_up_in_time() -> None:
+    desk = Desk()
+    desk.come(0, of=TWO, kid=KID)
+    for index in range(3):
+        desk.come(index, kid=LATER_KID, now=1)
+    desk.tick(EPOCH_GIVE_UP_S)
+
+    assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(TWO, Span(0, 1), LossReason.NO_KEY)]
+
+
 
     assert desk.told[:2] == [1, 2]
     assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]

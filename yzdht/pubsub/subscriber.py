@@ -6,7 +6,7 @@ cursor. What cannot be opened yet waits for the epoch; everything that waits is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -319,7 +319,10 @@ class Subscriber:
         return item
 
     def _give_up_unopened(self, now: Now) -> None:
-        (series, index), _ = next(iter(self._unopened.items()))
+        """Give up the first of the sender of most: whoever seals for made-up epochs pays for it."""
+        counts = Counter(series.sender for series, _ in self._unopened)
+        most = max(counts.values())
+        series, index = next(key for key in self._unopened if counts[key[0].sender] == most)
         self._give_up_key(series, index, now)
 
     def _give_up_key(self, series: Series, index: int, now: Now) -> None:
@@ -342,7 +345,7 @@ class Subscriber:
     def handle_timer(self, now: Now) -> None:
         """Give up what stays unreadable; forget old windows."""
         while self._unopened and next(iter(self._unopened.values())) + EPOCH_GIVE_UP_S <= now.mono:
-            self._give_up_unopened(now)
+            self._give_up_key(*next(iter(self._unopened)), now)
         if self._unopened:
             self._want_epochs(self._first_unopened().envelope.kid, now)
         if self._tidied_at is None or now.mono >= self._tidied_at + MINUTE_S:
