@@ -141,6 +141,7 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
                     await anext(messages)
             near.topics.count("topic_gaps", "found")
             near.topics.count("topic_lost", amount=3)
+            near.topics.count("topic_refused", "too_old")
             metrics = NodeMetrics(near)
             shown, text = samples(metrics), generate_latest(metrics.registry)
 
@@ -157,8 +158,12 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
     assert shown['yz_topic_gaps_total{event="found"}'] == 1
     assert shown['yz_topic_gaps_total{event="filled"}'] == 0
     assert shown["yz_topic_lost_messages_total"] == 3
+    assert shown['yz_topic_refused_messages_total{reason="too_old"}'] == 1
+    assert shown['yz_topic_refused_messages_total{reason="unreadable"}'] == 0
     assert shown['yz_rpc_served_total{method="publish",status="ok"}'] >= 1
-    assert not any("topic_accepted" in name or 'topic_lost"' in name for name in shown)
+    assert not any(
+        "topic_accepted" in name or 'topic_lost"' in name or 'topic_refused"' in name for name in shown
+    )
 
 
 class _Unreadable:

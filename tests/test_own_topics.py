@@ -88,7 +88,9 @@ async def test_what_a_subscription_tells_has_a_type(nodes: list[Node]) -> None:
         await anna.publish("news", b"1")
         message = assert_type(await anext(messages), yzdht.Message)
         assert (message.data, message.sender) == (b"1", message.series.sender)
-        heard = assert_type(await anext(events), yzdht.Message | yzdht.Gap | yzdht.Filled | yzdht.Lost)
+        heard = assert_type(
+            await anext(events), yzdht.Message | yzdht.Gap | yzdht.Filled | yzdht.Lost | yzdht.Refused
+        )
         assert isinstance(heard, yzdht.Message)
 
 

@@ -14,7 +14,7 @@ from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
 from yzdht.ids import MessageId
-from yzdht.limits import DAY_S, SUBSCRIPTION_LOOK_S
+from yzdht.limits import DAY_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.cursor import decode_cursor
 from yzdht.pubsub.events import Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.wire.holdings import Span
@@ -194,6 +194,19 @@ async def test_what_was_too_old_to_be_told_is_too_old_for_who_goes_on_by_the_cur
     window = cursor.get(series(1))
     assert window is not None
     assert all(window.is_over(number) for number in range(3))
+
+
+async def test_a_sender_that_begins_anew_for_each_message_is_told_once_to_who_has_room_for_few(
+    pump: TopicPump, ben: Topics
+) -> None:
+    anna = Person(Holders())
+    for number in range(80):  # as `yz pub` from cron
+        await say(topics_of(anna, pump), b"%d" % number)
+    async with subscription(ben, pump, since=3_600, size=20) as messages:
+        told = await hear(messages, 80)
+        assert sorted(told, key=int) == [b"%d" % number for number in range(80)]
+        await turns(20)
+        assert not messages._events
 
 
 async def test_who_drops_has_the_newest_and_a_count(pump: TopicPump, anna: Topics, ben: Topics) -> None:
@@ -425,3 +438,22 @@ async def test_gaps_are_told_where_they_are_wanted(pump: TopicPump, anna: Topics
         assert isinstance(event, Gap)
         assert event.span == (1, 3)
         assert not other._events
+
+
+async def test_what_came_and_is_not_told_is_counted_and_told_where_gaps_are(
+    clock: Time, pump: TopicPump, anna: Topics, ben: Topics
+) -> None:
+    clock._wall_offset_s -= REPLAY_KEPT_S + 60
+    await say(anna, b"by a slow clock")
+    clock._wall_offset_s += REPLAY_KEPT_S + 60
+    async with (
+        subscription(ben, pump, gaps=True, since=7 * DAY_S) as messages,
+        subscription(ben, pump, since=7 * DAY_S) as other,
+    ):
+        async with asyncio.timeout(10):
+            event = await anext(messages)
+        assert isinstance(event, Refused)
+        assert (event.sender, event.index) == (anna._identity.public_key, 0)
+        assert event.reason is RefusalReason.TOO_OLD
+        assert not other._events
+    assert pump._counters.get("topic_refused", "too_old") == 2

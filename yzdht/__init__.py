@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from yzdht.groups import GroupInfo, Groups
     from yzdht.ids import PublicKey
     from yzdht.node import Node
-    from yzdht.pubsub.events import Filled, Gap, Heard, LossReason, Lost, Message
+    from yzdht.pubsub.events import Filled, Gap, Heard, LossReason, Lost, Message, RefusalReason, Refused
     from yzdht.readers import Group, Passphrase, Public, Self, To
     from yzdht.records import Origin, Value
     from yzdht.slot_writer import Receipt
@@ -112,6 +112,8 @@ __all__ = [
     "PublisherRevoked",
     "ReadQuorumFailed",
     "Receipt",
+    "RefusalReason",
+    "Refused",
     "Self",
     "Series",
     "Since",
@@ -157,6 +159,8 @@ _ELSEWHERE = {
     "PublicKey": "yzdht.ids",
     "Published": "yzdht.topics",
     "Receipt": "yzdht.slot_writer",
+    "RefusalReason": "yzdht.pubsub.events",
+    "Refused": "yzdht.pubsub.events",
     "Self": "yzdht.readers",
     "Series": "yzdht.wire.holdings",
     "Since": "yzdht.subscription",

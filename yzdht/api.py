@@ -189,7 +189,7 @@ class DhtCalls:
                 where it was; None for what is published from now on.
             overflow: When `size` messages wait: "wait" lets the others wait at the hosts, "drop" drops the oldest, "raise" ends.
             size: 1 to 100,000.
-            gaps: True to be told of what is missing, too: Gap, then Filled or Lost.
+            gaps: True to be told of what is missing, too: Gap, then Filled or Lost; and of what came and is not told: Refused.
             owner: Whose public topic it is: messages of others than its owner, and whom it lists, are not told.
 
         Raises:

@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from yzdht.errors import StoreError
+from yzdht.pubsub.events import RefusalReason
 from yzdht.reachability import Reach
 from yzdht.version import VERSION
 
@@ -76,6 +77,7 @@ _SHOWN_ELSEWHERE = frozenset(
         "topic_not_accepted",
         "topic_gaps",
         "topic_lost",
+        "topic_refused",
     }
 )
 
@@ -258,6 +260,13 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "yz_topic_lost_messages", "Messages that nobody had any more.", telemetry.get("topic_lost")
         )
+        refused = CounterMetricFamily(
+            "yz_topic_refused_messages", "Messages that came and its user is not told.", labels=["reason"]
+        )
+        for reason in RefusalReason:
+            label = reason.name.lower()
+            refused.add_metric([label], telemetry.get("topic_refused", label))
+        yield refused
         with suppress(StoreError):  # a gap, not a zero
             yield from self._topics_held(self._node.topics.figures())
 

@@ -28,7 +28,7 @@ from yzdht.limits import (
     WANTS_EPOCHS_EVERY_S,
 )
 from yzdht.pubsub.cursor import Cursor, decode_cursor
-from yzdht.pubsub.events import Begins, Filled, Gap, Heard, Lost, Message, WantsEpochs
+from yzdht.pubsub.events import Begins, Filled, Gap, Heard, Lost, Message, Refused, WantsEpochs
 from yzdht.pubsub.feed import Start
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
 
@@ -63,7 +63,7 @@ class Terms(NamedTuple):
         overflow: What happens when the queue is full.
         size: How many messages, and events of gaps where these are wanted, wait for the application, 1 to
             SUBSCRIPTION_MESSAGES_MAX.
-        gaps: True to be told of gaps, too: Gap, then Filled or Lost.
+        gaps: True to be told of gaps, too: Gap, then Filled or Lost; and of what came and is not told: Refused.
         owner: Whose public topic it is; None for everybody's.
 
     """
@@ -199,10 +199,10 @@ class Subscription(Generic[HeardT_co]):
 
     def _listen(self, start: Start | Holdings) -> None:
         channel = self._channel
-        mailbox = Mailbox(channel, self._is_member, self._on_event)
+        mailbox = Mailbox(channel, self._is_member, self._on_event, self._may_tell)
         cursor = decode_cursor(self._told.encode(), channel.topic)
         self._is_resting = False
-        self._subscriber = Subscriber(mailbox, cursor)
+        self._subscriber = Subscriber(mailbox, cursor, self._began)
         self._feed = self._listening.listen(channel.topic, start, self._subscriber)
         if self._is_resting:  # a node that hosts the topic has told all at once
             self._rest()
@@ -328,7 +328,7 @@ class Subscription(Generic[HeardT_co]):
     def _is_wanted(self, event: Event) -> TypeGuard[Heard]:
         if isinstance(event, Message):
             return event.created >= self._oldest or not event.is_history
-        return self._tells_gaps and isinstance(event, Gap | Filled | Lost)
+        return self._tells_gaps and isinstance(event, Gap | Filled | Lost | Refused)
 
     def _count(self, event: Event) -> None:
         if isinstance(event, Gap):
@@ -337,6 +337,8 @@ class Subscription(Generic[HeardT_co]):
             self._listening.count("topic_gaps", "filled")
         elif isinstance(event, Lost):
             self._listening.count("topic_lost", amount=event.count)
+        elif isinstance(event, Refused):
+            self._listening.count("topic_refused", event.reason.name.lower())
 
     def _on_full(self) -> None:
         if self._overflow == "wait":
@@ -359,6 +361,11 @@ class Subscription(Generic[HeardT_co]):
         if not is_member:
             self._want_renewal()
         return is_member and not (self._channel.may_change and self._topics.is_revoked(sender))
+
+    def _may_tell(self, sender: PublicKey) -> bool:
+        """True for whose messages are told though they came before: what a group's member said counts, an owner's list for all."""
+        is_revoked = self._channel.may_change and self._topics.is_revoked(sender)
+        return not is_revoked and (self._channel.owned is None or self._channel.is_member(sender))
 
     def _want_renewal(self) -> None:
         mono = self._listening.now().mono

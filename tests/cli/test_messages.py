@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.pubsub.kit_feed import series
-from yzdht.cli.messages import by_time
+from yzdht import Identity
+from yzdht.cli.messages import Names, by_time, gap_line, gap_view
 from yzdht.ids import MessageId
-from yzdht.pubsub.events import Message
+from yzdht.pubsub.events import Message, RefusalReason, Refused
 
 
 def message(sender: int, index: int, created: int) -> Message:
@@ -24,3 +25,14 @@ def test_those_of_one_process_stay_in_their_order_whatever_its_clock_did() -> No
     assert [(m.series, m.index) for m in by_time(told)] == [
         (series(2), 0), (series(1), 0), (series(1), 1), (series(2), 1), (series(1), 2),
     ]  # fmt: skip
+
+
+def test_what_came_and_is_not_told_is_shown_with_its_reason() -> None:
+    sender = Identity.generate().public_key
+    names = Names(sender, {sender: "you"})
+    event = Refused(series(1)._replace(sender=sender), 7, RefusalReason.TOO_OLD)
+    view = gap_view(event, names)
+
+    assert (view["gap"], view["from"], view["count"]) == ("refused", 7, 1)
+    assert view["reason"] == "it is older than what is remembered"
+    assert gap_line(event, names).endswith(" is not shown: it is older than what is remembered")

@@ -24,13 +24,18 @@ TOPIC = TopicId(bytes(range(16)))
 def seeds() -> Iterator[bytes]:
     cursor = Cursor(TOPIC)
     yield cursor.encode()
-    first, _ = cursor.open(Series(KEY_A.public_key, SendSession(bytes(8))))
+    first = cursor.open(Series(KEY_A.public_key, SendSession(bytes(8))))
     for index in (0, 1, 3, 7, 2_000):
-        first.tell(index, 1_700_000_000)
+        first.tell(index, 1_700_000_000, 1_699_999_999)
     yield cursor.encode()
-    second, _ = cursor.open(Series(KEY_B.public_key, SendSession(b"s" * 8)))
-    second.begin_at(40)
+    second = cursor.open(Series(KEY_B.public_key, SendSession(b"s" * 8)))
+    second.begin_at(40, 1_700_000_000)
     second.skip_to(2**32 - 1)
+    yield cursor.encode()
+    cursor.open(Series(KEY_B.public_key, SendSession(bytes(8))))
+    cursor.forget(
+        [Series(KEY_A.public_key, SendSession(bytes(8))), Series(KEY_B.public_key, SendSession(b"s" * 8))]
+    )
     yield cursor.encode()
 
 

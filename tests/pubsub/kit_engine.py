@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_feed import TOPIC, Keys, Verifier, at, contact, raw, series
+from tests.pubsub.kit_feed import TOPIC, WALL, Keys, Verifier, at, contact, raw, series
 from tests.pubsub.kit_host import ASKING, Neighbourhood, peer, target_of
 from yzdht.limits import PUBLISH_DEADLINE_S
 from yzdht.pubsub.cursor import Cursor
@@ -156,7 +156,7 @@ class Shell:
 
     def listen(self, told: list[Event], start: Start | Holdings = Start.LIVE) -> Feed:
         mailbox = Mailbox(Keys(), lambda _sender: True, lambda event, _now: told.append(event))
-        feed = self.engine.subscribe(TOPIC, start, Subscriber(mailbox, Cursor(TOPIC)), at(self.mono))
+        feed = self.engine.subscribe(TOPIC, start, Subscriber(mailbox, Cursor(TOPIC), WALL), at(self.mono))
         assert feed is not None
         self.look()
         return feed

@@ -319,7 +319,7 @@ class World:
             events.append(event)
             taken.take(event)
 
-        subscriber = Subscriber(Mailbox(keys, is_member, tell), cursor)
+        subscriber = Subscriber(Mailbox(keys, is_member, tell), cursor, self.now.wall)
         around = Surroundings(contact(number).node_id, outbox, self, usable, is_delegated)
         begin = start if isinstance(start, Start) else cursor.holdings()
         feed = Feed(TOPIC, begin, around, verifier, subscriber.listener)

@@ -11,11 +11,13 @@ from yzdht.limits import (
     CURSOR_BYTES_MAX,
     CURSOR_RUNS_MAX,
     CURSOR_SERIES_MAX,
+    FORGOTTEN_TOGETHER_PART,
+    MINUTE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
     SENDER_SESSIONS_MAX,
 )
-from yzdht.pubsub.cursor import Cursor, decode_cursor
+from yzdht.pubsub.cursor import Cursor, Window, decode_cursor
 from yzdht.pubsub.events import Begins, Event, Filled, Gap, Lost, Message, RefusalReason, Refused, WantsEpochs
 from yzdht.wire.holdings import Series, Span
 
@@ -23,8 +25,8 @@ from yzdht.wire.holdings import Series, Span
 ONE = series(1)
 
 
-def message(index: int, of: Series = ONE, received: int = WALL) -> Message:
-    return Message(of, index, MessageId(bytes(20)), WALL, 0, b"", received)
+def message(index: int, of: Series = ONE, received: int = WALL, created: int = WALL) -> Message:
+    return Message(of, index, MessageId(bytes(20)), created, 0, b"", received)
 
 
 def after(*events: Event) -> Cursor:
@@ -64,7 +66,7 @@ def test_what_was_refused_is_not_wanted_again() -> None:
 
 
 def test_what_lies_below_a_beginning_is_over() -> None:
-    cursor = after(Begins(ONE, 7))
+    cursor = after(Begins(ONE, 7, WALL))
 
     assert state(cursor) == (7, 7, [], 0)
 
@@ -74,7 +76,7 @@ def test_other_events_say_nothing_of_where_one_is() -> None:
 
 
 def test_a_cursor_comes_back_as_it_was() -> None:
-    cursor = after(Begins(ONE, 3), message(3), Lost(ONE, Span(4, 9)), message(9), message(0, series(2)))
+    cursor = after(Begins(ONE, 3, WALL), message(3), Lost(ONE, Span(4, 9)), message(9), message(0, series(2)))
 
     assert list(again(cursor)) == list(cursor) == [ONE, series(2)]
     assert state(again(cursor)) == state(cursor)
@@ -100,22 +102,76 @@ def test_the_window_of_who_was_silent_for_a_day_is_forgotten_and_nothing_before_
     assert state(cursor) == (4, 4, [], WALL)
 
 
-def test_of_one_sender_the_sessions_used_last_are_kept() -> None:
-    cursor = after(*(message(0, series(1, n)) for n in range(SENDER_SESSIONS_MAX)))
+def marks(cursor: Cursor) -> dict[Series, int]:
+    """Up to when what a session says that is opened now may have been told; one of a sender, one of nobody known."""
+    strangers = (series(1, 2**60), series(2, 2**60), series(2**60))
+    found = {one: cursor.open(one).suspect for one in strangers}
+    return {one: until for one, until in found.items() if until}
+
+
+def test_of_one_sender_as_many_sessions_are_remembered_as_hosts_can_hold() -> None:
+    cursor = after(*(message(0, series(1, n), created=WALL + n % 7) for n in range(SENDER_SESSIONS_MAX)))
+    assert len(cursor) == SENDER_SESSIONS_MAX == 3_000
     cursor.take(message(1, series(1, 0)))
-    _, forgotten = cursor.open(series(1, 9_999))
+    cursor.take(message(0, series(2)))
+    before = again(cursor)
+    cursor.open(series(1, 9_999))
 
-    assert forgotten == series(1, 1)
-    assert len(cursor) == SENDER_SESSIONS_MAX
-    assert cursor.get(series(1, 0)) is not None
+    gone = set(before) - set(cursor)
+    assert gone == {series(1, n) for n in range(1, 1 + SENDER_SESSIONS_MAX // FORGOTTEN_TOGETHER_PART)}
+    assert marks(again(cursor)) == marks(cursor) == {series(1, 2**60): WALL + 6}
 
 
-def test_many_senders_are_bounded() -> None:
-    cursor = after(*(message(0, series(n)) for n in range(CURSOR_SERIES_MAX + 3)))
+def test_where_there_are_too_many_the_sender_of_most_has_the_oldest_forgotten() -> None:
+    cursor = after(message(0, series(1, 1)), message(0, series(2, 1)))
+    for number in range(SENDER_SESSIONS_MAX):
+        cursor.take(message(0, series(3, number), created=WALL - 100))
+    for number in range(SENDER_SESSIONS_MAX // 2):
+        cursor.take(message(0, series(4, number)))
+    while len(cursor) < CURSOR_SERIES_MAX:
+        cursor.take(message(0, series(1_000 + len(cursor)), created=WALL - 7))
+    before = again(cursor)
+    cursor.open(series(5, 1))
 
-    assert len(cursor) == CURSOR_SERIES_MAX
-    assert cursor.get(series(0)) is None
-    assert len(again(cursor)) == CURSOR_SERIES_MAX
+    gone = set(before) - set(cursor)
+    assert gone == {series(3, n) for n in range(CURSOR_SERIES_MAX // FORGOTTEN_TOGETHER_PART)}
+    assert cursor.open(series(3, 9_999)).suspect == WALL - 100
+    assert marks(cursor) == {}
+
+
+def test_of_senders_of_one_session_each_those_heard_longest_ago_are_forgotten() -> None:
+    cursor = after(*(message(0, series(n), created=WALL + n % 5) for n in range(CURSOR_SERIES_MAX + 1)))
+
+    gone = CURSOR_SERIES_MAX // FORGOTTEN_TOGETHER_PART
+    assert list(cursor) == [series(n) for n in range(gone, CURSOR_SERIES_MAX + 1)]
+    assert list(again(cursor)) == list(cursor)
+    assert set(marks(again(cursor)).values()) == {WALL + 4}
+    assert series(1, 2**60) in marks(cursor)  # nothing is remembered of its sender
+
+
+def test_a_window_that_was_opened_after_its_series_was_forgotten_says_so_when_it_is_forgotten_itself() -> (
+    None
+):
+    cursor = after(*(message(0, series(n)) for n in range(CURSOR_SERIES_MAX + 1)))
+    cursor.take(Refused(series(0), 0, RefusalReason.FORGOTTEN))
+    assert cursor.open(series(0)).suspect == WALL
+    cursor.forget([series(0)])
+
+    assert again(cursor).open(series(0)).suspect == WALL
+
+
+def test_a_sender_whose_clock_is_far_ahead_does_not_have_others_forgotten() -> None:
+    cursor = after(message(0, series(1), created=2 * WALL))
+    cursor.forget([series(1)])
+
+    assert set(marks(cursor).values()) == {WALL + MINUTE_S}
+
+
+def test_what_lay_before_a_beginning_is_not_told_after_its_window_was_forgotten() -> None:
+    cursor = after(Begins(ONE, 7, WALL))
+    cursor.forget([ONE])
+
+    assert cursor.open(ONE).suspect == WALL
 
 
 def test_a_window_in_tatters_is_kept_in_its_upper_part() -> None:
@@ -130,10 +186,12 @@ def test_a_window_in_tatters_is_kept_in_its_upper_part() -> None:
 def test_the_largest_cursor_is_not_too_large_to_be_read() -> None:
     cursor = Cursor(TOPIC)
     for number in range(CURSOR_SERIES_MAX):
-        window, _ = cursor.open(series(number))
-        window.begin_at(2**32 - 300)
+        window = cursor.open(series(number))
+        window.suspect = WALL
+        window.begin_at(2**32 - 300, WALL)
         for index in range(2**32 - 300, 2**32 - 100, 2):
-            window.tell(index, WALL)
+            window.tell(index, WALL, WALL)
+    cursor.mark(WALL, [(series(number).sender, WALL) for number in range(CURSOR_SERIES_MAX)])
 
     encoded = cursor.encode()
     assert len(encoded) <= CURSOR_BYTES_MAX
@@ -145,8 +203,15 @@ def test_a_cursor_of_another_topic_is_refused() -> None:
         decode_cursor(Cursor(TOPIC).encode(), TopicId(bytes(16)))
 
 
-def rows(*changed: object, version: int = 1) -> bytes:
-    return msgspec.msgpack.encode([version, TOPIC, list(changed)])
+def rows(*changed: object, version: int = 2, marks: tuple[object, ...] = ()) -> bytes:
+    return msgspec.msgpack.encode([version, TOPIC, list(changed), 0, list(marks)])
+
+
+def test_a_cursor_is_read() -> None:
+    cursor = decode_cursor(rows([*ONE, 7, 8, 9, 5, 1, [2, 4]], marks=((ONE.sender, 3),)), TOPIC)
+
+    assert cursor.get(ONE) == Window(cursor.open(ONE).told, 5, seen_at=7, newest=8, suspect=9)
+    assert state(cursor) == (1, 5, [Span(2, 4)], 7)
 
 
 @pytest.mark.parametrize(
@@ -155,19 +220,21 @@ def rows(*changed: object, version: int = 1) -> bytes:
         b"",
         b"\x90",
         b"x" * (CURSOR_BYTES_MAX + 1),
-        rows(version=2),
-        rows([*ONE, 0, 5, 0, []], [*ONE, 0, 5, 0, []]),  # twice
-        rows([b"\4" * 33, ONE.session, 0, 5, 0, []]),  # no key
-        rows([*ONE, 0, 5, 0, [1]]),  # half a run
-        rows([*ONE, 0, 5, 0, [2, 2]]),  # an empty one
-        rows([*ONE, 0, 5, 0, [1, 3, 3, 4]]),  # that touch
-        rows([*ONE, 0, 5, 0, [3, 4, 1, 2]]),  # in disorder
-        rows([*ONE, 0, 5, 0, [1, 6]]),  # beyond what is due
-        rows([*ONE, 0, 5, 2, [1, 3]]),  # below the floor
-        rows([*ONE, 0, 5, 6, []]),  # a floor beyond what is due
-        rows([*ONE, 0, 2 * REPLAY_WINDOW, 0, []]),  # more than a window
-        rows([*ONE, 0, 2**32 + 1, 2**32 + 1, []]),
-        rows(*([ONE.sender, n.to_bytes(8), 0, 1, 0, []] for n in range(SENDER_SESSIONS_MAX + 1))),
+        rows(version=1),
+        rows([*ONE, 0, 0, 0, 5, 0, []], [*ONE, 0, 0, 0, 5, 0, []]),  # twice
+        rows([b"\4" * 33, ONE.session, 0, 0, 0, 5, 0, []]),  # no key
+        rows([*ONE, 0, 0, 0, 5, 0, [1]]),  # half a run
+        rows([*ONE, 0, 0, 0, 5, 0, [2, 2]]),  # an empty one
+        rows([*ONE, 0, 0, 0, 5, 0, [1, 3, 3, 4]]),  # that touch
+        rows([*ONE, 0, 0, 0, 5, 0, [3, 4, 1, 2]]),  # in disorder
+        rows([*ONE, 0, 0, 0, 5, 0, [1, 6]]),  # beyond what is due
+        rows([*ONE, 0, 0, 0, 5, 2, [1, 3]]),  # below the floor
+        rows([*ONE, 0, 0, 0, 5, 6, []]),  # a floor beyond what is due
+        rows([*ONE, 0, 0, 0, 2 * REPLAY_WINDOW, 0, []]),  # more than a window
+        rows([*ONE, 0, 0, 0, 2**32 + 1, 2**32 + 1, []]),
+        rows(*([ONE.sender, n.to_bytes(8), 0, 0, 0, 1, 0, []] for n in range(SENDER_SESSIONS_MAX + 1))),
+        rows(marks=((ONE.sender, 3),)),  # of nobody
+        rows([*ONE, 0, 0, 0, 5, 0, []], marks=((ONE.sender, 3), (ONE.sender, 4))),
     ],
 )
 def test_what_is_no_cursor_is_refused(data: bytes) -> None:
@@ -198,6 +265,6 @@ def test_a_cursor_that_was_written_down_at_any_moment_knows_what_was_told(
         due += 1
         cursor = again(cursor) if is_kept else cursor
 
-    window = cursor.open(ONE)[0]
+    window = cursor.open(ONE)
     assert window.due == due
     assert {i for i in range(due) if window.is_over(i)} == told

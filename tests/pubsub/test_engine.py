@@ -19,7 +19,7 @@ from tests.pubsub.kit_engine import (
     series,
     subscribed,
 )
-from tests.pubsub.kit_feed import Keys, row
+from tests.pubsub.kit_feed import WALL, Keys, row
 from yzdht.ids import TopicId
 from yzdht.limits import FEEDS_MAX
 from yzdht.pubsub.cursor import Cursor
@@ -129,7 +129,7 @@ def test_after_a_subscription_has_ended_within_a_message_nothing_is_due_for_it()
             ended.append(True)
             shell.engine.unsubscribe(TOPIC, feed, at(shell.mono))
 
-    subscriber = Subscriber(Mailbox(Keys(), lambda _sender: True, tell), Cursor(TOPIC))
+    subscriber = Subscriber(Mailbox(Keys(), lambda _sender: True, tell), Cursor(TOPIC), WALL)
     feed = shell.engine.subscribe(TOPIC, Start.LIVE, subscriber, at(1)) or pytest.fail("no room")
     shell.look()
     shell.answer(1, Method.SUBSCRIBE, subscribed())
@@ -145,7 +145,7 @@ def test_a_node_that_looks_again_asks_itself_without_a_network() -> None:
     told: list[Event] = []
     members: set[bytes] = set()
     mailbox = Mailbox(Keys(), lambda sender: sender in members, lambda event, _now: told.append(event))
-    feed = shell.engine.subscribe(TOPIC, Start.LIVE, Subscriber(mailbox, Cursor(TOPIC)), at(1))
+    feed = shell.engine.subscribe(TOPIC, Start.LIVE, Subscriber(mailbox, Cursor(TOPIC), WALL), at(1))
     assert feed is not None
     shell.look()
     shell.publish(raw(ONE, 0))
@@ -164,7 +164,7 @@ def test_what_one_process_listens_to_is_bounded() -> None:
     def listen(number: int) -> bool:
         topic = TopicId(number.to_bytes(16))
         mailbox = Mailbox(Keys(), lambda _sender: True, lambda _event, _now: None)
-        subscriber = Subscriber(mailbox, Cursor(topic))
+        subscriber = Subscriber(mailbox, Cursor(topic), WALL)
         return shell.engine.subscribe(topic, Start.LIVE, subscriber, at(1)) is not None
 
     assert all(map(listen, range(FEEDS_MAX)))

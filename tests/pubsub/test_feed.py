@@ -80,7 +80,7 @@ def test_a_live_subscriber_is_told_nothing_of_what_hosts_had() -> None:
     world.publish(ONE, range(5))
     ear = world.listen(Start.LIVE)
     world.run(2)
-    assert ear.events == [Begins(ONE, 5)]
+    assert ear.events == [Begins(ONE, 5, WALL)]
 
     world.publish(ONE, [5])
     world.publish(TWO, [0])
@@ -162,7 +162,7 @@ def test_with_the_whole_history_nothing_is_missed_that_no_host_has_any_more() ->
 
     assert ear.indexes == list(range(10, 20))
     assert ear.lost == []
-    assert ear.events[0] == Begins(ONE, 10)
+    assert ear.events[0] == Begins(ONE, 10, WALL)
 
 
 def test_who_comes_back_goes_on_where_it_was() -> None:

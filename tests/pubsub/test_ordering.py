@@ -147,3 +147,13 @@ def test_in_whatever_order_things_come_and_are_lost_every_index_is_told_once_in_
     assert indexes == list(range(12))
     assert len(over) == len(set(over))
     assert set(over) <= set(gaps)
+
+
+def test_ahead_is_all_that_came_and_what_is_lost_above_it() -> None:
+    order = Ordering[str](2)
+    assert order.ahead == Span(2, 2)
+
+    order.put(4, "e")
+    assert order.ahead == Span(2, 5)
+    order.lose(Span(7, 9), GONE)
+    assert order.ahead == Span(2, 9)

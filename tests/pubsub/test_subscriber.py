@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_feed import KID, LATER_KID, TOPIC, WALL, Keys, World, at, number_of, raw, series
 from yzdht.limits import (
+    CURSOR_SERIES_MAX,
     EPOCH_GIVE_UP_S,
     GAP_GIVE_UP_S,
     HISTORY_MESSAGES_MAX,
     LIVE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
-    SENDER_SESSIONS_MAX,
     UNOPENED_MAX,
     WAITING_BYTES_MAX,
     WAITING_MESSAGES_MAX,
@@ -55,12 +55,14 @@ class Desk:
         *kids: bytes,
         cursor: bytes | None = None,
         is_member: Callable[[PublicKey], bool] = lambda _: True,
+        may_tell: Callable[[PublicKey], bool] = lambda _: True,
+        began: float = WALL,
     ) -> None:
         self.keys = Keys(*kids)
         self.cursor = decode_cursor(cursor, TOPIC) if cursor is not None else Cursor(TOPIC)
         self.taken = decode_cursor(cursor, TOPIC) if cursor is not None else Cursor(TOPIC)
         self.events: list[Event] = []
-        self.subscriber = Subscriber(Mailbox(self.keys, is_member, self._tell), self.cursor)
+        self.subscriber = Subscriber(Mailbox(self.keys, is_member, self._tell, may_tell), self.cursor, began)
 
     def _tell(self, event: Event, _now: Now) -> None:
         self.events.append(event)
@@ -150,9 +152,9 @@ def test_a_series_begins_where_the_feed_says() -> None:
     desk.subscriber.on_series(ONE, 7, at(0))
     desk.come(3, 7)
 
-    assert desk.events[0] == Begins(ONE, 7)
+    assert desk.events[0] == Begins(ONE, 7, WALL)
     assert desk.told == [7]
-    assert desk.others == [Begins(ONE, 7)]
+    assert desk.others == [Begins(ONE, 7, WALL)]
 
 
 # Tests of section 11
@@ -210,16 +212,28 @@ def test_a_live_message_of_a_session_never_seen_is_history_unless_it_is_new() ->
 def test_a_session_that_was_seen_may_have_a_clock_of_its_own() -> None:
     desk = Desk()
     desk.come(0)
-    desk.come(1, created=WALL - DAY_S)
+    desk.come(1, created=int(WALL - LIVE_S))
+    desk.come(2, created=WALL + DAY_S)
 
-    assert [e.is_history for e in desk.events if isinstance(e, Message)] == [False, False]
+    assert [e.is_history for e in desk.events if isinstance(e, Message)] == [False, False, False]
+
+
+def test_what_is_older_than_the_subscription_is_history_whoever_pushes_it() -> None:
+    before = Desk(began=WALL - 3 * DAY_S)
+    before.come(0, now=-3 * DAY_S, created=WALL - 3 * DAY_S)
+    desk = Desk(cursor=before.taken.encode())
+    desk.come(1, created=int(WALL - LIVE_S) - 1)
+    desk.come(2, created=WALL - 2 * DAY_S)
+    desk.come(3)
+
+    assert [e.is_history for e in desk.events if isinstance(e, Message)] == [True, True, False]
 
 
 def test_a_whole_session_that_is_replayed_is_history_until_its_sender_says_something_new() -> None:
     desk = Desk()
     desk.come(0, 1, 2, created=WALL - 3_600)
     desk.come(3, created=WALL)
-    desk.come(4, created=WALL - DAY_S)
+    desk.come(4, created=WALL + DAY_S)
 
     marked = [e.is_history for e in desk.events if isinstance(e, Message)]
     assert marked == [True, True, True, False, False]
@@ -310,21 +324,6 @@ def test_messages_without_a_key_are_bounded() -> None:
     assert [event.series for event in lost] == [series(number) for number in range(10)]
 
 
-def test_messages_that_wait_for_an_earlier_one_are_bounded() -> None:
-    desk = Desk()
-    for index in range(1, WAITING_MESSAGES_MAX + 2):
-        desk.come(index)
-
-    assert desk.told == list(range(1, WAITING_MESSAGES_MAX + 2))
-    assert desk.others == [Gap(ONE, Span(0, 1)), Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]
-
-
-def test_their_bytes_are_bounded_and_the_sender_of_most_goes_on() -> None:
-    desk = Desk()
-    desk.come(1, of=TWO)
-    size = 60_000
-    for index in range(1, WAITING_BYTES_MAX // size + 2):
-        desk.come(index, data=index.to_bytes(4) + bytes(size))
 def test_of_messages_without_a_key_the_sender_of_most_pays() -> None:
     desk = Desk(KID)
     desk.come(0, kid=KID)
@@ -349,19 +348,104 @@ def test_who_made_room_for_others_has_what_is_older_given_up_in_time() -> None:
     assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(TWO, Span(0, 1), LossReason.NO_KEY)]
 
 
+def test_messages_that_wait_for_an_earlier_one_are_bounded() -> None:
+    desk = Desk()
+    for index in range(1, WAITING_MESSAGES_MAX + 2):
+        desk.come(index)
+
+    assert desk.told == list(range(1, WAITING_MESSAGES_MAX + 2))
+    assert desk.others == [Gap(ONE, Span(0, 1)), Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]
+
+
+def test_their_bytes_are_bounded_and_the_sender_of_most_goes_on() -> None:
+    desk = Desk()
+    desk.come(1, of=TWO)
+    size = 60_000
+    for index in range(1, WAITING_BYTES_MAX // size + 2):
+        desk.come(index, data=index.to_bytes(4) + bytes(size))
 
     assert desk.told[:2] == [1, 2]
     assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(ONE, Span(0, 1), LossReason.NO_ROOM)]
     assert desk.subscriber.waiting == 1
 
 
-def test_a_sender_with_many_sessions_has_the_last_of_them_remembered() -> None:
+def test_a_sender_that_begins_anew_for_each_message_is_told_once_over_restarts() -> None:
+    """As `yz pub` from cron."""
     desk = Desk()
-    for number in range(SENDER_SESSIONS_MAX + 9):
-        desk.come(1, of=series(1, number))
+    for number in range(HISTORY_MESSAGES_MAX):
+        desk.come(0, of=series(1, number))
+    assert len(desk.told) == HISTORY_MESSAGES_MAX
 
-    assert len(desk.cursor) == SENDER_SESSIONS_MAX
-    assert desk.subscriber.waiting == SENDER_SESSIONS_MAX
+    again = Desk(cursor=desk.taken.encode())
+    for number in range(HISTORY_MESSAGES_MAX):
+        again.come(0, of=series(1, number), is_live=False)
+    assert again.events == []
+
+
+def test_throw_away_senders_do_not_have_a_message_of_others_told_twice() -> None:
+    desk = Desk(cursor=stranded(Desk()).encode())
+    assert ONE not in list(desk.cursor)
+
+    desk.come(0, 1, is_live=False)
+    assert desk.events == [Refused(ONE, index, RefusalReason.FORGOTTEN) for index in range(2)]
+    again = Desk(cursor=desk.taken.encode())
+    again.come(0, 1, is_live=False)
+    again.come(2, created=WALL + 1)
+    assert again.told == [2]
+    assert again.others == []
+
+
+def stranded(desk: Desk) -> Cursor:
+    """Where a subscriber is that heard one sender, and then more strangers than it remembers."""
+    desk.come(0, 1)
+    for number in range(CURSOR_SERIES_MAX):
+        desk.come(0, of=series(1_000 + number))
+    return desk.taken
+
+
+def test_what_a_series_says_anew_is_told_though_its_window_was_forgotten() -> None:
+    desk = Desk(cursor=stranded(Desk()).encode())
+    desk.come(2, created=WALL + 1)
+    desk.come(0, 1, is_live=False)
+
+    assert desk.told == [2]
+    assert desk.others == [
+        Gap(ONE, Span(0, 2)),
+        Refused(ONE, 0, RefusalReason.FORGOTTEN),
+        Filled(ONE, Span(0, 2)),
+        Refused(ONE, 1, RefusalReason.FORGOTTEN),
+    ]
+
+
+def test_what_was_lost_of_a_series_that_was_forgotten_stays_so() -> None:
+    late = Desk(cursor=stranded(Desk()).encode())
+    late.come(2, created=WALL + 1)
+    late.subscriber.on_lost(ONE, Span(0, 2), at(30))
+    late = Desk(cursor=late.taken.encode())
+    late.come(0, 1, now=40, is_live=False)
+    assert late.told == []
+
+
+def test_what_waits_in_a_series_that_is_forgotten_is_given_up_aloud() -> None:
+    desk = Desk(KID)
+    desk.come(0, 2, 4, kid=KID)
+    desk.come(3, 5, kid=LATER_KID)
+    desk.subscriber.on_lost(ONE, Span(7, 9), at(0))
+    for number in range(CURSOR_SERIES_MAX):
+        desk.come(0, of=series(1_000 + number))
+
+    assert ONE not in list(desk.cursor)
+    assert [e.index for e in desk.events if isinstance(e, Message) and e.series == ONE] == [0, 2, 4]
+    lost = [(*e.span, e.reason) for e in desk.events if isinstance(e, Lost)]
+    assert lost == [
+        (1, 2, LossReason.NO_ROOM),
+        (3, 4, LossReason.NO_ROOM),
+        (5, 7, LossReason.NO_ROOM),
+        (7, 9, LossReason.NOBODY_HAS_IT),
+    ]
+    assert desk.subscriber.waiting == 0
+    desk.tick(EPOCH_GIVE_UP_S)
+    desk.subscriber.on_epochs(at(EPOCH_GIVE_UP_S))
 
 
 def test_the_window_of_a_silent_sender_is_forgotten_in_time() -> None:
@@ -374,6 +458,31 @@ def test_the_window_of_a_silent_sender_is_forgotten_in_time() -> None:
 
     desk.come(3, now=REPLAY_KEPT_S + 3)
     assert desk.told == [0, 2, 3]
+
+
+# Lists of owners
+
+
+def test_what_waits_of_a_writer_who_is_listed_no_more_is_not_told() -> None:
+    listed = {ONE.sender}
+    desk = Desk(is_member=listed.__contains__, may_tell=listed.__contains__)
+    desk.come(1)
+    listed.clear()
+    desk.subscriber.on_lost(ONE, Span(0, 1), at(30))
+
+    assert desk.told == []
+    assert desk.others[-1] == Refused(ONE, 1, RefusalReason.NO_WRITER)
+    assert desk.subscriber.waiting == 0
+
+
+def test_what_waits_of_a_member_who_is_removed_is_told() -> None:
+    members = {ONE.sender}
+    desk = Desk(is_member=members.__contains__)
+    desk.come(1)
+    members.clear()
+    desk.subscriber.on_lost(ONE, Span(0, 1), at(30))
+
+    assert desk.told == [1]
 
 
 # With a feed
@@ -425,28 +534,30 @@ def test_a_series_whose_window_was_forgotten_goes_on_where_it_was() -> None:
     world.run(1)
     world.publish(ONE, range(3))
     world.run(1)
-    ear.subscriber._cursor._forget(ONE)  # as where too many sessions came after it
-    world.publish(ONE, range(3, 6))
+    ear.subscriber._cursor.forget([ONE])  # as where too many sessions came after it
+    world.publish(ONE, range(3, 6), created=WALL + 1)
     world.run(1)
 
     assert ear.indexes == list(range(6))
     assert ear.gaps == ear.lost == []
 
 
-def test_what_waited_in_a_series_whose_window_was_forgotten_is_told_as_lost() -> None:
+def test_what_waited_in_a_series_whose_window_was_forgotten_is_told_and_what_was_missing_comes_late() -> None:
     world = World(1)
     ear = world.listen()
     world.run(1)
     world.publish(ONE, [0, 1, 4, 5])
     world.run(1)
     assert ear.indexes == [0, 1]
-    ear.subscriber._cursor._forget(ONE)
-    ear.subscriber._drop(ONE)
-    world.publish(ONE, [2, 3, 6])
+    ear.subscriber._give_up(ONE, world.now)
+    ear.subscriber._cursor.forget([ONE])
+    assert (ear.indexes, ear.lost) == ([0, 1, 4, 5], [Span(2, 4)])
+    world.publish(ONE, [2, 3, 6], created=WALL + 1)
     world.run(5)
 
-    assert ear.indexes == [0, 1, 2, 3, 6]
-    assert ear.lost == [Span(4, 6)]
+    assert ear.indexes == [0, 1, 4, 5, 2, 3, 6]
+    assert [message.index for message in ear.messages if message.is_late] == [2, 3]
+    assert ear.lost == [Span(2, 4)]
 
 
 def test_who_is_seen_to_be_a_member_only_after_the_beginning_goes_on_where_hosts_were() -> None:

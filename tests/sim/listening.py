@@ -138,9 +138,11 @@ class Ear:
         self.begun_at = node.world.now.mono
         self.events: list[Event] = []
         self.told_at: list[float] = []  # by the clock of its node
+        self.began_at: list[float] = []  # the life in which it was told; by the same clock
         self.world_at: list[float] = []
         self._taken = Cursor(topic)
         self._life = 0
+        self._began = 0.0
         self.subscriber: Subscriber
         self.feed: Feed
         self._listen(start)
@@ -163,8 +165,9 @@ class Ear:
         encoded = self._taken.encode()
         assert len(encoded) <= CURSOR_BYTES_MAX
         cursor = decode_cursor(encoded, self.topic)
-        self.subscriber = Subscriber(Mailbox(self, lambda _sender: True, self._tell), cursor)
         now = self.node.now()
+        self._began = now.wall
+        self.subscriber = Subscriber(Mailbox(self, lambda _sender: True, self._tell), cursor, self._began)
         feed = self.node.pubsub.subscribe(self.topic, start or cursor.holdings(), self.subscriber, now)
         assert feed is not None
         self.feed = feed
@@ -178,6 +181,7 @@ class Ear:
         self._taken.take(event)
         self.events.append(event)
         self.told_at.append(now.wall)
+        self.began_at.append(self._began)
         self.world_at.append(self.node.world.now.mono)
         assert self.subscriber.waiting <= WAITING_MESSAGES_MAX
 
@@ -229,7 +233,7 @@ def check_told(ear: Ear, authors: Iterable[Author]) -> None:
     genuine = {sent.envelope.id: sent for author in authors for sent in author.sent}
     seen: set[Place] = set()
     last: dict[Series, int] = {}
-    for event, wall in zip(ear.events, ear.told_at, strict=True):
+    for event, wall, began in zip(ear.events, ear.told_at, ear.began_at, strict=True):
         if not isinstance(event, Message):
             continue
         place = Place(event.series, event.index)
@@ -243,7 +247,8 @@ def check_told(ear: Ear, authors: Iterable[Author]) -> None:
         if not event.is_late:
             assert last.get(event.series, -1) < event.index, f"{ear}: {place} came after {last[event.series]}"
             last[event.series] = event.index
-        if is_first and abs(event.created - wall) > LIVE_S:
+        is_strange = is_first and abs(event.created - wall) > LIVE_S
+        if is_strange or event.created < began - LIVE_S:
             assert event.is_history, (
                 f"{ear} was told {place} as live, which is {wall - event.created:.0f} s old"
             )

@@ -363,9 +363,15 @@ def test_the_checks_see_what_they_are_there_for() -> None:
             ([replace(told[0], id=MessageId(bytes(20)))], "nobody wrote"),
         ):
             ear.events, ear.told_at = list(events), ear.told_at[:1] * len(events)
+            ear.began_at = ear.began_at[:1] * len(events)
             with pytest.raises(AssertionError, match=match):
                 check_told(ear, [author])
+        began = ear.began_at[0]
         ear.events, ear.told_at = [told[0]], [ear.told_at[0] + LIVE_S + 60]
+        with pytest.raises(AssertionError, match="as live"):
+            check_told(ear, [author])
+        ear.events, ear.told_at = list(told[:2]), [told[0].created] * 2
+        ear.began_at = [began, began + LIVE_S + 60]
         with pytest.raises(AssertionError, match="as live"):
             check_told(ear, [author])
         ear.events = [told[0], told[2]]

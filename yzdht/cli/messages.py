@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yzdht.cli.screen import on_one_line
 from yzdht.crypto.naming import fingerprint, node_id_of
-from yzdht.pubsub.events import Filled, Gap, Lost
+from yzdht.pubsub.events import Filled, Gap, Lost, Refused
 from yzdht.wire.text import encode_public_key
 
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from yzdht.wire.holdings import Series
 
 
-GapEvent = Gap | Filled | Lost
+GapEvent = Gap | Filled | Lost | Refused
+
+_GAPS: dict[type[GapEvent], str] = {Gap: "missing", Filled: "filled", Lost: "lost", Refused: "refused"}
 
 
 class Names:
@@ -87,22 +89,26 @@ def message_view(message: Message, names: Names) -> dict[str, object]:
 
 
 def gap_view(event: GapEvent, names: Names) -> dict[str, object]:
-    """What is missing of a sender's messages, has come, or is lost."""
+    """What is missing of a sender's messages, has come, is lost, or came and is not told."""
+    start, count = (event.index, 1) if isinstance(event, Refused) else (event.span.start, event.count)
     return {
-        "gap": "lost" if isinstance(event, Lost) else "missing" if isinstance(event, Gap) else "filled",
+        "gap": _GAPS[type(event)],
         "sender": encode_public_key(event.sender),
         "name": names.name(event.sender),
         "session": event.series.session.hex(),
-        "from": event.span.start,
-        "count": event.count,
-        "reason": event.reason.value if isinstance(event, Lost) else None,
+        "from": start,
+        "count": count,
+        "reason": event.reason.value if isinstance(event, Lost | Refused) else None,
     }
 
 
 def gap_line(event: GapEvent, names: Names) -> str:
     """The same for people."""
+    who = names.shown(event.sender)
+    if isinstance(event, Refused):
+        return f"a message of {who} is not shown: {event.reason.value}"
     count = event.count
-    what = f"{count} message{'' if count == 1 else 's'} of {names.shown(event.sender)}"
+    what = f"{count} message{'' if count == 1 else 's'} of {who}"
     be, have = ("is", "has") if count == 1 else ("are", "have")
     if isinstance(event, Lost):
         return f"{what} {be} lost: {event.reason.value}"

@@ -17,8 +17,8 @@ HISTORY_S = DAY_S
 HISTORY_PART_OF_ONE_SESSION = 4
 """What one session brought fills one part in so many of a history."""
 REPLAY_WINDOW = 1_024
-SENDER_SESSIONS_MAX = 1_024
-"""Remembered of one sender of a topic: a history holds no more, and a process may live for one message."""
+SENDER_SESSIONS_MAX = TOPIC_HOSTS * HISTORY_MESSAGES_MAX
+"""Remembered of one sender of a topic: hosts hold no more, and a process may live for one message."""
 REPLAY_KEPT_S = 25 * HOUR_S
 SEEN_S = 600.0
 LIVE_S = 600.0
@@ -181,6 +181,8 @@ FEED_EARLY_MAX = 256
 """Messages that come before it is known where to begin."""
 FEED_SERIES_MAX = 8_192
 CURSOR_SERIES_MAX = 8_192
+FORGOTTEN_TOGETHER_PART = 8
+"""A cursor that is full forgets one part in so many at once, or each new series would have it looked through."""
 CURSOR_RUNS_MAX = 64
 """Of one series; what lies lower is over."""
 CURSOR_BYTES_MAX = 2 * 1_024 * 1_024

@@ -47,10 +47,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Begins:
-    """The messages of a series are told from this index on."""
+    """The messages of a series are told from this index on.
+
+    Attributes:
+        series: Whose, and of which run of the sender's process.
+        index: Its place in the series.
+        at: Unix seconds: what lies below was written before.
+
+    """
 
     series: Series
     index: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +115,29 @@ class RefusalReason(StrEnum):
 
     UNREADABLE = "it does not open"
     TOO_OLD = "it is older than what is remembered"
+    FORGOTTEN = "it may have been told before"
+    NO_WRITER = "its sender may not write any more"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message of a member came that is not told; the series goes on after it."""
+    """A message came that is not told; the series goes on after it.
+
+    Attributes:
+        series: Whose, and of which run of the sender's process.
+        index: Its place in the series.
+        reason: Why it is not told.
+
+    """
 
     series: Series
     index: int
     reason: RefusalReason
+
+    @property
+    def sender(self) -> PublicKey:
+        """Whose key signed it."""
+        return self.series.sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +147,7 @@ class WantsEpochs:
     kid: bytes
 
 
-Heard = Message | Gap | Filled | Lost
+Heard = Message | Gap | Filled | Lost | Refused
 """What an application is told."""
 
 Event = Message | Begins | Gap | Filled | Lost | Refused | WantsEpochs

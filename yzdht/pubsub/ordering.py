@@ -142,6 +142,11 @@ class Ordering(Generic[T]):
         return item
 
     @property
+    def ahead(self) -> Span:
+        """From what is due up to the highest that came or is lost."""
+        return Span(self.due, max([self._top, *(lost.span.to for lost in self._lost)]))
+
+    @property
     def first_gap(self) -> Span | None:
         """What holds up the lowest that waits."""
         first = min(self._waiting, default=None)

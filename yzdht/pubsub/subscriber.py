@@ -70,12 +70,14 @@ class Mailbox(NamedTuple):
         opener: Opens envelopes.
         is_member: True for who may write; in public for everybody.
         tell: Told every event, in order.
+        may_tell: Asked when a message is told: False for whose messages are not to be told even if they came before.
 
     """
 
     opener: Opener
     is_member: Callable[[PublicKey], bool]
     tell: Callable[[Event, Now], None]
+    may_tell: Callable[[PublicKey], bool] = lambda _sender: True
 
 
 @dataclass(slots=True)
@@ -95,12 +97,14 @@ class Subscriber:
     Args:
         mailbox: Keys, members, and who is told.
         cursor: How far an earlier one was; a new one of the topic if there was none.
+        began: Unix seconds at which an application began to listen.
 
     """
 
-    def __init__(self, mailbox: Mailbox, cursor: Cursor) -> None:
+    def __init__(self, mailbox: Mailbox, cursor: Cursor, began: float) -> None:
         self._mailbox = mailbox
         self._cursor = cursor
+        self._began = began
         self._orders: dict[Series, Ordering[_Item]] = {}
         self._unopened: OrderedDict[tuple[Series, int], float] = OrderedDict()  # since when
         self._doubtful: set[Series] = set()  # of which all that was opened may be a replay; each has a window
@@ -127,15 +131,15 @@ class Subscriber:
 
     def on_series(self, series: Series, index: int, now: Now) -> None:
         """What lies below this index is not of interest."""
-        window = self._window(series)
+        window = self._window(series, now)
         if index > window.due:
             order = self._order(series, window)
             for waiting, item in order.waiting():
                 if waiting < index:
                     self._leave(item)
-            window.begin_at(index)
+            window.begin_at(index, int(now.wall))
             order.go_to(index)
-            self._tell(Begins(series, index), now)
+            self._tell(Begins(series, index, int(now.wall)), now)
             self._go_on(series, now)
 
     def on_envelope(self, envelope: PubsubEnvelope, is_live: bool, now: Now) -> None:  # noqa: FBT001 - a feed's callback
@@ -145,7 +149,7 @@ class Subscriber:
         series, index = Series(envelope.sender, envelope.session), envelope.index
         if self._cursor.get(series) is None:
             self._begin(series, Span(index, index + 1), now)
-        window = self._window(series)
+        window = self._window(series, now)
         order = self._order(series, window)
         if window.is_over(index) or index in order:
             return
@@ -167,7 +171,7 @@ class Subscriber:
     def _begin(self, series: Series, coming: Span, now: Now) -> None:
         """Begin a series of which more than what comes now may have been handed on: its window was forgotten, or the sender no member.
 
-        That does not come again, so that nothing waits for it; what waited in a window that was forgotten is lost.
+        That does not come again, so that nothing waits for it; all of a window was told, or given up, before it was forgotten.
         """
         held = self._handed_on(series)
         before = without(held.runs, coming)
@@ -175,8 +179,9 @@ class Subscriber:
             return
         is_begun = bool(before) and before[0].start == held.floor
         self.on_series(series, before[0].to if is_begun else held.floor, now)
+        window = self._window(series, now)
         for span in before:
-            self._lose(series, span, LossReason.NO_ROOM, now)
+            window.pass_over(span)
 
     def on_epochs(self, now: Now) -> None:
         """Other epochs, or members, are known now."""
@@ -185,7 +190,7 @@ class Subscriber:
             item = order.get(index) if order is not None else None
             if item is None:
                 continue
-            self._open(item, self._window(series), now)
+            self._open(item, self._window(series, now), now)
             if item.message is not None:
                 del self._unopened[series, index]
                 self._go_on(series, now)
@@ -202,6 +207,11 @@ class Subscriber:
             self._want_epochs(item.envelope.kid, now)
             return
         item.message = opened
+        if opened.created < self._began - LIVE_S:  # whoever pushes it, and if its session was seen before
+            item.is_history = True
+        if opened.created <= window.suspect:
+            item.message = RefusalReason.FORGOTTEN
+            return
         series = Series(item.envelope.sender, item.envelope.session)
         if window.seen_at and series not in self._doubtful:
             return
@@ -235,7 +245,7 @@ class Subscriber:
 
     def _go_on(self, series: Series, now: Now) -> None:
         """Tell what is due, and the losses on the way."""
-        window = self._window(series)
+        window = self._window(series, now)
         order = self._orders.get(series)
         while order is not None:
             skipped = order.skip()
@@ -262,11 +272,13 @@ class Subscriber:
         envelope, message = item.envelope, item.message
         series = Series(envelope.sender, envelope.session)
         assert message is not None
+        if not self._mailbox.may_tell(envelope.sender):
+            message = RefusalReason.NO_WRITER
         if isinstance(message, RefusalReason):
-            window.tell(envelope.index, 0)
+            window.refuse(envelope.index)
             self._tell(Refused(series, envelope.index, message), now)
             return
-        window.tell(envelope.index, item.received)
+        window.tell(envelope.index, item.received, message.created)
         told = Message(series, envelope.index, envelope.id, *message, item.received, item.is_history, is_late)
         self._tell(told, now)
 
@@ -276,17 +288,18 @@ class Subscriber:
             self._tell_item(item, window, now, is_late=True)
 
     def _lose(self, series: Series, span: Span, reason: LossReason, now: Now) -> None:
-        window = self._window(series)
+        window = self._window(series, now)
         self._order(series, window).lose(span, reason)
         self._go_on(series, now)
 
     # Bounds
 
-    def _window(self, series: Series) -> Window:
-        window, forgotten = self._cursor.open(series)
-        if forgotten is not None:
-            self._drop(forgotten)
-        return window
+    def _window(self, series: Series, now: Now) -> Window:
+        forgotten = self._cursor.in_the_way_of(series)
+        for other in forgotten:
+            self._give_up(other, now)
+        self._cursor.forget(forgotten)
+        return self._cursor.open(series)
 
     def _order(self, series: Series, window: Window) -> Ordering[_Item]:
         order = self._orders.get(series)
@@ -294,11 +307,17 @@ class Subscriber:
             order = self._orders[series] = Ordering(window.due)
         return order
 
-    def _drop(self, series: Series) -> None:
+    def _give_up(self, series: Series, now: Now) -> None:
+        """Go on without what a series waits for, now."""
         self._doubtful.discard(series)
-        order = self._orders.pop(series, None)
-        for _, item in order.waiting() if order is not None else ():
-            self._leave(item)
+        order = self._orders.get(series)
+        if order is None:
+            return
+        for index, item in order.waiting():
+            if item.message is None:
+                order.remove(index)
+                self._leave(item)
+        self._lose(series, order.ahead, LossReason.NO_ROOM, now)
 
     def _make_room(self, now: Now) -> None:
         """Where too much waits, the sender of most goes on without what it waits for."""
