@@ -13,6 +13,9 @@ from yzdht.limits import (
     ANNOUNCE_EVERY_S,
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_PART_OF_ONE_BRINGER,
+    EDGE_TOPICS_MAX,
+    EDGE_WAITING_MAX,
 )
 from yzdht.rpc.engine import Down, Peer
 from yzdht.wire.frame import RecordType
@@ -20,7 +23,6 @@ from yzdht.wire.pubsub import Announcement, Delivery, decode_push, encode_announ
 from yzdht.wire.rpc import (
     Backlog,
     Method,
-    Publish,
     Range,
     Status,
     Subscribe,
@@ -177,18 +179,6 @@ def test_another_session_of_a_client_is_another_subscriber(shell: Shell) -> None
     assert delivered(shell, new) == [raw(ONE, 0)]
 
 
-def test_a_node_that_has_a_client_publish_something_forged_does_not_pass_it_on(shell: Shell) -> None:
-    genuine = raw(ONE, 0)
-    bad = genuine[:-1] + bytes((genuine[-1] ^ 1,))
-    for message, status in ((bad, Status.BAD_SIGNATURE), (b"nothing", Status.BAD_REQUEST)):
-        request = shell.ask(CLIENT, Method.PUBLISH, Publish(message, delegate=True))
-        assert shell.status(request) is status
-    assert shell.asked(Method.PUBLISH) == []
-
-    shell.ask(CLIENT, Method.PUBLISH, Publish(genuine, delegate=True))
-    assert shell.asked(Method.PUBLISH) == [1, 2]
-
-
 def test_a_node_that_goes_takes_its_subscriptions_along(shell: Shell) -> None:
     node = peer(3, shell.own.caps)
     subscribe(shell, node)
@@ -260,3 +250,80 @@ def test_who_waits_twice_is_answered_in_turn_and_nothing_is_left_over(shell: She
     edge = shell.engine.edge
     assert edge is not None
     assert edge.next_timer() is None
+
+
+# What clients share
+
+PART = EDGE_TOPICS_MAX // EDGE_PART_OF_ONE_BRINGER
+GREEDY, OTHER = peer(60, prefix="203.0.113.0/24"), peer(61, prefix="198.51.100.0/24")
+
+
+def many(count: int, start: int = 1_000) -> list[TopicId]:
+    return [TopicId(number.to_bytes(16)) for number in range(start, start + count)]
+
+
+def refused(shell: Shell, by: Peer, topics: list[TopicId]) -> list[TopicId]:
+    """Of which topics a client is refused."""
+    asked = [(topic, subscribe(shell, by, of=topic)) for topic in topics]
+    return [topic for topic, request in asked if shell.status(request) is Status.OVER_QUOTA]
+
+
+def test_who_takes_all_the_topics_that_it_can_leaves_the_rest_to_others(shell: Shell) -> None:
+    topics = many(PART + 5)
+    assert refused(shell, GREEDY, topics) == topics[PART:]
+    neighbour = peer(62, prefix=GREEDY.prefix)  # ids are free
+    assert refused(shell, neighbour, [TOPIC]) == [TOPIC]
+    assert refused(shell, neighbour, topics[:1]) == []  # it is listened to already
+    assert refused(shell, OTHER, [TOPIC]) == []
+    assert shell.engine.edge is not None
+    assert shell.engine.edge.topics == PART + 1
+
+
+def test_all_clients_together_have_so_many_topics_and_the_next_is_refused(shell: Shell) -> None:
+    for number in range(EDGE_PART_OF_ONE_BRINGER):
+        assert refused(shell, peer(60 + number), many(PART, 1_000 + number * PART)) == []
+    assert refused(shell, peer(70), [TOPIC]) == [TOPIC]
+
+
+def test_a_place_is_free_again_once_its_topic_is_left(shell: Shell) -> None:
+    topics = many(PART)
+    refused(shell, GREEDY, topics)
+    shell.ask(GREEDY, Method.UNSUBSCRIBE, Unsubscribe(topics[0]))
+    assert refused(shell, GREEDY, [TOPIC]) == [TOPIC]
+    shell.tick(2 + EDGE_LINGER_S)
+    assert refused(shell, GREEDY, [TOPIC]) == []
+
+
+def test_who_has_left_a_topic_does_not_pay_for_those_who_stay(shell: Shell) -> None:
+    topics = many(PART)
+    refused(shell, OTHER, topics)
+    refused(shell, GREEDY, topics)
+    shell.engine.on_client_gone(OTHER, at(shell.mono))
+
+    assert refused(shell, OTHER, [TOPIC]) == []
+    assert refused(shell, GREEDY, many(1)) == []  # it has that one
+    assert refused(shell, GREEDY, many(1, 9_000)) == many(1, 9_000)
+
+
+def test_who_takes_up_a_topic_that_was_left_pays_for_it(shell: Shell) -> None:
+    refused(shell, OTHER, [TOPIC])
+    shell.engine.on_client_gone(OTHER, at(shell.mono))
+    assert refused(shell, GREEDY, many(PART)) == []
+    assert refused(shell, GREEDY, [TOPIC]) == [TOPIC]
+    assert refused(shell, OTHER, many(PART - 1, 9_000)) == []
+    assert refused(shell, OTHER, [TOPIC]) == []
+    assert refused(shell, OTHER, many(1, 20_000)) == many(1, 20_000)
+
+
+def test_who_asks_on_and_on_while_hosts_are_silent_is_told_that_the_node_is_busy(shell: Shell) -> None:
+    part = EDGE_WAITING_MAX // EDGE_PART_OF_ONE_BRINGER
+    requests = [subscribe(shell, GREEDY) for _ in range(part + 3)]
+    assert [shell.status(request) for request in requests] == part * [None] + 3 * [Status.BUSY]
+    other = subscribe(shell, OTHER)
+    assert shell.status(other) is None
+
+    answer_hosts(shell)
+    assert {shell.status(request) for request in requests[:part]} == {Status.OK}
+    shell.tick(10)
+    assert refused(shell, GREEDY, many(1)) == []
+    assert shell.status(subscribe(shell, GREEDY, of=many(2)[1])) is None

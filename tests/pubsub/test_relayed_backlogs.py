@@ -4,7 +4,12 @@ from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import forged
-from yzdht.limits import ANSWER_BODIES_BYTES_MAX, EDGE_BACKLOGS_MAX, PUBSUB_ENVELOPE_BYTES_MAX
+from yzdht.limits import (
+    ANSWER_BODIES_BYTES_MAX,
+    EDGE_BACKLOGS_MAX,
+    EDGE_PART_OF_ONE_BRINGER,
+    PUBSUB_ENVELOPE_BYTES_MAX,
+)
 from yzdht.rpc.engine import Answer
 from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe, encode_body
 
@@ -146,6 +151,24 @@ def test_backlogs_under_way_are_bounded() -> None:
         desk.shell.ask(other, Method.SUBSCRIBE, Subscribe(TOPIC, (), delegate=True))
         desk.shell.ask(other, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 1),)))
     assert desk.shell.status(desk.fetch(0, 1)) is Status.BUSY
+
+
+def test_one_bringer_has_a_quarter_of_the_backlogs_under_way() -> None:
+    desk, part = Desk(), EDGE_BACKLOGS_MAX // EDGE_PART_OF_ONE_BRINGER
+    greedy = [peer(1_000 + number, prefix="203.0.113.0/24") for number in range(2)]
+    for one in greedy:
+        desk.shell.ask(one, Method.SUBSCRIBE, Subscribe(TOPIC, (), delegate=True))
+    body = Backlog(TOPIC, (Range(*ONE, 0, 1),))
+    requests = [desk.shell.ask(greedy[number % 2], Method.BACKLOG, body) for number in range(part + 1)]
+    statuses = [desk.shell.status(request) for request in requests]
+    assert statuses == part * [None] + [Status.BUSY]
+    assert desk.shell.status(desk.fetch(0, 1)) is None
+
+    for _ in range(2 * (part + 1)):
+        number = desk.shell.asked(Method.BACKLOG)[0]
+        desk.shell.answer(number, Method.BACKLOG, page())
+    assert desk.shell.asked(Method.BACKLOG) == []
+    assert desk.shell.status(desk.shell.ask(greedy[0], Method.BACKLOG, body)) is None
 
 
 def test_a_client_that_fetches_too_much_waits() -> None:

@@ -120,7 +120,8 @@ PUBLISH_TIMEOUT_S_MAX = float(DAY_S)
 PUBLISH_RETRY_S_MIN = 0.25
 PUBLISH_RETRY_S_MAX = 2.0
 PUBLISHES_MAX = 4_096
-"""Under way at a node, its own and those of its clients."""
+"""Of one process's own user, under way; those of clients have their own places."""
+
 # Messages of groups
 
 SENDER_ROOTS_MAX = 1_024
@@ -207,7 +208,13 @@ CLIENT_NODES_DIALLED_MAX = 4
 """At once, where fewer than two have a session."""
 EPOCH_GIVE_UP_S = 150.0
 """A message of an epoch that is not known waits so long: its group is looked at once a minute at least."""
+EDGE_PART_OF_ONE_BRINGER = 4
+"""Of all places that clients share at a node, one bringer has one part in so many."""
 EDGE_TOPICS_MAX = 4_096
+EDGE_PUBLISHES_MAX = 4_096
+"""Of all clients, under way."""
+EDGE_WAITING_MAX = 2 * EDGE_TOPICS_MAX
+"""Subscriptions that wait for what hosts hold."""
 EDGE_ROWS_MAX = 1_024
 EDGE_ANSWER_S = 3.0
 """A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""

@@ -15,6 +15,7 @@ from yzdht.limits import (
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
     EDGE_TOPICS_MAX,
+    EDGE_WAITING_MAX,
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.announcements import Announcements, rows_bytes
@@ -23,9 +24,11 @@ from yzdht.pubsub.feed import Listener, Start
 from yzdht.pubsub.hosted import Changes, Hosted
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
 from yzdht.pubsub.relayed_rows import RelayedRows
+from yzdht.pubsub.shares import Shares
 from yzdht.pubsub.subscriptions import Subscriptions
 from yzdht.rpc.engine import Answer, Push, Reply
 from yzdht.wire.frame import RecordType
+from yzdht.wire.history import Bringer
 from yzdht.wire.holdings import Series
 from yzdht.wire.pubsub import encode_announcement
 from yzdht.wire.rpc import Refusal, Status, Subscribed, SummaryRow
@@ -52,6 +55,7 @@ class _Waiting:
 
     request: int
     peer: Peer
+    bringer: Bringer
     body: Subscribe
     until: float
     is_answered: bool = False
@@ -64,6 +68,7 @@ class _Relayed:
     Attributes:
         feed: Listens to it.
         hosted: Which series changed, and when.
+        bringer: On whose account it is: of who is subscribed the first, or of who was the last.
         rows: What hosts say they hold.
         waiting: Who waits for the first of that, the longest first.
 
@@ -71,6 +76,7 @@ class _Relayed:
 
     feed: Feed
     hosted: Hosted
+    bringer: Bringer
     rows: RelayedRows = field(default_factory=RelayedRows)
     waiting: deque[_Waiting] = field(default_factory=deque)
 
@@ -114,12 +120,14 @@ class Edge:
         self._ears = ears
         self._count = surroundings.count
         self._relayed: dict[TopicId, _Relayed] = {}
+        self._places = Shares(EDGE_TOPICS_MAX)
+        self._waits = Shares(EDGE_WAITING_MAX)
         self._subscriptions = Subscriptions()
         self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
         self._fan_out = FanOut(
             self._subscriptions, self._announcements, outbox, surroundings, self._relayed.__len__
         )
-        self._backlogs = RelayedBacklogs(outbox, rates, surroundings)
+        self._backlogs = RelayedBacklogs(outbox, rates, bringers, surroundings)
         self._settled: list[TopicId] = []  # since `look` was called last
         self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
         self._idle: OrderedDict[TopicId, float] = OrderedDict()  # since when, the longest first
@@ -165,34 +173,62 @@ class Edge:
         if wait_s := self._rates.may_fetch(peer, now):
             self._reply(request, Answer(Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1)))
             return
+        waiting = _Waiting(request, peer, self._bringers.of_peer(peer), body, now.mono + EDGE_ANSWER_S)
+        refusal = self._refusal(waiting)
+        if refusal is not None:
+            self._reply(request, Answer(refusal, Refusal()))
+            return
         is_new = body.topic not in self._relayed
-        if is_new and len(self._relayed) >= EDGE_TOPICS_MAX:
-            self._reply(request, Answer(Status.OVER_QUOTA, Refusal()))
-            return
-        relayed = self._open(body.topic, now) if is_new else self._relayed[body.topic]
-        if not self._subscriptions.add(
-            peer,
-            self._bringers.of_peer(peer),
-            body.topic,
-            relayed.hosted.tick,
-            is_pushed=body.push,
-            is_further=body.skip > 0,
-        ):
+        relayed = self._open(body.topic, waiting.bringer, now) if is_new else self._relayed[body.topic]
+        if not self._add(waiting, relayed):
             if is_new:
-                self._ears.close(body.topic, self._relayed.pop(body.topic).feed)
+                self._close(body.topic)
             self._reply(request, Answer(Status.OVER_QUOTA, Refusal()))
             return
-        self._idle.pop(body.topic, None)
-        waiting = _Waiting(request, peer, body, now.mono + EDGE_ANSWER_S)
         if relayed.feed.is_settled:
             self._answer(relayed, waiting, now)
         else:
+            self._waits.take(waiting.bringer)
             relayed.waiting.append(waiting)
             self._waiting.append(waiting)
         if is_new:
             relayed.feed.start(now)
 
-    def _open(self, topic: TopicId, now: Now) -> _Relayed:
+    def _refusal(self, waiting: _Waiting) -> Status | None:
+        """Why there is no room for one more, if there is none."""
+        bringer, topic = waiting.bringer, waiting.body.topic
+        relayed = self._relayed.get(topic)
+        if relayed is None:
+            has_place = self._places.has_room(bringer)
+        else:
+            has_place = (
+                topic not in self._idle or relayed.bringer == bringer or self._places.has_part(bringer)
+            )
+        if not has_place:
+            return Status.OVER_QUOTA
+        is_answered_at_once = relayed is not None and relayed.feed.is_settled
+        return None if is_answered_at_once or self._waits.has_room(bringer) else Status.BUSY
+
+    def _add(self, waiting: _Waiting, relayed: _Relayed) -> bool:
+        peer, bringer, body, tick = waiting.peer, waiting.bringer, waiting.body, relayed.hosted.tick
+        if not self._subscriptions.add(
+            peer, bringer, body.topic, tick, is_pushed=body.push, is_further=body.skip > 0
+        ):
+            return False
+        if self._idle.pop(body.topic, None) is not None:
+            self._pass_on(relayed, bringer)
+        return True
+
+    def _pass_on(self, relayed: _Relayed, bringer: Bringer) -> None:
+        self._places.pass_on(relayed.bringer, bringer)
+        relayed.bringer = bringer
+
+    def _close(self, topic: TopicId) -> None:
+        relayed = self._relayed.pop(topic)
+        self._places.give_back(relayed.bringer)
+        self._ears.close(topic, relayed.feed)
+
+    def _open(self, topic: TopicId, bringer: Bringer, now: Now) -> _Relayed:
         listener = Listener(
             lambda _series, _index, _now: None,
             lambda envelope, _is_live, at: self._on_envelope(topic, envelope, at),
@@ -200,8 +236,9 @@ class Edge:
             on_rows=lambda host, rows, at: self._on_rows(topic, host, rows, at),
             on_settled=lambda: self._settled.append(topic),
         )
-        relayed = _Relayed(self._ears.listen(topic, Start.LIVE, listener), Hosted(topic, (), now.mono))
-        self._relayed[topic] = relayed
+        feed = self._ears.listen(topic, Start.LIVE, listener)
+        self._relayed[topic] = relayed = _Relayed(feed, Hosted(topic, (), now.mono), bringer)
+        self._places.take(bringer)
         return relayed
 
     def _answer(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> None:
@@ -218,16 +255,23 @@ class Edge:
     def unsubscribe(self, peer: Peer, topic: TopicId, now: Now) -> None:
         """A client has heard enough."""
         self._subscriptions.remove(peer, topic)
-        self._note_idle(topic, now)
+        self._left(topic, now)
 
     def drop(self, peer: Peer, now: Now) -> None:
         """A client's session has ended."""
         for topic in self._subscriptions.drop(peer):
-            self._note_idle(topic, now)
+            self._left(topic, now)
 
-    def _note_idle(self, topic: TopicId, now: Now) -> None:
-        if topic in self._relayed and topic not in self._idle and not self._subscriptions.has(topic):
+    def _left(self, topic: TopicId, now: Now) -> None:
+        """One has gone: who stays longest pays for the topic, or it is left after a while."""
+        relayed = self._relayed.get(topic)
+        if relayed is None or topic in self._idle:
+            return
+        first = next(iter(self._subscriptions.of(topic)), None)
+        if first is None:
             self._idle[topic] = now.mono
+        else:
+            self._pass_on(relayed, Bringer(first.account))
 
     # What the feed tells
 
@@ -273,6 +317,7 @@ class Edge:
         while relayed.waiting and relayed.waiting[0].until <= until:
             waiting = relayed.waiting.popleft()
             waiting.is_answered = True
+            self._waits.give_back(waiting.bringer)
             self._answer(relayed, waiting, now)
 
     def _first_waiting(self) -> _Waiting | None:
@@ -295,7 +340,7 @@ class Edge:
             self._answer_all(self._relayed[waiting.body.topic], now, until=now.mono)
         while self._idle and next(iter(self._idle.values())) + EDGE_LINGER_S <= now.mono:
             topic, _ = self._idle.popitem(last=False)
-            self._ears.close(topic, self._relayed.pop(topic).feed)
+            self._close(topic)
 
 
 def _nobody_waits(_series: Series, _span: Span, _now: Now) -> None:

@@ -5,9 +5,10 @@ Joins the parts and routes what comes to them. A node that hosts a topic asks it
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.errors import InvalidSignature, WireError
+from yzdht.errors import WireError
 from yzdht.limits import FEEDS_MAX, LOCAL_ROUNDS_MAX, PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.pubsub.alarms import Alarms
 from yzdht.pubsub.delegating import Delegating, NodeFinder
@@ -16,19 +17,18 @@ from yzdht.pubsub.feed import Feed, FeedCounts
 from yzdht.pubsub.feed_calls import FeedCalls
 from yzdht.pubsub.host import TopicHost
 from yzdht.pubsub.hosts import HostFinder
-from yzdht.pubsub.intake import learn_policy
 from yzdht.pubsub.outbox import Outbox
 from yzdht.pubsub.publisher import Publisher, PublishResult
-from yzdht.pubsub.rates import Bringers, Rates
+from yzdht.pubsub.rates import Bringers
+from yzdht.pubsub.relayed_publishes import RelayedPublishes
 from yzdht.pubsub.sources import Surroundings as Around
 from yzdht.rpc.engine import Answer, Call, Push, Reply, Up
 from yzdht.wire.frame import RecordType
 from yzdht.wire.history import BRINGER_BYTES, Bringer
-from yzdht.wire.pubsub import INDEX_MAX, Announcement, decode_envelope, decode_push
+from yzdht.wire.pubsub import Announcement, decode_envelope, decode_push
 from yzdht.wire.rpc import (
     Backlog,
     Publish,
-    Published,
     Refusal,
     Status,
     Subscribe,
@@ -107,20 +107,27 @@ class PubsubEngine:
         self._is_stopped = False
         self.host: TopicHost | None = None
         self.edge: Edge | None = None
-        self._publisher: Publisher | Delegating
+        self._publisher: Publisher | Delegating  # of the own user
+        self._publishers: tuple[Publisher | Delegating, ...]
         self._finder: Finder
         if hosting is None:
             self._finder = NodeFinder(self._outbox, surroundings.target_of)
             self._publisher = Delegating(self._outbox, self._finder, self._policies)
+            self._publishers = (self._publisher,)
             return
         finder = HostFinder(own, self._outbox, surroundings.target_of, hosting.is_reached)
         self._finder = finder
         self._own_peer = hosting.own
         self.host = TopicHost(own, hosting.store, self._outbox, surroundings, hosting.bringer_key)
-        self._publisher = Publisher(own.node_id, self._outbox, finder, self.host.take_own, self._policies)
-        self._rates = Rates(own.node_id)
-        self._bringers = bringers = Bringers(hosting.bringer_key)
-        self.edge = Edge(self._outbox, surroundings, bringers, self._rates, Ears(self._feed, self._close))
+        at_home = self.host.take_own
+        self._publisher = Publisher(own.node_id, self._outbox, finder, at_home, self._policies)
+        for_clients = Publisher(own.node_id, self._outbox, finder, at_home, self._policies)
+        self._publishers = (self._publisher, for_clients)
+        rates, bringers = self.host.rates, Bringers(hosting.bringer_key)
+        self._relayed_publishes = RelayedPublishes(
+            self._outbox, surroundings, bringers, rates, partial(self._publish, for_clients)
+        )
+        self.edge = Edge(self._outbox, surroundings, bringers, rates, Ears(self._feed, self._close))
 
     # Commands
 
@@ -151,12 +158,13 @@ class PubsubEngine:
         patience_s: float = PUBLISH_DEADLINE_S,
     ) -> bool:
         """Bring a message to the hosts of its topic; `then` is told once. False if too many are under way: nothing began."""
-        is_begun = self._publish(envelope, then, now, patience_s)
+        is_begun = self._publish(self._publisher, envelope, then, now, patience_s)
         self._settle(now)
         return is_begun
 
     def _publish(
         self,
+        publisher: Publisher | Delegating,
         envelope: PubsubEnvelope,
         then: Callable[[PublishResult, Now], None],
         now: Now,
@@ -167,7 +175,7 @@ class PubsubEngine:
             self._observe("topic_publish_seconds", max(0.0, at.mono - now.mono))
             then(result, at)
 
-        return self._publisher.publish(envelope, told, now, patience_s)
+        return publisher.publish(envelope, told, now, patience_s)
 
     def subscribe(
         self, topic: TopicId, start: Start | Holdings, subscriber: Subscriber, now: Now
@@ -279,11 +287,11 @@ class PubsubEngine:
         """A peer asks something of methods 0x20 to 0x24."""
         host, edge = self.host, self.edge
         if host is None or edge is None:
-            self._reply(request, Status.REFUSED)
+            self._outbox.put(Reply(request, Status.REFUSED, Refusal()))
         elif isinstance(body, Subscribe) and body.delegate:
             edge.subscribe(request, peer, body, now)
         elif isinstance(body, Publish) and body.delegate:
-            self._publish_for(request, peer, body, now)
+            self._relayed_publishes.publish(request, peer, body, now)
         elif isinstance(body, Backlog) and edge.has(peer, body.topic):
             edge.backlog(request, peer, body, now)
         else:
@@ -291,57 +299,6 @@ class PubsubEngine:
                 edge.unsubscribe(peer, body.topic, now)
             host.on_request(request, peer, body, now)
         self._settle(now)
-
-    def _reply(self, request: int, status: Status, number: int = 0) -> None:
-        self._outbox.put(Reply(request, status, Refusal(number)))
-
-    def _publish_for(self, request: int, peer: Peer, body: Publish, now: Now) -> None:
-        if wait_s := self._rates.bring(peer, len(body.envelope) + len(body.policy), now):
-            self._reply(request, Status.RATE_LIMITED, int(wait_s * 1_000) + 1)
-            return
-        envelope = self._genuine(request, peer, body.envelope, now)
-        if envelope is None or not self._may_write(request, peer, envelope, body.policy, now):
-            return
-
-        def told(result: PublishResult, _at: Now) -> None:
-            if result.stored or result.refusal is Status.OK:
-                answer = Published(result.stored, result.asked)
-                self._outbox.put(Reply(request, Status.OK, answer))
-            else:
-                self._reply(request, result.refusal)
-
-        if not self._publish(envelope, told, now):
-            self._reply(request, Status.BUSY)
-
-    def _may_write(self, request: int, peer: Peer, envelope: PubsubEnvelope, policy: bytes, now: Now) -> bool:
-        """Learn the policy that a client shows, for hosts to be shown it; who may not write goes no farther."""
-        bringer = self._bringers.of_peer(peer)
-        refusal = learn_policy(self._policies, policy, envelope.topic, bringer, now) if policy else None
-        if refusal is not None:
-            self._outbox.put(Reply(request, refusal.status, refusal.body))
-            self._rates.punish(peer, now)
-            return False
-        if not self._policies.may_write(envelope.topic, envelope.sender):
-            self._reply(request, Status.REFUSED)
-            return False
-        return True
-
-    def _genuine(self, request: int, peer: Peer, raw: bytes, now: Now) -> PubsubEnvelope | None:
-        """What a client hands in; what hosts would refuse, and hold against this node, goes no farther."""
-        try:
-            envelope = decode_envelope(raw)
-            self._verifier.verify(envelope)
-        except WireError:
-            self._reply(request, Status.BAD_REQUEST)
-        except InvalidSignature:
-            self._reply(request, Status.BAD_SIGNATURE)
-        else:
-            if envelope.index < INDEX_MAX:
-                return envelope
-            self._reply(request, Status.BAD_REQUEST)
-        self._count("pubsub_forged")
-        self._rates.punish(peer, now)
-        return None
 
     def on_answer(self, call: int, outcome: Answer | Failed, now: Now) -> None:
         """A call ended."""
@@ -391,14 +348,15 @@ class PubsubEngine:
         """When handle_timer is wanted."""
         if self._is_stopped:
             return None
-        times = [self._publisher.next_timer(), self._alarms.next_timer()]
+        times = [self._alarms.next_timer(), *(publisher.next_timer() for publisher in self._publishers)]
         if self.host is not None and self.edge is not None:
             times += [self.host.next_timer(), self.edge.next_timer()]
         return min((at for at in times if at is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:
         """Do what is due."""
-        self._publisher.handle_timer(now)
+        for publisher in self._publishers:
+            publisher.handle_timer(now)
         self._alarms.ring(now)
         if self.host is not None and self.edge is not None:
             self.host.handle_timer(now)
@@ -455,7 +413,8 @@ class PubsubEngine:
     def stop(self, now: Now) -> None:
         """Give up everything under way; nothing is due any more."""
         self._is_stopped = True
-        self._publisher.stop(now)
+        for publisher in self._publishers:
+            publisher.stop(now)
         for feed in self._all_feeds():
             feed.stop(is_silent=True)  # sessions end, and what is subscribed in them
         self._feeds.clear()

@@ -112,6 +112,11 @@ class TopicHost:
     # What it has
 
     @property
+    def rates(self) -> Rates:
+        """What peers may bring and fetch, of this host and through its node."""
+        return self._rates
+
+    @property
     def topics(self) -> int:
         """How many it knows."""
         return len(self._topics)

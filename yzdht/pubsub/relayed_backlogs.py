@@ -18,6 +18,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.claims import without
+from yzdht.pubsub.shares import Shares
 from yzdht.rpc.engine import Answer, Failed, Reply
 from yzdht.wire.holdings import Series, Span
 from yzdht.wire.pubsub import decode_envelope
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from yzdht.ports import Now
     from yzdht.pubsub.outbox import Outbox
     from yzdht.pubsub.ports import Surroundings
-    from yzdht.pubsub.rates import Rates
+    from yzdht.pubsub.rates import Bringers, Rates
     from yzdht.rpc.engine import Peer
     from yzdht.wire.address import Contact
+    from yzdht.wire.history import Bringer
     from yzdht.wire.rpc import Body
 
 
@@ -42,6 +44,7 @@ class _Errand:
     """One BACKLOG of a client.
 
     Attributes:
+        bringer: Who has its place.
         missing: What was asked for and has not come, by series, in the order asked for.
         bytes_left: How much room there is.
         hosts: Who is still to be asked.
@@ -53,6 +56,7 @@ class _Errand:
 
     request: int
     peer: Peer
+    bringer: Bringer
     body: Backlog
     missing: dict[Series, list[Span]]
     bytes_left: int
@@ -73,16 +77,18 @@ class RelayedBacklogs:
     Args:
         outbox: Where requests and answers go.
         rates: What clients may fetch.
+        bringers: Names with whom a client shares what there is room for.
         surroundings: Checks signatures, counts.
 
     """
 
-    def __init__(self, outbox: Outbox, rates: Rates, surroundings: Surroundings) -> None:
+    def __init__(self, outbox: Outbox, rates: Rates, bringers: Bringers, surroundings: Surroundings) -> None:
         self._outbox = outbox
+        self._bringers = bringers
         self._rates = rates
         self._verifier = surroundings.verifier
         self._count = surroundings.count
-        self._running = 0
+        self._shares = Shares(EDGE_BACKLOGS_MAX)
 
     def fetch(
         self,
@@ -107,7 +113,8 @@ class RelayedBacklogs:
         if wait_s := self._rates.may_fetch(peer, now):
             self._reply(request, Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1))
             return
-        if self._running >= EDGE_BACKLOGS_MAX:
+        bringer = self._bringers.of_peer(peer)
+        if not self._shares.take(bringer):
             self._reply(request, Status.BUSY, Refusal())
             return
         missing: dict[Series, list[Span]] = {}
@@ -115,8 +122,7 @@ class RelayedBacklogs:
             missing.setdefault(Series(sender, session), []).append(Span(start, to))
         room = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
         hosts = hosts[:EDGE_BACKLOG_HOSTS_MAX]
-        self._running += 1
-        self._go_on(_Errand(request, peer, body, missing, room, hosts, distrust), now)
+        self._go_on(_Errand(request, peer, bringer, body, missing, room, hosts, distrust), now)
 
     def _reply(self, request: int, status: Status, body: Body) -> None:
         self._outbox.put(Reply(request, status, body))
@@ -170,7 +176,7 @@ class RelayedBacklogs:
         return True
 
     def _end(self, errand: _Errand, now: Now, *, has_more: bool) -> None:
-        self._running -= 1
+        self._shares.give_back(errand.bringer)
         if not errand.found and errand.has_failed:
             self._reply(errand.request, Status.BUSY, Refusal())  # who did not answer has it, perhaps
             return
