@@ -72,12 +72,65 @@ def test_a_silent_node_has_the_next_one_asked_beside_it_and_holds_up_one_message
     assert DELEGATED_PUBLISH_LATE_S < PUBLISH_DEADLINE_S < DELEGATED_PUBLISH_CALL_S
 
 
-@pytest.mark.parametrize("refusal", [Status.BAD_REQUEST, Status.BAD_SIGNATURE, Status.EQUIVOCATION])
-def test_a_refusal_of_the_message_itself_is_final(refusal: Status) -> None:
+FINAL = [Status.BAD_REQUEST, Status.TOO_LARGE, Status.BAD_SIGNATURE, Status.EQUIVOCATION]
+
+
+def refusal(status: Status = Status.BAD_REQUEST) -> Answer:
+    return Answer(status, Refusal())
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_a_refusal_of_the_message_itself_by_two_nodes_is_final(status: Status) -> None:
+    shell = client(1, 2, 3)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, refusal(status))
+    assert results == []
+    shell.tick(shell.mono)
+    assert shell.asked(Method.PUBLISH) == [2]
+    shell.answer(2, Method.PUBLISH, refusal(status))
+    assert results == [PublishResult(0, 0, status)]
+    assert shell.asked(Method.PUBLISH) == []
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_one_node_that_lies_ends_no_message(status: Status) -> None:
     shell = client(1, 2)
     results = shell.publish(MESSAGE)
-    shell.answer(1, Method.PUBLISH, Answer(refusal, Refusal()))
-    assert results == [PublishResult(0, 0, refusal)]
+    shell.answer(1, Method.PUBLISH, refusal(status))
+    shell.tick(shell.mono)
+    shell.answer(2, Method.PUBLISH, stored())
+    assert results == [PublishResult(2, 3)]
+
+
+def test_the_only_node_that_there_is_decides() -> None:
+    shell = client(1)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, refusal())
+    assert results == [PublishResult(0, 0, Status.BAD_REQUEST)]
+
+
+def test_who_refused_for_good_is_not_asked_again_while_another_may_take_it() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, refusal())
+    for mono in range(2, 2 + int(PUBLISH_DEADLINE_S)):
+        assert 1 not in shell.asked(Method.PUBLISH)
+        if 2 in shell.asked(Method.PUBLISH):
+            shell.answer(2, Method.PUBLISH, SILENT)
+        shell.tick(float(mono))
+    assert results == [PublishResult(0, 0, Status.BAD_REQUEST)]
+
+
+def test_who_refused_for_good_decides_once_the_others_are_no_nodes_of_the_client_any_more() -> None:
+    shell = client(1, 2)
+    results = shell.publish(MESSAGE)
+    shell.answer(1, Method.PUBLISH, refusal())
+    shell.tick(shell.mono)
+    shell.found = client(1).found
+    shell.answer(2, Method.PUBLISH, SILENT)
+    shell.tick(shell.mono + 5)
+    assert results == [PublishResult(0, 0, Status.BAD_REQUEST)]
+    assert shell.asked(Method.PUBLISH) == []
 
 
 def test_too_few_hosts_at_one_node_are_perhaps_enough_at_the_next() -> None:

@@ -2,6 +2,7 @@
 
 One node after the other is asked, with the same bytes, until one says that a majority of the hosts has the message on disk; a node that
 is slow has the next one asked beside it, and is asked after the others for a while. Hosts keep a message once, however often it comes.
+That a message can never be taken is believed of two nodes, or of all there are: one that lies stops nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _NOTHING = PublishResult(0, 0)
 
+_ENOUGH = 2  # nodes that say the same
+
 
 class NodeFinder:
     """Names a client's nodes, in the order in which they are to be asked, whatever the topic.
@@ -74,6 +77,7 @@ class _Errand:
         open: Calls that are not answered.
         asked: The last that was asked.
         best: The most that a node said of it.
+        refused: Which nodes said that it can never be taken, and why; they are not asked again.
         next_at: When the next is asked, if nothing happens before.
 
     """
@@ -87,7 +91,23 @@ class _Errand:
     open: set[int] = field(default_factory=set)
     asked: NodeId | None = None
     best: PublishResult = _NOTHING
+    refused: dict[NodeId, Status] = field(default_factory=dict)
     next_at: float = 0.0
+
+    def askable(self) -> list[Contact]:
+        """Who may be asked."""
+        return [node for node in self.nodes if node.node_id not in self.refused]
+
+    def verdict(self) -> Status | None:
+        """Why it can never be taken, if two nodes say so, or all."""
+        is_decided = len(self.refused) >= _ENOUGH or (self.nodes and not self.askable())
+        return next(reversed(self.refused.values())) if is_decided else None
+
+    def pause_s(self) -> float:
+        """How long to wait before the next is asked: not at all within a round."""
+        askable = self.askable()
+        times, rest = divmod(sum(self.tries.get(node.node_id, 0) for node in askable), max(1, len(askable)))
+        return 0.0 if rest or not times else _pause_s(times)
 
 
 class Delegating:
@@ -138,7 +158,9 @@ class Delegating:
         if errand is None:
             return
         errand.nodes = tuple(sorted(nodes, key=lambda node: self._is_avoided(node.node_id, now)))
-        if nodes:
+        if (verdict := errand.verdict()) is not None:
+            self._end(number, PublishResult(0, 0, verdict), now)
+        elif nodes:
             self._ask(number, errand, now)
         else:
             errand.next_at = now.mono + PUBLISH_RETRY_S_MAX
@@ -156,7 +178,7 @@ class Delegating:
 
     def _ask(self, number: int, errand: _Errand, now: Now) -> None:
         tries = errand.tries
-        contact = min(errand.nodes, key=lambda node: tries.get(node.node_id, 0))  # of equals the first
+        contact = min(errand.askable(), key=lambda node: tries.get(node.node_id, 0))  # of equals the first
         tries[contact.node_id] = tries.get(contact.node_id, 0) + 1
         errand.turn += 1
         errand.asked = contact.node_id
@@ -183,17 +205,14 @@ class Delegating:
             return
         errand.open.discard(call)
         result = _result(outcome)
-        if result.is_accepted or is_final(result.refusal):
-            self._end(number, result, now)
-            return
-        if self._is_shut_out(errand, result):
+        if is_final(result.refusal):
+            errand.refused[node_id] = result.refusal
+        if result.is_accepted or errand.verdict() is not None or self._is_shut_out(errand, result):
             self._end(number, result, now)
             return
         errand.best = max(errand.best, result, key=lambda r: (r.stored, r.asked, r.refusal))
         if not errand.open:
-            round_number = errand.turn // max(1, len(errand.nodes))
-            pause_s = 0.0 if errand.turn % max(1, len(errand.nodes)) else _pause_s(round_number)
-            errand.next_at = now.mono + max(pause_s, _told_s(outcome))
+            errand.next_at = now.mono + max(errand.pause_s(), _told_s(outcome))
             self._arm(number)
 
     def _is_shut_out(self, errand: _Errand, result: PublishResult) -> bool:
