@@ -18,15 +18,16 @@ from tests.pubsub.kit_host import (
     target_of,
     topic,
 )
-from yzdht.limits import ANNOUNCE_AFTER_S, ANNOUNCE_EVERY_S
+from yzdht.ids import SendSession
+from yzdht.limits import ANNOUNCE_AFTER_S, ANNOUNCE_EVERY_S, ANNOUNCEMENT_BYTES_MAX, HOLES_MAX
 from yzdht.ports import Now
 from yzdht.pubsub.announcements import Announcements, rows_bytes
 from yzdht.pubsub.hosted import Topics
 from yzdht.pubsub.outbox import Outbox
 from yzdht.pubsub.subscriptions import Subscriptions
 from yzdht.rpc.engine import Push
-from yzdht.wire.holdings import Series
-from yzdht.wire.pubsub import Announcement, decode_push
+from yzdht.wire.holdings import Held, Series, Span
+from yzdht.wire.pubsub import Announcement, decode_push, encode_announcement
 from yzdht.wire.rpc import SummaryRow
 
 
@@ -148,6 +149,28 @@ def test_rows_are_counted_by_their_holes() -> None:
     holes = SummaryRow(*AUTHORS[0].series, 0, 9, (3, 4))
 
     assert 0 < rows_bytes([row]) < rows_bytes([holes]) < rows_bytes([row, row])
+
+
+def test_a_record_is_as_large_as_it_may_be_and_the_rest_comes_a_second_later() -> None:
+    desk = Desk()
+    runs = [Span(2**31 + 2 * place, 2**31 + 2 * place + 1) for place in range(HOLES_MAX + 1)]
+    sessions = [Series(AUTHORS[0].public_key, SendSession(number.to_bytes(8))) for number in range(200)]
+    for number in range(20):
+        desk.subscribe(topic(number))
+        hosted = desk.topics.get(topic(number))
+        assert hosted is not None
+        for series in sessions:
+            desk.topics.holdings(topic(number)).put(series, Held.of_runs(runs[0].start, runs))
+            hosted.changed(series, is_told=True)
+        desk.announcements.changed(desk.subscribe(topic(number)), topic(number), desk.now)
+    desk.run(60.0)
+
+    sizes = [len(encode_announcement(push.changes)) for _, push in desk.told]
+    assert max(sizes) <= ANNOUNCEMENT_BYTES_MAX
+    assert min(sizes[:-1]) > ANNOUNCEMENT_BYTES_MAX * 2 // 3
+    heard = [(of, row.session) for _, push in desk.told for of, rows in push.changes for row in rows]
+    assert len(heard) == len(set(heard)) == 20 * len(sessions)
+    assert all(len(rows[0].holes) == HOLES_MAX for _, push in desk.told for _, rows in push.changes)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.floats(0, 2), st.booleans()), max_size=40))

@@ -16,6 +16,7 @@ from yzdht.limits import (
     ANNOUNCEMENT_ROWS_PER_TURN,
     TOPICS_PER_ANNOUNCEMENT_MAX,
 )
+from yzdht.pubsub.hosted import Changes
 from yzdht.pubsub.subscriptions import session_key
 from yzdht.rpc.engine import Push
 from yzdht.wire.frame import RecordType
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import TopicId
     from yzdht.ports import Now
-    from yzdht.pubsub.hosted import Changes, Hosted
+    from yzdht.pubsub.hosted import Hosted
     from yzdht.pubsub.outbox import Outbox
     from yzdht.pubsub.subscriptions import Subscriber, Subscriptions
     from yzdht.rpc.engine import Peer
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 
 _ROW_BYTES = 60
 _HOLE_BYTES = 5
+_TOPIC_BYTES = 24
 _PAUSE_S = 0.01  # between turns, when one does not suffice
 
 
 def rows_bytes(rows: Iterable[SummaryRow]) -> int:
-    """About so many bytes go over the wire for a summary."""
+    """So many bytes go over the wire for a summary at most, and seldom many fewer."""
     return sum(_ROW_BYTES + _HOLE_BYTES * len(row.holes) for row in rows)
 
 
@@ -115,13 +117,17 @@ class Announcements:
     def _tell(self, subscriber: Subscriber, now: Now) -> int:
         """Send one record; returns how many rows it has."""
         changes: list[tuple[TopicId, tuple[SummaryRow, ...]]] = []
-        size = 0
-        for topic in list(subscriber.changed):
-            if len(changes) == TOPICS_PER_ANNOUNCEMENT_MAX or size >= ANNOUNCEMENT_BYTES_MAX:
+        room = ANNOUNCEMENT_BYTES_MAX
+        for topic in list(subscriber.changed)[:TOPICS_PER_ANNOUNCEMENT_MAX]:
+            rows, tick, is_all = self._changes(subscriber, topic)
+            room -= rows_bytes(rows) + _TOPIC_BYTES if rows else 0
+            if room < 0 and changes:
                 break
-            if rows := self._rows(subscriber, topic):
+            subscriber.told[topic] = tick
+            if is_all:
+                del subscriber.changed[topic]
+            if rows:
                 changes.append((topic, rows))
-                size += rows_bytes(rows)
         if changes:
             subscriber.announced_at = now.mono
             self._outbox.put(Push(subscriber.peer, RecordType.PUBSUB, encode_announcement(changes)))
@@ -129,13 +135,7 @@ class Announcements:
             self._schedule(subscriber, now.mono + ANNOUNCE_EVERY_S)
         return sum(len(rows) for _, rows in changes)
 
-    def _rows(self, subscriber: Subscriber, topic: TopicId) -> tuple[SummaryRow, ...]:
+    def _changes(self, subscriber: Subscriber, topic: TopicId) -> Changes:
+        told = subscriber.told[topic]
         hosted = self._topics.get(topic)
-        if hosted is None:
-            del subscriber.changed[topic]
-            return ()
-        rows, tick, is_all = self._topics.changes(hosted, subscriber.told[topic])
-        subscriber.told[topic] = tick
-        if is_all:
-            del subscriber.changed[topic]
-        return rows
+        return Changes((), told, is_all=True) if hosted is None else self._topics.changes(hosted, told)
