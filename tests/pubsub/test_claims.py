@@ -10,7 +10,7 @@ from yzdht.limits import (
     PULL_SERIES_MAX,
     PULL_SPANS_MAX,
 )
-from yzdht.pubsub.claims import Claims, without
+from yzdht.pubsub.claims import Claims, shared, without
 from yzdht.wire.holdings import Held, Series, Span
 
 
@@ -69,6 +69,24 @@ def test_what_was_not_sent_in_one_go_is_remembered_as_one() -> None:
     assert of.of(ONE) == [Span(10 * PULL_BROKEN_MAX, 10 * PULL_BROKEN_MAX + 1)]
 
 
+def test_series_of_which_something_was_not_sent_come_last_until_something_of_them_is() -> None:
+    of, _ = claims()
+    names = [series(number) for number in range(1, 4)]
+    for name in names:
+        of.hear(row(name, 0, 9), 0.0)
+    of.break_off(names[0], 0, 0.0)
+    assert list(of) == [names[1], names[2], names[0]]
+    of.break_off(names[2], 0, 0.0)
+    of.hear(row(names[2], 0, 10), 0.0)  # to say so again is not enough
+    assert list(of) == [names[1], names[0], names[2]]
+    assert [of.doubts(name) for name in names] == [True, False, True]
+
+    of.take_off(names[0], 1)
+    assert list(of) == [names[0], names[1], names[2]]
+    of.clear()
+    assert list(of) == []
+
+
 def test_more_series_than_a_history_has_are_not_kept() -> None:
     of, _ = claims()
     for number in range(PULL_SERIES_MAX + 5):
@@ -76,6 +94,27 @@ def test_more_series_than_a_history_has_are_not_kept() -> None:
 
     assert len(of) == PULL_SERIES_MAX
     assert of.of(series(0)) == []
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40))
+def test_a_room_is_shared_and_nothing_of_it_left_while_somebody_wants_more(
+    sizes: list[int], room: int
+) -> None:
+    wants = {series(n): [Span(2 * i, 2 * i + 1) for i in range(size)] for n, size in enumerate(sizes)}
+    got = shared(wants, {}, room)
+    parts = [sum(to - start for start, to in got.get(name, ())) for name in wants]
+
+    assert sum(parts) == min(room, sum(sizes))
+    assert all(part >= min(size, room // len(sizes)) for part, size in zip(parts, sizes, strict=True))
+    assert all(spans == wants[name][: len(spans)] for name, spans in got.items())
+
+
+def test_what_is_wanted_less_has_a_quarter_and_what_is_left_over() -> None:
+    much, little = {ONE: [Span(0, 1_000)]}, {series(2): [Span(5, 900)]}
+    assert shared(much, little, 40) == {ONE: [Span(0, 30)], series(2): [Span(5, 15)]}
+    assert shared({ONE: [Span(3, 5)]}, little, 40) == {ONE: [Span(3, 5)], series(2): [Span(5, 43)]}
+    assert shared({}, little, 40) == {series(2): [Span(5, 45)]}
+    assert shared(much, {series(2): [Span(5, 6)]}, 40) == {ONE: [Span(0, 39)], series(2): [Span(5, 6)]}
 
 
 @given(

@@ -124,6 +124,42 @@ def test_no_source_is_asked_more_than_twice_at_once() -> None:
     assert len(desk.asked()) == PULLS_PER_SOURCE_MAX
 
 
+def test_of_each_series_a_like_part_is_asked_for_and_more_of_one_where_others_have_less() -> None:
+    desk = Desk()
+    two, three = series(2), series(3)
+    desk.puller.hear(contact(5), [row(two, 0, 1_000_000), row(ONE, 0, 200), row(three, 0, 6)], at(0))
+
+    part = PULL_MESSAGES_MAX // 3
+    call = desk.look()[0]
+    assert isinstance(call.body, Backlog)
+    assert call.body.ranges == (
+        Range(*two, 0, PULL_MESSAGES_MAX - part - 6),
+        Range(*ONE, 0, part),
+        Range(*three, 0, 6),
+    )
+
+
+@pytest.mark.parametrize("liars", [1, 200, 700])
+def test_what_somebody_claims_and_nobody_has_does_not_hold_up_the_rest(liars: int) -> None:
+    desk = Desk()
+    claimed = [*(row(series(9, number), 0, 1_000_000) for number in range(liars)), row(ONE, 0, 300)]
+    desk.puller.hear(contact(5), claimed, at(0))
+    now = 0.0
+    while len(desk.came) < 300:
+        now = desk.puller.next_timer() or now if not desk.look() else now + 0.1
+        assert now < 10.0
+        desk.puller.handle_timer(at(now))
+        for call in list(desk.look()):
+            assert isinstance(call.body, Backlog)
+            there = [
+                i
+                for r in call.body.ranges
+                if Series(r.sender, r.session) == ONE
+                for i in range(r.start, r.to)
+            ]
+            desk.send(now, *there)
+
+
 def test_a_request_names_no_more_ranges_than_it_may() -> None:
     desk = Desk()
     rows = [row(series(2, n), 0, 200, *range(1, 128, 2)) for n in range(5)]

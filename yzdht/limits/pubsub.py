@@ -147,6 +147,8 @@ PULL_GRACES_MAX = 8
 """Of one series: so many announcements of one source wait apart, more of them together."""
 PULL_GUESSES_MAX = 16
 """Series of one source that are asked for below what it told of them (CUT_ROWS_BELOW_MAX)."""
+PULL_DOUBTED_MAX = 16
+"""In one request: series of which the source did not send what it claimed, asked for a little at a time."""
 PULL_BROKEN_MAX = 256
 """Claims of one source that it did not keep, remembered."""
 PULL_BROKEN_S = 15.0

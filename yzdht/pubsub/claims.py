@@ -44,6 +44,7 @@ class Claims:
         self._held = held
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
+        self._doubtful: dict[Series, None] = {}  # of those in _spans; what failed last comes last
         self._count = 0  # of spans
         self._graces: dict[Series, _Grace] = {}  # of some of those in _spans
         self._ripe_at: float | None = None  # not after the first of them
@@ -52,7 +53,12 @@ class Claims:
         return len(self._spans)
 
     def __iter__(self) -> Iterator[Series]:
-        return iter(list(self._spans))
+        """Those last of which something was not sent, as long as nothing more of them is."""
+        return iter([*(series for series in self._spans if series not in self._doubtful), *self._doubtful])
+
+    def doubts(self, series: Series) -> bool:
+        """True if it did not send something of a series that it said it has, and nothing since."""
+        return series in self._doubtful
 
     def hear(self, row: SummaryRow, mono: float, ask_at: float | None = None) -> bool:
         """Believe a row in place of the one before of that series; True if it names something of use.
@@ -87,6 +93,7 @@ class Claims:
     def _forget(self, series: Series) -> None:
         self._put(series, None)
         self._graces.pop(series, None)
+        self._doubtful.pop(series, None)
 
     def _wait(self, series: Series, to: int, ask_at: float | None) -> None:
         if ask_at is None:
@@ -161,12 +168,15 @@ class Claims:
     def take_off(self, series: Series, index: int) -> None:
         """It sent this one."""
         said = self._spans.get(series)
+        self._doubtful.pop(series, None)
         if said is not None:
             self._put(series, without(said, Span(index, index + 1)))
 
     def break_off(self, series: Series, index: int, mono: float) -> None:
         """It did not send what it said it has: for PULL_BROKEN_S it is not believed to have that."""
         self.take_off(series, index)
+        if series in self._spans:
+            self._doubtful[series] = None
         until = mono + PULL_BROKEN_S
         last = next(reversed(self._broken), None)
         if last is not None and last[0] == series and last[1].to == index:
@@ -180,8 +190,45 @@ class Claims:
     def clear(self) -> None:
         """It says nothing any more."""
         self._spans.clear()
+        self._doubtful.clear()
         self._count = 0
         self._graces.clear()
+
+
+def shared(
+    wants: dict[Series, list[Span]], less: dict[Series, list[Span]], room: int
+) -> dict[Series, list[Span]]:
+    """A room for so many messages, a like part of it for each series; those of `less` have a quarter, and what is left over."""
+    kept = min(room // 4, sum(map(_size, less.values())))
+    found = _parts(wants, room - kept)
+    return found | _parts(less, room - sum(map(_size, found.values())))
+
+
+def _parts(wants: dict[Series, list[Span]], room: int) -> dict[Series, list[Span]]:
+    """Of each series as many as of the others, and more of those named first where others have less."""
+    sizes = {series: _size(spans) for series, spans in wants.items()}
+    part = room // max(1, len(wants))
+    left = room - sum(min(part, size) for size in sizes.values())
+    found: dict[Series, list[Span]] = {}
+    for series, spans in wants.items():
+        more = min(left, max(0, sizes[series] - part))
+        left -= more
+        found[series] = _first(spans, min(part, sizes[series]) + more)
+    return {series: spans for series, spans in found.items() if spans}
+
+
+def _size(spans: Iterable[Span]) -> int:
+    return sum(to - start for start, to in spans)
+
+
+def _first(spans: Iterable[Span], count: int) -> list[Span]:
+    found: list[Span] = []
+    for start, to in spans:
+        if count <= 0:
+            break
+        found.append(Span(start, min(to, start + count)))
+        count -= to - start
+    return found
 
 
 def without(spans: Iterable[Span], taken: Span) -> list[Span]:

@@ -14,6 +14,7 @@ from yzdht.errors import WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     PULL_CALL_S,
+    PULL_DOUBTED_MAX,
     PULL_GUESSES_MAX,
     PULL_LATE_S,
     PULL_MESSAGES_MAX,
@@ -22,7 +23,7 @@ from yzdht.limits import (
     PULLS_PER_SOURCE_MAX,
     SUMMARY_ROWS_MAX,
 )
-from yzdht.pubsub.claims import Claims, without_all
+from yzdht.pubsub.claims import Claims, shared, without_all
 from yzdht.pubsub.gaps import Gaps
 from yzdht.rpc.engine import Answer, Failed
 from yzdht.wire.holdings import Series, Span, widened
@@ -231,18 +232,21 @@ class Puller:
         self._is_advancing = False
 
     def _ranges_for(self, source: _Source) -> tuple[Range, ...]:
-        """What to ask of a source: what it claims and nobody was asked for just now."""
-        ranges: list[Range] = []
-        room = PULL_MESSAGES_MAX
+        """What to ask of a source: what it claims and nobody was asked for just now, of each series a like part.
+
+        What it did not send before is asked for as well, a little of it, while there is something else.
+        """
         asked = self._asked(source)
+        wants: dict[Series, list[Span]] = {}
+        again: dict[Series, list[Span]] = {}
         for series in source.claims:
-            for start, to in without_all(source.claims.due(series), asked.get(series, ())):
-                end = min(to, start + room)
-                ranges.append(Range(*series, start, end))
-                room -= end - start
-                if not room or len(ranges) == SUMMARY_ROWS_MAX:
-                    return tuple(ranges)
-        return tuple(ranges)
+            is_doubted = source.claims.doubts(series)
+            if len(wants) == SUMMARY_ROWS_MAX or (is_doubted and len(again) == PULL_DOUBTED_MAX):
+                break
+            if spans := without_all(source.claims.due(series), asked.get(series, ())):
+                (again if is_doubted else wants)[series] = spans
+        parts = shared(wants, again, PULL_MESSAGES_MAX)
+        return tuple(Range(*series, *span) for series, spans in parts.items() for span in spans)
 
     def _asked(self, of: _Source) -> dict[Series, list[Span]]:
         """What was asked for and may still come; of another source only while that is not slow."""
