@@ -117,6 +117,15 @@ def test_what_is_wanted_less_has_a_quarter_and_what_is_left_over() -> None:
     assert shared(much, {series(2): [Span(5, 6)]}, 40) == {ONE: [Span(0, 39)], series(2): [Span(5, 6)]}
 
 
+def test_who_speaks_for_three_hosts_may_have_what_each_of_them_has() -> None:
+    of = Claims(lambda _series: Held(), hosts=3)
+    for number in range(3 * PULL_SERIES_MAX):
+        of.hear(row(series(number), 0, 1), 0.0)
+
+    assert all(of.of(series(number)) for number in range(3 * PULL_SERIES_MAX))
+    assert len(of) == 3 * PULL_SERIES_MAX
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=5),
     st.integers(0, 40),

@@ -99,7 +99,30 @@ def test_series_are_bounded_and_the_newest_come_first() -> None:
     for number in range(EDGE_ROWS_MAX + 5):
         rows.hear(HOSTS[0], row(series(number), 0, 1))
 
-    assert len(rows) == EDGE_ROWS_MAX
+    assert 0.8 * EDGE_ROWS_MAX < len(rows) <= EDGE_ROWS_MAX
     newest = rows.newest(HOSTS[:1], 1, 2).rows
     assert newest == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
     assert rows.row(series(0), HOSTS) is None
+
+
+def test_throw_away_senders_push_out_nothing_that_most_hosts_have_nor_who_said_much() -> None:
+    rows = RelayedRows()
+    for number in range(200):
+        for host in HOSTS[:2]:
+            rows.hear(host, row(series(number), 0, 1))
+    rows.hear(HOSTS[0], row(series(200), 0, 5))
+    for number in range(1_000, 1_000 + 2 * EDGE_ROWS_MAX):
+        rows.hear(HOSTS[number % 3], row(series(number), 0, 1))
+
+    assert len(rows) <= EDGE_ROWS_MAX
+    assert all(rows.row(series(number), HOSTS) for number in range(201))
+
+
+def test_a_host_that_claims_much_of_senders_whom_nobody_knows_pushes_out_nothing_that_two_have() -> None:
+    rows = RelayedRows()
+    for host in HOSTS[:2]:
+        rows.hear(host, row(ONE, 0, 1))
+    for number in range(1_000, 1_000 + 2 * EDGE_ROWS_MAX):
+        rows.hear(HOSTS[2], row(series(number), 0, 2**32 - 2))
+
+    assert rows.row(ONE, HOSTS) == row(ONE, 0, 1)

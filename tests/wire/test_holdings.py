@@ -110,7 +110,7 @@ def test_what_is_lacking_of_a_span_is_neither_held_nor_over(some: set[int], floo
     inside = {i for i in range(there.start, there.to) if i in held}
     assert inside <= all_in(held.runs_in(there))
     assert set(held.runs_in(there)) <= set(held.runs)
-    assert all(all_in([run]) & inside for run in held.runs_in(there))
+    assert there.start == there.to or all(all_in([run]) & inside for run in held.runs_in(there))
 
 
 def test_a_floor_never_sinks_and_what_is_below_is_never_held() -> None:
@@ -244,9 +244,21 @@ def test_the_series_that_changed_last_is_the_newest_and_comes_first_in_a_summary
     holdings.open(series(4), floor=7)
 
     assert list(holdings) == [series(2), series(3), series(1), series(4)]
-    assert [row.sender for row in holdings.rows()] == [series(n).sender for n in (4, 1, 3, 2)]
-    assert holdings.rows()[0] == SummaryRow(*series(4), 7, 7)
-    assert holdings.rows()[1] == SummaryRow(*series(1), 0, 6, (1, 2, 3, 4))
+    assert [row.sender for row in holdings.rows()] == [series(n).sender for n in (1, 3, 2, 4)]
+    assert holdings.rows()[0] == SummaryRow(*series(1), 0, 6, (1, 2, 3, 4))
+    assert holdings.rows()[3] == SummaryRow(*series(4), 7, 7)
+
+
+def test_series_of_which_nothing_is_held_any_more_come_after_all_others_in_a_summary() -> None:
+    holdings = Holdings()
+    holdings.add(series(0), 0)
+    for number in range(1, 3 * SUMMARY_ROWS_MAX):
+        holdings.open(series(number), floor=1)
+
+    assert holdings.rows()[0] == SummaryRow(*series(0), 0, 1)
+    assert len(
+        {row for skip in (0, SUMMARY_ROWS_MAX, 2 * SUMMARY_ROWS_MAX) for row in holdings.rows(skip)}
+    ) == len(holdings)
 
 
 def test_summaries_of_many_series_come_in_pages() -> None:

@@ -178,8 +178,8 @@ FEED_WITHHELD_S = 3.0
 """Who pushes and sent nothing while so many messages were fetched from others, over so long, has another one asked to push."""
 FEED_SETTLE_S = 2.0
 """After the first host answered, the others are waited for so long."""
-FEED_PAGES_MAX = 4
-"""Pages of a host's summary; a history has no more series than messages."""
+FEED_PAGES_MAX = 4 * TOPIC_HOSTS
+"""Pages of a summary: a history has no more series than messages, and a node that listens for its clients speaks for all hosts."""
 FEED_EARLY_MAX = 256
 """Messages that come before it is known where to begin."""
 FEED_SERIES_MAX = 8_192
@@ -217,7 +217,8 @@ EDGE_PUBLISHES_MAX = 4_096
 """Of all clients, under way."""
 EDGE_WAITING_MAX = 2 * EDGE_TOPICS_MAX
 """Subscriptions that wait for what hosts hold."""
-EDGE_ROWS_MAX = 1_024
+EDGE_ROWS_MAX = 1_024 * TOPIC_HOSTS
+"""Of one topic: what each of its hosts holds may be of others."""
 EDGE_ANSWER_S = 3.0
 """A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
 EDGE_LINGER_S = 60.0

@@ -37,11 +37,13 @@ class Claims:
 
     Args:
         held: What this process has of a series.
+        hosts: For so many hosts the source may speak.
 
     """
 
-    def __init__(self, held: Callable[[Series], Held]) -> None:
+    def __init__(self, held: Callable[[Series], Held], hosts: int = 1) -> None:
         self._held = held
+        self._series_max, self._spans_max = hosts * PULL_SERIES_MAX, hosts * PULL_SPANS_MAX
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
         self._doubtful: dict[Series, None] = {}  # of those in _spans; what failed last comes last
@@ -78,7 +80,7 @@ class Claims:
         self._put(series, None)
         self._put(series, said)
         is_of_use = bool(self.of(series))
-        while len(self._spans) > PULL_SERIES_MAX or self._count > PULL_SPANS_MAX:
+        while len(self._spans) > self._series_max or self._count > self._spans_max:
             self._forget(next(iter(self._spans)))
         return is_of_use
 

@@ -21,6 +21,7 @@ from yzdht.limits import (
     FEED_WITHHELD_MAX,
     FEED_WITHHELD_S,
     PULL_GRACE_S,
+    TOPIC_HOSTS,
 )
 from yzdht.pubsub.puller import Puller
 from yzdht.pubsub.sources import Sources
@@ -71,7 +72,7 @@ class Listener(NamedTuple):
             when this began.
         on_lost: Nobody has these.
         is_wanted: False for a sender whose messages are not to be looked at.
-        on_rows: What a host says it holds, and which; of senders who are not wanted, too.
+        on_rows: What a host says it holds, the newest last, and which host; of senders who are not wanted, too.
         on_settled: It is known where to begin; told once.
 
     """
@@ -133,7 +134,14 @@ class Feed:
         self._verifier = verifier
         self._listener = listener
         self._holdings = start if isinstance(start, Holdings) else Holdings()
-        self._puller = Puller(topic, self._holdings.of, around.calls, self._on_pulled, self._on_unfillable)
+        self._puller = Puller(
+            topic,
+            self._holdings.of,
+            around.calls,
+            self._on_pulled,
+            self._on_unfillable,
+            hosts_per_source=TOPIC_HOSTS if around.is_delegated else 1,
+        )
         self._sources = Sources(topic, around, self._on_rows, self._on_answered, self._on_gone)
         self._had: dict[Series, int] = {}  # one above what hosts had when this began
         self._answered: set[NodeId] = set()
@@ -244,7 +252,7 @@ class Feed:
     # Beginning
 
     def _on_rows(self, source: Contact, rows: tuple[SummaryRow, ...], now: Now) -> None:
-        self._listener.on_rows(source.node_id, rows, now)
+        self._listener.on_rows(source.node_id, rows[::-1], now)
         if not self._is_settled:
             if self._settle_at is None:
                 self._settle_at = now.mono + FEED_SETTLE_S

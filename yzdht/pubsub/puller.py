@@ -120,6 +120,7 @@ class Puller:
             others again. After one that is not, nothing more is taken of that answer.
         on_unfillable: Told, once, a gap below a message that is held, of which no source has sent anything though
             GAP_GIVE_UP_S passed. A source that claims it later is asked all the same.
+        hosts_per_source: For so many hosts a source may speak.
 
     """
 
@@ -130,7 +131,10 @@ class Puller:
         calls: Calls,
         on_envelope: Callable[[PubsubEnvelope, Contact, Now], bool],
         on_unfillable: Callable[[Series, Span, Now], None],
+        *,
+        hosts_per_source: int = 1,
     ) -> None:
+        self._hosts_per_source = hosts_per_source
         self._topic = topic
         self._held = held
         self._calls = calls
@@ -165,7 +169,9 @@ class Puller:
         """
         known = self._sources.get(source.node_id)
         if known is None:
-            known = self._sources[source.node_id] = _Source(source, Claims(self._held))
+            known = self._sources[source.node_id] = _Source(
+                source, Claims(self._held, self._hosts_per_source)
+            )
         known.contact = source
         ask_at = None if grace_s is None else now.mono + grace_s
         for row in rows:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import NodeId
-from yzdht.limits import EDGE_ROWS_MAX, FEED_HOSTS_MAX, HOLES_MAX
+from yzdht.limits import EDGE_ROWS_MAX, FEED_HOSTS_MAX, HISTORY_MESSAGES_MAX, HOLES_MAX
 from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, usual_next
 from yzdht.wire.rpc import SummaryRow
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from yzdht.wire.pubsub import PubsubEnvelope
 
 
+_ROOM_PART = 8
 _PUSHED = NodeId(b"")
 """In place of a host: what came by, so that some host has it."""
 
@@ -61,8 +62,19 @@ class RelayedRows:
         if is_more:
             self._series.move_to_end(series)
         if len(self._series) > EDGE_ROWS_MAX:
-            self._series.popitem(last=False)
+            self.make_room()
         return is_more
+
+    def make_room(self) -> int:
+        """Forget an eighth, and how many that is: those of which the fewest hosts have anything, and of these the fewest messages.
+
+        What an honest sender said, most hosts have; whoever throws senders away has many that said little.
+        """
+        worth = {series: _worth(rows) for series, rows in self._series.items()}
+        poorest = sorted(worth, key=lambda series: worth[series])[: -(-len(worth) // _ROOM_PART)]
+        for series in poorest:
+            del self._series[series]
+        return len(poorest)
 
     def came(self, envelope: PubsubEnvelope) -> None:
         """A message came by."""
@@ -89,6 +101,12 @@ class RelayedRows:
         agreed = [_cut(row, _agreed(rows, hosts)) for row, rows in known]
         further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
         return Beginning(tuple(agreed), tuple(further))
+
+
+def _worth(rows: dict[NodeId, SummaryRow]) -> tuple[int, int]:
+    """How many hosts have something of a series, and about how many messages; what one claims counts as a history at most."""
+    sizes = [row.next - row.first - len(row.holes) for row in rows.values()]
+    return sum(size > 0 for size in sizes), min(max(sizes), HISTORY_MESSAGES_MAX)
 
 
 def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:

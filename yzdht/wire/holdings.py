@@ -201,9 +201,14 @@ class Holdings:
         return _row(key, self.of(key))
 
     def rows(self, skip: int = 0) -> tuple[SummaryRow, ...]:
-        """A summary, the newest first: SUMMARY_ROWS_MAX at most, after so many that are left out."""
-        newest = list(reversed(self._series))[skip : skip + SUMMARY_ROWS_MAX]
-        return tuple(_row(key, self._series[key]) for key in newest)
+        """A summary: SUMMARY_ROWS_MAX at most, after so many that are left out.
+
+        The newest come first, but for those of which nothing is held: there may be many of senders that were thrown away, and who
+        reads a few pages is to learn of all that is held.
+        """
+        newest = list(reversed(self._series))
+        newest.sort(key=lambda key: self._series[key].is_empty)
+        return tuple(_row(key, self._series[key]) for key in newest[skip : skip + SUMMARY_ROWS_MAX])
 
     def missing(self, rows: Iterable[SummaryRow]) -> list[Range]:
         """What somebody's summary says they hold and this does not; of one series in order, and by its first row alone."""
