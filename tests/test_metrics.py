@@ -62,8 +62,8 @@ async def test_two_nodes_that_met_and_stored_show_it_and_promtool_finds_it_clean
     assert shown['yz_sessions{kind="client"}'] == shown['yz_sessions{kind="half_open"}'] == 0
     assert sum(value for name, value in shown.items() if name.startswith("yz_table_nodes{")) == 1
     assert shown["yz_joined"] == 1
-    assert shown['yz_reachability{state="unknown"}'] == 1
-    assert shown['yz_reachability{state="reachable"}'] == 0
+    states = [value for name, value in shown.items() if name.startswith("yz_reachability{")]
+    assert sorted(states)[-2:] == [0, 1], "one of them; the other node has dialled back by now, or has not"
     for direction in ("in", "out"):
         assert shown[f'yz_traffic_bytes_total{{direction="{direction}",road="ws"}}'] > 1_000
     assert shown['yz_rpc_sent_total{method="store",outcome="ok"}'] >= 1
