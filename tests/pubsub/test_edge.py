@@ -310,9 +310,17 @@ def test_who_takes_up_a_topic_that_was_left_pays_for_it(shell: Shell) -> None:
     shell.engine.on_client_gone(OTHER, at(shell.mono))
     assert refused(shell, GREEDY, many(PART)) == []
     assert refused(shell, GREEDY, [TOPIC]) == [TOPIC]
-    assert refused(shell, OTHER, many(PART - 1, 9_000)) == []
-    assert refused(shell, OTHER, [TOPIC]) == []
-    assert refused(shell, OTHER, many(1, 20_000)) == many(1, 20_000)
+    assert refused(shell, CLIENT, [TOPIC]) == []
+
+    topics = many(PART + 1, 9_000)
+    assert refused(shell, OTHER, topics) == topics[-1:]
+
+
+def test_who_comes_back_to_its_own_topic_in_time_needs_no_other_place(shell: Shell) -> None:
+    topics = many(PART)
+    refused(shell, OTHER, topics)
+    shell.engine.on_client_gone(OTHER, at(shell.mono))
+    assert refused(shell, OTHER, topics) == []
 
 
 def test_who_asks_on_and_on_while_hosts_are_silent_is_told_that_the_node_is_busy(shell: Shell) -> None:

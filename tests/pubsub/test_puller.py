@@ -9,6 +9,7 @@ from yzdht.ids import TopicId
 from yzdht.limits import (
     GAP_GIVE_UP_S,
     HOLES_MAX,
+    PULL_DOUBTED_MAX,
     PULL_GUESSES_MAX,
     PULL_LATE_S,
     PULL_MESSAGES_MAX,
@@ -158,6 +159,28 @@ def test_what_somebody_claims_and_nobody_has_does_not_hold_up_the_rest(liars: in
                 for i in range(r.start, r.to)
             ]
             desk.send(now, *there)
+
+
+def test_what_was_not_sent_is_asked_for_again_a_little_at_a_time_and_all_of_it_in_turn() -> None:
+    desk = Desk()
+    bogus = [series(9, number) for number in range(2 * PULL_DOUBTED_MAX)]
+    desk.puller.hear(contact(5), [row(name, 0, 1_000_000) for name in bogus], at(0))
+    for _ in range(PULLS_PER_SOURCE_MAX):
+        desk.send(0.1)
+    desk.puller.hear(contact(5), [row(ONE, 0, 10_000)], at(0.2))
+    desk.puller.handle_timer(at(5.0))
+
+    asked = set()
+    for _ in range(2 * PULLS_PER_SOURCE_MAX):
+        call = desk.look()[0]
+        assert isinstance(call.body, Backlog)
+        first, *rest = call.body.ranges
+        assert (first.sender, first.session) == ONE
+        assert first.to - first.start == PULL_MESSAGES_MAX * 3 // 4
+        assert len(rest) == PULL_DOUBTED_MAX
+        asked |= {Series(r.sender, r.session) for r in rest}
+        desk.send(5.1, *range(first.start, first.to))
+    assert asked == set(bogus)
 
 
 def test_a_request_names_no_more_ranges_than_it_may() -> None:
