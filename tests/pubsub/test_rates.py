@@ -66,6 +66,17 @@ def test_small_messages_are_charged_as_a_kilobyte() -> None:
     assert PUBLISH_BURST * PUBLISH_CHARGE_BYTES_MIN <= PUBLISH_BURST_BYTES
 
 
+def test_large_messages_to_many_subscribers_cost_what_all_of_them_are_sent() -> None:
+    rates = Rates(node_id(1))
+    number = 0
+    while not rates.bring(ALICE, PUBSUB_ENVELOPE_BYTES_MAX, at(0.0)):
+        rates.copied(ALICE, 10 * PUBLISH_COPIES_PER_MESSAGE, PUBSUB_ENVELOPE_BYTES_MAX, at(0.0))
+        number += 1
+
+    assert number == PUBLISH_BURST_BYTES // (11 * PUBSUB_ENVELOPE_BYTES_MAX) + 1
+    assert not rates.bring(BOB, PUBSUB_ENVELOPE_BYTES_MAX, at(0.0))
+
+
 def test_peers_of_one_prefix_bring_no_more_together_than_a_few() -> None:
     rates = Rates(node_id(1))
 
@@ -78,7 +89,7 @@ def test_messages_to_many_subscribers_cost_more() -> None:
     rates = Rates(node_id(1))
     number = 0
     while not rates.bring(ALICE, 100, at(0.0)):
-        rates.copied(ALICE, 10 * PUBLISH_COPIES_PER_MESSAGE, at(0.0))
+        rates.copied(ALICE, 10 * PUBLISH_COPIES_PER_MESSAGE, 100, at(0.0))
         number += 1
 
     assert PUBLISH_BURST / 11 <= number <= PUBLISH_BURST / 11 + 1

@@ -236,7 +236,8 @@ class TopicHost:
             self._reply(request, answer)
 
         if self._take(envelope, self._bringers.of_peer(peer), then, now, body.policy):
-            self._rates.copied(peer, self._subscriptions.count(envelope.topic), now)
+            copies = self._subscriptions.count(envelope.topic)
+            self._rates.copied(peer, copies, len(body.envelope), now)
         else:
             self._rates.punish(peer, now)
 

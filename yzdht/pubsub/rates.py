@@ -90,11 +90,12 @@ class Rates:
         if peer.node_id != self._own_id:
             self._brought.overdraw(("bytes", peer.node_id), PUBSUB_ENVELOPE_BYTES_MAX, _BYTES, now.mono)
 
-    def copied(self, peer: Peer, copies: int, now: Now) -> None:
-        """Charge what a message costs beyond itself that goes to many: it may have come already, and the next one waits."""
+    def copied(self, peer: Peer, copies: int, size: int, now: Now) -> None:
+        """Charge what a message of so many bytes costs beyond itself that goes to many: it may have come already, and the next one waits."""
         if peer.node_id != self._own_id and copies >= PUBLISH_COPIES_PER_MESSAGE:
             more = copies // PUBLISH_COPIES_PER_MESSAGE
             self._brought.overdraw(("messages", peer.node_id), more, _MESSAGES, now.mono)
+            self._brought.overdraw(("bytes", peer.node_id), more * size, _BYTES, now.mono)
 
     def _take(self, peer: Peer, what: str, tokens: int, rate: Rate, now: Now) -> float:
         key = (what, peer.node_id)
