@@ -335,3 +335,21 @@ def test_who_asks_on_and_on_while_hosts_are_silent_is_told_that_the_node_is_busy
     shell.tick(10)
     assert refused(shell, GREEDY, many(1)) == []
     assert shell.status(subscribe(shell, GREEDY, of=many(2)[1])) is None
+
+
+def test_what_hosts_say_of_all_topics_is_bounded_and_the_topic_with_most_pays(shell: Shell) -> None:
+    edge = shell.engine.edge
+    assert edge is not None
+    edge._rows_max = 300
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, *(row(series(number), 0, 1) for number in range(250)))
+    quiet = subscribe(shell, CLIENT, of=many(1)[0])
+    answer_hosts(shell, *(row(series(number), 0, 1) for number in range(100)))
+    again = subscribe(shell, peer(51))
+
+    assert len(rows_of(shell, quiet)) == 100
+    assert 150 < len(rows_of(shell, again)) <= 200
+    shell.engine.on_client_gone(CLIENT, at(shell.mono))
+    shell.engine.on_client_gone(peer(51), at(shell.mono))
+    shell.tick(2 + EDGE_LINGER_S)
+    assert edge.topics == edge._rows == 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.limits import (
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_ROWS_ALL_MAX,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
     SUMMARY_ROWS_MAX,
@@ -120,6 +121,8 @@ class Edge:
         self._ears = ears
         self._count = surroundings.count
         self._relayed: dict[TopicId, _Relayed] = {}
+        self._rows = 0  # of all of them
+        self._rows_max = EDGE_ROWS_ALL_MAX
         self._places = Shares(EDGE_TOPICS_MAX)
         self._waits = Shares(EDGE_WAITING_MAX)
         self._subscriptions = Subscriptions()
@@ -225,6 +228,7 @@ class Edge:
 
     def _close(self, topic: TopicId) -> None:
         relayed = self._relayed.pop(topic)
+        self._rows -= len(relayed.rows)
         self._places.give_back(relayed.bringer)
         self._ears.close(topic, relayed.feed)
 
@@ -278,7 +282,9 @@ class Edge:
     def _on_envelope(self, topic: TopicId, envelope: PubsubEnvelope, now: Now) -> None:
         relayed = self._relayed.get(topic)
         if relayed is not None:
+            known = len(relayed.rows)
             relayed.rows.came(envelope)
+            self._bound_rows(len(relayed.rows) - known)
             self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True)
 
     def _on_rows(self, topic: TopicId, host: NodeId, rows: Iterable[SummaryRow], now: Now) -> None:
@@ -286,12 +292,21 @@ class Edge:
         if relayed is None:
             return
         is_told = self._subscriptions.has(topic)
+        known = len(relayed.rows)
         grown = [row for row in rows if relayed.rows.hear(host, row)]
+        self._bound_rows(len(relayed.rows) - known)
         for row in grown:
             most = changes_of_each(len(self._relayed))
             relayed.hosted.changed(Series(row.sender, row.session), is_told=is_told, most=most)
         for subscriber in self._subscriptions.of(topic) if grown else ():
             self._announcements.changed(subscriber, topic, now)
+
+    def _bound_rows(self, more: int) -> None:
+        """What hosts say of all topics takes so much and no more: the topic with most gives some up."""
+        self._rows += more
+        while self._rows > self._rows_max:
+            most = max(self._relayed.values(), key=lambda relayed: len(relayed.rows))
+            self._rows -= most.rows.make_room()
 
     # BACKLOG
 
