@@ -117,14 +117,18 @@ class Hearer:
 
     async def _hear(self, subscription: Subscription[Heard]) -> None:
         async for event in subscription:
-            if isinstance(event, Message):
-                self.messages.append(event)
-                if not event.is_history and event.data in self.topic.sent:
-                    self.late_s.append(time.monotonic() - self.topic.sent[event.data])
-            elif isinstance(event, Gap | Filled | Lost):
-                self.gaps[type(event).__name__.lower()] += 1
-                if isinstance(event, Lost):
-                    self.lost.append(event)
+            self.take(event)
+
+    def take(self, event: Heard) -> None:
+        """It was told something."""
+        if isinstance(event, Message):
+            self.messages.append(event)
+            if not event.is_history and event.data in self.topic.sent:
+                self.late_s.append(time.monotonic() - self.topic.sent[event.data])
+        elif isinstance(event, Gap | Filled | Lost):
+            self.gaps[type(event).__name__.lower()] += 1
+            if isinstance(event, Lost):
+                self.lost.append(event)
 
     async def rest(self) -> None:
         """Unsubscribe, and know where it was."""

@@ -68,6 +68,8 @@ class Plan:
         at_once: Connections.
         per_s: Connections opened, or requests sent, per second; all together.
         targets: Slots to ask for, in hex.
+        topics: To publish to or to listen to, in hex; another one each time if there are none.
+        size: Bytes of a message.
 
     """
 
@@ -77,6 +79,8 @@ class Plan:
     at_once: int
     per_s: float
     targets: list[str] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
+    size: int = 0
 
 
 class Pace:
@@ -95,7 +99,9 @@ class Pace:
 class Raider:
     """One session of an attacker; a handler of links."""
 
-    def __init__(self, link: Link, tally: Counter[str], identity: Identity) -> None:
+    def __init__(
+        self, link: Link, tally: Counter[str], identity: Identity, caps: int = Caps.ALWAYS | Caps.CLIENT
+    ) -> None:
         self.link = link
         self.identity = identity
         self.opened = asyncio.Event()
@@ -104,7 +110,7 @@ class Raider:
         self.is_silent = False
         self._tally = tally
         self._calls = itertools.count(1)
-        credentials = Credentials(identity.signer, NETWORK, Caps.ALWAYS | Caps.CLIENT)
+        credentials = Credentials(identity.signer, NETWORK, caps)
         self.session = Session(Initiator(credentials, None), CLOCK.now())
 
     def on_message(self, message: bytes) -> None:
@@ -148,10 +154,17 @@ class Raider:
 
 
 class Flood:
-    """Everything that one process does."""
+    """What one process does by one plan.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: It.
+        attack: What each attacker does.
+
+    """
+
+    def __init__(self, plan: Plan, attack: Attack) -> None:
         self.plan = plan
+        self._attack = attack
         self.tally: Counter[str] = Counter()
         self.pace = Pace(plan.per_s)
         self.targets = [Target(bytes.fromhex(target)) for target in plan.targets]
@@ -159,18 +172,17 @@ class Flood:
 
     async def run(self) -> None:
         """Flood with as many at once as planned, until cancelled."""
-        attack = FLOODS[self.plan.kind]
         async with asyncio.TaskGroup() as group:
             for number in range(self.plan.at_once):
-                group.create_task(self._again_and_again(attack, number))
+                group.create_task(self._again_and_again(number))
 
-    async def _again_and_again(self, attack: Attack, number: int) -> None:
+    async def _again_and_again(self, number: int) -> None:
         host = self.plan.hosts[number % len(self.plan.hosts)]
         while True:
             await self.pace.turn()
             try:
                 async with asyncio.timeout(60):
-                    await attack(self, host, number)
+                    await self._attack(self, host, number)
                 self.tally["done"] += 1
             except (OSError, EOFError, YzError) as error:
                 self.tally[type(error).__name__] += 1
@@ -194,12 +206,14 @@ class Flood:
             yield reader, writer
 
     @contextlib.asynccontextmanager
-    async def raider(self, host: str, identity: Identity | None = None) -> AsyncIterator[Raider]:
+    async def raider(
+        self, host: str, identity: Identity | None = None, caps: int = Caps.ALWAYS | Caps.CLIENT
+    ) -> AsyncIterator[Raider]:
         """A link on which a handshake may begin."""
         made: list[Raider] = []
 
         def accept(link: Link) -> Raider:
-            made.append(Raider(link, self.tally, identity or Identity.generate()))
+            made.append(Raider(link, self.tally, identity or Identity.generate(), caps))
             return made[0]
 
         link = await self._transport.dial(f"ws://{host}:{self.plan.port}", accept, DIAL_S)
@@ -209,9 +223,11 @@ class Flood:
             link.abort()
 
     @contextlib.asynccontextmanager
-    async def session(self, host: str, identity: Identity | None = None) -> AsyncIterator[Raider]:
+    async def session(
+        self, host: str, identity: Identity | None = None, caps: int = Caps.ALWAYS | Caps.CLIENT
+    ) -> AsyncIterator[Raider]:
         """An open session."""
-        async with self.raider(host, identity) as raider:
+        async with self.raider(host, identity, caps) as raider:
             raider.pump()
             async with asyncio.timeout(DIAL_S):
                 await raider.opened.wait()
@@ -385,9 +401,16 @@ def record_of(identity: Identity, name: str) -> tuple[Target, bytes]:
 
 @dataclass(slots=True)
 class Attackers:
-    """Processes that wait for plans and then flood, until this is left."""
+    """Processes that wait for plans and then flood, until this is left.
+
+    Attributes:
+        count: How many.
+        program: The module that they run, which calls `serve`.
+
+    """
 
     count: int = 1
+    program: str = "tests.process.flood"
     _processes: list[Process] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
@@ -395,7 +418,7 @@ class Attackers:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.process.flood",
+                self.program,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 preexec_fn=_die_with_parent,
@@ -442,14 +465,15 @@ def _say(what: object) -> None:
     print(json.dumps(what), flush=True)  # noqa: T201 - read by the test
 
 
-async def _main() -> None:
+async def _serve(attacks: dict[str, Attack]) -> None:
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
     )
     _say("waits")
     while line := await orders.readline():
-        floods = [Flood(Plan(**plan)) for plan in json.loads(line)]
+        plans = [Plan(**plan) for plan in json.loads(line)]
+        floods = [Flood(plan, attacks[plan.kind]) for plan in plans]
         tasks = [asyncio.create_task(flood.run()) for flood in floods]
         ended = asyncio.create_task(orders.readline())
         await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -463,7 +487,12 @@ async def _main() -> None:
         _say(sum((flood.tally for flood in floods), Counter()))
 
 
-if __name__ == "__main__":
+def serve(attacks: dict[str, Attack]) -> None:
+    """Flood as stdin says, until it ends."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    asyncio.run(_main())
+    asyncio.run(_serve(attacks))
+
+
+if __name__ == "__main__":
+    serve(FLOODS)

@@ -1,0 +1,377 @@
+"""Strangers flood topics at one of four nodes, and whoever uses these, or others there, loses nothing.
+
+All run in a network where every process has a public prefix of its own choice (internet.py). Two honest clients publish and
+listen, one of them in the prefix of some attackers, both through nodes that are flooded. Whatever was acknowledged must come to
+everybody who listens, in order and once, also to who comes late; memory and files of the node are bounded. Its CPU, and how long
+the honest wait, stand beside quiet. Attackers get what CPU the others leave (SCHED_IDLE).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process.broadcast import Speakers
+from tests.process.fleet import WITH_HTTP, Spec, start_all, steady_port
+from tests.process.flood import Attackers, Plan
+from tests.process.internet import own_internet
+from tests.process.topic_siege import UNREAD, Siege, aimed_at
+from tests.process.vitals import MIB
+from yzdht import Client, Identity
+from yzdht.limits import (
+    EDGE_TOPICS_MAX,
+    HISTORY_BYTES_MAX,
+    HISTORY_MESSAGES_MAX,
+    HISTORY_PART_OF_ONE_SESSION,
+    IDLE_SESSION_BYTES,
+    LINK_UNSENT_BYTES_HIGH,
+    PUBSUB_ENVELOPE_BYTES_MAX,
+    TOPIC_HOSTS,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from tests.process.broadcast import Topic
+    from tests.process.conftest import Note
+    from tests.process.fleet import Fleet, NodeProcess
+    from tests.process.topic_siege import Watched
+    from tests.process.vitals import Vitals
+
+
+pytestmark = pytest.mark.process
+
+NODES = 4
+STREET = [f"11.100.0.{number}" for number in range(10, 18)]
+"""Addresses of attackers in the prefix where the honest client lives that is called the neighbour."""
+NEIGHBOUR, FAR, NEWCOMER, LATE = "11.100.0.99", "11.200.0.1", "11.201.0.1", "11.202.0.1"
+CROWD = [f"11.{110 + number // 250}.{number % 250}.1" for number in range(1_000)]
+"""Attackers in as many prefixes."""
+OWN_PART = HISTORY_MESSAGES_MAX // HISTORY_PART_OF_ONE_SESSION
+LARGE_BYTES = 60_000
+SLOWER_MAX = 5.0
+MOST = 0.95
+"""So much of what they do is compared with quiet: what a flood begins with, as its handshakes, is noted alone."""
+TASKS_MORE_MAX = 16
+"""Neither a message nor a subscription has a task of its own."""
+UNREAD_BYTES = 1 << 20
+"""That wait in the kernel for each subscriber that does not read: the node holds the rest of what it has for it."""
+SLACK_BYTES = 32 << 20
+"""Caches of messages and keys that fill, SQLite's pages, and what malloc keeps."""
+TOPIC_BYTES, SUBSCRIPTION_BYTES = 4_000, 2_000
+FILE_SLACK_BYTES = 16 << 20
+"""Of the log beside the database, which keeps the size that it once had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large and long.
+
+    Attributes:
+        strangers: Sessions from the crowd where there are many; and a fifth of these from the street.
+        per_s: Messages or subscriptions of all of them together.
+        large_per_s: Messages where each is large.
+        topics: So many are published to, and subscribed to, where they are without end.
+        quiet_s: How long it is watched without a flood: before, and in the long form after it too.
+        flood_s: And with one, at least.
+        every_s: From one message of an honest client to a topic to the next.
+        is_timed: Whether times are compared.
+
+    """
+
+    strangers: int
+    per_s: float
+    large_per_s: float
+    topics: int
+    quiet_s: float
+    flood_s: float
+    every_s: float
+    is_timed: bool = False
+
+
+SHORT = Scale(20, 800, 300, 300, quiet_s=0.3, flood_s=0.5, every_s=0.1)
+LONG = Scale(250, 2_000, 200, 10_000, quiet_s=15, flood_s=30, every_s=0.2, is_timed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Attackers of one kind.
+
+    Attributes:
+        kind: Of topic_flood.FLOODS.
+        crowd: How many, each from a prefix of its own.
+        street: How many from one prefix.
+        per_s: Of all of them.
+        hosts: At so many of the topic's hosts, the flooded node first.
+        size: Bytes of each message.
+        is_aimed: True at the flooded topic, False at topics without end.
+
+    """
+
+    kind: str
+    crowd: int
+    street: int
+    per_s: float
+    hosts: int = 1
+    size: int = 0
+    is_aimed: bool = True
+
+    def plans(self, nodes: Sequence[NodeProcess], topic: str) -> list[Plan]:
+        per_s = self.per_s / (self.crowd + self.street) / self.hosts
+        topics = [topic] if self.is_aimed else []
+        return [
+            Plan(self.kind, addresses, node.port, count, per_s * count, topics=topics, size=self.size)
+            for node in nodes[: self.hosts]
+            for addresses, count in ((CROWD, self.crowd), (STREET, self.street))
+            if count
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One flood.
+
+    Attributes:
+        name: What it is.
+        parts: Who takes part.
+        memory_bytes_max: What the node may grow by.
+        file_bytes_max: And its files.
+        wanted: What the node must say of topics, more than before, before it is over.
+        is_kept: True if what the honest said in the flooded topic is all there in the end: it fills no more than its part, and
+            who floods is one bringer at each host.
+
+    """
+
+    name: str
+    parts: Sequence[Part]
+    memory_bytes_max: int
+    file_bytes_max: int
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    is_kept: bool = False
+
+
+def sessions_bytes(count: int) -> int:
+    """Each may have so much unsent, and what was added last."""
+    return count * (IDLE_SESSION_BYTES + LINK_UNSENT_BYTES_HIGH + 2 * PUBSUB_ENVELOPE_BYTES_MAX)
+
+
+def cases(scale: Scale) -> list[Case]:
+    many, few, per_s, topics = scale.strangers, scale.strangers // 5, scale.per_s, scale.topics
+    history, files = SLACK_BYTES + HISTORY_BYTES_MAX, FILE_SLACK_BYTES + 2 * HISTORY_BYTES_MAX
+    return [
+        Case(
+            "messages of throw-away senders",
+            [
+                Part("messages", many, few, per_s / 2, hosts=TOPIC_HOSTS),
+                Part("errands", many, few, per_s / 2),
+            ],
+            history + sessions_bytes(2 * (many + few)),
+            files,
+            {"yz_hosted_messages": min(topics, HISTORY_MESSAGES_MAX) // 3},
+        ),
+        Case(
+            "subscribers that do not read",
+            [
+                Part("deaf", many, few, per_s),
+                Part("messages", 2, 0, scale.large_per_s, size=LARGE_BYTES),
+            ],
+            history + sessions_bytes(many + few),
+            files,
+            {UNREAD: (many + few) * UNREAD_BYTES},
+        ),
+        Case(
+            "throw-away senders of a prefix against a history",
+            [Part("messages", 0, 6, scale.large_per_s, hosts=TOPIC_HOSTS, size=LARGE_BYTES)],
+            history + HISTORY_BYTES_MAX,
+            files,
+            {"yz_hosted_bytes": HISTORY_BYTES_MAX - 2 * PUBSUB_ENVELOPE_BYTES_MAX},
+            is_kept=True,
+        ),
+        Case(
+            "topics and subscriptions without end",
+            [
+                Part("messages", max(5, few), few, per_s / 2, is_aimed=False),
+                Part("subscriptions", max(5, few), few, per_s / 2, is_aimed=False),
+            ],
+            SLACK_BYTES + topics * (TOPIC_BYTES + SUBSCRIPTION_BYTES),
+            FILE_SLACK_BYTES + topics * TOPIC_BYTES,
+            {"yz_hosted_messages": topics, 'yz_topic_subscriptions{of="hosted"}': topics},
+        ),
+        Case(
+            "subscriptions of one client without end",
+            [Part("ears", 0, 1, per_s, is_aimed=False)],
+            SLACK_BYTES + topics * TOPIC_BYTES,
+            FILE_SLACK_BYTES,
+            {'yz_topic_subscriptions{of="clients"}': min(topics, EDGE_TOPICS_MAX // 2 - 10)},
+        ),
+    ]
+
+
+def further_cases(scale: Scale) -> list[Case]:
+    """What takes too long for the short form."""
+    return [
+        Case(
+            "messages of throw-away senders by one",
+            [Part("messages", 0, 1, scale.per_s)],
+            SLACK_BYTES + HISTORY_BYTES_MAX,
+            FILE_SLACK_BYTES + 2 * HISTORY_BYTES_MAX,
+            is_kept=True,
+        ),
+        Case(
+            "errands of a prefix against what others have brought through the same node",
+            [Part("errands", 0, 6, scale.large_per_s, size=LARGE_BYTES)],
+            SLACK_BYTES + 2 * HISTORY_BYTES_MAX,
+            FILE_SLACK_BYTES + 2 * HISTORY_BYTES_MAX,
+            {"yz_hosted_bytes": HISTORY_BYTES_MAX - 2 * PUBSUB_ENVELOPE_BYTES_MAX},
+            is_kept=True,
+        ),
+        Case(
+            "throw-away senders of a prefix against a history, by number",
+            [Part("messages", 0, 6, scale.per_s, hosts=TOPIC_HOSTS)],
+            SLACK_BYTES + HISTORY_BYTES_MAX,
+            FILE_SLACK_BYTES + 2 * HISTORY_BYTES_MAX,
+            {"yz_hosted_messages": HISTORY_MESSAGES_MAX},
+            is_kept=True,
+        ),
+    ]
+
+
+@dataclass(slots=True)
+class Trial:
+    """One flood after the other.
+
+    Attributes:
+        usual: A topic that nobody floods, and to which the honest publish all the time.
+
+    """
+
+    siege: Siege
+    usual: Topic
+    attackers: Attackers
+    note: Note
+    scale: Scale
+    problems: list[str] = field(default_factory=list)
+
+    async def prove(self, case: Case) -> None:
+        """Flood once."""
+        siege, scale, began = self.siege, self.scale, time.monotonic()
+        async with siege.topic() as flooded:
+            speakers = Speakers(flooded, [(dht, None) for dht in siege.people], scale.every_s, OWN_PART)
+            async with speakers:
+                quiet = await siege.watch(scale.quiet_s)
+                before = await siege.vitals()
+                plans = [p for part in case.parts for p in part.plans(siege.nodes, aimed_at(flooded))]
+                async with self.attackers.flooding(plans) as tally:
+                    under = await siege.watch(scale.flood_s, case.wanted)
+                    self.note(f"{case.name}: quiet: {quiet.shown()}")
+                    self.note(f"  flood: {under.shown()}")
+                    came_s = await siege.comes_late(self.usual, NEWCOMER, siege.victim)
+                    began_s = await siege.begins(NEWCOMER, siege.victim)
+                    after = await siege.vitals()
+                    figures = await siege.figures()
+            if case.is_kept:
+                await siege.comes_late(flooded, LATE, siege.nodes[-1])
+        self.note(
+            f"  {len(flooded.acked)} of {len(flooded.said)} acknowledged there; a newcomer {came_s:.2f} s, to a new topic {began_s:.2f} s"
+        )
+        self.note(
+            f"  {figures}, {after.tasks} tasks, {after.descriptors} descriptors; attackers {dict(tally)}"
+        )
+        self.note(f"  {time.monotonic() - began:.1f} s in all")
+        self._judge(case, quiet, under, before, after)
+
+    def _judge(self, case: Case, quiet: Watched, under: Watched, before: Vitals, after: Vitals) -> None:
+        memory = max(under.pss, after.pss) - before.pss
+        files = after.database + after.log - before.database - before.log
+        self.note(
+            f"  memory {memory / MIB:+.1f} MiB of {case.memory_bytes_max / MIB:.0f},"
+            f" files {files / MIB:+.1f} of {case.file_bytes_max / MIB:.0f}"
+        )
+        if memory > case.memory_bytes_max:
+            self.problems.append(f"{case.name}: memory grew by {memory:,} B, over {case.memory_bytes_max:,}")
+        if files > case.file_bytes_max:
+            self.problems.append(f"{case.name}: files grew by {files:,} B, over {case.file_bytes_max:,}")
+        if after.tasks > before.tasks + TASKS_MORE_MAX:
+            self.problems.append(f"{case.name}: {before.tasks} tasks, then {after.tasks}")
+        if self.scale.is_timed:
+            pairs = (("publish", quiet.ack_s, under.ack_s), ("heard", quiet.late_s, under.late_s))
+            for what, usual_s, took_s in pairs:
+                took, usual = quantile(took_s, MOST), quantile(usual_s, MOST)
+                if took > SLOWER_MAX * usual:
+                    self.problems.append(f"{case.name}: {what} {took:.3f} s, quiet {usual:.3f}")
+
+
+def quantile(seconds: Sequence[float], part: float) -> float:
+    return sorted(seconds)[int(len(seconds) * part)]
+
+
+async def start_network(fleet: Fleet) -> list[NodeProcess]:
+    """Nodes whose addresses are public, the first of them with a status page."""
+    nodes: list[NodeProcess] = []
+    for number in range(NODES):
+        port = steady_port()
+        flags = ["--public-address", f"ws://11.0.{number}.1:{port}", "--type", "infrastructure"]
+        flags += ["--trusted-prefix", "11.0.0.0/16"]  # who connects to 11.0.0.1 comes from there, too
+        flags += [] if number else WITH_HTTP
+        bootstrap = [node.url for node in nodes[:1]]
+        nodes.append(fleet.add(Spec(f"n{number}", flags, port, "0.0.0.0", bootstrap)))
+        if not number:
+            await nodes[0].start()
+    await start_all(nodes[1:])
+    await fleet.settle(nodes)
+    return nodes
+
+
+@contextlib.asynccontextmanager
+async def trial(fleet: Fleet, note: Note, scale: Scale) -> AsyncIterator[Trial]:
+    nodes = await start_network(fleet)
+    async with contextlib.AsyncExitStack() as stack:
+        attackers = await stack.enter_async_context(Attackers(2, "tests.process.topic_flood"))
+        people = [
+            await stack.enter_async_context(
+                Client.connect(f"ws://{address}:{node.port}", identity=Identity.generate())
+            )
+            for address, node in ((NEIGHBOUR, nodes[0]), (FAR, nodes[1]))
+        ]
+        siege = Siege(nodes, people)
+        async with siege.topic() as usual:
+            speakers = Speakers(usual, [(dht, None) for dht in people], scale.every_s, HISTORY_MESSAGES_MAX)
+            async with speakers:
+                made = Trial(siege, usual, attackers, note, scale)
+                yield made
+            await siege.comes_late(usual, LATE, nodes[-1])
+    assert made.problems == []
+    await nodes[0].stop()
+
+
+@pytest.fixture
+def internet() -> Iterator[None]:
+    with own_internet():
+        yield
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("internet")
+async def test_whoever_floods_topics_the_honest_lose_nothing(fleet: Fleet, note: Note) -> None:
+    async with trial(fleet, note, SHORT) as made:
+        for case in cases(SHORT):
+            await made.prove(case)
+
+
+EVERY = [*cases(LONG), *further_cases(LONG)]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_000)
+@pytest.mark.usefixtures("internet")
+@pytest.mark.parametrize("number", range(len(EVERY)), ids=[case.name for case in EVERY])
+async def test_floods_of_thousands_lose_nothing_and_slow_the_honest_down_by_less_than_five_times(
+    fleet: Fleet, note: Note, number: int
+) -> None:
+    async with trial(fleet, note, LONG) as made:
+        await made.prove(EVERY[number])
