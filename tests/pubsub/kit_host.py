@@ -374,8 +374,9 @@ class HostNode:
 class World:
     """Hosts by number, a node's number being its distance from every topic."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float = LATENCY_S) -> None:
         self.now = Now(0.0, WALL)
+        self._latency_s = latency_s  # one way
         self.off_s = 0.0  # by what wall clocks are wrong
         self.hosts: dict[int, HostNode] = {}
         self.cut: set[frozenset[NodeId]] = set()
@@ -419,13 +420,13 @@ class World:
         who = Peer(own.node_id, own.public_key, own.caps, SessionId(own.node_id[16:]), "10.0.0.1", None)
 
         def back(answer: Answer) -> None:
-            self.later(self.now.mono + LATENCY_S, lambda: caller.on_answer(call.call, answer))
+            self.later(self.now.mono + self._latency_s, lambda: caller.on_answer(call.call, answer))
 
         def arrive() -> None:
             if not there.is_down:
                 there.on_request(who, call.body, back)
 
-        self.later(self.now.mono + LATENCY_S, arrive)
+        self.later(self.now.mono + self._latency_s, arrive)
 
     def run(self, seconds: float) -> None:
         """Let so much time pass."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, forged, peer, topic
+import pytest
+
+from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, forged, node_id, peer, topic
 from yzdht.limits import (
     FETCH_SOURCES_MAX,
     HISTORY_MESSAGES_MAX,
+    PULL_TURN_S,
     PULLED_TOPICS_MAX,
     SUMMARY_ROWS_MAX,
     SYNC_EVERY_S,
 )
 from yzdht.rpc.engine import Answer
-from yzdht.wire.rpc import Backlog, BacklogPage, Publish, Status, SummaryRow, TopicSync, TopicSynced
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Publish, Status, SummaryRow, TopicSync, TopicSynced
 
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 
 A_WHILE_S = 3 * SYNC_EVERY_S
+OTHERS = "203.0.113.0/24"
 
 
 def claims(author: Author, count: int) -> TopicSync:
@@ -215,3 +219,116 @@ def test_a_topic_that_is_fetched_for_long_makes_place_for_another() -> None:
     world.run(3 * SYNC_EVERY_S)
 
     assert host.holds(author, topic(999)) == [0]
+
+
+@pytest.mark.parametrize("latency_s", [1.0, 4.0])
+def test_a_host_whose_answers_take_long_fills_another_one_all_the_same(latency_s: float) -> None:
+    world = World(latency_s)
+    new, old = world.host(1), world.host(2)
+    author = Author()
+    for index in range(20):
+        old.publish(author.envelope(index))
+    world.run(1.0)
+    world.meet(1, 2)
+    world.run(SYNC_EVERY_S)
+
+    assert new.holds(author) == list(range(20))
+    assert new.asks[Method.BACKLOG] == 1, "what is under way is waited for"
+
+
+def test_a_node_that_is_gone_is_fetched_from_no_more_until_it_says_something_again() -> None:
+    world = World()
+    host = world.host(1)
+    world.host(2)
+    world.crash(2)
+    host.on_neighbourhood([2])
+    author = Author()
+    host.ask(peer(2, HOSTING), claims(author, 5))
+    host.ask(peer(50, HOSTING), claims(author, 5))
+    (puller,) = host.host._fetching._pullers.values()
+    host.leaves(peer(50, HOSTING))
+    left = puller.sources
+    host.leaves(peer(2, HOSTING))
+    is_quiet = host.host._fetching.is_quiet
+    world.run(10 * SYNC_EVERY_S)
+
+    assert left == (node_id(2),)
+    assert is_quiet
+    assert host.host.topics == 0
+
+
+def test_what_was_not_fetched_as_a_host_went_is_asked_for_when_it_is_back() -> None:
+    world = World(1.0)
+    new, old = world.host(1), world.host(2)
+    author = Author()
+    old.publish(author.envelope())
+    world.run(1.0)
+    old.on_neighbourhood([1])
+    new.on_neighbourhood([2])
+    while not new.asks[Method.BACKLOG]:
+        world.run(0.1)
+    new.leaves(peer(2, HOSTING))
+    world.run(10.0)
+
+    assert new.holds(author) == [0]
+
+
+def test_what_nodes_of_one_prefix_bring_is_on_one_account_however_many_they_are() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood(range(2, 10))
+    author, invented = Author(), [Author(number) for number in range(50, 54)]
+    for index in range(600):
+        host.publish(author.envelope(index), peer(101))
+    for _ in range(400):
+        host.publish(Author().envelope(), peer(102, prefix=OTHERS))
+        host.write()
+    for number, other in enumerate(invented, 50):
+        liar = Liar(world, number, host.disk.after_crash())
+        liar.raws = tuple(other.envelope(index).raw for index in range(40))
+        world.hosts[number] = liar
+        host.ask(peer(number, HOSTING, prefix=OTHERS), claims(other, 40))
+    for number in range(1_000, 3_000):
+        host.ask(peer(number, HOSTING, prefix=OTHERS), claims(Author(), 1))
+    world.run(A_WHILE_S)
+
+    assert host.counts["pubsub_pulled"] == 160
+    assert host.holds(author) == list(range(600))
+
+
+def test_strangers_who_never_answer_leave_a_turn_to_others() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood(range(2, 10))
+    author = Author()
+    for number in range(PULLED_TOPICS_MAX):  # 50 is not there
+        host.ask(peer(50, HOSTING), TopicSync(topic(number), (SummaryRow(*Author().series, 0, 9),)))
+    honest = Liar(world, 60, host.disk.after_crash())
+    honest.raws = (author.envelope(of=topic(999)).raw,)
+    world.hosts[60] = honest
+    said = TopicSync(topic(999), (SummaryRow(*author.series, 0, 1),))
+    host.ask(peer(60, HOSTING), said)
+    early = host.holds(author, topic(999))
+    world.run(PULL_TURN_S)
+    host.ask(peer(60, HOSTING), said)
+    world.run(1.0)
+
+    assert early == []
+    assert host.holds(author, topic(999)) == [0]
+
+
+def test_topics_that_a_silent_host_made_up_take_as_many_places_as_are_fetched_at_most() -> None:
+    world = World()
+    host = world.host(1)
+    host.on_neighbourhood([2])  # which never answers
+    row = SummaryRow(*Author().series, 0, 10)
+    for number in range(500):
+        host.ask(peer(2, HOSTING), TopicSync(topic(number), (row,)))
+        world.run(0.5)
+    world.run(20 * SYNC_EVERY_S)
+    silent = host.host.topics
+    host.leaves(peer(2, HOSTING))
+    world.run(20 * SYNC_EVERY_S)
+
+    assert silent == PULLED_TOPICS_MAX
+    assert host.host.topics == 0

@@ -46,7 +46,6 @@ SUBSCRIBERS_PER_TOPIC_MAX = 4_096
 SUBSCRIPTIONS_MAX = 262_144
 SUBSCRIPTIONS_PER_BRINGER_MAX = HOSTED_TOPICS_MAX // 4
 """Of all sessions of one prefix or address: topics that nobody writes to cannot take all places of those that others do."""
-FAR_BRINGERS_MAX = 1_024
 HOLDINGS_CACHED_MAX = 128
 PUBLISHES_PER_S = 1_000.0
 PUBLISH_BURST = 4_000.0

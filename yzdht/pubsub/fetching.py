@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from yzdht.pubsub.policies import Policies
     from yzdht.rpc.engine import Answer, Failed
     from yzdht.wire.address import Contact
+    from yzdht.wire.history import Bringer
     from yzdht.wire.holdings import Held, Series, Span
     from yzdht.wire.pubsub import PubsubEnvelope
     from yzdht.wire.rpc import Body, Method, SummaryRow
@@ -34,7 +35,8 @@ class Fetching:
     Args:
         topics: What is held.
         outbox: Where calls go.
-        take: Takes in an envelope that another host sent; False if it is not genuine.
+        take: Takes in an envelope that another host sent, and that host's account, None for one near the topic; False if it
+            is not genuine.
         again: Told of a topic that had to make place, or found none: it is to be looked at again.
         policies: Who writes: of others nothing is fetched.
         ended: Told of a topic of which nothing is fetched any more.
@@ -45,7 +47,7 @@ class Fetching:
         self,
         topics: Topics,
         outbox: Outbox,
-        take: Callable[[PubsubEnvelope, Hosted, Contact, Now], bool],
+        take: Callable[[PubsubEnvelope, Hosted, Contact, Bringer | None, Now], bool],
         again: Callable[[Hosted, Now], None],
         policies: Policies,
         ended: Callable[[TopicId], None],
@@ -59,14 +61,31 @@ class Fetching:
         self._pullers: dict[TopicId, Puller] = {}
         self._pull_at: dict[TopicId, float] = {}
         self._since: dict[TopicId, float] = {}  # the longest first
+        self._accounts: dict[TopicId, dict[NodeId, Bringer]] = {}  # of sources that are not near
 
     @property
     def is_quiet(self) -> bool:
         """True if nothing is fetched."""
         return not self._pullers
 
-    def hear(self, hosted: Hosted, contact: Contact, rows: tuple[SummaryRow, ...], now: Now) -> None:
-        """A host says what it holds; what is missing here is fetched."""
+    def hear(
+        self,
+        hosted: Hosted,
+        contact: Contact,
+        rows: tuple[SummaryRow, ...],
+        now: Now,
+        account: Bringer | None = None,
+    ) -> None:
+        """A host says what it holds; what is missing here is fetched.
+
+        Args:
+            hosted: Of which topic.
+            contact: Which host.
+            rows: What it says.
+            now: The present.
+            account: Who pays for what is fetched from it, if it is not near the topic.
+
+        """
         topic = hosted.topic
         # Each series once: many rows of one with many gaps would cost the product of both.
         distinct = {(row.sender, row.session): row for row in rows}.values()
@@ -80,9 +99,46 @@ class Fetching:
                 return
             puller = self._pullers[topic] = self._puller(hosted)
             self._since[topic] = now.mono
+            self._accounts[topic] = {}
         if self._has_place(puller, hosted, contact, now):
+            self._charge(topic, contact.node_id, account)
             puller.hear(contact, rows, now, asks_below=True)
         self._settle(topic)
+
+    def _charge(self, topic: TopicId, source: NodeId, account: Bringer | None) -> None:
+        self._accounts[topic].pop(source, None)
+        if account is not None:
+            self._accounts[topic][source] = account
+
+    def gone(self, source: NodeId, now: Now) -> None:
+        """A node has no session any more: what it was asked for is asked of others, and of itself once it says what it holds."""
+        for topic, puller in list(self._pullers.items()):
+            if source not in puller.sources:
+                continue
+            is_stranger = source in self._accounts[topic]  # it comes by itself
+            self._drop_source(topic, source, now)
+            if puller.is_idle and not is_stranger:
+                self._let_go(topic, now, is_stranger=False)
+            else:
+                self._settle(topic)
+
+    def compared(self, topic: TopicId) -> None:
+        """All others were asked what they hold, or did not answer for long: if it is of no use here, nothing is fetched."""
+        if topic not in self._pullers:
+            self._ended(topic)
+
+    def _let_go(self, topic: TopicId, now: Now, *, is_stranger: bool) -> None:
+        """Fetch nothing more of a topic for now; hosts near it are asked soon what they have."""
+        self.drop(topic)
+        hosted = self._topics.get(topic)
+        if hosted is not None and is_stranger:
+            self._ended(topic)
+        elif hosted is not None:
+            self._again(hosted, now)
+
+    def _drop_source(self, topic: TopicId, source: NodeId, now: Now) -> None:
+        self._pullers[topic].drop(source, now)
+        self._accounts[topic].pop(source, None)
 
     def is_fetching(self, topic: TopicId) -> bool:
         """True while something of a topic is fetched."""
@@ -97,22 +153,25 @@ class Fetching:
             return False
         if len(sources) == FETCH_SOURCES_MAX:
             gone = next((each for each in sources if not _is_near(hosted, each)), sources[0])
-            puller.drop(gone, now)
+            self._drop_source(hosted.topic, gone, now)
         return True
 
     def _has_room(self, hosted: Hosted, contact: Contact, now: Now) -> bool:
-        """See that one more topic can be fetched; the one that has been longest goes if it has had its turn."""
+        """See that one more topic can be fetched; the one that has been longest goes if it has had its turn.
+
+        For a node that is not near one goes that is fetched from such nodes alone.
+        """
         is_near = _is_near(hosted, contact.node_id)
         if len(self._pullers) < (PULLED_TOPICS_MAX if is_near else PULLED_TOPICS_MAX // 2):
             return True
-        longest = next(iter(self._since))
-        if not is_near or now.mono - self._since[longest] < PULL_TURN_S:
+        longest = next((topic for topic in self._since if is_near or self._is_of_strangers(topic)), None)
+        if longest is None or now.mono - self._since[longest] < PULL_TURN_S:
             return False
-        self.drop(longest)
-        if (other := self._topics.get(longest)) is not None:
-            self._again(other, now)
-            self._ended(longest)
+        self._let_go(longest, now, is_stranger=self._is_of_strangers(longest))
         return True
+
+    def _is_of_strangers(self, topic: TopicId) -> bool:
+        return len(self._accounts[topic]) == len(self._pullers[topic].sources)
 
     def _puller(self, hosted: Hosted) -> Puller:
         topic = hosted.topic
@@ -121,7 +180,7 @@ class Fetching:
             return self._topics.holdings(topic).of(series)
 
         def take(envelope: PubsubEnvelope, source: Contact, now: Now) -> bool:
-            return self._take(envelope, hosted, source, now)
+            return self._take(envelope, hosted, source, self._accounts[topic].get(source.node_id), now)
 
         def unfillable(_series: Series, _span: Span, _now: Now) -> None:
             """Nobody has it; whoever gets it after all says so."""
@@ -134,9 +193,11 @@ class Fetching:
         if puller is None:
             return
         at = puller.next_timer()
-        if puller.is_idle or at is None:
+        if puller.is_idle:
             self.drop(topic)
             self._ended(topic)
+        elif at is None:  # all that is under way takes long
+            self._pull_at.pop(topic, None)
         else:
             self._pull_at[topic] = at
 
@@ -146,7 +207,7 @@ class Fetching:
         if puller is not None:
             puller.stop()
             self._pull_at.pop(topic, None)
-            del self._since[topic]
+            del self._since[topic], self._accounts[topic]
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""

@@ -6,14 +6,12 @@ have (`reconciliation`, `fetching`), and which topics belong here (`hosted`, `lo
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from yzdht.errors import WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     BACKLOG_CHARGE_BYTES_PER_RANGE,
-    FAR_BRINGERS_MAX,
     PUBSUB_ENVELOPE_BYTES_MAX,
     TOPIC_ACTIVE_S,
 )
@@ -50,7 +48,7 @@ from yzdht.wire.rpc import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from yzdht.ids import NodeId, TopicId
+    from yzdht.ids import TopicId
     from yzdht.ports import Now, TopicStore
     from yzdht.pubsub.outbox import Outbox
     from yzdht.pubsub.ports import Surroundings
@@ -90,7 +88,6 @@ class TopicHost:
         self._count = surroundings.count
         self._policies = surroundings.policies
         self._bringers = Bringers(bringer_key)
-        self._far: OrderedDict[NodeId, Bringer] = OrderedDict()
         self._rates = Rates(own.node_id)
         self._topics = Topics(own.node_id, store, surroundings.neighbourhood, surroundings.target_of)
         self._subscriptions = Subscriptions()
@@ -142,12 +139,13 @@ class TopicHost:
         """The table has changed."""
         self._lookout.changed(now)
 
-    def on_link(self, peer: Peer, change: Up | Down, _now: Now) -> None:
+    def on_link(self, peer: Peer, change: Up | Down, now: Now) -> None:
         """A session began, which is perhaps another one of the same node, or the last one ended."""
         if isinstance(change, Up):
             self._subscriptions.moved(peer)
             self._reconciliation.came(peer.node_id)
         else:
+            self._fetching.gone(peer.node_id, now)
             self.on_gone(peer)
 
     def on_gone(self, peer: Peer) -> None:
@@ -329,28 +327,26 @@ class TopicHost:
         rows = self._topics.holdings(body.topic).rows(body.skip)
         self._rates.fetched(peer, rows_bytes(rows) + rows_bytes(body.summary), now)
         if may_bring and peer.node_id != self._own_id:
-            self._fetching.hear(hosted, self._source(hosted, peer), body.summary, now)
+            source, account = self._source(hosted, peer)
+            self._fetching.hear(hosted, source, body.summary, now, account)
             self._drop_if_unused(body.topic)  # what nothing can be fetched of now; it will be named again
         return Answer(Status.OK, TopicSynced((), rows))
 
-    def _source(self, hosted: Hosted, peer: Peer) -> Contact:
-        """A peer to fetch from; its session is open."""
+    def _source(self, hosted: Hosted, peer: Peer) -> tuple[Contact, Bringer | None]:
+        """A peer to fetch from, whose session is open; and who pays for it, unless it is near the topic."""
         for contact in hosted.near:
             if contact.node_id == peer.node_id:
-                return contact
-        self._far[peer.node_id] = self._bringers.of_peer(peer)
-        if len(self._far) > FAR_BRINGERS_MAX:
-            self._far.popitem(last=False)
-        return Contact(peer.node_id, peer.public_key, (), peer.caps)
+                return contact, None
+        return Contact(peer.node_id, peer.public_key, (), peer.caps), self._bringers.of_peer(peer)
 
     def _again(self, hosted: Hosted, now: Now) -> None:
         self._reconciliation.again(hosted, now)
 
-    def _take_pulled(self, envelope: PubsubEnvelope, hosted: Hosted, source: Contact, now: Now) -> bool:
+    def _take_pulled(
+        self, envelope: PubsubEnvelope, hosted: Hosted, source: Contact, account: Bringer | None, now: Now
+    ) -> bool:
         """Take what was fetched: on the account of the host that sent it, or as a stranger's if it is not near the topic."""
-        is_near = any(contact.node_id == source.node_id for contact in hosted.near)
-        far = None if is_near else self._far.get(source.node_id)
-        bringer = far or self._bringers.of_fetched_from(source.node_id)
+        bringer = account or self._bringers.of_fetched_from(source.node_id)
         self._count("pubsub_pulled")
 
         def told(answer: Answer, _at: Now) -> None:

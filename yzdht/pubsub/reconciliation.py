@@ -275,6 +275,8 @@ class Reconciliation:
         hosted.is_syncing = False
         if self._topics.get(hosted.topic) is hosted:
             self._plan(turn, hosted, now)
+            if not turn.has_failed or hosted.tries == _TRIES_COUNTED_MAX:
+                self._fetching.compared(hosted.topic)
         self._begin_due(now)
 
     def _plan(self, turn: _Round, hosted: Hosted, now: Now) -> None:
