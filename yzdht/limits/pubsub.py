@@ -20,7 +20,6 @@ REPLAY_WINDOW = 1_024
 SENDER_SESSIONS_MAX = TOPIC_HOSTS * HISTORY_MESSAGES_MAX
 """Remembered of one sender of a topic: hosts hold no more, and a process may live for one message."""
 REPLAY_KEPT_S = 25 * HOUR_S
-SEEN_S = 600.0
 LIVE_S = 600.0
 """A session never seen before is live if its first message is no older, and no newer, than this."""
 ANNOUNCE_EVERY_S = 1.0
