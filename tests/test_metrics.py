@@ -140,7 +140,7 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
                 for _ in range(2):
                     await anext(messages)
             near.topics.count("topic_gaps", "found")
-            near.topics.count("topic_lost", amount=3)
+            near.topics.count("topic_lost", "no_room", 3)
             near.topics.count("topic_refused", "too_old")
             metrics = NodeMetrics(near)
             shown, text = samples(metrics), generate_latest(metrics.registry)
@@ -157,7 +157,9 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
     assert sum(shown[f'yz_topic_deliveries_total{{how="{how}"}}'] for how in ("pushed", "pulled")) == 4
     assert shown['yz_topic_gaps_total{event="found"}'] == 1
     assert shown['yz_topic_gaps_total{event="filled"}'] == 0
-    assert shown["yz_topic_lost_messages_total"] == 3
+    assert shown['yz_topic_gaps_total{event="lost"}'] == 0
+    assert shown['yz_topic_lost_messages_total{reason="no_room"}'] == 3
+    assert shown['yz_topic_lost_messages_total{reason="nobody_has_it"}'] == 0
     assert shown['yz_topic_refused_messages_total{reason="too_old"}'] == 1
     assert shown['yz_topic_refused_messages_total{reason="unreadable"}'] == 0
     assert shown['yz_rpc_served_total{method="publish",status="ok"}'] >= 1

@@ -14,7 +14,7 @@ from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
 from yzdht.ids import MessageId
-from yzdht.limits import DAY_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
+from yzdht.limits import DAY_S, GAP_GIVE_UP_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.cursor import decode_cursor
 from yzdht.pubsub.events import Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.wire.holdings import Span
@@ -457,3 +457,47 @@ async def test_what_came_and_is_not_told_is_counted_and_told_where_gaps_are(
         assert event.reason is RefusalReason.TOO_OLD
         assert not other._events
     assert pump._counters.get("topic_refused", "too_old") == 2
+
+
+def gaps_counted(pump: TopicPump) -> dict[str, int]:
+    return pump._counters.labels("topic_gaps")
+
+
+async def test_a_gap_is_counted_once_though_it_is_found_again_after_a_rest(
+    pump: TopicPump, anna: Topics, ben: Topics
+) -> None:
+    carl = topics_of(Person(Holders()), pump)
+    async with subscription(ben, pump, size=1) as messages:
+        await say(anna, b"1")
+        assert await hear(messages, 1) == [b"1"]
+        (run,) = anna._runs.values()
+        run.next += 2
+        await say(anna, b"4")
+        assert gaps_counted(pump) == {"found": 1}
+        for _ in range(3):
+            await say(carl, b"it rests")
+            assert await hear(messages, 1) == [b"it rests"]
+            await until(lambda: messages._subscriber.waiting > 0)
+        assert gaps_counted(pump) == {"found": 1}
+        run.next = 1
+        await say(anna, b"2")
+        assert await hear(messages, 1) == [b"2"]
+        await say(anna, b"3")
+        assert await hear(messages, 2) == [b"3", b"4"]
+        assert gaps_counted(pump) == {"filled": 1, "found": 1}
+
+
+async def test_a_gap_that_nobody_fills_is_counted_as_lost_and_so_are_its_messages_by_reason(
+    clock: Time, pump: TopicPump, anna: Topics, ben: Topics
+) -> None:
+    async with subscription(ben, pump, gaps=True) as messages:
+        await say(anna, b"1")
+        (run,) = anna._runs.values()
+        run.next += 2
+        await say(anna, b"4")
+        for _ in range(10):
+            await clock.advance(GAP_GIVE_UP_S / 5)
+            await turns(3)
+        assert [type(event) for event in messages._events] == [Message, Gap, Lost, Message]
+    assert gaps_counted(pump) == {"found": 1, "lost": 1}
+    assert pump._counters.labels("topic_lost") == {"nobody_has_it": 2}

@@ -22,7 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from yzdht.errors import StoreError
-from yzdht.pubsub.events import RefusalReason
+from yzdht.pubsub.events import LossReason, RefusalReason
 from yzdht.reachability import Reach
 from yzdht.version import VERSION
 
@@ -253,18 +253,24 @@ class NodeMetrics(Collector):
         published.add_metric(["accepted"], telemetry.get("topic_accepted"))
         published.add_metric(["not_accepted"], telemetry.get("topic_not_accepted"))
         yield published
-        gaps = CounterMetricFamily("yz_topic_gaps", "Gaps in what its user hears.", labels=["event"])
-        for event in ("found", "filled"):
+        gaps = CounterMetricFamily(
+            "yz_topic_gaps",
+            "Gaps in what its user hears: found, then filled, or lost if not all of one came.",
+            labels=["event"],
+        )
+        for event in ("found", "filled", "lost"):
             gaps.add_metric([event], telemetry.get("topic_gaps", event))
         yield gaps
-        yield CounterMetricFamily(
-            "yz_topic_lost_messages", "Messages that nobody had any more.", telemetry.get("topic_lost")
+        lost = CounterMetricFamily(
+            "yz_topic_lost_messages", "Messages that its user is told are lost, by why.", labels=["reason"]
         )
+        for label in (reason.name.lower() for reason in LossReason):
+            lost.add_metric([label], telemetry.get("topic_lost", label))
+        yield lost
         refused = CounterMetricFamily(
             "yz_topic_refused_messages", "Messages that came and its user is not told.", labels=["reason"]
         )
-        for reason in RefusalReason:
-            label = reason.name.lower()
+        for label in (reason.name.lower() for reason in RefusalReason):
             refused.add_metric([label], telemetry.get("topic_refused", label))
         yield refused
         with suppress(StoreError):  # a gap, not a zero

@@ -31,6 +31,7 @@ from yzdht.pubsub.cursor import Cursor, decode_cursor
 from yzdht.pubsub.events import Begins, Filled, Gap, Heard, Lost, Message, Refused, WantsEpochs
 from yzdht.pubsub.feed import Start
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
+from yzdht.pubsub.tally import Tally
 
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Subscription(Generic[HeardT_co]):
             *terms,
         )
         self.dropped = 0
+        self._tally = Tally(listening.count)
         self._events: deque[Heard] = deque()
         self._queued: set[Series] = set()  # of which something is among them, or was since they were none
         self._is_resting = self._is_resumed = self._is_begun = self._is_over = False
@@ -309,7 +311,7 @@ class Subscription(Generic[HeardT_co]):
         if self._is_resting or self._is_over:
             return  # it is told again when there is room
         self._told.take(event)
-        self._count(event)
+        self._tally.take(event)
         if not self._is_wanted(event):
             # It is not kept to wait for its turn. Where its turn would be after others of its series it may come again.
             if isinstance(event, Begins) or event.series not in self._queued:
@@ -329,16 +331,6 @@ class Subscription(Generic[HeardT_co]):
         if isinstance(event, Message):
             return event.created >= self._oldest or not event.is_history
         return self._tells_gaps and isinstance(event, Gap | Filled | Lost | Refused)
-
-    def _count(self, event: Event) -> None:
-        if isinstance(event, Gap):
-            self._listening.count("topic_gaps", "found")
-        elif isinstance(event, Filled):
-            self._listening.count("topic_gaps", "filled")
-        elif isinstance(event, Lost):
-            self._listening.count("topic_lost", amount=event.count)
-        elif isinstance(event, Refused):
-            self._listening.count("topic_refused", event.reason.name.lower())
 
     def _on_full(self) -> None:
         if self._overflow == "wait":

@@ -217,6 +217,8 @@ EDGE_WAITING_MAX = 2 * EDGE_TOPICS_MAX
 """Subscriptions that wait for what hosts hold."""
 EDGE_ROWS_MAX = 1_024 * TOPIC_HOSTS
 """Of one topic: what each of its hosts holds may be of others."""
+EDGE_ROWS_ALL_MAX = 262_144
+"""Of all topics; each takes half a kilobyte and more."""
 EDGE_ANSWER_S = 3.0
 """A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
 EDGE_LINGER_S = 60.0
