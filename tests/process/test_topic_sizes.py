@@ -17,7 +17,7 @@ from tests.process.clocks import Clock
 from tests.process.fleet import PATIENCE_S, Spec, kill_all, start_all, steady_port, through, until
 from tests.sessions.kit import Time
 from yzdht import Client, Identity, Node
-from yzdht.limits import DAY_S, GAP_GIVE_UP_S
+from yzdht.limits import DAY_S, GAP_GIVE_UP_S, HOUR_S
 from yzdht.pubsub.events import Message
 
 
@@ -94,26 +94,41 @@ async def test_a_node_alone_publishes_to_itself_and_hears_it() -> None:
             assert len(hearer.messages) == 20
 
 
+async def grow(fleet: Fleet, clock: Clock, count: int) -> list[NodeProcess]:
+    """Nodes that know each other and go by a clock that a test sets."""
+    first = await fleet.start(Spec("n0", port=steady_port(), before=clock.before))
+    others = [
+        fleet.add(Spec(f"n{n}", port=steady_port(), bootstrap=[first.url], before=clock.before))
+        for n in range(1, count)
+    ]
+    await start_all(others)
+    await fleet.settle([first, *others])
+    return [first, *others]
+
+
 @pytest.mark.parametrize("count", [1, 3])
-async def test_who_was_away_has_what_was_published_meanwhile_although_all_hosts_were_killed(
-    fleet: Fleet, count: int
+async def test_who_was_away_for_an_hour_catches_up_although_all_hosts_were_killed(
+    fleet: Fleet, tmp_path: Path, count: int
 ) -> None:
-    nodes, topic, hearer_id = await fleet.grow(count), drawn(), Identity.generate()
-    hearer = Hearer("away", topic)
-    async with through(nodes[0], Identity.generate()) as speaker:
-        async with through(nodes[-1], hearer_id) as dht:
+    clock, time, topic = Clock(tmp_path / "clock"), Time(), drawn()
+    nodes = await grow(fleet, clock, count)
+    hearer, hearer_id = Hearer("away", topic), Identity.generate()
+    async with Client([nodes[0].url], identity=Identity.generate(), clock=time) as speaker:
+        async with Client([nodes[-1].url], identity=hearer_id, clock=time) as dht:
             await hearer.listen(dht)
             await say(topic, speaker, 20)
             await hear_all(hearer)
             await hearer.rest()
         await say(topic, speaker, 50)
+    clock.set(HOUR_S)
+    time.set_wall_ahead(HOUR_S)
     await kill_all(nodes)
     await start_all(nodes)
     await fleet.settle(nodes)
-    async with through(nodes[0], hearer_id) as dht:
+    async with Client([nodes[0].url], identity=hearer_id, clock=time) as dht:
         await hearer.listen(dht)
         await hear_all(hearer)
-        async with through(nodes[-1], Identity.generate()) as speaker:
+        async with Client([nodes[-1].url], identity=Identity.generate(), clock=time) as speaker:
             await say(topic, speaker, 10)
         await hear_all(hearer)
         await hearer.rest()
@@ -121,6 +136,7 @@ async def test_who_was_away_has_what_was_published_meanwhile_although_all_hosts_
     assert len(hearer.messages) == 80
     assert not hearer.gaps
     assert all(message.is_history for message in hearer.messages[20:70])
+    assert hearer.messages[-1].created - hearer.messages[69].created >= HOUR_S - 1
 
 
 @pytest.mark.parametrize("change", ["new secrets", "somebody joins"])
@@ -161,17 +177,10 @@ async def test_a_member_who_was_away_over_three_epochs_catches_up_on_all_message
 
 async def test_who_was_away_for_two_days_is_told_what_is_gone(fleet: Fleet, tmp_path: Path) -> None:
     clock, time, topic = Clock(tmp_path / "clock"), Time(), drawn()
-    first = await fleet.start(Spec("n0", port=steady_port(), before=clock.before))
-    others = [
-        fleet.add(Spec(f"n{n}", port=steady_port(), bootstrap=[first.url], before=clock.before))
-        for n in (1, 2)
-    ]
-    await start_all(others)
-    nodes = [first, *others]
-    await fleet.settle(nodes)
+    nodes = await grow(fleet, clock, 3)
     hearer, hearer_id = Hearer("away", topic), Identity.generate()
-    async with Client([first.url], identity=Identity.generate(), clock=time) as speaker:
-        async with Client([first.url], identity=hearer_id, clock=time) as dht:
+    async with Client([nodes[0].url], identity=Identity.generate(), clock=time) as speaker:
+        async with Client([nodes[0].url], identity=hearer_id, clock=time) as dht:
             await hearer.listen(dht)
             await say(topic, speaker, 20)
             await hear_all(hearer)
