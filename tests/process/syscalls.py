@@ -78,13 +78,16 @@ class Answered:
     commits: int
 
 
-def answers_of(calls: list[Call], request_bytes_min: int, log_name: str) -> list[Answered]:
+def answers_of(
+    calls: list[Call], request_bytes_min: int, log_name: str, answer_bytes_max: int | None = None
+) -> list[Answered]:
     """The answers to requests of at least so many bytes, on connections with one request at a time.
 
     Args:
         calls: As `parse` returns them.
         request_bytes_min: Smaller ones are left out; whatever a connection says before is part of its handshake.
         log_name: How the path of the write-ahead log ends.
+        answer_bytes_max: What is sent in larger pieces is no answer.
 
     """
     commits = commits_of(calls, log_name)
@@ -96,7 +99,7 @@ def answers_of(calls: list[Call], request_bytes_min: int, log_name: str) -> list
         size, requested = read.get(call.file, (0, 0))
         if call.name in _READS:
             read[call.file] = (size + call.result, call.ended)
-        elif call.name in _WRITES:
+        elif call.name in _WRITES and (answer_bytes_max is None or call.result <= answer_bytes_max):
             if size >= request_bytes_min:
                 between = sum(1 for began, ended in commits if began > requested and ended < call.began)
                 found.append(Answered(call.file, requested, call.began, between))

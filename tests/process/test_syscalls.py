@@ -47,6 +47,13 @@ def test_small_requests_and_other_connections_are_left_out() -> None:
     assert commits_before_answers(READ, elsewhere, LOGGED, SYNCED, ANSWER) == [1]
 
 
+def test_what_is_too_long_for_an_answer_is_left_out() -> None:
+    question = ANSWER.replace("= 31", "= 131")
+    calls = parse([READ, question, LOGGED, SYNCED, ANSWER])
+    assert [answer.commits for answer in answers_of(calls, 5_000, "-wal")] == [0]
+    assert [answer.commits for answer in answers_of(calls, 5_000, "-wal", 40)] == [1]
+
+
 def test_a_request_that_is_read_in_pieces_is_one_request() -> None:
     half = READ.replace("5413", "3000")
     [answer] = answers_of(parse([half, LOGGED, half, SYNCED, ANSWER]), 5_000, "-wal")
