@@ -10,7 +10,7 @@ Second table: one node relays to 1,000 clients (`delegate`), which live in four 
 node's own CPU for each message, kernel included; the next is published once all have one. How long delivery takes there is mostly what the
 clients themselves take to verify and read a thousand messages on the cores of this machine.
 
-    python bench/pubsub.py [--rounds N] [--full] [--only TABLE] [--ours] [--json] [--profile]
+    python bench/pubsub.py [--rounds N] [--full] [--count N] [--subscribers N] [--clients N] [--only TABLE] [--ours] [--json] [--profile]
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _QUIET_S = 0.02
 _PATIENCE_S = 30.0
 _LOOKS_EVERY_S = 0.02
 _NODES_BESIDE = 4
+_WARM_UP = 50
 _CLIENT_PROCESSES = 4
 
 P50_MS_MAX = 2.4
@@ -74,7 +75,9 @@ class Options(NamedTuple):
     slow: int
     fast: int
     edge: int
-    clients: int
+    clients: int = CLIENTS
+    subscribers: int = SUBSCRIBERS
+    warm_up: int = _WARM_UP
 
 
 @dataclass(slots=True)
@@ -165,10 +168,10 @@ def measure(options: Options, contenders: Sequence[Contender]) -> dict[str, Row]
     with Children() as children:
         talks = {}
         for contender in contenders:
-            hosts = network(contender, 1 + SUBSCRIBERS, children)
+            hosts = network(contender, 1 + options.subscribers, children)
             all_of(hosts[1:], "listen")
             talks[contender.name] = hosts, Talk(hosts[0], hosts[1:])
-            talks[contender.name][1].publish(50, 1, _QUIET_S)
+            talks[contender.name][1].publish(options.warm_up, 1, _QUIET_S)
         for _ in range(options.rounds):
             for name, (hosts, talk) in talks.items():
                 _round(rows[name], hosts, talk, options)
@@ -237,8 +240,8 @@ def measure_edge(options: Options, *, is_profiled: bool = False) -> Edge:
     return edge
 
 
-def report(rows: dict[str, Row]) -> None:
-    print(f"\n1 to {SUBSCRIBERS} subscribers, 1 KiB, a node and a process each, medians")
+def report(rows: dict[str, Row], subscribers: int) -> None:
+    print(f"\n1 to {subscribers} subscribers, 1 KiB, a node and a process each, medians")
     print(
         f"{'':16}{'p50 ms':>8}{'p99 ms':>9}{'deliveries/s':>14}{'busy p50 ms':>13}{'cpu s/1,000':>13}{'lost':>6}{'twice':>7}{'failed':>8}"
     )
@@ -282,6 +285,9 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--full", action="store_true", help="more rounds of more messages")
+    parser.add_argument("--count", type=int, help="messages of each part of a round")
+    parser.add_argument("--subscribers", type=int, default=SUBSCRIBERS, help="of the first table")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="of the second table, a multiple of 4")
     parser.add_argument("--only", choices=("listen", "relay"), help="one of the tables")
     parser.add_argument("--ours", action="store_true", help="leave OpenDHT out")
     parser.add_argument(
@@ -289,12 +295,16 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    options = Options(7, 500, 2_000, 30, CLIENTS) if given.full else Options(3, 150, 500, 10, CLIENTS)
-    options = options._replace(rounds=given.rounds or options.rounds)
+    options = Options(7, 500, 2_000, 30) if given.full else Options(3, 150, 500, 10)
+    if given.count:
+        options = Options(options.rounds, given.count, given.count, given.count, warm_up=given.count)
+    options = options._replace(
+        rounds=given.rounds or options.rounds, clients=given.clients, subscribers=given.subscribers
+    )
     contenders = [c for c in CONTENDERS if c.is_ours or not given.ours]
     rows = {} if given.only == "relay" else measure(options, contenders)
     if rows and not given.json:
-        report(rows)
+        report(rows, options.subscribers)
     edge = None if given.only == "listen" else measure_edge(options, is_profiled=given.profile)
     if given.json:
         print(json.dumps({"listen": {n: asdict(r) for n, r in rows.items()}, "relay": edge and asdict(edge)}))

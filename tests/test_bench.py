@@ -15,6 +15,7 @@ from bench.kit.aims import Aim, percentile
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--nodes", "4", "--rounds", "1", "--count", "4", "--killed-gets", "10", "--classic-gets", "0")
+TALK = ("--rounds", "1", "--count", "5")
 
 
 def run(script: str, *flags: str) -> str:
@@ -121,6 +122,25 @@ def test_roads_and_handshakes_are_shown_beside_each_other_and_beside_their_aims(
     assert shown.count(" aim ") == 7
     assert [line.split(",")[0] for line in shown.splitlines() if ", sessions" in line] == ["tcp", "ws"]
     assert shown.count("under the profiler") == 2
+
+
+@pytest.mark.process
+def test_delivery_to_subscribers_is_measured_for_a_group_and_in_public() -> None:
+    shown = json.loads(run("pubsub.py", *TALK, "--only", "listen", "--subscribers", "2", "--ours", "--json"))
+
+    assert list(shown["listen"]) == ["yzdht, group", "yzdht, public"]
+    for row in shown["listen"].values():
+        assert (row["lost"], row["twice"], row["failed"]) == (0, 0, 0)
+        assert all(row[figure][0] > 0 for figure in ("p50_ms", "p99_ms", "per_s", "busy_ms", "cpu_s"))
+
+
+@pytest.mark.process
+def test_relaying_to_clients_is_measured_and_shown_beside_its_aim() -> None:
+    shown = run("pubsub.py", *TALK, "--only", "relay", "--clients", "8")
+
+    assert "1 to 8 clients through one node" in shown
+    assert shown.count(" aim ") == 2
+    assert " lost 0\n" in shown
 
 
 def test_an_aim_says_by_how_much_it_is_missed() -> None:
