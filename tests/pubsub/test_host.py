@@ -168,12 +168,13 @@ def test_a_message_after_which_none_could_be_counted_is_refused() -> None:
     assert host.host.topics == 0
 
 
-def test_a_message_that_had_its_time_is_answered_as_stored_and_not_passed_on() -> None:
+@pytest.mark.parametrize("was_here", [True, False])
+def test_nobody_is_told_that_a_message_is_stored_whose_time_is_over(was_here: bool) -> None:  # noqa: FBT001 - a parameter of the test
     world = World()
     host = world.host(1, messages_max=2)
     author = Author()
-    envelopes = [author.envelope(index) for index in range(3)]
-    for envelope in envelopes:
+    envelopes = [author.envelope(index) for index in range(4)]
+    for envelope in envelopes if was_here else envelopes[1:]:
         host.publish(envelope)
     world.run(1.0)
     host.subscribe(ALICE)
@@ -181,9 +182,24 @@ def test_a_message_that_had_its_time_is_answered_as_stored_and_not_passed_on() -
     asked = host.publish(envelopes[0])
     world.run(1.0)
 
-    assert host.holds(author) == [1, 2]
-    assert asked.status is Status.OK
+    assert host.holds(author) == [2, 3]
+    assert asked.answer == Answer(Status.SEQ_TOO_LOW, Refusal(2))
     assert host.pushed(ALICE) == []
+
+
+def test_a_message_for_which_its_own_series_leaves_no_room_is_not_stored() -> None:
+    world = World()
+    host = world.host(1, messages_max=2)
+    author = Author()
+    for index in (1, 2):
+        host.publish(author.envelope(index))
+    world.run(1.0)
+
+    asked = host.publish(author.envelope(0))
+    world.run(1.0)
+
+    assert host.holds(author) == [1, 2]
+    assert asked.answer == Answer(Status.SEQ_TOO_LOW, Refusal(1))
 
 
 def test_a_store_that_has_no_room_now_is_busy() -> None:

@@ -105,7 +105,7 @@ def test_for_a_message_of_a_new_index_no_disk_is_read(monkeypatch: pytest.Monkey
     [
         (Kept(), Answer(Status.OK, Published(1, 1))),
         (KnownAlready(), Answer(Status.OK, Published(1, 1))),
-        (Over(), Answer(Status.OK, Published(1, 1))),
+        (Over(), Answer(Status.SEQ_TOO_LOW, Refusal(0))),
         (Conflicting(OTHER), Answer(Status.EQUIVOCATION, Refusal(3, OTHER))),
         (OverQuota(), Answer(Status.OVER_QUOTA, Refusal())),
         (StoreBroken(), Answer(Status.BUSY, Refusal())),
@@ -167,13 +167,13 @@ def test_what_a_message_pushed_out_is_over() -> None:
     assert desk.topics.holdings(TOPIC).of(author.series).floor == 2
 
 
-def test_what_is_over_is_answered_without_a_look_at_its_signature() -> None:
+def test_what_is_over_is_refused_without_a_look_at_its_signature() -> None:
     desk = Desk()
     author = Author()
     desk.topics.holdings(TOPIC).open(author.series, 5)
 
     assert desk.take(author.envelope(4))
-    assert desk.answers == [Answer(Status.OK, Published(1, 1))]
+    assert desk.answers == [Answer(Status.SEQ_TOO_LOW, Refusal(5))]
     assert desk.writes() == []
     assert desk.verifier.looks == 0
 

@@ -183,6 +183,17 @@ def test_one_host_that_lies_decides_nothing() -> None:
     assert story.results[0].is_accepted
 
 
+def test_what_is_over_at_two_hosts_is_published_no_more() -> None:
+    story = Story()
+    story.publish()
+    story.desk.answer(1, refused(Status.SEQ_TOO_LOW, 5), at(0))
+    story.desk.answer(2, STORED, at(0))
+    assert story.results == []
+    story.desk.answer(3, refused(Status.SEQ_TOO_LOW, 5), at(0))
+
+    assert story.results == [PublishResult(1, 3, Status.SEQ_TOO_LOW)]
+
+
 def test_an_answer_that_says_stored_nowhere_is_no_success() -> None:
     story = Story()
     story.publish((1,))

@@ -109,7 +109,7 @@ class Intake:
         series = Series(envelope.sender, envelope.session)
         held = self._topics.holdings(hosted.topic).of(series)
         if envelope.index < held.floor:
-            then(STORED, now)  # it had its time here
+            then(_over(held.floor), now)
             return True
         is_new = envelope.index not in held
         known = None if is_new else self._store.message_id(hosted.topic, series, envelope.index)
@@ -162,7 +162,8 @@ class Intake:
                 then(STORED, now)
             case Over():
                 self._topics.reread(envelope.topic)
-                then(STORED, now)
+                series = Series(envelope.sender, envelope.session)
+                then(_over(self._topics.holdings(envelope.topic).of(series).floor), now)
             case Conflicting(known):
                 then(_conflict(envelope, known), now)
             case OverQuota():
@@ -174,6 +175,11 @@ class Intake:
                 then(_BUSY, now)
             case _:
                 assert_never(verdict)
+
+
+def _over(floor: int) -> Answer:
+    """What lies below is refused: nothing says whether it was ever here, and nobody will have it from here."""
+    return Answer(Status.SEQ_TOO_LOW, Refusal(floor))
 
 
 def _conflict(envelope: PubsubEnvelope, known: MessageId) -> Answer:

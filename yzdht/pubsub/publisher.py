@@ -59,7 +59,13 @@ def majority(hosts: int) -> int:
     return hosts // 2 + 1
 
 
-_FINAL = (Status.BAD_REQUEST, Status.TOO_LARGE, Status.BAD_SIGNATURE, Status.EQUIVOCATION)
+_FINAL = (
+    Status.BAD_REQUEST,
+    Status.TOO_LARGE,
+    Status.BAD_SIGNATURE,
+    Status.SEQ_TOO_LOW,
+    Status.EQUIVOCATION,
+)
 
 _SHUT_OUT_TRIES = 3  # shown the policy in the second at the latest
 

@@ -128,7 +128,7 @@ class Conflicting:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """It lies below the floor: it was kept and had its time."""
+    """It lies below the floor, or would leave at once: it was kept and had its time, or comes too late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,8 @@ class Put(Body, frozen=True, array_like=True, gc=False):
 class Refusal(Body, frozen=True, array_like=True, gc=False):
     """Body of an error that carries data; which fields count depends on the status.
 
-    103: [milliseconds]; 207: [holder's unix seconds]; 301, 302 and 409: [stored seq, its hash]; others: [].
+    103: [milliseconds]; 207: [holder's unix seconds]; 301, 302 and 409: [stored seq, its hash], of a message its
+    index and id, 302 the lowest index that is not over, and no hash; others: [].
     """
 
     number: _U64 = 0
