@@ -196,6 +196,25 @@ async def test_a_topic_that_was_forgotten_begins_another_run(topics: Topics) -> 
     assert len(topics._runs) == TOPICS_PUBLISHED_MAX
 
 
+async def test_of_too_many_topics_one_with_nothing_to_send_along_is_forgotten_first(
+    hosts: Hosts, topics: Topics
+) -> None:
+    hosts.says.append(FAILED)
+    with pytest.raises(PublishFailed):
+        await topics.publish("0", b"not taken")
+    for number in range(1, TOPICS_PUBLISHED_MAX + 1):
+        topics._run((await topics.channel(str(number))).topic)
+    first, second = [(await topics.channel(number)).topic for number in ("0", "1")]
+    assert first in topics._runs
+    assert second not in topics._runs
+    assert len(topics._runs) == TOPICS_PUBLISHED_MAX
+    (run,) = [run for run in topics._runs.values() if run.unsettled]
+    for other in topics._runs.values():
+        other.unsettled = run.unsettled
+    topics._run((await topics.channel("one more")).topic)
+    assert first not in topics._runs, "all have something to send along: the oldest goes"
+
+
 # Groups
 
 

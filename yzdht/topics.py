@@ -513,13 +513,19 @@ class Topics:
         run = self._runs.get(topic)
         if run is None or run.is_over or run.next >= INDEX_MAX:
             before = run
-            run = self._runs[topic] = _Run(SendSession(self._rng.token(SEND_SESSION_BYTES)))
+            run = _Run(SendSession(self._rng.token(SEND_SESSION_BYTES)))
             if before is not None:
                 run.unsettled = before.unsettled
-            if len(self._runs) > TOPICS_PUBLISHED_MAX:
-                self._runs.popitem(last=False)
+            elif len(self._runs) >= TOPICS_PUBLISHED_MAX:
+                self._forget_run()
+            self._runs[topic] = run
         self._runs.move_to_end(topic)
         return run
+
+    def _forget_run(self) -> None:
+        """Forget the one that was not used for longest, where there is one of those that have nothing to send along."""
+        settled = (topic for topic, run in self._runs.items() if not run.unsettled)
+        del self._runs[next(settled, next(iter(self._runs)))]
 
     def _build(self, channel: Channel, run: _Run, data: bytes, type_: int) -> tuple[PubsubEnvelope, int]:
         """An envelope in the next place of its topic, which is taken from then on."""
