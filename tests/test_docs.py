@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yzdht
+from yzdht import limits
 from yzdht.errors import ExitCode
 from yzdht.metrics import LIMITS
 from yzdht.node import Node
@@ -292,3 +293,94 @@ def test_capability_bits_are_those_of_the_protocol_page() -> None:
     later = {Caps.COMPRESSION, Caps.SELECTIVE_SYNC, Caps.ROW_LEVEL_SECURITY}
 
     assert table == {bit.name.lower(): bit.bit_length() - 1 for bit in Caps if bit not in later and bit.name}
+
+
+# Figures of topics
+
+WORDS = {
+    "half a second": 0.5,
+    "once a second": 1,
+    "a minute": 60,
+    "once a minute": 60,
+    "every minute": 60,
+    "an hour": 3_600,
+    "a quarter": 4,
+    "four": 4,
+}
+KIB, MIB, GIB, MINUTES, HOURS = 1 << 10, 1 << 20, 1 << 30, limits.MINUTE_S, limits.HOUR_S
+
+RECEIVING = [
+    (r"h = min\((\d), such", [limits.TOPIC_HOSTS]),
+    (r"at most ([\d,]+) bytes, so that data is at most ([\d,]+)\.",
+     [limits.PUBSUB_ENVELOPE_BYTES_MAX, limits.PUBSUB_DATA_BYTES_MAX]),
+    (r"\[hole…\] \(≤ (\d+)\)\]…\]` \(≤ (\d+) rows", [limits.HOLES_MAX, limits.SUMMARY_ROWS_MAX]),
+    (r"up to ([\d,]+) below a row with (\d+) holes", [limits.CUT_ROWS_BELOW_MAX, limits.HOLES_MAX]),
+    (r"among the (\d) nodes nearest to it that have capability 7", [limits.HOST_RANGE]),
+    (r"A history holds ([\d,]+) messages, (\d+) MiB and (\d+) hours",
+     [limits.HISTORY_MESSAGES_MAX, limits.HISTORY_BYTES_MAX / MIB, limits.HISTORY_S / HOURS]),
+    (r"a bringer that has more than (a quarter) of it", [limits.HISTORY_PART_OF_ONE_SESSION]),
+    (r"what changed, of ≤ (\d+) topics", [limits.TOPICS_PER_ANNOUNCEMENT_MAX]),
+    (r"(once a second) at most, all topics in one record, (\d+) KiB at most",
+     [limits.ANNOUNCE_EVERY_S, limits.ANNOUNCEMENT_BYTES_MAX / KIB]),
+    (r"a subscriber SHOULD wait (half a second) for it", [limits.PULL_GRACE_S]),
+    (r"every (\d+) s while there are messages, every (\d+) minutes while there are only subscribers",
+     [limits.SYNC_EVERY_S, limits.SYNC_IDLE_EVERY_S / MINUTES]),
+    (r"until the hosts have what it has, and for (an hour)", [limits.HANDED_OVER_KEPT_S]),
+    (r"writers \[pk33…\] \(≤ (\d+)", [limits.TOPIC_WRITERS_MAX]),
+    (r"after every answer but 0, and (once a minute)", [limits.POLICY_SHOWN_EVERY_S]),
+    (r"for as long as there is room: (\d+) MiB", [limits.POLICIES_BYTES_MAX / MIB]),
+    (r"at the start, (every minute) while it listens", [limits.SUBSCRIPTION_LOOK_S]),
+    (r"replay window of ([\d,]+) per series", [limits.REPLAY_WINDOW]),
+    (r"A window is kept for (\d+) h after the last message", [limits.REPLAY_KEPT_S / HOURS]),
+    (r"of ([\d,]+) sessions of a sender, which is what hosts can hold, and of ([\d,]+) series of a topic",
+     [limits.SENDER_SESSIONS_MAX, limits.CURSOR_SERIES_MAX]),
+    (r"within (\d+) minutes of now, and dropped if it is older than (\d+) h",
+     [limits.LIVE_S / MINUTES, limits.REPLAY_KEPT_S / HOURS]),
+    (r"more than (\d+) minutes before the subscription began", [limits.LIVE_S / MINUTES]),
+    (r"looked for at all hosts for (\d+) s, (\d+) s at most while somebody claims it",
+     [limits.GAP_GIVE_UP_S, limits.GAP_GIVE_UP_S_MAX]),
+    (r"open for (\d+) h after the next epoch was seen", [limits.REPLAY_KEPT_S / HOURS]),
+    (r"an epoch that is not known waits for (\d+) s", [limits.EPOCH_GIVE_UP_S]),
+    (r"at once, again after (\d+) s, and after each look in vain twice as long, up to (a minute)",
+     [limits.WANTS_EPOCHS_EVERY_S, limits.GROUP_LOOK_AGAIN_S]),
+    (r"of more than (\d+) such messages", [limits.UNOPENED_MAX]),
+]  # fmt: skip
+BOUNDS = [
+    (r"messages published per peer, .*?([\d,]+)/s, bursts of ([\d,]+); (\d+) MiB/s, bursts of (\d+) MiB; .*?; (four) times that",
+     [limits.PUBLISHES_PER_S, limits.PUBLISH_BURST, limits.PUBLISH_BYTES_PER_S / MIB,
+      limits.PUBLISH_BURST_BYTES / MIB, limits.PUBLISH_GROUP_ALLOWANCE]),
+    (r"of histories per peer \| (\d+) MiB/s, bursts of (\d+) MiB, (four) times that .*? counts (\d+) KiB",
+     [limits.BACKLOG_BYTES_PER_S / MIB, limits.BACKLOG_BURST_BYTES / MIB, limits.BACKLOG_GROUP_ALLOWANCE,
+      limits.BACKLOG_CHARGE_BYTES_PER_RANGE / KIB]),
+    (r"policies of topics that a process knows \| (\d+) MiB", [limits.POLICIES_BYTES_MAX / MIB]),
+    (r"topics, and bytes of histories, at a host \| ([\d,]+) and (\d+) GiB; (a quarter) of each per bringer",
+     [limits.TOPICS_MAX, limits.PUBSUB_BYTES_MAX / GIB, limits.PUBSUB_PART_OF_ONE_BRINGER]),
+    (r"topics that a host knows, with messages or with subscribers alone \| ([\d,]+)", [limits.HOSTED_TOPICS_MAX]),
+    (r"subscriptions at a host \| ([\d,]+); ([\d,]+) of one bringer; ([\d,]+) of a topic, .*?; ([\d,]+) of a session",
+     [limits.SUBSCRIPTIONS_MAX, limits.SUBSCRIPTIONS_PER_BRINGER_MAX, limits.SUBSCRIBERS_PER_TOPIC_MAX,
+      limits.TOPICS_PER_SESSION_MAX]),
+    (r"topics that a node listens to for its clients \| ([\d,]+); (a quarter) of them of one bringer",
+     [limits.EDGE_TOPICS_MAX, limits.EDGE_PART_OF_ONE_BRINGER]),
+    (r"messages, BACKLOG, SUBSCRIBE that wait for hosts \| ([\d,]+), ([\d,]+), ([\d,]+); (a quarter) of each .*? has ([\d,]+) messages",
+     [limits.EDGE_PUBLISHES_MAX, limits.EDGE_BACKLOGS_MAX, limits.EDGE_WAITING_MAX,
+      limits.EDGE_PART_OF_ONE_BRINGER, limits.PUBLISHES_MAX]),
+]  # fmt: skip
+
+
+def section_of_protocol(number: int) -> str:
+    """Its text, with a space for each end of a line."""
+    _, _, rest = (ROOT / "PROTOCOL.md").read_text().partition(f"\n## {number}. ")
+    return " ".join(rest.partition("\n## ")[0].split())
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence", "bounds"),
+    [(11, *row) for row in RECEIVING] + [(16, *row) for row in BOUNDS],
+)
+def test_figures_of_topics_on_the_protocol_page_are_the_bounds(
+    section: int, sentence: str, bounds: list[float]
+) -> None:
+    [found] = re.finditer(sentence, section_of_protocol(section))
+    figures = [WORDS[text] if text in WORDS else int(text.replace(",", "")) for text in found.groups()]
+
+    assert figures == bounds
