@@ -167,8 +167,7 @@ def test_what_was_not_sent_is_asked_for_again_a_little_at_a_time_and_all_of_it_i
     desk.puller.hear(contact(5), [row(name, 0, 1_000_000) for name in bogus], at(0))
     for _ in range(PULLS_PER_SOURCE_MAX):
         desk.send(0.1)
-    desk.puller.hear(contact(5), [row(ONE, 0, 10_000)], at(0.2))
-    desk.puller.handle_timer(at(5.0))
+    desk.puller.hear(contact(5), [row(ONE, 0, 10_000)], at(5.0))
 
     asked = set()
     for _ in range(2 * PULLS_PER_SOURCE_MAX):
@@ -232,6 +231,24 @@ def test_who_sends_nothing_is_left_alone_for_a_while() -> None:
     assert desk.puller.next_timer() == 0.1 + PULL_RETRY_S_MIN
     desk.puller.handle_timer(at(0.1 + PULL_RETRY_S_MIN))
     assert desk.asked() == [(5, [(4, 9)])]
+
+
+def test_who_did_not_send_one_thing_is_asked_for_another_at_once() -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [row(series(9), 0, 1_000_000)], at(0))
+    now = asks = 0.0
+    while now < 300.0:
+        while desk.look():
+            desk.send(now + 0.1)
+            asks += 1
+        now = desk.puller.next_timer() or 300.0
+        desk.puller.handle_timer(at(now))
+    assert asks < 30  # that, it is asked for ever more seldom
+    while desk.look():
+        desk.send(now)
+
+    desk.puller.hear(contact(5), [row(ONE, 0, 4)], at(now + 0.2))
+    assert desk.asked() == [(5, [(0, 4)])]
 
 
 def test_a_call_that_fails_goes_to_another_and_is_tried_again_later() -> None:

@@ -87,6 +87,8 @@ class _Source:
     asks: list[_Ask] = field(default_factory=list)
     failures: int = 0
     ready_at: float = 0.0
+    again_at: float = 0.0
+    """Not before is it asked for more of what it did not send."""
     guesses: dict[Series, int] = field(default_factory=dict)
     """Series of which it told the upper part alone, perhaps: what is asked of below this index it did not claim."""
 
@@ -232,12 +234,12 @@ class Puller:
             able.sort(key=lambda source: (source.failures, len(source.asks)))
             has_asked = False
             for source in able:
-                if source.can_be_asked(now.mono) and (ranges := self._ranges_for(source)):
+                if source.can_be_asked(now.mono) and (ranges := self._ranges_for(source, now)):
                     self._ask(source, ranges, now)
                     has_asked = True
         self._is_advancing = False
 
-    def _ranges_for(self, source: _Source) -> tuple[Range, ...]:
+    def _ranges_for(self, source: _Source, now: Now) -> tuple[Range, ...]:
         """What to ask of a source: what it claims and nobody was asked for just now, of each series a like part.
 
         What it did not send before is asked for as well, a little of it, while there is something else.
@@ -247,7 +249,8 @@ class Puller:
         again: dict[Series, list[Span]] = {}
         for series in source.claims:
             is_doubted = source.claims.doubts(series)
-            if len(wants) == SUMMARY_ROWS_MAX or (is_doubted and len(again) == PULL_DOUBTED_MAX):
+            is_enough = len(again) == PULL_DOUBTED_MAX or source.again_at > now.mono
+            if len(wants) == SUMMARY_ROWS_MAX or (is_doubted and is_enough):
                 break
             if spans := without_all(source.claims.due(series), asked.get(series, ())):
                 (again if is_doubted else wants)[series] = spans
@@ -311,8 +314,10 @@ class Puller:
             self._gaps.look(series, now.mono)
         if came and is_genuine:
             source.failures = 0
-        elif not is_genuine or page.more or source.owes_all(ask):
+        elif not is_genuine or page.more:
             _punish(source, now)
+        elif source.owes_all(ask):
+            source.again_at = now.mono + _pause_s(source)
 
     def _hand_on(
         self, source: _Source, asked: set[tuple[Series, int]], page: BacklogPage, now: Now
@@ -339,7 +344,9 @@ class Puller:
     def next_timer(self) -> float | None:
         """When handle_timer is wanted; None for not before something is told."""
         times = [ask.late_at for s in self._sources.values() for ask in s.asks if not ask.is_late]
-        times += [s.ready_at for s in self._sources.values() if s.claims and s.ready_at > 0.0]
+        times += [
+            at for s in self._sources.values() if s.claims for at in (s.ready_at, s.again_at) if at > 0.0
+        ]
         times += [at for s in self._sources.values() if (at := s.claims.next_ripe()) is not None]
         if self._sources and (at := self._gaps.next_time()) is not None:
             times.append(at)
@@ -352,6 +359,8 @@ class Puller:
                 ask.is_late = ask.is_late or ask.late_at <= now.mono
             if source.ready_at <= now.mono:
                 source.ready_at = 0.0
+            if source.again_at <= now.mono:
+                source.again_at = 0.0
             source.claims.ripen(now.mono)
         self._advance(now)
         if self._sources:  # nobody was asked while none is known
@@ -387,6 +396,11 @@ def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
 
 def _punish(source: _Source, now: Now) -> None:
     """Leave it alone for a while, each time for longer."""
+    source.ready_at = now.mono + _pause_s(source)
+
+
+def _pause_s(source: _Source) -> float:
+    """How long to wait after one failure more."""
     pause_s = min(PULL_RETRY_S_MAX, PULL_RETRY_S_MIN * 2.0 ** min(source.failures, 16))
     source.failures += 1
-    source.ready_at = now.mono + pause_s
+    return pause_s
