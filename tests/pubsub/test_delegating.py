@@ -4,6 +4,7 @@ import pytest
 
 from tests.pubsub.kit_engine import SILENT, Shell, at, raw, series
 from yzdht.limits import (
+    CLIENT_NODES_AVOIDED_MAX,
     DELEGATED_PUBLISH_CALL_S,
     DELEGATED_PUBLISH_LATE_S,
     NODE_AVOIDED_S,
@@ -184,6 +185,23 @@ def test_messages_under_way_are_bounded_and_told_what_is_known_at_the_end() -> N
     shell.engine.stop(at(2))
     assert all(result == [PublishResult(0, 0)] for result in results)
     assert shell.engine.has_room
+
+
+def test_so_many_nodes_that_failed_are_remembered_the_last_of_them() -> None:
+    shell = client(1)
+    for number in range(1, CLIENT_NODES_AVOIDED_MAX + 2):
+        shell.found = client(number, 200).found
+        shell.publish(raw(ONE, number))
+        shell.answer(number, Method.PUBLISH, SILENT)
+        shell.tick(shell.mono)
+        shell.answer(200, Method.PUBLISH, stored())
+
+    shell.found = client(1, 3, 200).found
+    shell.publish(raw(ONE, 0))
+    assert shell.asked(Method.PUBLISH) == [1]  # it is forgotten that it failed
+    shell.answer(1, Method.PUBLISH, SILENT)
+    shell.tick(shell.mono)
+    assert shell.asked(Method.PUBLISH) == [200]
 
 
 def test_a_node_that_knows_nothing_of_topics_has_the_next_one_asked_at_once_and_first_from_then_on() -> None:

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, page, peer, raw, series, subscribed
-from tests.pubsub.kit_feed import forged
+from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, at, contact, page, peer, raw, series, subscribed
+from tests.pubsub.kit_feed import Verifier, forged
+from tests.pubsub.kit_host import Neighbourhood, target_of
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
+    EDGE_BACKLOG_HOSTS_MAX,
     EDGE_BACKLOGS_MAX,
     EDGE_PART_OF_ONE_BRINGER,
     PUBSUB_ENVELOPE_BYTES_MAX,
 )
-from yzdht.rpc.engine import Answer
+from yzdht.pubsub.outbox import Outbox
+from yzdht.pubsub.ports import Surroundings
+from yzdht.pubsub.rates import Bringers, Rates
+from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
+from yzdht.rpc.engine import Answer, Call, Reply
 from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe, encode_body
 
 
@@ -61,6 +67,23 @@ def test_what_one_host_lacks_is_asked_of_the_next() -> None:
     assert desk.answer(page(*raws(1, 3))) == [(1, 2), (3, 4)]
     assert desk.came(request) == raws(0, 2, 1, 3)
     assert sorted(desk.asked) == [1, 2]
+
+
+def test_so_many_hosts_are_asked_for_one_client_and_no_more() -> None:
+    outbox, own = Outbox(), contact(99)
+    surroundings = Surroundings(
+        Neighbourhood(own), Verifier(), target_of, lambda _peer: False, lambda _name: None
+    )
+    backlogs = RelayedBacklogs(outbox, Rates(own.node_id), Bringers(bytes(32)), surroundings)
+    hosts = [contact(number) for number in range(1, EDGE_BACKLOG_HOSTS_MAX + 3)]
+    backlogs.fetch(7, CLIENT, Backlog(TOPIC, (Range(*ONE, 0, 1),)), hosts, lambda _host, _now: None, at(0))
+
+    asked = []
+    while isinstance(call := outbox.take()[0], Call):
+        asked.append(call.contact)
+        outbox.on_answer(call.call, page(), at(0))
+    assert asked == hosts[:EDGE_BACKLOG_HOSTS_MAX]
+    assert call == Reply(7, Status.OK, BacklogPage())
 
 
 def test_a_host_that_has_all_is_the_only_one_asked() -> None:
