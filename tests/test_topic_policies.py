@@ -18,7 +18,9 @@ from yzdht.crypto.topics import MessagePlace, public_message, sign_envelope
 from yzdht.errors import NotAWriter, PublishFailed, UsageError, WriteQuorumFailed
 from yzdht.ids import SendSession
 from yzdht.limits import DAY_S, POLICIES_KNOWN_MAX, POLICY_LOOK_S, RECORD_LIFE_S_MAX, TOPIC_WRITERS_MAX
+from yzdht.pubsub.events import Gap, Lost, RefusalReason, Refused
 from yzdht.topic_policies import Owned, TopicPolicies
+from yzdht.wire.holdings import Span
 from yzdht.wire.pubsub import PubsubMessage, decode_envelope
 from yzdht.wire.rpc import Status
 from yzdht.wire.slot import Kind
@@ -278,6 +280,26 @@ async def test_listed_writers_are_heard_and_others_refused_before_and_after() ->
 
     assert sorted(heard) == [b"one", b"two"]
     assert last == [b"three", b"six"]
+
+
+async def test_what_waits_for_an_earlier_message_of_who_is_listed_no_more_is_not_told() -> None:
+    async with node() as anna, node(anna) as bert:
+        await both_host(anna, bert)
+        owner = key_of(anna)
+        await anna.set_topic_policy("news", writers=[key_of(bert)])
+        async with anna.subscribe("news", owner=owner, gaps=True) as messages, asyncio.timeout(20):
+            await bert.publish("news", b"one", owner=owner)
+            assert await took(messages, 1) == [b"one"]
+            run = next(reversed(bert._topics()[0]._runs.values()))
+            run.next += 1  # one that was sealed and never brought
+            await bert.publish("news", b"three", owner=owner)
+            gap = await anext(messages)
+            assert isinstance(gap, Gap)
+            await anna.set_topic_policy("news")
+            messages._subscriber.on_lost(gap.series, gap.span, anna.topics.now())
+            events = [await anext(messages) for _ in range(2)]
+
+    assert events == [Lost(gap.series, Span(1, 2)), Refused(gap.series, 2, RefusalReason.NO_WRITER)]
 
 
 async def test_a_stranger_whose_message_hosts_took_is_not_told() -> None:
