@@ -164,7 +164,7 @@ class Cursor:
         for series in many:
             window = self._windows.pop(series)
             self._sessions[series.sender] -= 1
-            until = max(window.newest, window.suspect, self._forgotten.get(series.sender, 0))
+            until = max(window.newest, self._forgotten.get(series.sender, 0))
             if self._sessions[series.sender]:
                 self._forgotten[series.sender] = until
             else:
