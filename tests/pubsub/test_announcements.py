@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,14 @@ from tests.pubsub.kit_host import (
     topic,
 )
 from yzdht.ids import SendSession
-from yzdht.limits import ANNOUNCE_AFTER_S, ANNOUNCE_EVERY_S, ANNOUNCEMENT_BYTES_MAX, HOLES_MAX
+from yzdht.limits import (
+    ANNOUNCE_AFTER_S,
+    ANNOUNCE_EVERY_S,
+    ANNOUNCEMENT_BYTES_MAX,
+    ANNOUNCEMENT_ROWS_PER_TURN,
+    HOLES_MAX,
+    SUMMARY_ROWS_MAX,
+)
 from yzdht.ports import Now
 from yzdht.pubsub.announcements import Announcements, rows_bytes
 from yzdht.pubsub.hosted import Topics
@@ -120,6 +128,21 @@ def test_who_does_not_read_is_asked_after_once_a_second() -> None:
 
     assert silence == []
     assert len(desk.told) == 1
+
+
+def test_of_many_subscribers_that_are_due_at_once_some_wait_a_moment() -> None:
+    desk = Desk()
+    desk.topics.open(topic(), (), desk.now)
+    count = 3 * ANNOUNCEMENT_ROWS_PER_TURN // SUMMARY_ROWS_MAX
+    for number in range(count):
+        desk.subscriptions.add(peer(200 + number), b"a", topic(), 0, is_pushed=False, is_further=False)
+    for author in [Author() for _ in range(SUMMARY_ROWS_MAX)]:
+        desk.change(topic(), author)
+    desk.run(1.0)
+
+    turns = Counter(at for at, _ in desk.told)
+    assert turns.total() == count
+    assert list(turns.values()) == [ANNOUNCEMENT_ROWS_PER_TURN // SUMMARY_ROWS_MAX] * 3
 
 
 def test_who_is_gone_is_told_nothing() -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given, strategies as st
 
-from tests.pubsub.kit_host import HOSTING, TOPIC, Author, World, peer, topic
-from yzdht.limits import SYNC_EVERY_S, SYNCS_AT_ONCE_MAX
+from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, peer, topic
+from yzdht.limits import SUMMARY_ROWS_MAX, SYNC_EVERY_S, SYNC_PAGES_MAX, SYNCS_AT_ONCE_MAX
 from yzdht.pubsub.reconciliation import holds_all
-from yzdht.rpc.engine import Up
+from yzdht.rpc.engine import Answer, Up
 from yzdht.wire.holdings import Holdings, Series, claimed
-from yzdht.wire.rpc import Method
+from yzdht.wire.rpc import Method, Status, SummaryRow, TopicSync, TopicSynced
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yzdht.rpc.engine import Peer
+    from yzdht.wire.rpc import Body
 
 
 ALICE = peer(101)
@@ -79,6 +88,27 @@ def test_a_topic_is_compared_with_each_other_host_once_in_a_while() -> None:
 
     assert 1 <= idle <= 2
     assert 8 <= host.asks[Method.TOPIC_SYNC] / 2 - idle <= 14
+
+
+class Talker(HostNode):
+    """Always has one page more."""
+
+    def on_request(self, who: Peer, body: Body, on_reply: Callable[[Answer], None]) -> None:
+        if isinstance(body, TopicSync):
+            rows = (SummaryRow(*SERIES[0], 0, 0),) * SUMMARY_ROWS_MAX
+            on_reply(Answer(Status.OK, TopicSynced((), rows)))
+
+
+def test_a_host_that_always_has_more_to_say_is_not_heard_to_the_end() -> None:
+    world = World()
+    host = world.host(1)
+    world.hosts[2] = Talker(world, 2, host.disk.after_crash())
+    host.on_neighbourhood([2])
+    host.subscribe(ALICE)
+    world.run(SYNC_EVERY_S / 2)
+
+    assert host.asks[Method.TOPIC_SYNC] == SYNC_PAGES_MAX
+    assert host.host.is_quiet
 
 
 def test_so_many_topics_are_compared_at_once() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from tests.pubsub.kit_host import ASKING, HOSTING, peer, topic
 from yzdht.limits import (
     SUBSCRIBERS_PER_TOPIC_MAX,
+    SUBSCRIPTIONS_MAX,
     SUBSCRIPTIONS_PER_BRINGER_MAX,
     TOPICS_PER_SESSION_MAX,
 )
@@ -108,6 +109,21 @@ def test_a_session_a_topic_and_an_address_have_bounds() -> None:
     assert members == SUBSCRIBERS_PER_TOPIC_MAX
     assert shared == SUBSCRIPTIONS_PER_BRINGER_MAX
     assert len(subscriptions) == topics + members + shared
+
+
+def test_all_sessions_together_have_a_bound() -> None:
+    subscriptions = Subscriptions()
+    topics = [topic(number) for number in range(TOPICS_PER_SESSION_MAX)]
+    for number in range(SUBSCRIPTIONS_MAX // TOPICS_PER_SESSION_MAX):
+        who, account = peer(200 + number), number.to_bytes(4)
+        for each in topics:
+            subscriptions.add(who, account, each, 0, is_pushed=False, is_further=False)
+    before = add(subscriptions, ALICE, 10**6)
+    subscriptions.remove(peer(200), topic(0))
+
+    assert not before
+    assert add(subscriptions, ALICE, 10**6)
+    assert len(subscriptions) == SUBSCRIPTIONS_MAX
 
 
 def test_what_was_given_up_can_be_had_by_another_of_the_same_address() -> None:
