@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim.authors import key
 from tests.sim.topics import null_signature
+from yzdht.crypto.topics import MessagePlace
 from yzdht.ids import SendSession
 from yzdht.limits import CURSOR_BYTES_MAX, LIVE_S, UNSETTLED_PER_TOPIC_MAX, WAITING_MESSAGES_MAX
 from yzdht.pubsub.cursor import Cursor, decode_cursor
-from yzdht.pubsub.events import Begins, Lost, Message
+from yzdht.pubsub.events import Begins, Lost, Message, WantsEpochs
 from yzdht.pubsub.feed import Start
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
 from yzdht.wire.holdings import Series, Span
@@ -29,8 +30,9 @@ from yzdht.wire.pubsub import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tests.sim.circle import Circle, Fellow
     from tests.sim.topics import TopicNode, TopicWorld
-    from yzdht.ids import MessageId, TopicId
+    from yzdht.ids import MessageId, PublicKey, TopicId
     from yzdht.ports import Now
     from yzdht.pubsub.events import Event
     from yzdht.pubsub.feed import Feed
@@ -63,30 +65,51 @@ class Sent:
         envelope: It.
         at: The world's monotonic seconds.
         is_accepted: True once its publisher knows that a majority has it.
+        said: What it says, if it is sealed.
+        epoch: In which it is sealed; 0 in public.
 
     """
 
     envelope: PubsubEnvelope
     at: float
     is_accepted: bool = False
+    said: bytes | None = None
+    epoch: int = 0
 
     @property
     def place(self) -> Place:
         return Place(Series(self.envelope.sender, self.envelope.session), self.envelope.index)
 
+    @property
+    def data(self) -> bytes:
+        """What it says."""
+        return decode_message(self.envelope.body).data if self.said is None else self.said
+
+
+def author_key(number: int) -> PublicKey:
+    """Of the author of that number."""
+    return key(_AUTHORS_FROM + number).public_key
+
 
 class Author:
     """Publishes to one topic; each life of its node is another run, with another session.
+
+    Args:
+        node: Through which.
+        topic: 16 bytes.
+        number: Each has another one.
+        circle: The group for which it seals, and in which it is; None in public.
 
     Attributes:
         sent: All its messages, of all runs.
 
     """
 
-    def __init__(self, node: TopicNode, topic: TopicId, number: int) -> None:
+    def __init__(self, node: TopicNode, topic: TopicId, number: int, circle: Circle | None = None) -> None:
         self.node = node
         self.topic = topic
-        self.public_key = key(_AUTHORS_FROM + number).public_key
+        self.public_key = author_key(number)
+        self.fellow = circle.fellow(self.public_key) if circle is not None else None
         self.sent: list[Sent] = []
         self._life = self._next = 0
         self._unsettled: OrderedDict[MessageId, Sent] = OrderedDict()
@@ -104,10 +127,19 @@ class Author:
         place = Place(Series(self.public_key, SendSession(self._life.to_bytes(8))), self._next)
         self._next += 1
         data = b"%d" % len(self.sent) + bytes(size)
-        sent = Sent(envelope_of(place, self.topic, int(self.node.now().wall), data), self.node.world.now.mono)
+        sent = self._write(place, data)
         self.sent.append(sent)
         self._bring(sent)
         return sent
+
+    def _write(self, place: Place, data: bytes) -> Sent:
+        at, created = self.node.world.now.mono, int(self.node.now().wall)
+        if self.fellow is None:
+            return Sent(envelope_of(place, self.topic, created, data), at)
+        message_place = MessagePlace(self.topic, *place.series, place.at)
+        signed = self.fellow.channel.build(message_place, PubsubMessage(created, 0, data))
+        envelope = decode_envelope(signed + null_signature(signed))
+        return Sent(envelope, at, said=data, epoch=self.fellow.epoch)
 
     def _bring(self, sent: Sent) -> None:
         life = self.node.life
@@ -127,13 +159,22 @@ class Author:
 class Ear:
     """Listens to one topic at a node; a later life of the node goes on from the cursor.
 
+    Args:
+        node: At which.
+        topic: 16 bytes.
+        start: From where.
+        fellow: What it knows of the group whose messages it reads; None in public.
+
     Attributes:
         events: All that was told, of all lives.
 
     """
 
-    def __init__(self, node: TopicNode, topic: TopicId, start: Start = Start.ALL) -> None:
+    def __init__(
+        self, node: TopicNode, topic: TopicId, start: Start = Start.ALL, fellow: Fellow | None = None
+    ) -> None:
         self.node = node
+        self.fellow = fellow
         self.topic = topic
         self.begun_at = node.world.now.mono
         self.events: list[Event] = []
@@ -145,6 +186,8 @@ class Ear:
         self._began = 0.0
         self.subscriber: Subscriber
         self.feed: Feed
+        if fellow is not None:
+            fellow.on_news = self._on_news
         self._listen(start)
 
     def __repr__(self) -> str:
@@ -167,7 +210,10 @@ class Ear:
         cursor = decode_cursor(encoded, self.topic)
         now = self.node.now()
         self._began = now.wall
-        self.subscriber = Subscriber(Mailbox(self, lambda _sender: True, self._tell), cursor, self._began)
+        opener, is_member = (
+            (self, _is_anybody) if self.fellow is None else (self.fellow.channel, self.fellow.is_member)
+        )
+        self.subscriber = Subscriber(Mailbox(opener, is_member, self._tell), cursor, self._began)
         feed = self.node.pubsub.subscribe(self.topic, start or cursor.holdings(), self.subscriber, now)
         assert feed is not None
         self.feed = feed
@@ -177,7 +223,16 @@ class Ear:
         """As in public."""
         return decode_message(envelope.body)
 
+    def _on_news(self, are_more_wanted: bool) -> None:  # noqa: FBT001 - a fellow's callback
+        if self.node.is_up and self._life == self.node.life:
+            self.node.pubsub.renew(self.feed, self.node.now(), are_more_wanted=are_more_wanted)
+            self.node.pump()
+
     def _tell(self, event: Event, now: Now) -> None:
+        if isinstance(event, WantsEpochs):
+            if self.fellow is not None:
+                self.fellow.look_soon()
+            return
         self._taken.take(event)
         self.events.append(event)
         self.told_at.append(now.wall)
@@ -220,6 +275,10 @@ class Ear:
         return found
 
 
+def _is_anybody(_sender: PublicKey) -> bool:
+    return True
+
+
 # What must hold
 
 
@@ -240,7 +299,7 @@ def check_told(ear: Ear, authors: Iterable[Author]) -> None:
         assert event.id in genuine, f"{ear} was told what nobody wrote: {place}"
         sent = genuine[event.id]
         assert place == sent.place
-        assert event.data == decode_message(sent.envelope.body).data
+        assert event.data == sent.data
         assert place not in seen, f"{ear} was told {place} twice"
         seen.add(place)
         is_first = event.series not in last

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.sim.circle import Circle, reader_key
 from tests.sim.listening import (
     Author,
     Ear,
     Place,
     Sent,
+    author_key,
     check_bounds,
     check_complete,
     check_told,
@@ -68,7 +70,7 @@ class Story:
 
     """
 
-    def __init__(self, world: TopicWorld) -> None:
+    def __init__(self, world: TopicWorld, circle: Circle | None = None) -> None:
         self.world = world
         self.random = world.random
         world.spoil_clocks()
@@ -76,9 +78,12 @@ class Story:
         self.hosts = world.hosts_of(TOPIC)[: TOPIC_HOSTS + 1]
         rest = world.hosts_of(TOPIC)[TOPIC_HOSTS + 1 :]
         client = world.add_client(*rest[:3])
-        self.authors = [Author(node, TOPIC, i) for i, node in enumerate([self.hosts[0], *rest[:2], client])]
-        listening = [self.hosts[1], *rest[2:4], client]
-        self.ears = [Ear(node, TOPIC, Start.ALL) for node in listening]
+        writing, listening = [self.hosts[0], *rest[:2], client], [self.hosts[1], *rest[2:4], client]
+        self.authors = [Author(node, TOPIC, i, circle) for i, node in enumerate(writing)]
+        self.ears = [
+            Ear(node, TOPIC, Start.ALL, circle.fellow(reader_key(i)) if circle is not None else None)
+            for i, node in enumerate(listening)
+        ]
         self.gone: set[TopicNode] = set()
         self.wiped = self.cuts = self.kills = self.newcomers = 0
         world.run_for(5)
@@ -242,6 +247,80 @@ def test_a_host_that_withholds_reorders_replays_and_forges_keeps_nothing_from_an
         told = [message for ear in story.ears for message in ear.messages if message.id not in story.old]
         late = sum(message.is_late for message in told)
         figures(f"seed {seed}: {story.liar.told} lies ({story.liar.lies!r}); {late} of {len(told)} came late")
+
+
+class CircleStory(Story):
+    """A group whose secrets change while it talks; one who writes and one who listens are removed, and go on; somebody joins.
+
+    Attributes:
+        removed: Who writes on without being a member.
+        outcast: Who listens on likewise.
+        joiner: Who listens since it is a member.
+
+    """
+
+    def __init__(self, world: TopicWorld) -> None:
+        members = [*map(author_key, range(4)), *map(reader_key, range(5))]
+        self.circle = Circle(world, TOPIC, members)
+        super().__init__(world, self.circle)
+        self.steady = list(self.ears)
+        self.removed = self.authors[1]
+        self.outcast = Ear(self.authors[2].node, TOPIC, Start.ALL, self.circle.fellow(reader_key(4)))
+        self.ears.append(self.outcast)
+        self.removed_in = self.joined_in = 0
+        for at, change in ((15, self.rotate), (30, self.remove), (45, self.join), (60, self.rotate)):
+            world.after(at, change)
+
+    def rotate(self) -> None:
+        self.circle.change(self.circle.members)
+
+    def remove(self) -> None:
+        self.removed_in = self.circle.change(self.circle.members - {self.removed.public_key, reader_key(4)})
+
+    def join(self) -> None:
+        node = self.steady[0].node
+        if not node.is_up:
+            self.world.after(1.0, self.join)
+            return
+        self.joined_in = self.circle.change(self.circle.members | {author_key(4), reader_key(5)})
+        self.authors.append(Author(node, TOPIC, 4, self.circle))
+        self.joiner = Ear(node, TOPIC, Start.ALL, self.circle.fellow(reader_key(5)))
+        self.ears.append(self.joiner)
+
+    def check(self) -> int:
+        for ear in self.ears:
+            check_told(ear, self.authors)
+        sent = {sent.envelope.id: sent for author in self.authors for sent in author.sent}
+        members = [author for author in self.authors if author is not self.removed]
+        assert self.outcast.messages
+        assert all(sent[message.id].epoch < self.removed_in for message in self.outcast.messages)
+        assert all(sent[message.id].epoch >= self.joined_in for message in self.joiner.messages)
+        for ear in (*self.steady, self.joiner):
+            assert ear.fellow is not None
+            known_at = ear.fellow.learnt_at.get(self.removed_in, self.joiner.begun_at)
+            of_removed = [m for m in ear.messages if m.series.sender == self.removed.public_key]
+            assert all(sent[message.id].at <= known_at for message in of_removed)
+        assert any(
+            s.is_accepted and s.epoch < self.removed_in and s.at > self.joiner.begun_at
+            for s in self.removed.sent
+        )
+        lost = sum(check_complete(ear, members, self.is_held) for ear in self.steady)
+        check_complete(self.joiner, members, lambda e: sent[e.id].epoch >= self.joined_in and self.is_held(e))
+        return lost
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+def test_a_group_whose_members_change_hears_everything_and_who_is_no_member_nothing(
+    seed: int, figures: Figures
+) -> None:
+    with TopicWorld(seed) as world:
+        story = CircleStory(world)
+        story.run(80)
+        lost = story.check()
+        figures(
+            f"seed {seed}: {len(story.circle.states)} epochs, {story.kills} nodes killed; {len(story.joiner.messages)} messages"
+            f" told to who joined, {len(story.outcast.messages)} to who was removed before it was; {lost} lost to somebody"
+        )
 
 
 def test_a_seed_tells_the_same_story_again() -> None:
