@@ -306,7 +306,11 @@ def check_told(ear: Ear, authors: Iterable[Author]) -> None:
         if not event.is_late:
             assert last.get(event.series, -1) < event.index, f"{ear}: {place} came after {last[event.series]}"
             last[event.series] = event.index
-        is_strange = is_first and abs(event.created - wall) > LIVE_S
+        assert event.received <= wall
+        strange_s = min(
+            abs(event.created - at) for at in (event.received, wall)
+        )  # it may have waited for another
+        is_strange = is_first and strange_s > LIVE_S
         if is_strange or event.created < began - LIVE_S:
             assert event.is_history, (
                 f"{ear} was told {place} as live, which is {wall - event.created:.0f} s old"

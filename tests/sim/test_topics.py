@@ -446,7 +446,8 @@ def test_the_checks_see_what_they_are_there_for() -> None:
             with pytest.raises(AssertionError, match=match):
                 check_told(ear, [author])
         began = ear.began_at[0]
-        ear.events, ear.told_at = [told[0]], [ear.told_at[0] + LIVE_S + 60]
+        received = told[0].received + int(LIVE_S) + 60
+        ear.events, ear.told_at = [replace(told[0], received=received)], [received + 1.0]
         with pytest.raises(AssertionError, match="as live"):
             check_told(ear, [author])
         ear.events, ear.told_at = list(told[:2]), [told[0].created] * 2
