@@ -23,6 +23,7 @@ from tests.process.topic_siege import UNREAD, Siege, aimed_at
 from tests.process.vitals import MIB
 from yzdht import Client, Identity
 from yzdht.limits import (
+    EDGE_PART_OF_ONE_BRINGER,
     EDGE_TOPICS_MAX,
     HISTORY_BYTES_MAX,
     HISTORY_MESSAGES_MAX,
@@ -207,7 +208,11 @@ def cases(scale: Scale) -> list[Case]:
             [Part("ears", 0, 1, per_s, is_aimed=False)],
             SLACK_BYTES + topics * TOPIC_BYTES,
             FILE_SLACK_BYTES,
-            {'yz_topic_subscriptions{of="clients"}': min(topics, EDGE_TOPICS_MAX // 2 - 10)},
+            {
+                'yz_topic_subscriptions{of="clients"}': min(
+                    topics, EDGE_TOPICS_MAX // EDGE_PART_OF_ONE_BRINGER - 10
+                )
+            },
         ),
     ]
 
