@@ -175,6 +175,19 @@ def test_with_patience_it_is_tried_for_longer() -> None:
     assert results == [PublishResult(0, 0)]
 
 
+def test_it_is_tried_for_as_long_as_is_wanted_however_often_that_is() -> None:
+    shell = client(1)
+    results = shell.publish(MESSAGE, patience_s=3_600.0)
+    while not results:
+        if shell.asked(Method.PUBLISH):
+            shell.answer(1, Method.PUBLISH, refusal(Status.BUSY))
+        due = shell.engine.next_timer()
+        assert due is not None or results
+        shell.tick(due or 0.0)
+    assert results == [PublishResult(0, 0, Status.BUSY)]
+    assert shell.mono >= 3_600.0
+
+
 def test_messages_under_way_are_bounded_and_told_what_is_known_at_the_end() -> None:
     shell = client(1)
     results = [shell.publish(raw(ONE, index)) for index in range(PUBLISHES_MAX)]

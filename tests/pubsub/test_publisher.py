@@ -14,7 +14,13 @@ from tests.pubsub.kit_publisher import (
     envelope,
     refused,
 )
-from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISH_RETRY_S_MAX, PUBLISH_RETRY_S_MIN, PUBLISHES_MAX
+from yzdht.limits import (
+    PUBLISH_DEADLINE_S,
+    PUBLISH_RETRY_S_MAX,
+    PUBLISH_RETRY_S_MIN,
+    PUBLISH_TIMEOUT_S_MAX,
+    PUBLISHES_MAX,
+)
 from yzdht.pubsub.hosts import HostFinder
 from yzdht.pubsub.publisher import Publisher, PublishResult, majority
 from yzdht.rpc.engine import Answer
@@ -160,6 +166,25 @@ def test_the_same_host_is_asked_less_and_less_often() -> None:
 
     assert pauses == sorted(pauses)
     assert pauses[-1] == PUBLISH_RETRY_S_MAX
+
+
+def test_it_is_tried_for_as_long_as_is_wanted_however_often_that_is() -> None:
+    story = Story()
+    story.publish((1,), patience_s=PUBLISH_TIMEOUT_S_MAX)
+    now, tries = 0.0, 0
+    while not story.results:
+        if story.desk.asked():
+            story.desk.answer(1, refused(Status.BUSY), at(now))
+            tries += 1
+        due = story.publisher.next_timer()
+        assert due is not None
+        now = due
+        story.publisher.handle_timer(at(now))
+        story.desk.look()
+        while story.desk.finds:
+            story.desk.found([contact(1)], at(now))
+    assert now == PUBLISH_TIMEOUT_S_MAX
+    assert tries > PUBLISH_TIMEOUT_S_MAX / PUBLISH_RETRY_S_MAX
 
 
 def test_what_most_hosts_refuse_for_good_ends_at_once() -> None:

@@ -22,10 +22,11 @@ from yzdht.limits import (
     PUBLISH_RETRY_S_MIN,
     PUBLISHES_MAX,
 )
+from yzdht.pubsub.pauses import doubled_s, told_s
 from yzdht.pubsub.policies import Policies
 from yzdht.pubsub.publisher import PublishResult, is_final
 from yzdht.rpc.engine import Answer, Failed
-from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status
+from yzdht.wire.rpc import Method, Publish, Published, Status
 
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Errand:
         """How long to wait before the next is asked: not at all within a round."""
         askable = self.askable()
         times, rest = divmod(sum(self.tries.get(node.node_id, 0) for node in askable), max(1, len(askable)))
-        return 0.0 if rest or not times else _pause_s(times)
+        return 0.0 if rest or not times else doubled_s(PUBLISH_RETRY_S_MIN, PUBLISH_RETRY_S_MAX, times)
 
 
 class Delegating:
@@ -212,7 +213,7 @@ class Delegating:
             return
         errand.best = max(errand.best, result, key=lambda r: (r.stored, r.asked, r.refusal))
         if not errand.open:
-            errand.next_at = now.mono + max(errand.pause_s(), _told_s(outcome))
+            errand.next_at = now.mono + max(errand.pause_s(), min(PUBLISH_DEADLINE_S, told_s(outcome)))
             self._arm(number)
 
     def _is_shut_out(self, errand: _Errand, result: PublishResult) -> bool:
@@ -263,14 +264,3 @@ def _result(outcome: Answer | Failed) -> PublishResult:
     if isinstance(outcome.body, Published):
         return PublishResult(outcome.body.stored, outcome.body.asked)
     return PublishResult(0, 0, outcome.status)
-
-
-def _told_s(outcome: Answer | Failed) -> float:
-    is_limited = isinstance(outcome, Answer) and outcome.status is Status.RATE_LIMITED
-    if not is_limited or not isinstance(outcome, Answer) or not isinstance(outcome.body, Refusal):
-        return 0.0
-    return min(PUBLISH_DEADLINE_S, outcome.body.number / 1_000)
-
-
-def _pause_s(times: int) -> float:
-    return min(PUBLISH_RETRY_S_MAX, PUBLISH_RETRY_S_MIN * 2.0 ** max(0, times - 1))

@@ -23,6 +23,7 @@ from yzdht.pubsub.announcements import Announcements, rows_bytes
 from yzdht.pubsub.fanout import FanOut, changes_of_each
 from yzdht.pubsub.feed import Listener, Start
 from yzdht.pubsub.hosted import Changes, Hosted
+from yzdht.pubsub.pauses import limited
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
 from yzdht.pubsub.relayed_rows import RelayedRows
 from yzdht.pubsub.shares import Shares
@@ -174,7 +175,7 @@ class Edge:
     def subscribe(self, request: int, peer: Peer, body: Subscribe, now: Now) -> None:
         """A client wants to hear of a topic through this node."""
         if wait_s := self._rates.may_fetch(peer, now):
-            self._reply(request, Answer(Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1)))
+            self._reply(request, limited(wait_s))
             return
         waiting = _Waiting(request, peer, self._bringers.of_peer(peer), body, now.mono + EDGE_ANSWER_S)
         refusal = self._refusal(waiting)

@@ -22,6 +22,7 @@ from yzdht.pubsub.hosted import Hosted, Topics
 from yzdht.pubsub.intake import Intake, learn_policy
 from yzdht.pubsub.keeping import Keeping
 from yzdht.pubsub.lookout import Lookout
+from yzdht.pubsub.pauses import limited
 from yzdht.pubsub.rates import Bringers, Rates
 from yzdht.pubsub.reconciliation import Reconciliation
 from yzdht.pubsub.subscriptions import Subscriptions
@@ -219,7 +220,7 @@ class TopicHost:
         if len(raw) > PUBSUB_ENVELOPE_BYTES_MAX:
             self._reply(request, _refused(Status.TOO_LARGE))
         elif wait_s := self._rates.bring(peer, len(raw) + len(body.policy), now):
-            self._reply(request, _limited(wait_s))
+            self._reply(request, limited(wait_s))
         else:
             self._take_what_came(request, peer, body, now)
 
@@ -274,7 +275,7 @@ class TopicHost:
 
     def _subscribe(self, peer: Peer, body: Subscribe, now: Now) -> Answer:
         if wait_s := self._rates.may_fetch(peer, now):
-            return _limited(wait_s)
+            return limited(wait_s)
         is_new = self._topics.get(body.topic) is None
         hosted = self._admit(body.topic, now)
         if isinstance(hosted, Answer):
@@ -298,7 +299,7 @@ class TopicHost:
     def _backlog(self, peer: Peer, body: Backlog, now: Now) -> Answer:
         """What is on disk is shown, whether or not this node is still a host."""
         if wait_s := self._rates.may_fetch(peer, now):
-            return _limited(wait_s)
+            return limited(wait_s)
         bytes_max = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
         envelopes, more = self._store.envelopes(body.topic, body.ranges, bytes_max)
         looked_for = BACKLOG_CHARGE_BYTES_PER_RANGE * len(body.ranges)
@@ -311,7 +312,7 @@ class TopicHost:
 
     def _sync(self, peer: Peer, body: TopicSync, now: Now) -> Answer:
         if wait_s := self._rates.may_fetch(peer, now):
-            return _limited(wait_s)
+            return limited(wait_s)
         may_bring = bool(peer.caps & Caps.PUBSUB) and not peer.caps & Caps.CLIENT
         hosted = self._topics.get(body.topic)
         if hosted is None:
@@ -383,7 +384,3 @@ def _unheard(_verdict: TopicVerdict, _now: Now) -> None:
 
 def _refused(status: Status) -> Answer:
     return Answer(status, _NOTHING)
-
-
-def _limited(wait_s: float) -> Answer:
-    return Answer(Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1))

@@ -18,9 +18,10 @@ from yzdht.limits import (
     PUBLISH_RETRY_S_MIN,
     PUBLISHES_MAX,
 )
+from yzdht.pubsub.pauses import doubled_s, told_s
 from yzdht.pubsub.policies import Policies
 from yzdht.rpc.engine import Answer, Failed
-from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status
+from yzdht.wire.rpc import Method, Publish, Published, Status
 
 
 if TYPE_CHECKING:
@@ -293,7 +294,8 @@ def _note(host: _Host, outcome: Answer | Failed, now: Now) -> None:
         host.state = _State.REFUSED if is_final(outcome.status) else _State.FAILED
     else:
         host.state = _State.FAILED
-    host.again_at = now.mono + _pause_s(host.tries, outcome)
+    pause_s = doubled_s(PUBLISH_RETRY_S_MIN, PUBLISH_RETRY_S_MAX, host.tries)
+    host.again_at = now.mono + max(pause_s, min(PUBLISH_DEADLINE_S, told_s(outcome)))
 
 
 def _is_ok(outcome: Answer | Failed) -> bool:
@@ -302,12 +304,3 @@ def _is_ok(outcome: Answer | Failed) -> bool:
 
 def _is_no_host(outcome: Answer | Failed) -> bool:
     return not isinstance(outcome, Answer) or outcome.status in (Status.REFUSED, Status.UNKNOWN_METHOD)
-
-
-def _pause_s(tries: int, outcome: Answer | Failed) -> float:
-    """Until a host is asked again that failed so many times."""
-    pause_s = min(PUBLISH_RETRY_S_MAX, PUBLISH_RETRY_S_MIN * 2.0 ** (tries - 1))
-    if not isinstance(outcome, Answer) or outcome.status is not Status.RATE_LIMITED:
-        return pause_s
-    told_s = outcome.body.number / 1_000 if isinstance(outcome.body, Refusal) else 0.0
-    return max(pause_s, min(PUBLISH_DEADLINE_S, told_s))

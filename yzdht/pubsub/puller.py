@@ -25,10 +25,11 @@ from yzdht.limits import (
 )
 from yzdht.pubsub.claims import Claims, shared, without_all
 from yzdht.pubsub.gaps import Gaps
+from yzdht.pubsub.pauses import doubled_s, told_s
 from yzdht.rpc.engine import Answer, Failed
 from yzdht.wire.holdings import Series, Span, widened
 from yzdht.wire.pubsub import decode_envelope
-from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status
+from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Status
 
 
 if TYPE_CHECKING:
@@ -386,8 +387,7 @@ class Puller:
 def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
     """It did not answer, or refused."""
     if isinstance(outcome, Answer) and outcome.status is Status.RATE_LIMITED:
-        told_s = outcome.body.number / 1_000 if isinstance(outcome.body, Refusal) else 0.0
-        source.ready_at = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s))
+        source.ready_at = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s(outcome)))
         return
     if isinstance(outcome, Answer) and outcome.status in _NO_HOST:
         source.claims.clear()  # it is no host of this topic any more
@@ -401,6 +401,5 @@ def _punish(source: _Source, now: Now) -> None:
 
 def _pause_s(source: _Source) -> float:
     """How long to wait after one failure more."""
-    pause_s = min(PULL_RETRY_S_MAX, PULL_RETRY_S_MIN * 2.0 ** min(source.failures, 16))
     source.failures += 1
-    return pause_s
+    return doubled_s(PULL_RETRY_S_MIN, PULL_RETRY_S_MAX, source.failures)

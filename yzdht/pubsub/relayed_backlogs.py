@@ -18,6 +18,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.claims import without
+from yzdht.pubsub.pauses import limited
 from yzdht.pubsub.shares import Shares
 from yzdht.rpc.engine import Answer, Failed, Reply
 from yzdht.wire.holdings import Series, Span
@@ -111,7 +112,8 @@ class RelayedBacklogs:
 
         """
         if wait_s := self._rates.may_fetch(peer, now):
-            self._reply(request, Status.RATE_LIMITED, Refusal(int(wait_s * 1_000) + 1))
+            answer = limited(wait_s)
+            self._reply(request, answer.status, answer.body)
             return
         bringer = self._bringers.of_peer(peer)
         if not self._shares.take(bringer):

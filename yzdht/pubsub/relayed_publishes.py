@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from yzdht.errors import InvalidSignature, WireError
 from yzdht.limits import EDGE_PUBLISHES_MAX
 from yzdht.pubsub.intake import learn_policy
+from yzdht.pubsub.pauses import limited
 from yzdht.pubsub.shares import Shares
 from yzdht.rpc.engine import Answer, Reply
 from yzdht.wire.pubsub import INDEX_MAX, decode_envelope
@@ -56,7 +57,8 @@ class RelayedPublishes:
     def publish(self, request: int, peer: Peer, body: Publish, now: Now) -> None:
         """Do what a client asks; it is answered once."""
         if wait_s := self._rates.bring(peer, len(body.envelope) + len(body.policy), now):
-            self._refuse(request, Status.RATE_LIMITED, int(wait_s * 1_000) + 1)
+            answer = limited(wait_s)
+            self._outbox.put(Reply(request, answer.status, answer.body))
             return
         bringer = self._bringers.of_peer(peer)
         if not self._shares.has_room(bringer):
@@ -79,8 +81,8 @@ class RelayedPublishes:
             self._shares.give_back(bringer)
             self._refuse(request, Status.BUSY)
 
-    def _refuse(self, request: int, status: Status, number: int = 0) -> None:
-        self._outbox.put(Reply(request, status, Refusal(number)))
+    def _refuse(self, request: int, status: Status) -> None:
+        self._outbox.put(Reply(request, status, Refusal()))
 
     def _may_write(self, request: int, peer: Peer, envelope: PubsubEnvelope, policy: bytes, now: Now) -> bool:
         """Learn the policy that a client shows, for hosts to be shown it; who may not write goes no farther."""

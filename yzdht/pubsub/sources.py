@@ -24,8 +24,9 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
     TOPIC_HOSTS,
 )
+from yzdht.pubsub.pauses import doubled_s, told_s
 from yzdht.rpc.engine import Answer, Failed
-from yzdht.wire.rpc import Method, Refusal, Status, Subscribe, Subscribed, Unsubscribe
+from yzdht.wire.rpc import Method, Subscribe, Subscribed, Unsubscribe
 
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Sources:
         self.refresh(now)
 
     def _look_soon(self, times: int, now: Now) -> None:
-        at = now.mono + _pause_s(times)
+        at = now.mono + doubled_s(FEED_RETRY_S_MIN, FEED_RETRY_S_MAX, times)
         self._look_at = at if self._look_at is None else min(self._look_at, at)
 
     def _fill(self, now: Now) -> None:
@@ -277,7 +278,7 @@ class Sources:
         if isinstance(outcome, Answer) and isinstance(outcome.body, Subscribed):
             self._on_subscribed(host, outcome.body, skip, now)
         else:
-            self._lose(host, now, min(FEED_RETRY_S_MAX, _told_s(outcome)))
+            self._lose(host, now, min(FEED_RETRY_S_MAX, told_s(outcome)))
 
     def _on_subscribed(self, host: _Host, body: Subscribed, skip: int, now: Now) -> None:
         host.state = _State.SUBSCRIBED
@@ -349,7 +350,8 @@ class Sources:
 
     def _lose(self, host: _Host, now: Now, pause_s: float = 0.0) -> None:
         host.failures += 1
-        host.again_at = now.mono + max(pause_s, _pause_s(host.failures))
+        again_s = doubled_s(FEED_RETRY_S_MIN, FEED_RETRY_S_MAX, host.failures)
+        host.again_at = now.mono + max(pause_s, again_s)
         self._end(host, now)
         self._around.finder.doubt(self._topic)
         self._look_soon(host.failures, now)
@@ -406,18 +408,6 @@ class Sources:
             if not is_silent:
                 self._say_goodbye(host)
         self._hosts.clear()
-
-
-def _told_s(outcome: Answer | Failed) -> float:
-    """After how long it is to be asked again; 0 if it did not say."""
-    if isinstance(outcome, Failed) or outcome.status is not Status.RATE_LIMITED:
-        return 0.0
-    return outcome.body.number / 1_000 if isinstance(outcome.body, Refusal) else 0.0
-
-
-def _pause_s(times: int) -> float:
-    """Before something is tried again that failed so many times."""
-    return min(FEED_RETRY_S_MAX, FEED_RETRY_S_MIN * 2.0 ** min(times - 1, 16))
 
 
 def _ignore(_outcome: Answer | Failed, _now: Now) -> None:
