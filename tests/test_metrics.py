@@ -153,8 +153,8 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
     assert shown['yz_topic_subscriptions{of="hosted"}'] >= 1
     assert shown['yz_topic_publishes_total{outcome="accepted"}'] == 1
     assert shown["yz_topic_publish_seconds_count"] == 1
-    assert shown["yz_topic_fan_out_count"] >= 1
-    assert sum(shown[f'yz_topic_deliveries_total{{how="{how}"}}'] for how in ("pushed", "pulled")) == 4
+    assert sum(shown[f'yz_topic_received_total{{how="{how}"}}'] for how in ("pushed", "pulled")) == 4
+    assert shown['yz_topic_deliveries_total{to="user"}'] == 2
     assert shown['yz_topic_gaps_total{event="found"}'] == 1
     assert shown['yz_topic_gaps_total{event="filled"}'] == 0
     assert shown['yz_topic_gaps_total{event="lost"}'] == 0
@@ -164,8 +164,33 @@ async def test_topics_show_what_was_published_heard_missed_and_is_kept() -> None
     assert shown['yz_topic_refused_messages_total{reason="unreadable"}'] == 0
     assert shown['yz_rpc_served_total{method="publish",status="ok"}'] >= 1
     assert not any(
-        "topic_accepted" in name or 'topic_lost"' in name or 'topic_refused"' in name for name in shown
+        "topic_accepted" in name or "topic_told" in name or 'topic_lost"' in name or 'topic_refused"' in name
+        for name in shown
     )
+
+
+async def test_a_delivery_is_what_somebody_took_or_was_sent_and_how_long_it_was_here_is_shown() -> None:
+    async with Node(0, host=HOST, allow_private=True) as near:
+        bootstrap = [f"tcp://{HOST}:{near.port}"]
+        async with (
+            Client.connect(*bootstrap) as client,
+            Client.connect(*bootstrap) as other,
+            client.subscribe("news") as first,
+            other.subscribe("news") as second,
+            near.subscribe("news"),
+        ):
+            for _ in range(3):
+                await client.publish("news", b"x")
+                for messages in (first, second):
+                    await anext(messages)
+            shown = samples(NodeMetrics(near))
+
+    assert shown['yz_topic_deliveries_total{to="clients"}'] == 6
+    assert shown['yz_topic_deliveries_total{to="hosted"}'] == 3, "what listens for all of them is one"
+    assert shown['yz_topic_deliveries_total{to="user"}'] == 0, "it has taken none yet"
+    assert shown['yz_topic_fan_out_bucket{le="2.0",of="clients"}'] == 3
+    assert shown['yz_topic_fan_out_bucket{le="1.0",of="clients"}'] == 0
+    assert shown["yz_topic_push_seconds_count"] == 6, "as a host, and for clients"
 
 
 class _Unreadable:

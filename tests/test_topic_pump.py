@@ -118,3 +118,19 @@ async def test_an_answer_that_no_message_holds_takes_none_of_those_after_it_alon
     statuses = [outcome.status for _, outcome in sorted(asker.answers.items()) if isinstance(outcome, Answer)]
     assert statuses == [Status.BUSY, Status.OK]
     await village.close()
+
+
+async def test_how_long_each_message_was_here_until_it_was_sent_is_observed(
+    clock: Time, pump: TopicPump
+) -> None:
+    seen: list[tuple[str, float]] = []
+    pump.observe = lambda name, value: seen.append((name, round(value, 6)))
+    await turns(3)
+    with clock.standing_still():
+        pump.passed_on(clock.now())
+        await clock.advance(0.5)
+        pump.passed_on(clock.now())
+        await clock.advance(0.25)
+        for _ in range(2):
+            pump._push()
+    assert seen == [("topic_push_seconds", 0.75), ("topic_push_seconds", 0.25)]

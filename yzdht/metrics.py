@@ -76,6 +76,7 @@ _SHOWN_ELSEWHERE = frozenset(
         "topic_accepted",
         "topic_not_accepted",
         "topic_gaps",
+        "topic_told",
         "topic_lost",
         "topic_refused",
     }
@@ -92,7 +93,8 @@ _HISTOGRAMS = {
         "",
         "Time until a majority of the hosts had a message on disk, or it was given up.",
     ),
-    "topic_fan_out": ("", "Subscribers to whom a new message was sent."),
+    "topic_fan_out": ("of", "Subscribers to whom a new message was sent, of topics hosted or of clients."),
+    "topic_push_seconds": ("", "Time from when a message was read until it was sent to its subscribers."),
 }
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -253,6 +255,16 @@ class NodeMetrics(Collector):
         published.add_metric(["accepted"], telemetry.get("topic_accepted"))
         published.add_metric(["not_accepted"], telemetry.get("topic_not_accepted"))
         yield published
+        delivered = CounterMetricFamily(
+            "yz_topic_deliveries",
+            "Messages that its user took, and that were sent to subscribers, once for each of these.",
+            labels=["to"],
+        )
+        delivered.add_metric(["user"], telemetry.get("topic_told"))
+        sent = {label: h.sum for name, label, h in telemetry.histograms() if name == "topic_fan_out"}
+        for of in ("hosted", "clients"):
+            delivered.add_metric([of], sent.get(of, 0))
+        yield delivered
         gaps = CounterMetricFamily(
             "yz_topic_gaps",
             "Gaps in what its user hears: found, then filled, or lost if not all of one came.",
@@ -279,7 +291,7 @@ class NodeMetrics(Collector):
     @staticmethod
     def _topics_held(figures: TopicFigures) -> Iterator[Metric]:
         heard = CounterMetricFamily(
-            "yz_topic_deliveries", "Messages that reached this node as a subscriber.", labels=["how"]
+            "yz_topic_received", "What came of topics that this node listens to.", labels=["how"]
         )
         for how in ("pushed", "pulled", "duplicates", "forged"):
             heard.add_metric([how], getattr(figures.heard, how))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NetworkId, NodeId, Target
     from yzdht.kad.engine import KadEngine
-    from yzdht.ports import TopicStore
+    from yzdht.ports import Now, TopicStore
     from yzdht.sessions import Clock
     from yzdht.store.keyfile import Identity
     from yzdht.telemetry import Counters, Telemetry
@@ -165,6 +165,9 @@ def own_topics(
     def is_congested(peer: Peer) -> bool:
         return peer.node_id != own.node_id and pump.is_congested(peer)
 
+    def passed_on(came: Now) -> None:
+        pump.passed_on(came)
+
     surroundings = Surroundings(
         neighbourhood,
         EnvelopeChecks(network),
@@ -173,6 +176,7 @@ def own_topics(
         telemetry.add,
         telemetry.observe,
         Policies(PolicyChecks(network)),
+        passed_on,
     )
     itself = Peer(own.node_id, own.public_key, own.caps, SessionId(bytes(16)), "", None)
     bringer_key = kdf(identity.self_key, b"", "yz1 bringers", b"", _KEY_BYTES)
@@ -183,4 +187,5 @@ def own_topics(
         Hosting(itself, store, bringer_key, lambda: engine.is_storing),
     )
     pump = TopicPump(pubsub, clock, telemetry, search, store)
+    pump.observe = telemetry.observe
     return pump

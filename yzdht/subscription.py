@@ -269,6 +269,8 @@ class Subscription(Generic[HeardT_co]):
     def _take(self) -> HeardT_co:
         event = self._events.popleft()
         self._taken.take(event)
+        if isinstance(event, Message):
+            self._listening.count("topic_told")
         if not self._events:
             self._queued.clear()
         may_go_on = self._is_resting and self._overflow == "wait" and self._failure is None

@@ -34,6 +34,7 @@ BOUNDS: dict[str, Sequence[float]] = {
     "commit_seconds": _SECONDS,
     "commit_writes": (1, 2, 4, 8, 16, 32, 64, 128, 256),
     "topic_publish_seconds": _SECONDS,
+    "topic_push_seconds": _SECONDS,
     "topic_fan_out": (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000),
 }
 """Upper ends of the steps of each histogram, rising; what is above the last is counted too."""

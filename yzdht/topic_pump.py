@@ -90,6 +90,7 @@ class TopicPump:
     Attributes:
         sessions: Through which the engine calls and pushes; to be set before anything happens.
         background: Keeps what no caller waits for; likewise.
+        observe: Told figures, by name, if somebody looks.
 
     """
 
@@ -104,6 +105,7 @@ class TopicPump:
         store: TopicStore | None = None,
     ) -> None:
         self.background: Callable[[Coroutine[None, None, None]], None] = _nobody
+        self.observe: Callable[[str, float], None] = lambda _name, _value: None
         self._engine = engine
         self._clock = clock
         self._counters = counters
@@ -118,6 +120,7 @@ class TopicPump:
         self._is_stopped = False
         self._is_turn_due = False
         self._pushes: dict[SessionId, list[Push]] = {}
+        self._passed_on: list[float] = []  # when what is sent in this turn came
         self._after: asyncio.Future[None] | None = None
         self._listeners: set[Callable[[], None]] = set()
         self._lines: Lines[ChannelKey] = Lines(PUBLISHES_MAX)
@@ -167,6 +170,10 @@ class TopicPump:
     def is_congested(self, peer: Peer) -> bool:
         """True while a peer does not read what is pushed to it, and once it is gone."""
         return self.sessions.is_congested(peer)
+
+    def passed_on(self, came: Now) -> None:
+        """A message that came at this time is among what is sent to subscribers at the end of the turn."""
+        self._passed_on.append(came.mono)
 
     def stop(self) -> None:
         """Give up what is under way; no timer rings any more."""
@@ -351,6 +358,11 @@ class TopicPump:
                 joined = known[bodies] = join_deliveries(bodies)
             for body in joined:
                 self.sessions.push(items[-1].peer, RecordType.PUBSUB, body)
+        if self._passed_on:
+            passed_on, self._passed_on = self._passed_on, []
+            sent = self._clock.now().mono
+            for came in passed_on:
+                self.observe("topic_push_seconds", sent - came)
 
     def _carry_out(self, item: Outgoing) -> None:
         match item:

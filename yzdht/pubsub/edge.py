@@ -128,9 +128,8 @@ class Edge:
         self._waits = Shares(EDGE_WAITING_MAX)
         self._subscriptions = Subscriptions()
         self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
-        self._fan_out = FanOut(
-            self._subscriptions, self._announcements, outbox, surroundings, self._relayed.__len__
-        )
+        heard, told = self._subscriptions, self._announcements
+        self._fan_out = FanOut(heard, told, outbox, surroundings, self._relayed.__len__, "clients")
         self._backlogs = RelayedBacklogs(outbox, rates, bringers, surroundings)
         self._settled: list[TopicId] = []  # since `look` was called last
         self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered

@@ -38,6 +38,7 @@ class FanOut:
         outbox: Where it goes.
         surroundings: Says who does not read what it is sent.
         topics: How many there are.
+        of: Whose subscribers they are, as figures name them: of topics that are `hosted`, or `clients`.
 
     """
 
@@ -48,13 +49,16 @@ class FanOut:
         outbox: Outbox,
         surroundings: Surroundings,
         topics: Callable[[], int],
+        of: str = "hosted",
     ) -> None:
         self._subscriptions = subscriptions
         self._announcements = announcements
         self._outbox = outbox
         self._is_congested = surroundings.is_congested
         self._observe = surroundings.observe
+        self._passed_on = surroundings.passed_on
         self._topics = topics
+        self._of = of
 
     def pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
         """Pass one on.
@@ -81,4 +85,6 @@ class FanOut:
             if topic not in subscriber.changed:  # else it is still to be told of earlier ones
                 subscriber.told[topic] = hosted.tick
         if is_pushed:
-            self._observe("topic_fan_out", sent)
+            self._observe("topic_fan_out", sent, self._of)
+        if sent:
+            self._passed_on(now)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from yzdht.ids import Target, TopicId
+    from yzdht.ports import Now
     from yzdht.rpc.engine import Peer
     from yzdht.wire.address import Contact
     from yzdht.wire.pubsub import PubsubEnvelope
@@ -43,6 +44,18 @@ class EnvelopeVerifier(Protocol):
         ...
 
 
+class Observe(Protocol):
+    """Takes figures."""
+
+    def __call__(self, name: str, value: float, label: str = "", /) -> None:
+        """Take one: to how many a message was sent, how long publishing took."""
+        ...
+
+
+def _unseen(_name: str, _value: float, _label: str = "", /) -> None:
+    """Nobody looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The node that a topic host is part of.
@@ -53,8 +66,9 @@ class Surroundings:
         target_of: The point of a topic near which its hosts are.
         is_congested: True if a peer does not read what it is sent.
         count: Counts what happens, by name.
-        observe: Told figures, by name: how many a message was sent to, how long publishing took.
+        observe: Told figures, by name.
         policies: Who writes to topics that have an owner.
+        passed_on: Told, of each message that is to be sent to subscribers, when it came.
 
     """
 
@@ -63,5 +77,6 @@ class Surroundings:
     target_of: Callable[[TopicId], Target]
     is_congested: Callable[[Peer], bool]
     count: Callable[[str], None]
-    observe: Callable[[str, float], None] = lambda _name, _value: None
+    observe: Observe = _unseen
     policies: Policies = field(default_factory=Policies)
+    passed_on: Callable[[Now], None] = lambda _came: None
