@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.pubsub.kit_host import (
@@ -167,6 +168,22 @@ def test_nearer_hosts_get_the_history_and_the_old_one_forgets_it_an_hour_later()
     assert [host.holds(author) for host in new] == [list(range(50))] * 3
     assert between == list(range(50))
     assert old.holds(author) == []
+    assert old.host.topics == 0
+
+
+@pytest.mark.parametrize("latency_s", [1.0, 4.0])
+def test_a_history_is_handed_over_between_hosts_whose_answers_take_long(latency_s: float) -> None:
+    world = World(latency_s)
+    old = world.host(9)
+    author = Author()
+    for index in range(50):
+        old.publish(author.envelope(index))
+    world.run(1.0)
+    new = [world.host(number) for number in (1, 2, 3)]
+    world.meet(1, 2, 3, 9)
+    world.run(HANDED_OVER_KEPT_S + A_WHILE_S)
+
+    assert [host.holds(author) for host in new] == [list(range(50))] * 3
     assert old.host.topics == 0
 
 

@@ -76,7 +76,7 @@ SYNC_EVERY_S = 30.0
 SYNC_IDLE_EVERY_S = 300.0
 """While somebody listens and nobody writes: a host that gets a message tells the others of it."""
 SYNC_SOON_S = 2.0
-SYNC_DEADLINE_S = 5.0
+SYNC_DEADLINE_S = 10.0
 SYNC_PAGES_MAX = 8
 SYNC_SILENT_S = 10.0
 """Who did not answer is not asked of other topics for so long: each would wait out its deadline."""
