@@ -345,7 +345,7 @@ RECEIVING = [
     (r"among the (\d) nodes nearest to it that have capability 7", [limits.HOST_RANGE]),
     (r"A history holds ([\d,]+) messages, (\d+) MiB and (\d+) hours",
      [limits.HISTORY_MESSAGES_MAX, limits.HISTORY_BYTES_MAX / MIB, limits.HISTORY_S / HOURS]),
-    (r"a bringer that has more than (a quarter) of it", [limits.HISTORY_PART_OF_ONE_SESSION]),
+    (r"a bringer that has more than (a quarter) of it", [limits.HISTORY_PART_OF_ONE_BRINGER]),
     (r"what changed, of ≤ (\d+) topics", [limits.TOPICS_PER_ANNOUNCEMENT_MAX]),
     (r"(once a second) at most, all topics in one record, (\d+) KiB at most",
      [limits.ANNOUNCE_EVERY_S, limits.ANNOUNCEMENT_BYTES_MAX / KIB]),

@@ -10,7 +10,7 @@ from tests.sim.topics import TopicWorld
 from yzdht.ids import SendSession, TopicId
 from yzdht.limits import (
     HISTORY_MESSAGES_MAX,
-    HISTORY_PART_OF_ONE_SESSION,
+    HISTORY_PART_OF_ONE_BRINGER,
     PUBLISH_BURST_BYTES,
     PUBLISH_BYTES_PER_S,
     TOPIC_HOSTS,
@@ -58,7 +58,7 @@ def test_throw_away_senders_push_no_history_out_that_fills_no_more_than_its_part
         world.add_network(8)
         hosts, rest = world.hosts_of(TOPIC)[:TOPIC_HOSTS], world.hosts_of(TOPIC)[TOPIC_HOSTS:]
         authors = [Author(node, TOPIC, number) for number, node in enumerate(rest[:3])]
-        part = HISTORY_MESSAGES_MAX // HISTORY_PART_OF_ONE_SESSION
+        part = HISTORY_MESSAGES_MAX // HISTORY_PART_OF_ONE_BRINGER
         for _ in range(part // len(authors)):
             for author in authors:
                 author.publish()

@@ -14,8 +14,8 @@ TOPIC_HOSTS = 3
 HISTORY_MESSAGES_MAX = 1_000
 HISTORY_BYTES_MAX = 16 * 1_024 * 1_024
 HISTORY_S = DAY_S
-HISTORY_PART_OF_ONE_SESSION = 4
-"""What one session brought fills one part in so many of a history."""
+HISTORY_PART_OF_ONE_BRINGER = 4
+"""Who has brought more than one part in so many of a full history pays for what it brings."""
 REPLAY_WINDOW = 1_024
 SENDER_SESSIONS_MAX = TOPIC_HOSTS * HISTORY_MESSAGES_MAX
 """Remembered of one sender of a topic: hosts hold no more, and a process may live for one message."""

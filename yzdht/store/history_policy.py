@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from yzdht.limits import (
     HISTORY_BYTES_MAX,
     HISTORY_MESSAGES_MAX,
-    HISTORY_PART_OF_ONE_SESSION,
+    HISTORY_PART_OF_ONE_BRINGER,
     PUBSUB_BYTES_MAX,
     PUBSUB_PART_OF_ONE_BRINGER,
     SERIES_PER_TOPIC_MAX,
@@ -174,7 +174,7 @@ class HistoryQuotas:
 
     def is_greedy(self, mine: Part) -> bool:
         """True for who has more than its part of a history."""
-        part = HISTORY_PART_OF_ONE_SESSION
+        part = HISTORY_PART_OF_ONE_BRINGER
         return mine.messages > self.messages // part or mine.bytes > self.bytes // part
 
     def admits(self, taken: Taken, growth: int, own_growth: int) -> bool:
