@@ -488,8 +488,7 @@ class Topics:
                 self._rules.doubt(channel.owned)
             if not result.asked and not is_refused:
                 raise NoNode("no host of the topic answered in time")
-            why = "" if result.refusal is Status.OK else result.refusal.name.lower().replace("_", " ")
-            raise PublishFailed(result.stored, result.asked, why)
+            raise PublishFailed(result.stored, result.asked, _why(result.refusal))
         return Published(envelope.id, envelope.session, envelope.index, created, result.stored, result.asked)
 
     def _left_s(self, deadline: float) -> float:
@@ -553,6 +552,13 @@ class Topics:
             run.is_over = run.is_over or envelope.session == run.session
         elif not result.is_accepted:
             run.keep(envelope)
+
+
+def _why(refusal: Status) -> str:
+    """What most of the hosts that refused said."""
+    if refusal is Status.SEQ_TOO_LOW:
+        return "they keep newer messages alone of this run"
+    return "" if refusal is Status.OK else refusal.name.lower().replace("_", " ")
 
 
 @dataclass(slots=True, eq=False)
