@@ -314,9 +314,21 @@ class Ending(NamedTuple):
     has_parted: bool = False
 
 
-def turn_away(pauses: Pauses, mono: float, *, is_answered: bool = False, lasted_s: float = 0.1) -> None:
+def turn_away(
+    pauses: Pauses, mono: float, *, is_answered: bool = False, lasted_s: float = 0.1, is_typed: bool = False
+) -> None:
     ending: Any = Ending(mono - lasted_s, is_answered)
-    pauses.ended(ending, Ended(PARTED, is_fault=False), mono)
+    pauses.ended(ending, Ended(PARTED, is_fault=False), mono, is_typed=is_typed)
+
+
+def test_a_typed_address_that_has_no_place_for_hours_is_tried_at_the_same_pace() -> None:
+    pauses, mono = Pauses(), 0.0
+    for _ in range(2_000):
+        turn_away(pauses, mono, is_typed=True)
+        mono += DIAL_PAUSE_S_TYPED
+        assert pauses.why(A, mono) is None
+    turn_away(pauses, mono, is_typed=True)
+    assert pauses.why(A, mono + DIAL_PAUSE_S_TYPED - 0.01) is FailReason.UNREACHABLE
 
 
 def test_who_has_no_place_for_long_is_missed_by_every_probe_of_the_table() -> None:

@@ -128,11 +128,11 @@ class Pauses:
 
     def _turn_away(self, node_id: NodeId, mono: float, *, is_typed: bool) -> None:
         until, times = self._turned_away.pop(node_id, _NEVER)
-        times = 1 if mono > until + DIAL_PAUSE_S_MAX else times + 1
+        times = 1 if mono > until + DIAL_PAUSE_S_MAX else min(times + 1, TURNED_AWAY_MAX)
         longest_s = DIAL_PAUSE_S_TYPED if is_typed else TURNED_AWAY_S_MAX
         pause_s = min(TURNED_AWAY_S_MIN * 2 ** (times - 1), longest_s)
         if times >= TURNED_AWAY_MAX and not is_typed:
-            times, pause_s = TURNED_AWAY_MAX, DIAL_PAUSE_S_MAX
+            pause_s = DIAL_PAUSE_S_MAX
         self._turned_away[node_id] = (mono + pause_s, times)
         if len(self._turned_away) > CONTACTS_HEARD_MAX:
             self._turned_away.popitem(last=False)
