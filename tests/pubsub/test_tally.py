@@ -9,7 +9,7 @@ import pytest
 from tests.pubsub.kit_feed import series
 from yzdht.ids import MessageId
 from yzdht.limits import WAITING_MESSAGES_MAX
-from yzdht.pubsub.events import Begins, Filled, Gap, LossReason, Lost, Message
+from yzdht.pubsub.events import Begins, Filled, Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.pubsub.tally import Tally
 from yzdht.telemetry import Counters
 from yzdht.wire.holdings import Span
@@ -57,6 +57,10 @@ def test_messages_that_are_lost_are_counted_by_reason_and_the_gap_once() -> None
         "topic_lost:nobody_has_it": 2,
     }
     assert tally(Lost(ONE, Span(0, 5), LossReason.NO_KEY)) == {"topic_lost:no_key": 5}
+
+
+def test_what_is_refused_is_counted_by_reason() -> None:
+    assert tally(Refused(ONE, 0, RefusalReason.TOO_OLD)) == {"topic_refused:too_old": 1}
 
 
 def test_a_gap_of_which_some_is_lost_is_not_filled() -> None:
