@@ -3,7 +3,8 @@
 All run in a network where every process has a public prefix of its own choice (internet.py). Two honest clients publish and
 listen, one of them in the prefix of some attackers, both through nodes that are flooded. Whatever was acknowledged must come to
 everybody who listens, in order and once, also to who comes late; memory and files of the node are bounded. Its CPU, and how long
-the honest wait, stand beside quiet. Attackers get what CPU the others leave (SCHED_IDLE).
+the honest wait, is noted beside quiet, and not compared: who listens to a public topic verifies whatever comes there, and here
+the honest share a process and two cores with that. Attackers get what CPU the others leave (SCHED_IDLE).
 """
 
 from __future__ import annotations
@@ -55,9 +56,6 @@ CROWD = [f"11.{110 + number // 250}.{number % 250}.1" for number in range(1_000)
 """Attackers in as many prefixes."""
 OWN_PART = HISTORY_MESSAGES_MAX // HISTORY_PART_OF_ONE_BRINGER
 LARGE_BYTES = 60_000
-SLOWER_MAX = 5.0
-MOST = 0.95
-"""So much of what they do is compared with quiet: what a flood begins with, as its handshakes, is noted alone."""
 TASKS_MORE_MAX = 16
 """Neither a message nor a subscription has a task of its own."""
 UNREAD_BYTES = 1 << 20
@@ -81,7 +79,6 @@ class Scale:
         quiet_s: How long it is watched without a flood: before, and in the long form after it too.
         flood_s: And with one, at least.
         every_s: From one message of an honest client to a topic to the next.
-        is_timed: Whether times are compared.
 
     """
 
@@ -92,11 +89,10 @@ class Scale:
     quiet_s: float
     flood_s: float
     every_s: float
-    is_timed: bool = False
 
 
 SHORT = Scale(20, 800, 300, 300, quiet_s=0.3, flood_s=0.5, every_s=0.1)
-LONG = Scale(250, 2_000, 200, 10_000, quiet_s=15, flood_s=30, every_s=0.2, is_timed=True)
+LONG = Scale(250, 2_000, 200, 10_000, quiet_s=15, flood_s=30, every_s=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,16 +299,6 @@ class Trial:
             self.problems.append(f"{case.name}: files grew by {files:,} B, over {case.file_bytes_max:,}")
         if after.tasks > before.tasks + TASKS_MORE_MAX:
             self.problems.append(f"{case.name}: {before.tasks} tasks, then {after.tasks}")
-        if self.scale.is_timed:
-            pairs = (("publish", quiet.ack_s, under.ack_s), ("heard", quiet.late_s, under.late_s))
-            for what, usual_s, took_s in pairs:
-                took, usual = quantile(took_s, MOST), quantile(usual_s, MOST)
-                if took > SLOWER_MAX * usual:
-                    self.problems.append(f"{case.name}: {what} {took:.3f} s, quiet {usual:.3f}")
-
-
-def quantile(seconds: Sequence[float], part: float) -> float:
-    return sorted(seconds)[int(len(seconds) * part)]
 
 
 async def start_network(fleet: Fleet) -> list[NodeProcess]:
@@ -375,7 +361,7 @@ EVERY = [*cases(LONG), *further_cases(LONG)]
 @pytest.mark.timeout(3_000)
 @pytest.mark.usefixtures("internet")
 @pytest.mark.parametrize("number", range(len(EVERY)), ids=[case.name for case in EVERY])
-async def test_floods_of_thousands_lose_nothing_and_slow_the_honest_down_by_less_than_five_times(
+async def test_while_thousands_flood_topics_nothing_of_the_honest_is_lost(
     fleet: Fleet, note: Note, number: int
 ) -> None:
     async with trial(fleet, note, LONG) as made:
