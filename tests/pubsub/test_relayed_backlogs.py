@@ -13,6 +13,7 @@ from yzdht.limits import (
     PUBSUB_ENVELOPE_BYTES_MAX,
 )
 from yzdht.pubsub.outbox import Outbox
+from yzdht.pubsub.pauses import limited, told_s
 from yzdht.pubsub.ports import Surroundings
 from yzdht.pubsub.rates import Bringers, Rates
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
@@ -143,6 +144,23 @@ def test_one_message_is_fetched_however_little_room_a_client_names() -> None:
     request = desk.shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 4),), 1))
     desk.answer(page(*raws(0), more=True))
 
+    assert desk.shell.replies[request].body == BacklogPage(raws(0), more=True)
+
+
+def test_who_was_asked_too_much_lately_has_the_client_wait_as_long() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(SILENT)
+    desk.answer(limited(2.5))
+    reply = desk.shell.replies[request]
+    assert (reply.status, told_s(Answer(reply.status, reply.body))) == (Status.RATE_LIMITED, 2.502)
+
+
+def test_what_a_host_that_did_not_answer_may_have_is_not_told_to_be_nowhere() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 2)
+    desk.answer(page(*raws(0)))
+    desk.answer(SILENT)
     assert desk.shell.replies[request].body == BacklogPage(raws(0), more=True)
 
 

@@ -18,7 +18,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.claims import without
-from yzdht.pubsub.pauses import limited
+from yzdht.pubsub.pauses import limited, told_s
 from yzdht.pubsub.shares import Shares
 from yzdht.rpc.engine import Answer, Failed, Reply
 from yzdht.wire.holdings import Series, Span
@@ -52,6 +52,7 @@ class _Errand:
         distrust: Told who sent something forged.
         found: What came.
         has_failed: True if a host did not answer.
+        again_s: After so many seconds one that was asked too much lately may be asked again.
 
     """
 
@@ -65,6 +66,7 @@ class _Errand:
     distrust: Callable[[NodeId, Now], None]
     found: list[bytes] = field(default_factory=list)
     has_failed: bool = False
+    again_s: float = 0.0
 
     def ranges(self) -> tuple[Range, ...]:
         """What is to be asked for now."""
@@ -132,7 +134,7 @@ class RelayedBacklogs:
     def _go_on(self, errand: _Errand, now: Now) -> None:
         ranges = errand.ranges()
         if not ranges or not errand.hosts:
-            self._end(errand, now, has_more=False)
+            self._end(errand, now, has_more=bool(ranges) and errand.has_failed)
             return
         host = errand.hosts.pop(0)
         asked = Backlog(errand.body.topic, ranges, errand.bytes_left)
@@ -141,6 +143,7 @@ class RelayedBacklogs:
             page = outcome.body if isinstance(outcome, Answer) else None
             if not isinstance(page, BacklogPage):
                 errand.has_failed = True
+                errand.again_s = max(errand.again_s, told_s(outcome))
             elif self._take(errand, host, page, asked.bytes_max, at) and page.more and page.envelopes:
                 self._end(errand, at, has_more=True)
                 return
@@ -179,8 +182,9 @@ class RelayedBacklogs:
 
     def _end(self, errand: _Errand, now: Now, *, has_more: bool) -> None:
         self._shares.give_back(errand.bringer)
-        if not errand.found and errand.has_failed:
-            self._reply(errand.request, Status.BUSY, Refusal())  # who did not answer has it, perhaps
+        if not errand.found and errand.has_failed:  # who did not answer has it, perhaps
+            refusal = limited(errand.again_s) if errand.again_s else Answer(Status.BUSY, Refusal())
+            self._reply(errand.request, refusal.status, refusal.body)
             return
         self._rates.fetched(errand.peer, sum(map(len, errand.found)), now)
         self._reply(errand.request, Status.OK, BacklogPage(tuple(errand.found), has_more))
