@@ -289,6 +289,7 @@ class World:
         self.are_found = True
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._open: list[Open] = []
+        self._reached: dict[NodeId, float] = {}  # when the last request arrives at a host
         self._last = 0
 
     @property
@@ -394,7 +395,13 @@ class World:
             if answer is not None:
                 self.after(self.delay(), lambda: self._end(opened, answer))
 
-        self.after(self.delay(), arrive)
+        self._in_turn(call.contact.node_id, arrive)
+
+    def _in_turn(self, at_host: NodeId, what: Callable[[], None]) -> None:
+        """Requests of a session arrive in the order in which they were sent."""
+        at = self._reached[at_host] = max(self.mono + self.delay(), self._reached.get(at_host, 0.0))
+        self._last += 1
+        heapq.heappush(self._queue, (at, self._last, what))
 
     def _end(self, opened: Open, outcome: Answer | Failed) -> None:
         if opened in self._open:
