@@ -64,6 +64,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "CONFLICT": 8,
         "NOT_A_READER": 9,
         "INTERRUPTED": 130,
+        "TERMINATED": 143,
     }
 
 
