@@ -39,13 +39,15 @@ TIMEOUT = Failed(FailReason.TIMEOUT)
 class Desk:
     """A puller whose requests a test answers by hand, and an owner that takes what is genuine."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts_per_source: int = 1) -> None:
         self.holdings = Holdings()
         self.outbox = Outbox()
         self.came: list[tuple[int, int]] = []
         self.unfillable: list[Span] = []
         self.open: list[Call] = []
-        self.puller = Puller(TOPIC, self.holdings.of, self.outbox, self._take, self._note)
+        self.puller = Puller(
+            TOPIC, self.holdings.of, self.outbox, self._take, self._note, hosts_per_source=hosts_per_source
+        )
 
     def _take(self, envelope: PubsubEnvelope, source: Contact, _now: Now) -> bool:
         name = Series(envelope.sender, envelope.session)
@@ -180,6 +182,17 @@ def test_what_was_not_sent_is_asked_for_again_a_little_at_a_time_and_all_of_it_i
         asked |= {Series(r.sender, r.session) for r in rest}
         desk.send(5.1, *range(first.start, first.to))
     assert asked == set(bogus)
+
+
+def test_what_a_node_with_more_hosts_left_out_is_asked_of_it_again() -> None:
+    desk = Desk(hosts_per_source=3)
+    desk.puller.hear(contact(1), [row(ONE, 0, 5)], at(0))
+    desk.send(0.1, 3, more=True)  # one of its hosts has only that, the others did not answer
+    assert desk.asked() == [(1, [(0, 3), (4, 5)])]
+    desk.send(0.2, 0, 1, 2, 4)
+
+    assert [index for _, index in desk.came] == [3, 0, 1, 2, 4]
+    assert desk.puller.is_idle
 
 
 def test_a_request_names_no_more_ranges_than_it_may() -> None:

@@ -177,8 +177,7 @@ class Claims:
     def break_off(self, series: Series, index: int, mono: float) -> None:
         """It did not send what it said it has: for PULL_BROKEN_S it is not believed to have that."""
         self.take_off(series, index)
-        if series in self._spans:
-            self._doubtful[series] = None
+        self.doubt(series)
         until = mono + PULL_BROKEN_S
         last = next(reversed(self._broken), None)
         if last is not None and last[0] == series and last[1].to == index:
@@ -188,6 +187,11 @@ class Claims:
             self._broken[series, Span(index, index + 1)] = until
         while len(self._broken) > PULL_BROKEN_MAX:
             self._broken.popitem(last=False)
+
+    def doubt(self, series: Series) -> None:
+        """It did not send something of a series, and may yet: others go before."""
+        if series in self._spans:
+            self._doubtful[series] = None
 
     def clear(self) -> None:
         """It says nothing any more."""

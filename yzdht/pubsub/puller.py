@@ -309,8 +309,12 @@ class Puller:
         for position, (series, index) in enumerate(asked):
             if (series, index) in came:
                 source.claims.take_off(series, index)
-            elif not page.more or not is_genuine or position < last:
+            elif not page.more or not is_genuine or (position < last and self._hosts_per_source == 1):
                 source.claims.break_off(series, index, now.mono)
+            elif (
+                position < last
+            ):  # one of its hosts lacks it, and it asked no other one, or that did not answer
+                source.claims.doubt(series)
         for series in dict(ask.spans):
             self._gaps.look(series, now.mono)
         if came and is_genuine:
