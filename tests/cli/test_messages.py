@@ -16,7 +16,7 @@ def message(sender: int, index: int, created: int) -> Message:
 def test_what_several_said_before_is_shown_in_the_order_of_its_time() -> None:
     told = [message(1, 0, 30), message(1, 1, 50), message(2, 0, 10), message(2, 1, 40), message(3, 0, 30)]
     assert [(m.series, m.created) for m in by_time(told)] == [
-        (series(2), 10), (series(1), 30), (series(3), 30), (series(2), 40), (series(1), 50),
+        (series(2), 10), (series(3), 30), (series(1), 30), (series(2), 40), (series(1), 50),
     ]  # fmt: skip
 
 

@@ -60,13 +60,19 @@ def text_of(data: bytes) -> str:
 
 
 def by_time(messages: list[Message]) -> list[Message]:
-    """Those of several senders in the order of their time, those of one run of a sender in their order whatever its clock did."""
+    """Those of several senders in the order of their time, those of one run of a sender in their order whatever its clock did.
+
+    Within a second those come first that came last: hosts name the run that changed last first.
+    """
     latest: dict[Series, int] = {}
-    times = []
+    times, places = [], list[int]()
+    runs: dict[Series, int] = {}
     for message in messages:
         latest[message.series] = max(latest.get(message.series, 0), message.created)
         times.append(latest[message.series])
-    return [message for _, message in sorted(zip(times, messages, strict=True), key=lambda pair: pair[0])]
+        places.append(-runs.setdefault(message.series, len(runs)))
+    order = sorted(range(len(messages)), key=lambda which: (times[which], places[which]))
+    return [messages[which] for which in order]
 
 
 def message_view(message: Message, names: Names) -> dict[str, object]:
