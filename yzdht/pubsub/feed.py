@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import InvalidSignature
 from yzdht.limits import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import NodeId, PublicKey, TopicId
     from yzdht.ports import Now
+    from yzdht.pubsub.ports import EnvelopeVerifier
     from yzdht.pubsub.sources import Surroundings
     from yzdht.wire.address import Contact
     from yzdht.wire.holdings import Held
@@ -41,19 +42,6 @@ if TYPE_CHECKING:
 
 
 _FIRST_ROWS_MAX = 2 * FEED_HOSTS_MAX * FEED_PAGES_MAX
-
-
-class EnvelopeVerifier(Protocol):
-    """Checks that an envelope is its sender's."""
-
-    def verify(self, envelope: PubsubEnvelope) -> None:
-        """Check the signature.
-
-        Raises:
-            InvalidSignature: It does not verify.
-
-        """
-        ...
 
 
 class Start(Enum):
