@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import http.client
 import json
+import math
 import os
 import secrets
 import signal
@@ -486,10 +487,15 @@ def steady_port() -> int:
     raise AssertionError("no free port between 20000 and 32000")
 
 
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """What so large a part of these is not over; not a number if there are none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else math.nan
+
+
 def percentiles(seconds: Iterable[float]) -> str:
     """Milliseconds, for the report."""
     ordered = sorted(seconds)
     if not ordered:
         return "nothing measured"
-    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.99))
+    p50, p99 = (quantile(ordered, part) for part in (0.5, 0.99))
     return f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, max {ordered[-1] * 1e3:.1f} ms of {len(ordered)}"

@@ -1,17 +1,19 @@
 """An honest client in a process of its own: it reads, writes and comes anew all the time, and says how long each took.
 
-Started with a URL; prints one JSON line when it has stored what it reads, and then one for each thing done. It ends when
-its stdin does.
+Started with the URL of the node, at the address that it is to come from, and the same for its visits, with `{}` in place of
+a number: each is somebody else's first. It prints one JSON line when it has stored what it reads, and then one for each thing
+done. It ends when its stdin does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from tests.process.fleet import PATIENCE_S, _die_with_parent
@@ -21,7 +23,7 @@ from yzdht.errors import YzError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 
 NAMES = 20
@@ -39,7 +41,7 @@ class Deed:
     """One thing that an honest client did.
 
     Attributes:
-        what: `get`, `put` or `visit`: a new client that connects and gets.
+        what: `get`, `put` or `visit`: a new client that connects and gets; others.py says what it does.
         began: Of time.monotonic, which all processes share.
         took_s: Until it was done.
         error: What came instead; empty if it went well.
@@ -58,15 +60,15 @@ class Honest:
 
     Attributes:
         name: Where it is.
-        url: Of the node, at the address that this client is to come from.
-        visited: The same for its visits, with `{}` in place of a number: each is somebody else's first.
+        args: What it is told when it starts.
+        program: The module that it runs.
         deeds: So far.
 
     """
 
     name: str
-    url: str
-    visited: str
+    args: Sequence[str]
+    program: str = "tests.process.honest"
     deeds: list[Deed] = field(default_factory=list)
     _process: Process | None = None
     _reading: asyncio.Task[None] | None = None
@@ -75,9 +77,8 @@ class Honest:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.process.honest",
-            self.url,
-            self.visited,
+            self.program,
+            *self.args,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             preexec_fn=_die_with_parent,
@@ -107,42 +108,63 @@ class Honest:
         return [deed for deed in self.deeds if since <= deed.began < until]
 
 
-def _say(line: object) -> None:
+def say(line: object) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201 - read by the test
 
 
-async def _again_and_again(what: str, pause_s: float, do: Callable[[int], Awaitable[None]]) -> None:
-    number = 0
-    while True:
+def tell(deed: Deed) -> None:
+    say(asdict(deed))
+
+
+async def again_and_again(what: str, pause_s: float, do: Callable[[int], Awaitable[None]]) -> None:
+    """Do it, say how long it took, and do it again after a pause."""
+    for number in itertools.count():
         began, error = time.monotonic(), ""
         try:
             await do(number)
         except YzError as problem:
             error = f"{type(problem).__name__}: {problem}"
-        _say({"what": what, "began": began, "took_s": time.monotonic() - began, "error": error})
-        number += 1
+        tell(Deed(what, began, time.monotonic() - began, error))
         await asyncio.sleep(pause_s)
 
 
-async def _visit(url: str, identity: Identity) -> None:
-    """A newcomer is in the same crowd as the attackers; who is sent away comes again, and its time counts."""
-    for tries_left in reversed(range(VISIT_TRIES)):
-        try:
-            async with Client.connect(url, identity=identity) as newcomer:
-                assert (await newcomer.get("n0")).data == VALUE
-        except NoNode:
-            if not tries_left:
-                raise
-            await asyncio.sleep(VISIT_AGAIN_S)
-        else:
-            return
+async def until_told_to_end(*works: Awaitable[None]) -> None:
+    """Work until stdin ends."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    done = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    await asyncio.wait([*tasks, done], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            task.result()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await done
+
+
+@contextlib.asynccontextmanager
+async def arrived(url: str, identity: Identity | None = None) -> AsyncIterator[Client]:
+    """Somebody comes to a node. A newcomer is in the same crowd as the attackers: who is sent away comes again, and its time counts."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _enter(stack, url, identity or Identity.generate(), VISIT_TRIES)
+
+
+async def _enter(stack: contextlib.AsyncExitStack, url: str, identity: Identity, tries: int) -> Client:
+    try:
+        return await stack.enter_async_context(Client.connect(url, identity=identity))
+    except NoNode:
+        if tries <= 1:
+            raise
+    await asyncio.sleep(VISIT_AGAIN_S)
+    return await _enter(stack, url, identity, tries - 1)
 
 
 async def _live(url: str, visited: str) -> None:
     identity = Identity.generate()
 
     async def visit(number: int) -> None:
-        await _visit(visited.format(VISITORS[number % len(VISITORS)]), identity)
+        async with arrived(visited.format(VISITORS[number % len(VISITORS)]), identity) as newcomer:
+            assert (await newcomer.get("n0")).data == VALUE
 
     async with Client.connect(url, identity=identity) as dht:
 
@@ -154,22 +176,12 @@ async def _live(url: str, visited: str) -> None:
 
         for number in range(NAMES):
             await dht.store(f"n{number}", VALUE)
-        _say("ready")
-        works = (
-            _again_and_again("get", GET_PAUSE_S, get),
-            _again_and_again("put", PUT_PAUSE_S, put),
-            _again_and_again("visit", VISIT_PAUSE_S, visit),
+        say("ready")
+        await until_told_to_end(
+            again_and_again("get", GET_PAUSE_S, get),
+            again_and_again("put", PUT_PAUSE_S, put),
+            again_and_again("visit", VISIT_PAUSE_S, visit),
         )
-        tasks = [asyncio.create_task(work) for work in works]
-        done = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-        await asyncio.wait([*tasks, done], return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await done
 
 
 if __name__ == "__main__":

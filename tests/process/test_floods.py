@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.process.fleet import POLL_S, Spec, steady_port, through, until
+from tests.process.fleet import POLL_S, Spec, quantile, steady_port, through, until
 from tests.process.flood import Attackers, Plan
 from tests.process.honest import Honest
 from tests.process.internet import own_internet
@@ -38,7 +37,7 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from tests.process.conftest import Note
     from tests.process.fleet import Fleet, NodeProcess
@@ -182,10 +181,6 @@ class Watched:
             for deed in deeds
             if deed.error
         )
-
-
-def quantile(ordered: Sequence[float], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else math.nan
 
 
 @dataclass(slots=True)
@@ -343,8 +338,8 @@ async def siege(fleet: Fleet, note: Note) -> AsyncIterator[Siege]:
     nodes = await start_network(fleet)
     port = nodes[0].port
     async with (
-        Honest("neighbour", f"ws://{NEIGHBOUR}:{port}", f"ws://11.100.0.{{}}:{port}") as neighbour,
-        Honest("far", f"ws://{FAR}:{port}", f"ws://11.201.{{}}.1:{port}") as far,
+        Honest("neighbour", [f"ws://{NEIGHBOUR}:{port}", f"ws://11.100.0.{{}}:{port}"]) as neighbour,
+        Honest("far", [f"ws://{FAR}:{port}", f"ws://11.201.{{}}.1:{port}"]) as far,
         Attackers(2) as attackers,
     ):
         yield Siege(nodes[0], [neighbour, far], await large_targets(nodes[0]), note, attackers)

@@ -1,10 +1,11 @@
 """Strangers flood topics at one of four nodes, and whoever uses these, or others there, loses nothing.
 
-All run in a network where every process has a public prefix of its own choice (internet.py). Two honest clients publish and
-listen, one of them in the prefix of some attackers, both through nodes that are flooded. Whatever was acknowledged must come to
-everybody who listens, in order and once, also to who comes late; memory and files of the node are bounded. Its CPU, and how long
-the honest wait, is noted beside quiet, and not compared: who listens to a public topic verifies whatever comes there, and here
-the honest share a process and two cores with that. Attackers get what CPU the others leave (SCHED_IDLE).
+All run in a network where every process has a public prefix of its own choice (internet.py). Two honest clients publish to the
+flooded topic and listen to it, one of them in the prefix of some attackers, both through nodes that are flooded. In a process of
+their own (others.py) people use other topics through the same nodes, so that what the flood costs them is the nodes' doing: whoever
+listens to a flooded public topic verifies all of it. Whatever was acknowledged must come to everybody who listens, in order and once,
+also to who comes late; memory and files of the node are bounded; the long form also compares how long the others wait with quiet,
+before and after. Attackers get what CPU the rest leave (SCHED_IDLE).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.broadcast import Speakers
-from tests.process.fleet import WITH_HTTP, Spec, start_all, steady_port
+from tests.process.fleet import WITH_HTTP, Spec, percentiles, quantile, start_all, steady_port
 from tests.process.flood import Attackers, Plan
 from tests.process.internet import own_internet
-from tests.process.topic_siege import UNREAD, Siege, aimed_at
+from tests.process.others import DEEDS, Where
+from tests.process.topic_siege import UNREAD, Siege, aimed_at, drawn_for
 from tests.process.vitals import MIB
 from yzdht import Client, Identity
 from yzdht.limits import (
@@ -39,7 +41,6 @@ from yzdht.limits import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from tests.process.broadcast import Topic
     from tests.process.conftest import Note
     from tests.process.fleet import Fleet, NodeProcess
     from tests.process.topic_siege import Watched
@@ -51,7 +52,7 @@ pytestmark = pytest.mark.process
 NODES = 4
 STREET = [f"11.100.0.{number}" for number in range(10, 18)]
 """Addresses of attackers in the prefix where the honest client lives that is called the neighbour."""
-NEIGHBOUR, FAR, NEWCOMER, LATE = "11.100.0.99", "11.200.0.1", "11.201.0.1", "11.202.0.1"
+NEIGHBOUR, FAR, LATE = "11.100.0.99", "11.200.0.1", "11.202.0.1"
 CROWD = [f"11.{110 + number // 250}.{number % 250}.1" for number in range(1_000)]
 """Attackers in as many prefixes."""
 OWN_PART = HISTORY_MESSAGES_MAX // HISTORY_PART_OF_ONE_BRINGER
@@ -63,6 +64,8 @@ UNREAD_BYTES = 1 << 20
 SLACK_BYTES = 32 << 20
 """Caches of messages and keys that fill, SQLite's pages, and what malloc keeps."""
 TOPIC_BYTES, SUBSCRIPTION_BYTES = 4_000, 2_000
+SLOWER_MAX = 5.0
+PARTS_COMPARED = (0.5, 0.99)
 FILE_SLACK_BYTES = 16 << 20
 """Of the log beside the database, which keeps the size that it once had."""
 
@@ -78,7 +81,8 @@ class Scale:
         topics: So many are published to, and subscribed to, where they are without end.
         quiet_s: How long it is watched without a flood: before, and in the long form after it too.
         flood_s: And with one, at least.
-        every_s: From one message of an honest client to a topic to the next.
+        every_s: From one message of an honest client to the flooded topic to the next.
+        is_timed: Whether times are compared.
 
     """
 
@@ -89,10 +93,11 @@ class Scale:
     quiet_s: float
     flood_s: float
     every_s: float
+    is_timed: bool = False
 
 
 SHORT = Scale(20, 800, 300, 300, quiet_s=0.3, flood_s=0.5, every_s=0.1)
-LONG = Scale(250, 2_000, 200, 10_000, quiet_s=15, flood_s=30, every_s=0.2)
+LONG = Scale(250, 2_000, 200, 10_000, quiet_s=15, flood_s=30, every_s=0.2, is_timed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +249,9 @@ def further_cases(scale: Scale) -> list[Case]:
 
 @dataclass(slots=True)
 class Trial:
-    """One flood after the other.
-
-    Attributes:
-        usual: A topic that nobody floods, and to which the honest publish all the time.
-
-    """
+    """One flood after the other."""
 
     siege: Siege
-    usual: Topic
     attackers: Attackers
     note: Note
     scale: Scale
@@ -264,29 +263,31 @@ class Trial:
         async with siege.topic() as flooded:
             speakers = Speakers(flooded, [(dht, None) for dht in siege.people], scale.every_s, OWN_PART)
             async with speakers:
-                quiet = await siege.watch(scale.quiet_s)
-                before = await siege.vitals()
+                before = await siege.watch(scale.quiet_s)
+                at_first = await siege.vitals()
                 plans = [p for part in case.parts for p in part.plans(siege.nodes, aimed_at(flooded))]
                 async with self.attackers.flooding(plans) as tally:
                     under = await siege.watch(scale.flood_s, case.wanted)
-                    self.note(f"{case.name}: quiet: {quiet.shown()}")
-                    self.note(f"  flood: {under.shown()}")
-                    came_s = await siege.comes_late(self.usual, NEWCOMER, siege.victim)
-                    began_s = await siege.begins(NEWCOMER, siege.victim)
-                    after = await siege.vitals()
+                    at_last = await siege.vitals()
                     figures = await siege.figures()
             if case.is_kept:
                 await siege.comes_late(flooded, LATE, siege.nodes[-1])
+        watched = {"quiet": before, "flood": under}
+        if scale.is_timed:
+            watched["after"] = await siege.watch(scale.quiet_s)
+        self.note(f"{case.name}: {time.monotonic() - began:.1f} s in all")
+        for name, each in watched.items():
+            self.note(f"  {name}: {each.shown()}")
         self.note(
-            f"  {len(flooded.acked)} of {len(flooded.said)} acknowledged there; a newcomer {came_s:.2f} s, to a new topic {began_s:.2f} s"
+            f"  {len(flooded.acked)} of {len(flooded.said)} acknowledged in the flooded topic,"
+            f" publish {percentiles(flooded.ack_s)}; attackers {dict(tally)}"
         )
-        self.note(
-            f"  {figures}, {after.tasks} tasks, {after.descriptors} descriptors; attackers {dict(tally)}"
-        )
-        self.note(f"  {time.monotonic() - began:.1f} s in all")
-        self._judge(case, quiet, under, before, after)
+        self.note(f"  {figures}, {at_last.tasks} tasks, {at_last.descriptors} descriptors")
+        self._judge(case, under, at_first, at_last)
+        if scale.is_timed:
+            self._compare(case, **watched)
 
-    def _judge(self, case: Case, quiet: Watched, under: Watched, before: Vitals, after: Vitals) -> None:
+    def _judge(self, case: Case, under: Watched, before: Vitals, after: Vitals) -> None:
         memory = max(under.pss, after.pss) - before.pss
         files = after.database + after.log - before.database - before.log
         self.note(
@@ -299,6 +300,19 @@ class Trial:
             self.problems.append(f"{case.name}: files grew by {files:,} B, over {case.file_bytes_max:,}")
         if after.tasks > before.tasks + TASKS_MORE_MAX:
             self.problems.append(f"{case.name}: {before.tasks} tasks, then {after.tasks}")
+
+    def _compare(self, case: Case, quiet: Watched, flood: Watched, after: Watched) -> None:
+        for each in (quiet, flood, after):
+            if errors := each.errors():
+                self.problems.append(f"{case.name}: {dict(errors)}")
+        for what in DEEDS:
+            for part in PARTS_COMPARED:
+                quiet_s = max(quantile(each.took_s(what), part) for each in (quiet, after))
+                took_s = quantile(flood.took_s(what), part)
+                if took_s > SLOWER_MAX * quiet_s:
+                    self.problems.append(
+                        f"{case.name}: {part} of {what} within {took_s:.3f} s, quiet {quiet_s:.3f}"
+                    )
 
 
 async def start_network(fleet: Fleet) -> list[NodeProcess]:
@@ -323,19 +337,22 @@ async def trial(fleet: Fleet, note: Note, scale: Scale) -> AsyncIterator[Trial]:
     nodes = await start_network(fleet)
     async with contextlib.AsyncExitStack() as stack:
         attackers = await stack.enter_async_context(Attackers(2, "tests.process.topic_flood"))
+        where = Where(
+            people=[f"ws://{NEIGHBOUR}:{nodes[0].port}", f"ws://{FAR}:{nodes[0].port}"],
+            visited=f"ws://11.201.{{}}.1:{nodes[0].port}",
+            late=f"ws://{LATE}:{nodes[-1].port}",
+            usual=drawn_for(nodes),
+            old=drawn_for(nodes),
+        )
+        others = await stack.enter_async_context(where.process())
         people = [
             await stack.enter_async_context(
                 Client.connect(f"ws://{address}:{node.port}", identity=Identity.generate())
             )
             for address, node in ((NEIGHBOUR, nodes[0]), (FAR, nodes[1]))
         ]
-        siege = Siege(nodes, people)
-        async with siege.topic() as usual:
-            speakers = Speakers(usual, [(dht, None) for dht in people], scale.every_s, HISTORY_MESSAGES_MAX)
-            async with speakers:
-                made = Trial(siege, usual, attackers, note, scale)
-                yield made
-            await siege.comes_late(usual, LATE, nodes[-1])
+        made = Trial(Siege(nodes, people, others), attackers, note, scale)
+        yield made
     assert made.problems == []
     await nodes[0].stop()
 

@@ -1,4 +1,4 @@
-"""Honest clients who use topics at a node that is flooded: what they lose, how long they wait, what the node takes of its machine."""
+"""Who uses a node whose topics are flooded: what they lose, how long others wait, what the node takes of its machine."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import re
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.process.broadcast import Hearer, Topic, drawn_public
 from tests.process.company import NETWORK
 from tests.process.fleet import POLL_S, percentiles, until
-from tests.process.honest import VISIT_AGAIN_S, VISIT_TRIES
+from tests.process.honest import arrived
+from tests.process.others import DEEDS, all_heard
 from tests.process.vitals import MIB, fetch, look, smaps
-from yzdht import Client, Identity, NoNode
 from yzdht.crypto.topics import public_topic
 from yzdht.limits import DAY_S, TOPIC_HOSTS
 from yzdht.pubsub.events import Message
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from tests.process.fleet import NodeProcess
+    from tests.process.honest import Deed, Honest
     from tests.process.vitals import Vitals
+    from yzdht import Client
     from yzdht.ids import TopicId
     from yzdht.pubsub.events import Heard
 
 
 COME_TO_S_MAX = 180.0
-HEARD_S_MAX = 60.0
 LOOK_EVERY_S = 0.2
 UNREAD = "unread"
 _FIGURE = re.compile(rb"^(yz_(?:hosted|topic_subscriptions)[^ ]*) ([0-9.e+]+)$", re.MULTILINE)
@@ -57,37 +59,30 @@ class Amid(Hearer):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """How far everybody was at some time."""
-
-    at: float
-    cpu_s: float
-    acks: list[int]
-    heard: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Watched:
     """What happened within some time.
 
     Attributes:
         cores: Used by the node.
         pss: Its memory at the peak, in bytes.
-        ack_s: How long publishes took, to all topics.
-        late_s: How long messages took to be heard.
+        deeds: Of those who use other topics.
 
     """
 
     cores: float
     pss: int
-    ack_s: list[float]
-    late_s: list[float]
+    deeds: Sequence[Deed]
+
+    def took_s(self, what: str) -> list[float]:
+        """In ascending order."""
+        return sorted(deed.took_s for deed in self.deeds if deed.what == what and not deed.error)
+
+    def errors(self) -> Counter[str]:
+        return Counter(f"{deed.what}: {deed.error}" for deed in self.deeds if deed.error)
 
     def shown(self) -> str:
-        return (
-            f"{self.cores:.2f} cores, {self.pss / MIB:.0f} MiB; publish {percentiles(self.ack_s)};"
-            f" heard {percentiles(self.late_s)}"
-        )
+        times = "; ".join(f"{what} {percentiles(self.took_s(what))}" for what in DEEDS)
+        return f"{self.cores:.2f} cores, {self.pss / MIB:.0f} MiB; {times}"
 
 
 @dataclass(slots=True)
@@ -96,16 +91,14 @@ class Siege:
 
     Attributes:
         nodes: The first is flooded; the first TOPIC_HOSTS are the hosts of all topics.
-        people: Who publishes and listens.
-        topics: To which they do.
-        hearers: Of these.
+        people: Who publishes to flooded topics and listens there.
+        others: Who uses other topics.
 
     """
 
     nodes: Sequence[NodeProcess]
     people: Sequence[Client]
-    topics: list[Topic] = field(default_factory=list)
-    hearers: list[Hearer] = field(default_factory=list)
+    others: Honest
 
     @property
     def victim(self) -> NodeProcess:
@@ -120,66 +113,48 @@ class Siege:
     @contextlib.asynccontextmanager
     async def topic(self) -> AsyncIterator[Topic]:
         """A new topic, to which all of them listen meanwhile; in the end nothing is missing there."""
-        drawn = Topic(drawn_public(self.hosts, [node.node_id for node in self.nodes[TOPIC_HOSTS:]]))
+        drawn = Topic(drawn_for(self.nodes))
         hearers = [Amid(f"{drawn.name[:10]} {number}", drawn) for number in range(len(self.people))]
         await asyncio.gather(*(h.listen(dht) for h, dht in zip(hearers, self.people, strict=True)))
-        self.topics.append(drawn)
-        self.hearers += hearers
         yield drawn
         await all_heard(hearers)
-        self.topics.remove(drawn)
         for hearer in hearers:
-            self.hearers.remove(hearer)
             await hearer.rest()
             hearer.check()
 
-    async def comes_late(self, topic: Topic, address: str, node: NodeProcess) -> float:
-        """Somebody comes from an address, through a node, and must have the history; how long that took, in seconds."""
-        due, hearer, began = len(topic.acked), Amid(f"late {address}", topic), time.monotonic()
-        async with arrived(address, node) as dht:
+    async def comes_late(self, topic: Topic, address: str, node: NodeProcess) -> None:
+        """Somebody comes from an address, through a node, and must have the history."""
+        hearer = Amid(f"late {address}", topic)
+        async with arrived(f"ws://{address}:{node.port}") as dht:
             await hearer.listen(dht, DAY_S)
-            await all_heard([hearer], topic.acked[:due])
-            took_s = time.monotonic() - began
-            await hearer.rest()
-        return took_s
-
-    async def begins(self, address: str, node: NodeProcess) -> float:
-        """Somebody comes to a topic that nobody knows yet, and hears what they publish; how long that took, in seconds."""
-        topic, began = Topic(drawn_public(self.hosts)), time.monotonic()
-        hearer = Hearer(f"new {address}", topic)
-        async with arrived(address, node) as dht:
-            await hearer.listen(dht)
-            assert await topic.publish(dht), topic.failures
             await all_heard([hearer])
             await hearer.rest()
-        return time.monotonic() - began
 
     # Watching
 
-    def mark(self) -> Mark:
-        """How far they are."""
-        acks, heard = (
-            [len(topic.ack_s) for topic in self.topics],
-            [len(hearer.late_s) for hearer in self.hearers],
-        )
-        return Mark(time.monotonic(), self.victim.cpu_s(), acks, heard)
-
     async def watch(self, seconds: float, wanted: Mapping[str, int] | None = None) -> Watched:
         """Watch it for a while, and until the node says of topics what is wanted: so much more than now."""
-        mark, peak, looked = self.mark(), 0, 0.0
+        since, cpu_s, peak, looked = time.monotonic(), self.victim.cpu_s(), 0, 0.0
         before = await self.figures() if wanted else {}
         is_over = not wanted
-        while time.monotonic() < mark.at + seconds or not is_over:
-            assert time.monotonic() < mark.at + seconds + COME_TO_S_MAX, await self.figures()
+        while time.monotonic() < since + seconds or not is_over:
+            assert time.monotonic() < since + seconds + COME_TO_S_MAX, await self.figures()
             peak = max(peak, pss_bytes(self.victim))
             if wanted and not is_over and time.monotonic() > looked + LOOK_EVERY_S:
                 looked, now = time.monotonic(), await self.figures()
                 is_over = all(now.get(name, 0) - before.get(name, 0) >= more for name, more in wanted.items())
             await asyncio.sleep(POLL_S)
-        cores = (self.victim.cpu_s() - mark.cpu_s) / (time.monotonic() - mark.at)
-        ack_s = [s for topic, n in zip(self.topics, mark.acks, strict=True) for s in topic.ack_s[n:]]
-        late_s = [s for hearer, n in zip(self.hearers, mark.heard, strict=True) for s in hearer.late_s[n:]]
-        return Watched(cores, peak, ack_s, late_s)
+        until_ = time.monotonic()
+        cores = (self.victim.cpu_s() - cpu_s) / (until_ - since)
+        await until(lambda: self._are_done(until_), "the others did what they had begun", COME_TO_S_MAX)
+        return Watched(cores, peak, self.others.within(since, until_))
+
+    async def _are_done(self, since: float) -> bool:
+        """They have ended something of each kind since then, so that nothing is left of before."""
+        return all(
+            any(deed.what == what and deed.began > since for deed in self.others.deeds[::-1])
+            for what in DEEDS
+        )
 
     async def figures(self) -> dict[str, int]:
         """What the flooded node says of topics."""
@@ -193,34 +168,9 @@ class Siege:
         return await look(self.victim)
 
 
-@contextlib.asynccontextmanager
-async def arrived(address: str, node: NodeProcess) -> AsyncIterator[Client]:
-    """Somebody new comes from an address; who is not let in comes again."""
-    async with contextlib.AsyncExitStack() as stack:
-        yield await _enter(stack, f"ws://{address}:{node.port}", VISIT_TRIES)
-
-
-async def _enter(stack: contextlib.AsyncExitStack, url: str, tries: int) -> Client:
-    try:
-        return await stack.enter_async_context(Client.connect(url, identity=Identity.generate()))
-    except NoNode:
-        if tries <= 1:
-            raise
-    await asyncio.sleep(VISIT_AGAIN_S)
-    return await _enter(stack, url, tries - 1)
-
-
-async def all_heard(hearers: Sequence[Hearer], wanted: Sequence[bytes] = ()) -> None:
-    """Wait until none of them lacks anything, or anything of what is wanted."""
-
-    async def is_heard() -> bool:
-        return not any(hearer.missing() & set(wanted or hearer.topic.acked) for hearer in hearers)
-
-    with contextlib.suppress(AssertionError):
-        await until(is_heard, "all is heard", HEARD_S_MAX)
-    for hearer in hearers:
-        missing = hearer.missing() & set(wanted or hearer.topic.acked)
-        assert not missing, hearer._about_missing()
+def drawn_for(nodes: Sequence[NodeProcess]) -> str:
+    """A topic whose hosts are the first of these nodes."""
+    return drawn_public(nodes[:TOPIC_HOSTS], [node.node_id for node in nodes[TOPIC_HOSTS:]])
 
 
 def pss_bytes(node: NodeProcess) -> int:
