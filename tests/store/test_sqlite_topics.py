@@ -48,7 +48,7 @@ async def main():
     store = SqliteStore.open(Path(sys.argv[1]), lambda _: None, run, histories=histories).histories
     op = 0
     while True:
-        while store.has_room():
+        while store.has_room(message().bringer):
             store.submit(op, message(op))
             op += 1
         await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from yzdht.limits import (
     FLOOR_KEPT_S,
     FORGET_ROWS_MAX,
     HISTORY_QUEUE_WRITES_MAX,
+    HISTORY_QUEUE_WRITES_OF_ONE_MAX,
     RUNS_PER_SESSION_MAX,
 )
 from yzdht.store.history_policy import HistoryQuotas, TopicTotals
@@ -542,7 +543,12 @@ async def test_page_ends_in_the_midst_of_a_series_and_the_rest_of_it_stays(open_
 async def test_full_queue_is_said_and_answered_as_busy(open_topics: OpenTopics) -> None:
     shelf = open_topics()
 
-    ops = shelf.submit(*(message(0, by=by % 500, of=by // 500) for by in range(HISTORY_QUEUE_WRITES_MAX)))
+    ops = shelf.submit(
+        *(
+            message(0, by=by % 500, of=by // 500, bringer=bringer(1 + by % 8))
+            for by in range(HISTORY_QUEUE_WRITES_MAX)
+        )
+    )
     assert not shelf.store.has_room()
     (late,) = shelf.submit(message(0, of=9))
 
@@ -552,9 +558,22 @@ async def test_full_queue_is_said_and_answered_as_busy(open_topics: OpenTopics) 
     assert len(shelf.store.holdings(topic(9))) == 0
 
 
+async def test_one_bringer_does_not_fill_the_queue(open_sqlite_topics: OpenTopics) -> None:
+    shelf = open_sqlite_topics()
+
+    ops = shelf.submit(*run(0, HISTORY_QUEUE_WRITES_OF_ONE_MAX))
+    assert not shelf.store.has_room(bringer(1))
+    assert shelf.store.has_room(bringer(2))
+    more = shelf.submit(message(0, of=2), message(0, of=2, bringer=bringer(2)))
+
+    assert await shelf.settled(more) == [StoreBroken(), Kept()]
+    assert set(await shelf.settled(ops)) == {Kept()}
+    assert shelf.store.has_room(bringer(1))
+
+
 async def test_close_hands_out_every_verdict_first_and_then_refuses(open_topics: OpenTopics) -> None:
     shelf = open_topics()
-    ops = shelf.submit(*run(0, 600))
+    ops = shelf.submit(*run(0, 400), *run(400, 600, bringer=bringer(2)))
 
     await shelf.close()
     await shelf.close()

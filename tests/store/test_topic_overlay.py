@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.store.messages import NOW, message, series, topic
-from yzdht.store.topic_overlay import PendingTopic, TopicOverlay
+from tests.store.messages import NOW, bringer, message, series, topic
+from yzdht.store.topic_overlay import TopicOverlay
 from yzdht.wire.history import ForgetBefore, ForgetTopic
 
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 ONE = topic(1)
+EVE = bringer(7)
 
 
 def folded(overlay: TopicOverlay) -> tuple[bool, list[int]]:
@@ -67,11 +68,39 @@ def test_what_waits_is_counted_with_its_bytes() -> None:
     assert (overlay.waiting, overlay.waiting_bytes) == (0, 0)
 
 
+def test_changes_are_settled_in_whatever_order_lines_had() -> None:
+    overlay = TopicOverlay()
+    changes = [message(0), message(1, bringer=EVE), message(2), message(2, text="other", bringer=EVE)]
+    for change in changes:
+        overlay.add(change)
+    assert folded(overlay) == (False, [0, 1, 2])
+    assert (overlay.waiting_of(EVE), overlay.waiting_of(changes[0].bringer)) == (2, 2)
+
+    overlay.settle([changes[1], changes[2]])
+
+    assert folded(overlay) == (False, [0, 2])
+    pending = overlay.find(ONE)
+    assert pending is not None
+    assert pending.fold()[1][series()][2] is changes[3]
+    assert overlay.waiting_of(EVE) == 1
+    overlay.settle([changes[3], changes[0]])
+    assert list(overlay) == []
+
+
 def test_each_change_is_folded_once() -> None:
-    pending = PendingTopic()
-    pending.changes.extend([message(0), message(1)])
+    overlay = TopicOverlay()
+    changes = [message(0), message(1), message(2)]
+    overlay.add(changes[0])
+    overlay.add(changes[1])
+    pending = overlay.find(ONE)
+    assert pending is not None
     _, writes = pending.fold()
-    pending.changes.append(message(2))
+    overlay.add(changes[2])
 
     assert pending.fold()[1] is writes
     assert sorted(writes[series()]) == [0, 1, 2]
+
+    overlay.settle(changes[:1])
+
+    assert pending.fold()[1] is writes
+    assert sorted(writes[series()]) == [1, 2]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from yzdht.store.history_policy import HistoryQuotas
 from yzdht.store.memory_topics import MemoryTopics
 from yzdht.store.sqlite import Histories, SqliteStore
+from yzdht.store.write_lines import line_of
 
 
 if TYPE_CHECKING:
@@ -74,7 +76,11 @@ class TopicShelf:
         return [self.of_records[op] for op in ops]
 
     async def put(self, *changes: TopicChange) -> list[TopicVerdict]:
-        return await self.settled(self.submit(*changes))
+        """Have changes made in this order: those that stand in different lines one after the other."""
+        verdicts: list[TopicVerdict] = []
+        for _, group in groupby(changes, line_of):
+            verdicts += await self.settled(self.submit(*group))
+        return verdicts
 
     async def put_one(self, change: TopicChange) -> TopicVerdict:
         return (await self.put(change))[0]

@@ -258,6 +258,7 @@ FLOOR_KEPT_S = DAY_S
 """For so long after its messages left a floor is remembered: others may have got them later, and have them still."""
 FORGET_ROWS_MAX = 256
 HISTORY_QUEUE_WRITES_MAX = 1_024
+HISTORY_QUEUE_WRITES_OF_ONE_MAX = 512
 HISTORY_QUEUE_BYTES_MAX = 16 << 20
 
 # Who writes to a topic with an owner

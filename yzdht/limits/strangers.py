@@ -51,7 +51,7 @@ QUOTA_PUBLISHER_PART = 16
 """In a small store a peer has one part in so many, and a publisher one in so many."""
 STORED_BYTES_PER_SLOT = 1_024
 """A small store has one slot for so many bytes of it."""
-STORE_BATCH_WRITES_MAX = 256
+STORE_BATCH_WRITES_MAX = 32
 STORE_COMMITS_KEPT_MAX = 1_024
 SWEEP_ROWS_MAX = 256
 SWEEP_DOUBT_S = 2 * DAY_S

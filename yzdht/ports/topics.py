@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from yzdht.ids import MessageId, TopicId
-    from yzdht.wire.history import TopicChange
+    from yzdht.wire.history import Bringer, TopicChange
     from yzdht.wire.holdings import Holdings, Series
     from yzdht.wire.rpc import Range
 
@@ -89,10 +89,14 @@ class TopicStore(Protocol):
         """
         ...
 
-    def has_room(self) -> bool:
-        """False while HISTORY_QUEUE_WRITES_MAX changes wait, or HISTORY_QUEUE_BYTES_MAX bytes of them."""
+    def has_room(self, bringer: Bringer | None = None) -> bool:
+        """Whether one more change may wait.
+
+        False while HISTORY_QUEUE_WRITES_MAX wait, or HISTORY_QUEUE_BYTES_MAX bytes of them; for a message also while
+        HISTORY_QUEUE_WRITES_OF_ONE_MAX wait of what its bringer brought.
+        """
         ...
 
 
 TopicSink = "Callable[[list[tuple[int, TopicVerdict]]], None]"
-"""Called on the event loop with the verdicts of one committed batch, in the order of submission."""
+"""Called on the event loop with the verdicts of one committed batch; those on what one bringer brought in the order of submission."""

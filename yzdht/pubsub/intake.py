@@ -123,7 +123,7 @@ class Intake:
             if known is not None:
                 then(_conflict(envelope, known), now)
                 return True
-        if not self._store.has_room():
+        if not self._store.has_room(bringer):
             then(_BUSY, now)
             return True
         self._keep(envelope, bringer, then, now)  # what is known, too: it is perhaps not on disk yet

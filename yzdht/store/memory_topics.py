@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from yzdht.ids import MessageId, TopicId
-    from yzdht.wire.history import TopicChange, TopicVerdict
+    from yzdht.wire.history import Bringer, TopicChange, TopicVerdict
     from yzdht.wire.rpc import Range
 
     Schedule = Callable[[Callable[[], None]], object]
@@ -123,7 +123,7 @@ class MemoryTopics:
             self._schedule(self._tell)
         self._answers.append((op, StoreBroken() if is_refused else self._decide(change)))
 
-    def has_room(self) -> bool:
+    def has_room(self, bringer: Bringer | None = None) -> bool:
         """False while HISTORY_QUEUE_WRITES_MAX verdicts wait."""
         return len(self._answers) < HISTORY_QUEUE_WRITES_MAX
 

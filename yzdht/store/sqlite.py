@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from contextlib import closing, suppress
 from functools import partial
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +43,7 @@ from yzdht.store.rows import (
 )
 from yzdht.store.schema import as_store_error, check_integrity, open_database, open_for_reading
 from yzdht.store.sqlite_topics import Desk, SqliteTopics
+from yzdht.store.write_lines import DropDamaged, DropDamagedEnvelope, Order, Sweep, WriteLines
 from yzdht.store.writer import Writer
 from yzdht.wire.slot import StoreBroken, Write
 
@@ -54,13 +54,13 @@ if TYPE_CHECKING:
 
     from yzdht.ids import Publisher, RecordHash, Target
     from yzdht.store.overlay import PendingSlot
+    from yzdht.store.write_lines import Submission
     from yzdht.wire.history import TopicChange, TopicVerdict
     from yzdht.wire.slot import Head, Verdict
 
     Schedule = Callable[[Callable[[], None]], object]
     Sink = Callable[[list[tuple[int, Verdict]]], None]
     TopicSink = Callable[[list[tuple[int, TopicVerdict]]], None]
-    Submission = tuple[int, Write | TopicChange]
     OnUnreadable = Callable[[StoreError], None]
 
 
@@ -112,26 +112,6 @@ class Histories(NamedTuple):
     quotas: HistoryQuotas = HistoryQuotas()
 
 
-class _Sweep(NamedTuple):
-    wall_now: float
-
-
-class _Drop(NamedTuple):
-    target: Target
-    publisher: Publisher
-
-
-class _DropEnvelope(NamedTuple):
-    number: int
-
-
-class _Close:
-    """The last item of the queue."""
-
-
-_Order = _Sweep | _Drop | _DropEnvelope | _Close
-
-
 class SqliteStore:
     """A RecordStore on disk. Use `open`; every method belongs to the event loop's thread.
 
@@ -146,7 +126,7 @@ class SqliteStore:
         self._sink, self._schedule, self._on_unreadable, self._topic_sink = listeners
         self._writer = Writer(self._writing, *limits)
         self._overlay = Overlay()
-        self._queue: SimpleQueue[Submission | _Order] = SimpleQueue()
+        self._queue = WriteLines()
         self._turn: list[Submission] = []  # changes of topics of this turn of the loop
         self._commits: deque[Commit] = deque(maxlen=STORE_COMMITS_KEPT_MAX)
         self._damaged: set[tuple[Target, Publisher] | int] = set()
@@ -311,7 +291,7 @@ class SqliteStore:
             return StoredRecord(head_of(row), publisher, body)
         if not self._is_closing and (target, publisher) not in self._damaged:
             self._damaged.add((target, publisher))
-            self._queue.put(_Drop(target, publisher))
+            self._queue.order(DropDamaged(target, publisher))
             self._on_unreadable(
                 StoreError(f"{self._path} holds a record that the disk changed", hint=_CHANGED_HINT)
             )
@@ -360,7 +340,7 @@ class SqliteStore:
             self._schedule(lambda: self._sink([(op, StoreBroken())]))
             return
         self._overlay.add(write)
-        self._queue.put((op, write))
+        self._queue.put([(op, write)])
 
     def _queue_change(self, op: int, change: TopicChange) -> bool:
         if not self._is_closing:
@@ -372,8 +352,7 @@ class SqliteStore:
     def _end_turn(self) -> None:
         """Wake the thread only now: it takes Python's lock away from the loop, which has subscribers to tell of the messages."""
         turn, self._turn = self._turn, []
-        for submission in turn:
-            self._queue.put(submission)
+        self._queue.put(turn)
 
     def _refuse_change(self, op: int) -> None:
         self._schedule(lambda: self._topic_sink([(op, StoreBroken())]))
@@ -381,7 +360,7 @@ class SqliteStore:
     def _drop_envelope(self, number: int) -> None:
         if not self._is_closing and number not in self._damaged:
             self._damaged.add(number)
-            self._queue.put(_DropEnvelope(number))
+            self._queue.order(DropDamagedEnvelope(number))
             self._on_unreadable(
                 StoreError(f"{self._path} holds a message that the disk changed", hint=_CHANGED_HINT)
             )
@@ -395,7 +374,7 @@ class SqliteStore:
         """Have bodies of expired records and forgotten slots dropped, between the batches; a no-op while one runs."""
         if not self._is_sweeping and not self._is_closing:
             self._is_sweeping = True
-            self._queue.put(_Sweep(wall_now))
+            self._queue.order(Sweep(wall_now))
 
     def protect(self, radius: int) -> None:
         """Give up no record whose distance from the own id is below that, however full."""
@@ -412,7 +391,7 @@ class SqliteStore:
             return
         self._is_closing = True
         self._end_turn()
-        self._queue.put(_Close())
+        self._queue.close()
         await _ended(self._thread)
         self._reading.close()
         self._writing.close()
@@ -420,54 +399,35 @@ class SqliteStore:
     # The thread
 
     def _work(self) -> None:
-        item: Submission | _Order | None = None
-        while not isinstance(item, _Close):
-            if item is None:
-                item = self._queue.get()
-            elif isinstance(item, _Order):
-                self._obey(item)
-                item = None
+        while (item := self._queue.take(STORE_BATCH_WRITES_MAX)) is not None:
+            if isinstance(item, list):
+                self._commit_batch(item)
             else:
-                item = self._commit_batch(item)
+                self._obey(item)
         self._writer.checkpoint()
 
-    def _obey(self, order: _Sweep | _Drop | _DropEnvelope) -> None:
+    def _obey(self, order: Order) -> None:
         match order:
-            case _Sweep():
+            case Sweep():
                 self._sweep_some(order)
-            case _Drop():
+            case DropDamaged():
                 self._writer.drop_damaged(*order)
                 self._tell(lambda: self._damaged.discard((order.target, order.publisher)))
-            case _DropEnvelope():
+            case DropDamagedEnvelope():
                 self._writer.drop_damaged_envelope(order.number)
                 self._tell(lambda: self._damaged.discard(order.number))
 
-    def _commit_batch(self, first: Submission) -> _Order | None:
-        """Commit a write and those that wait behind it; return what else was taken from the queue."""
-        batch, other = self._drain(first)
+    def _commit_batch(self, batch: list[Submission]) -> None:
         started = perf_counter()
         verdicts = self._writer.commit([write for _, write in batch])
         error = self._writer.failure
         failure = None if error is None else as_store_error(error, self._path)
         commit = Commit(len(batch), perf_counter() - started, failure)
         self._tell(lambda: self._settle(commit, batch, verdicts))
-        return other
 
-    def _drain(self, first: Submission) -> tuple[list[Submission], _Order | None]:
-        batch = [first]
-        while len(batch) < STORE_BATCH_WRITES_MAX:
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-            if isinstance(item, _Order):
-                return batch, item
-            batch.append(item)
-        return batch, None
-
-    def _sweep_some(self, sweep: _Sweep) -> None:
+    def _sweep_some(self, sweep: Sweep) -> None:
         if self._writer.sweep(sweep.wall_now) and not self._is_closing:
-            self._queue.put(sweep)  # behind the writes that wait
+            self._queue.order(sweep)  # a batch goes before
         else:
             self._tell(self._end_sweep)
 

@@ -11,7 +11,12 @@ from bisect import bisect_left, insort
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yzdht.limits import ENVELOPES_PER_ANSWER_MAX, HISTORY_QUEUE_BYTES_MAX, HISTORY_QUEUE_WRITES_MAX
+from yzdht.limits import (
+    ENVELOPES_PER_ANSWER_MAX,
+    HISTORY_QUEUE_BYTES_MAX,
+    HISTORY_QUEUE_WRITES_MAX,
+    HISTORY_QUEUE_WRITES_OF_ONE_MAX,
+)
 from yzdht.store.history_policy import TopicTotals
 from yzdht.store.rows import sum_of
 from yzdht.store.topic_overlay import TopicOverlay
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from yzdht.ids import MessageId, TopicId
-    from yzdht.wire.history import TopicChange
+    from yzdht.wire.history import Bringer, TopicChange
     from yzdht.wire.rpc import Range
 
 
@@ -123,9 +128,11 @@ class SqliteTopics:
         found: list[bytes] = []
         room = bytes_max
         is_forgotten, writes = self._pending(topic)
+        asked = {Series(wanted.sender, wanted.session) for wanted in ranges}
         waiting = {
-            series: self._waiting(topic, series, indexes, is_forgotten=is_forgotten)
-            for series, indexes in writes.items()
+            series: self._waiting(topic, series, writes[series], is_forgotten=is_forgotten)
+            for series in asked
+            if series in writes
         }
         for wanted in ranges:
             above = _within(waiting.get(Series(wanted.sender, wanted.session), []), wanted)
@@ -183,15 +190,20 @@ class SqliteTopics:
     def submit(self, op: int, change: TopicChange) -> None:
         """Queue a durable change; its verdict reaches the sink later, with the same `op`; see the port."""
         assert not isinstance(change, TopicWrite) or change.bringer
-        if not self.has_room() or not self._desk.queue(op, change):
+        bringer = change.bringer if isinstance(change, TopicWrite) else None
+        if not self.has_room(bringer) or not self._desk.queue(op, change):
             self._desk.refuse(op)
             return
         self._overlay.add(change)
 
-    def has_room(self) -> bool:
-        """False while HISTORY_QUEUE_WRITES_MAX changes wait, or HISTORY_QUEUE_BYTES_MAX bytes of them."""
+    def has_room(self, bringer: Bringer | None = None) -> bool:
+        """Whether one more change may wait; see the port."""
         overlay = self._overlay
-        return overlay.waiting < HISTORY_QUEUE_WRITES_MAX and overlay.waiting_bytes < HISTORY_QUEUE_BYTES_MAX
+        return (
+            overlay.waiting < HISTORY_QUEUE_WRITES_MAX
+            and overlay.waiting_bytes < HISTORY_QUEUE_BYTES_MAX
+            and (bringer is None or overlay.waiting_of(bringer) < HISTORY_QUEUE_WRITES_OF_ONE_MAX)
+        )
 
     def settle(self, changes: Sequence[TopicChange]) -> None:
         """These changes were decided, and are committed or were refused; for the store whose thread did it."""

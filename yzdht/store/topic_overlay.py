@@ -6,7 +6,7 @@ verdict arrives.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from yzdht.ids import TopicId
-    from yzdht.wire.history import TopicChange
+    from yzdht.wire.history import Bringer, TopicChange
     from yzdht.wire.holdings import Series
 
 
@@ -25,16 +25,20 @@ class PendingTopic:
     """The waiting changes of one topic and what they will make of it.
 
     Attributes:
-        changes: Those, the oldest first.
+        changes: Those, each under its `id`, the oldest first.
 
     """
 
-    __slots__ = ("_folded", "_is_forgotten", "_writes", "changes")
+    __slots__ = ("_folded", "_is_forgotten", "_is_plain", "_writes", "changes")
 
     def __init__(self) -> None:
-        self.changes: deque[TopicWrite | ForgetTopic] = deque()
+        self.changes: dict[int, TopicWrite | ForgetTopic] = {}
+        self._start_over()
+
+    def _start_over(self) -> None:
         self._folded = 0
         self._is_forgotten = False
+        self._is_plain = True  # no change hides another one
         self._writes: dict[Series, dict[int, TopicWrite]] = {}
 
     def fold(self) -> tuple[bool, dict[Series, dict[int, TopicWrite]]]:
@@ -42,52 +46,70 @@ class PendingTopic:
 
         Each change is folded once, not once per read.
         """
-        for change in islice(self.changes, self._folded, None):
+        for change in islice(self.changes.values(), self._folded, None):
             if isinstance(change, ForgetTopic):
-                self._is_forgotten, self._writes = True, {}
-            else:
-                self._writes.setdefault(change.series, {}).setdefault(change.index, change)
+                self._is_forgotten, self._is_plain, self._writes = True, False, {}
+            elif self._writes.setdefault(change.series, {}).setdefault(change.index, change) is not change:
+                self._is_plain = False
         self._folded = len(self.changes)
         return self._is_forgotten, self._writes
 
-    def settle_oldest(self) -> None:
-        """Forget the oldest change, and what followed from it."""
-        self.changes.popleft()
-        self._folded = 0
-        self._is_forgotten, self._writes = False, {}
+    def settle(self, change: TopicWrite | ForgetTopic) -> None:
+        """Forget a change, and what followed from it; those of one bringer come in their order, others between them."""
+        del self.changes[id(change)]
+        if self._folded < len(self.changes) + 1 or not self._is_plain or isinstance(change, ForgetTopic):
+            self._start_over()
+            return
+        self._folded -= 1
+        of_series = self._writes[change.series]
+        del of_series[change.index]
+        if not of_series:
+            del self._writes[change.series]
 
 
 class TopicOverlay:
     """All topics that have waiting changes."""
 
-    __slots__ = ("_by_topic", "waiting", "waiting_bytes")
+    __slots__ = ("_bringers", "_by_topic", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self._by_topic: dict[TopicId, PendingTopic] = {}
+        self._bringers: Counter[Bringer] = Counter()
         self.waiting = 0
         self.waiting_bytes = 0
+
+    def waiting_of(self, bringer: Bringer) -> int:
+        """How many of its messages wait."""
+        return self._bringers[bringer]
 
     def add(self, change: TopicChange) -> None:
         """A change was submitted."""
         self.waiting += 1
         if isinstance(change, ForgetBefore):
             return
-        self._by_topic.setdefault(change.topic, PendingTopic()).changes.append(change)
+        self._by_topic.setdefault(change.topic, PendingTopic()).changes[id(change)] = change
         if isinstance(change, TopicWrite):
             self.waiting_bytes += len(change.envelope)
+            self._bringers[change.bringer] += 1
 
     def settle(self, changes: Iterable[TopicChange]) -> None:
-        """These changes, the oldest of their topics, were decided."""
+        """These changes were decided."""
         for change in changes:
             self.waiting -= 1
             if isinstance(change, ForgetBefore):
                 continue
             if isinstance(change, TopicWrite):
                 self.waiting_bytes -= len(change.envelope)
+                self._give_back(change.bringer)
             pending = self._by_topic[change.topic]
-            pending.settle_oldest()
+            pending.settle(change)
             if not pending.changes:
                 del self._by_topic[change.topic]
+
+    def _give_back(self, bringer: Bringer) -> None:
+        self._bringers[bringer] -= 1
+        if not self._bringers[bringer]:
+            del self._bringers[bringer]
 
     def find(self, topic: TopicId) -> PendingTopic | None:
         """The waiting changes of one topic."""

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from tests.store.messages import NOW, bringer, message, run, topic
+from tests.store.writes import mutable
+from yzdht.store.write_lines import DropDamagedEnvelope, Sweep, WriteLines
+from yzdht.wire.history import ForgetBefore, ForgetTopic
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from yzdht.store.write_lines import Submission
+    from yzdht.wire.history import TopicChange
+    from yzdht.wire.slot import Write
+
+
+EVE = bringer(7)
+MOST = 1_000
+
+
+def numbered(changes: Iterable[Write | TopicChange]) -> list[Submission]:
+    return list(enumerate(changes))
+
+
+def taken(lines: WriteLines, most: int = MOST) -> list[Write | TopicChange]:
+    batch = lines.take(most)
+    assert isinstance(batch, list)
+    return [change for _, change in batch]
+
+
+def test_one_message_is_in_the_next_batch_whoever_brought_a_thousand() -> None:
+    lines = WriteLines()
+    lines.put(numbered(run(0, 1_000, bringer=EVE)))
+    lines.put(numbered([message(0, by=2)]))
+
+    assert message(0, by=2) in taken(lines, 2)
+
+
+def test_one_topic_is_in_the_next_batch_whatever_its_bringer_brought_to_another() -> None:
+    lines = WriteLines()
+    lines.put(numbered(run(0, 1_000)))
+    lines.put(numbered([message(0, of=2)]))
+
+    assert message(0, of=2) in taken(lines, 2)
+
+
+def test_who_brings_to_a_thousand_topics_has_one_turn() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(0, of=number, bringer=EVE) for number in range(1_000)))
+    lines.put(numbered([message(0, of=2_000), message(1, of=2_000)]))
+
+    batch = taken(lines, 4)
+
+    assert [change for change in batch if change.bringer == bringer(1)] == [  # type: ignore[union-attr]
+        message(0, of=2_000),
+        message(1, of=2_000),
+    ]
+
+
+def test_records_have_their_turn_and_keep_their_order() -> None:
+    lines = WriteLines()
+    writes = [mutable(1, seq=seq) for seq in range(10)]
+    lines.put(numbered(run(0, 1_000, bringer=EVE)))
+    lines.put(numbered(writes))
+
+    batch = taken(lines, 20)
+
+    assert [change for change in batch if change in writes] == writes
+
+
+def test_what_one_brings_to_a_topic_keeps_its_order() -> None:
+    lines = WriteLines()
+    lines.put(
+        numbered(
+            change for pair in zip(run(0, 50), run(50, 100, bringer=EVE), strict=True) for change in pair
+        )
+    )
+
+    batch = taken(lines)
+
+    for who, expected in ((bringer(1), run(0, 50)), (EVE, run(50, 100, bringer=EVE))):
+        assert [change for change in batch if change.bringer == who] == expected  # type: ignore[union-attr]
+
+
+def test_a_topic_is_forgotten_between_what_came_before_and_after() -> None:
+    lines = WriteLines()
+    before = [message(0), message(1, bringer=EVE), message(2)]
+    after = [message(3, bringer=EVE), message(4)]
+    lines.put(numbered([*before, ForgetTopic(topic(1)), *after]))
+
+    batch = taken(lines)
+
+    assert set(batch[:3]) == set(before)
+    assert batch[3] == ForgetTopic(topic(1))
+    assert set(batch[4:]) == set(after)
+
+
+def test_batch_ends_where_it_is_full() -> None:
+    lines = WriteLines()
+    lines.put(numbered(run(0, 5)))
+
+    assert [len(taken(lines, 2)) for _ in range(3)] == [2, 2, 1]
+
+
+def test_sweeps_and_batches_take_turns() -> None:
+    lines = WriteLines()
+    lines.put(numbered([*run(0, 4), ForgetBefore(NOW)]))
+    lines.order(Sweep(1.0))
+    lines.order(Sweep(2.0))
+
+    found = [lines.take(3) for _ in range(4)]
+
+    assert [each if isinstance(each, Sweep) else len(each or ()) for each in found] == [
+        3,
+        Sweep(1.0),
+        2,
+        Sweep(2.0),
+    ]
+
+
+def test_what_is_damaged_goes_before_what_waits() -> None:
+    lines = WriteLines()
+    lines.put(numbered(run(0, 4)))
+    lines.order(Sweep(1.0))
+    lines.order(DropDamagedEnvelope(7))
+
+    assert lines.take(MOST) == DropDamagedEnvelope(7)
+
+
+def test_closed_lines_are_emptied_before_they_end() -> None:
+    lines = WriteLines()
+    lines.put(numbered(run(0, 3)))
+    lines.order(Sweep(1.0))
+    lines.close()
+
+    assert len(taken(lines)) == 3
+    assert lines.take(MOST) == Sweep(1.0)
+    assert lines.take(MOST) is None
+
+
+def test_whoever_takes_waits_for_something() -> None:
+    lines = WriteLines()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(taken, lines)
+        lines.put(numbered([message()]))
+        assert waiting.result(10) == [message()]
+        ending = thread.submit(lines.take, MOST)
+        lines.close()
+        assert ending.result(10) is None
