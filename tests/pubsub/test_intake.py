@@ -19,6 +19,7 @@ from tests.pubsub.kit_host import (
     target_of,
 )
 from yzdht.ids import MessageId, TopicId
+from yzdht.limits import CHANGES_REMEMBERED_MAX
 from yzdht.ports import Now
 from yzdht.pubsub.announcements import Announcements
 from yzdht.pubsub.fanout import FanOut
@@ -67,7 +68,7 @@ class Desk:
         around = Surroundings(neighbourhood, self.verifier, target_of, lambda _: False, lambda _: None)
         subscriptions = Subscriptions()
         announcements = Announcements(self.topics, subscriptions, self.outbox, lambda _: False)
-        fan_out = FanOut(subscriptions, announcements, self.outbox, around, self.topics.__len__)
+        fan_out = FanOut(subscriptions, announcements, self.outbox, around, lambda: CHANGES_REMEMBERED_MAX)
         self.intake = Intake(self.topics, self.store, self.keeping, fan_out, around)
         self.answers: list[Answer] = []
 

@@ -78,31 +78,45 @@ def test_who_begins_is_told_where_half_of_the_hosts_are_and_the_rest_after_that(
         HOSTS, (row(ONE, 2, 1_000_000, 7, 900), row(ONE, 0, 9, 3), row(ONE, 5, 8)), strict=True
     ):
         rows.hear(host, said)
-    told = rows.newest(HOSTS, 0, 10)
+    told = rows.richest(HOSTS, 0, 10)
     assert told.rows == (row(ONE, 0, 9),)
     assert told.further == (rows.row(ONE, HOSTS),)
 
     rows.came(decode_envelope(raw(ONE, 9)))
-    assert rows.newest(HOSTS, 0, 10).rows == (row(ONE, 0, 10),)
+    assert rows.richest(HOSTS, 0, 10).rows == (row(ONE, 0, 10),)
 
 
 def test_what_one_host_alone_knows_is_told_as_begun_and_then_in_full() -> None:
     rows = RelayedRows()
     rows.hear(HOSTS[0], row(ONE, 3, 9))
-    assert rows.newest(HOSTS, 0, 10) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
-    assert rows.newest(HOSTS[:1], 0, 10) == ((row(ONE, 3, 9),), ())
-    assert rows.newest(HOSTS[1:], 0, 10) == ((row(ONE, 3, 9),), ())
+    assert rows.richest(HOSTS, 0, 10) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
+    assert rows.richest(HOSTS[:1], 0, 10) == ((row(ONE, 3, 9),), ())
+    assert rows.richest(HOSTS[1:], 0, 10) == ((row(ONE, 3, 9),), ())
 
 
-def test_series_are_bounded_and_the_newest_come_first() -> None:
+def test_series_are_bounded_and_the_newest_of_those_that_are_as_rich_come_first() -> None:
     rows = RelayedRows()
     for number in range(EDGE_ROWS_MAX + 5):
         rows.hear(HOSTS[0], row(series(number), 0, 1))
 
     assert 0.8 * EDGE_ROWS_MAX < len(rows) <= EDGE_ROWS_MAX
-    newest = rows.newest(HOSTS[:1], 1, 2).rows
-    assert newest == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
+    told = rows.richest(HOSTS[:1], 1, 2).rows
+    assert told == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
     assert rows.row(series(0), HOSTS) is None
+
+
+def test_who_said_much_is_on_the_first_page_whatever_else_hosts_tell_meanwhile() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(series(0), 0, 3))
+    rows.hear(HOSTS[0], row(ONE, 0, 120))
+    for number in range(1_000, 1_000 + 2 * EDGE_ROWS_MAX):
+        rows.hear(HOSTS[number % 3], row(series(number), 0, 1))
+        if number % 500 == 0:
+            assert rows.richest(HOSTS, 0, 2).further == (row(ONE, 0, 120), row(series(0), 0, 3))
+
+    for host in HOSTS[1:]:
+        rows.hear(host, row(series(0), 0, 3))
+    assert rows.richest(HOSTS, 0, 1).rows == (row(series(0), 0, 3),)
 
 
 def test_throw_away_senders_push_out_nothing_that_most_hosts_have_nor_who_said_much() -> None:

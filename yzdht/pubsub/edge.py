@@ -15,6 +15,7 @@ from yzdht.limits import (
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
     EDGE_ROWS_ALL_MAX,
+    EDGE_ROWS_MAX,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
     SUMMARY_ROWS_MAX,
@@ -129,7 +130,7 @@ class Edge:
         self._subscriptions = Subscriptions()
         self._announcements = Announcements(self, self._subscriptions, outbox, surroundings.is_congested)
         heard, told = self._subscriptions, self._announcements
-        self._fan_out = FanOut(heard, told, outbox, surroundings, self._relayed.__len__, "clients")
+        self._fan_out = FanOut(heard, told, outbox, surroundings, self._remembered, "clients")
         self._backlogs = RelayedBacklogs(outbox, rates, bringers, surroundings)
         self._settled: list[TopicId] = []  # since `look` was called last
         self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
@@ -246,7 +247,7 @@ class Edge:
         return relayed
 
     def _answer(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> None:
-        told = relayed.rows.newest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX)
+        told = relayed.rows.richest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX)
         self._rates.fetched(waiting.peer, rows_bytes(told.rows) + rows_bytes(told.further), now)
         self._reply(waiting.request, Answer(Status.OK, Subscribed((), waiting.body.push, told.rows)))
         if told.further:
@@ -296,10 +297,14 @@ class Edge:
         grown = [row for row in rows if relayed.rows.hear(host, row)]
         self._bound_rows(len(relayed.rows) - known)
         for row in grown:
-            most = changes_of_each(len(self._relayed))
-            relayed.hosted.changed(Series(row.sender, row.session), is_told=is_told, most=most)
+            series = Series(row.sender, row.session)
+            relayed.hosted.changed(series, is_told=is_told, most=self._remembered())
         for subscriber in self._subscriptions.of(topic) if grown else ():
             self._announcements.changed(subscriber, topic, now)
+
+    def _remembered(self) -> int:
+        """Of how many series it is remembered that they changed: who reads page after page is told of all that change their places."""
+        return changes_of_each(len(self._relayed), EDGE_ROWS_MAX)
 
     def _bound_rows(self, more: int) -> None:
         """What hosts say of all topics takes so much and no more: the topic with most gives some up."""

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from yzdht.wire.pubsub import PubsubEnvelope
 
 
-def changes_of_each(topics: int) -> int:
-    """Of how many series of each topic it is remembered that they changed, where there are so many topics."""
+def changes_of_each(topics: int, most: int = CHANGES_REMEMBERED_MAX) -> int:
+    """Of how many series of each topic it is remembered that they changed, where there are so many topics, and no more are known of one."""
     part = CHANGES_REMEMBERED_OF_ALL_MAX // max(1, topics)
-    return min(CHANGES_REMEMBERED_MAX, max(CHANGES_REMEMBERED_MIN, part))
+    return min(most, max(CHANGES_REMEMBERED_MIN, part))
 
 
 class FanOut:
@@ -37,7 +37,7 @@ class FanOut:
         announcements: Through which those learn of it who are not sent it.
         outbox: Where it goes.
         surroundings: Says who does not read what it is sent.
-        topics: How many there are.
+        remembered: Of how many series of each topic it is remembered that they changed.
         of: Whose subscribers they are, as figures name them: of topics that are `hosted`, or `clients`.
 
     """
@@ -48,7 +48,7 @@ class FanOut:
         announcements: Announcements,
         outbox: Outbox,
         surroundings: Surroundings,
-        topics: Callable[[], int],
+        remembered: Callable[[], int],
         of: str = "hosted",
     ) -> None:
         self._subscriptions = subscriptions
@@ -57,7 +57,7 @@ class FanOut:
         self._is_congested = surroundings.is_congested
         self._observe = surroundings.observe
         self._passed_on = surroundings.passed_on
-        self._topics = topics
+        self._remembered = remembered
         self._of = of
 
     def pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
@@ -72,7 +72,7 @@ class FanOut:
         """
         topic = hosted.topic
         series = Series(envelope.sender, envelope.session)
-        hosted.changed(series, is_told=self._subscriptions.has(topic), most=changes_of_each(self._topics()))
+        hosted.changed(series, is_told=self._subscriptions.has(topic), most=self._remembered())
         delivery: bytes | None = None
         sent = 0
         for subscriber in self._subscriptions.of(topic):

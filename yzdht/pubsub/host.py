@@ -16,7 +16,7 @@ from yzdht.limits import (
     TOPIC_ACTIVE_S,
 )
 from yzdht.pubsub.announcements import Announcements, rows_bytes
-from yzdht.pubsub.fanout import FanOut
+from yzdht.pubsub.fanout import FanOut, changes_of_each
 from yzdht.pubsub.fetching import Fetching
 from yzdht.pubsub.hosted import Hosted, Topics
 from yzdht.pubsub.intake import Intake, learn_policy
@@ -95,7 +95,13 @@ class TopicHost:
         self._announcements = Announcements(
             self._topics, self._subscriptions, outbox, surroundings.is_congested
         )
-        fan_out = FanOut(self._subscriptions, self._announcements, outbox, surroundings, self._topics.__len__)
+        fan_out = FanOut(
+            self._subscriptions,
+            self._announcements,
+            outbox,
+            surroundings,
+            lambda: changes_of_each(len(self._topics)),
+        )
         self._keeping = Keeping(outbox, self._topics)
         self._intake = Intake(self._topics, store, self._keeping, fan_out, surroundings)
         wanted = self._subscriptions.has

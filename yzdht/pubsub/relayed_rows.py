@@ -44,6 +44,7 @@ class RelayedRows:
 
     def __init__(self) -> None:
         self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
+        self._richest: list[Series] | None = None  # the order in which they are told, while it is known
 
     def __len__(self) -> int:
         return len(self._series)
@@ -55,6 +56,8 @@ class RelayedRows:
         top = max((known.next for known in rows.values()), default=0)
         holes = min((len(known.holes) for known in rows.values() if known.next == top), default=0)
         is_more = row.next > top or (row.next == top and len(row.holes) < holes)
+        if rows.get(host) != row:
+            self._richest = None
         rows.pop(host, None)
         rows[host] = row
         if len(rows) > FEED_HOSTS_MAX + 1:
@@ -70,11 +73,20 @@ class RelayedRows:
 
         What an honest sender said, most hosts have; whoever throws senders away has many that said little.
         """
-        worth = {series: _worth(rows) for series, rows in self._series.items()}
-        poorest = sorted(worth, key=lambda series: worth[series])[: -(-len(worth) // _ROOM_PART)]
-        for series in poorest:
+        richest = self._in_order()
+        count = -(-len(richest) // _ROOM_PART)
+        for series in richest[-count:]:
             del self._series[series]
-        return len(poorest)
+        self._richest = richest[:-count]
+        return count
+
+    def _in_order(self) -> list[Series]:
+        """Those of which most hosts have something first, of these those with most messages, of these the newest."""
+        if self._richest is None:
+            worth = {series: _worth(rows) for series, rows in self._series.items()}
+            self._richest = list(worth)[::-1]
+            self._richest.sort(key=worth.__getitem__, reverse=True)
+        return self._richest
 
     def came(self, envelope: PubsubEnvelope) -> None:
         """A message came by."""
@@ -94,9 +106,13 @@ class RelayedRows:
         rows = self._series.get(series)
         return None if rows is None else _merged(series, rows, hosts)
 
-    def newest(self, hosts: Collection[NodeId], skip: int, count: int) -> Beginning:
-        """A summary for who begins to listen, the newest first, after so many that are left out."""
-        names = list(reversed(self._series))[skip : skip + count]
+    def richest(self, hosts: Collection[NodeId], skip: int, count: int) -> Beginning:
+        """A summary for who begins to listen, after so many that are left out.
+
+        What most hosts have most of comes first: in the order of time a series could change its place between one page and
+        the next, while hosts tell of thousands of senders that were thrown away, and be told in neither.
+        """
+        names = self._in_order()[skip : skip + count]
         known = [(_merged(series, rows, hosts), rows) for series in names for rows in (self._series[series],)]
         agreed = [_cut(row, _agreed(rows, hosts)) for row, rows in known]
         further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
