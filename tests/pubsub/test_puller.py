@@ -163,6 +163,36 @@ def test_what_somebody_claims_and_nobody_has_does_not_hold_up_the_rest(liars: in
             desk.send(now, *there)
 
 
+def test_one_of_many_more_series_than_are_asked_of_at_once_does_not_take_the_place_of_the_others() -> None:
+    desk = Desk()
+    greedy = [row(series(9, number), 0, 1_000_000) for number in range(3 * PULL_MESSAGES_MAX)]
+    desk.puller.hear(contact(5), greedy, at(0))
+
+    (call, *_) = desk.look()
+
+    assert isinstance(call.body, Backlog)
+    assert [r.to - r.start for r in call.body.ranges] == [1] * PULL_MESSAGES_MAX
+
+
+def test_who_no_longer_has_thousands_of_messages_pauses_once() -> None:
+    desk = Desk()
+    gone = [row(series(9, number), 0, 1) for number in range(20 * PULL_MESSAGES_MAX)]
+    desk.puller.hear(contact(5), gone, at(0))
+    while desk.look():
+        desk.send(0.1)
+
+    assert desk.puller.next_timer() == pytest.approx(0.1 + PULL_RETRY_S_MIN)
+
+
+def test_requests_that_fail_together_are_one_failure() -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [row(ONE, 0, 10 * PULL_MESSAGES_MAX)], at(0))
+    while desk.look():
+        desk.answer(TIMEOUT, 10.0)
+
+    assert desk.puller.next_timer() == pytest.approx(10.0 + PULL_RETRY_S_MIN)
+
+
 def test_what_was_not_sent_is_asked_for_again_a_little_at_a_time_and_all_of_it_in_turn() -> None:
     desk = Desk()
     bogus = [series(9, number) for number in range(2 * PULL_DOUBTED_MAX)]

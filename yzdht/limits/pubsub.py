@@ -133,7 +133,7 @@ PULL_CALL_S = 10.0
 PULL_LATE_S = 1.5
 """What one source was asked for so long ago is asked of another as well."""
 PULLS_PER_SOURCE_MAX = 2
-PULL_MESSAGES_MAX = 256
+PULL_MESSAGES_MAX = 64
 """Asked for at once: the rest may come from another source meanwhile."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""

@@ -213,14 +213,16 @@ def shared(
 def _parts(wants: dict[Series, list[Span]], room: int) -> dict[Series, list[Span]]:
     """Of each series as many as of the others, and more of those named first where others have less."""
     sizes = {series: _size(spans) for series, spans in wants.items()}
-    part = room // max(1, len(wants))
-    left = room - sum(min(part, size) for size in sizes.values())
-    found: dict[Series, list[Span]] = {}
-    for series, spans in wants.items():
-        more = min(left, max(0, sizes[series] - part))
-        left -= more
-        found[series] = _first(spans, min(part, sizes[series]) + more)
-    return {series: spans for series, spans in found.items() if spans}
+    part = max(1, room // max(1, len(wants)))
+    counts: dict[Series, int] = {}
+    for series, size in sizes.items():
+        counts[series] = min(part, size, room)
+        room -= counts[series]
+    for series, size in sizes.items():
+        more = min(room, size - counts[series])
+        counts[series] += more
+        room -= more
+    return {series: _first(spans, counts[series]) for series, spans in wants.items() if counts[series]}
 
 
 def _size(spans: Iterable[Span]) -> int:

@@ -321,7 +321,9 @@ class Puller:
             source.failures = 0
         elif not is_genuine or page.more:
             _punish(source, now)
-        elif source.owes_all(ask):
+        elif (
+            source.owes_all(ask) and source.again_at <= now.mono
+        ):  # else it was asked before that pause began
             source.again_at = now.mono + _pause_s(source)
 
     def _hand_on(
@@ -399,8 +401,9 @@ def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
 
 
 def _punish(source: _Source, now: Now) -> None:
-    """Leave it alone for a while, each time for longer."""
-    source.ready_at = now.mono + _pause_s(source)
+    """Leave it alone for a while, each time for longer; requests that were under way together fail once."""
+    if source.ready_at <= now.mono:
+        source.ready_at = now.mono + _pause_s(source)
 
 
 def _pause_s(source: _Source) -> float:
