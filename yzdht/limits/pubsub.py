@@ -258,7 +258,8 @@ FLOOR_KEPT_S = DAY_S
 """For so long after its messages left a floor is remembered: others may have got them later, and have them still."""
 FORGET_ROWS_MAX = 256
 HISTORY_QUEUE_WRITES_MAX = 1_024
-HISTORY_QUEUE_WRITES_OF_ONE_MAX = 512
+HISTORY_QUEUE_WRITES_OF_ONE_MAX = HISTORY_QUEUE_WRITES_MAX // 2
+"""Brought by one peer or prefix: others find room beside it."""
 HISTORY_QUEUE_BYTES_MAX = 16 << 20
 
 # Who writes to a topic with an owner
