@@ -135,6 +135,8 @@ PULL_LATE_S = 1.5
 PULLS_PER_SOURCE_MAX = 2
 PULL_MESSAGES_MAX = 64
 """Asked for at once: the rest may come from another source meanwhile."""
+FETCH_PAUSE_S = 0.1
+"""A host that fetches what others have leaves each of them alone for so long after a page: a page takes half of that to check and to write."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
 PULL_SPANS_MAX = 2 * HISTORY_MESSAGES_MAX

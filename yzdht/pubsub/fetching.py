@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.limits import FETCH_SOURCES_MAX, HISTORY_MESSAGES_MAX, PULL_TURN_S, PULLED_TOPICS_MAX
+from yzdht.limits import (
+    FETCH_PAUSE_S,
+    FETCH_SOURCES_MAX,
+    HISTORY_MESSAGES_MAX,
+    PULL_TURN_S,
+    PULLED_TOPICS_MAX,
+)
 from yzdht.pubsub.puller import Puller
 from yzdht.wire.holdings import claimed
 
@@ -185,7 +191,10 @@ class Fetching:
         def unfillable(_series: Series, _span: Span, _now: Now) -> None:
             """Nobody has it; whoever gets it after all says so."""
 
-        return Puller(topic, held, _Calls(self._outbox, lambda: self._settle(topic)), take, unfillable)
+        calls = _Calls(self._outbox, lambda: self._settle(topic))
+        puller = Puller(topic, held, calls, take, unfillable)
+        puller.rest_s = FETCH_PAUSE_S
+        return puller
 
     def _settle(self, topic: TopicId) -> None:
         """After anything happened to a puller: keep its time, or drop it if it has nothing to do."""

@@ -88,6 +88,7 @@ class _Source:
     asks: list[_Ask] = field(default_factory=list)
     failures: int = 0
     ready_at: float = 0.0
+    failed_until: float = 0.0
     again_at: float = 0.0
     """Not before is it asked for more of what it did not send."""
     guesses: dict[Series, int] = field(default_factory=dict)
@@ -125,6 +126,9 @@ class Puller:
             GAP_GIVE_UP_S passed. A source that claims it later is asked all the same.
         hosts_per_source: For so many hosts a source may speak.
 
+    Attributes:
+        rest_s: So long a source is left alone after each answer; for an owner whose process has better to do, and for whom nobody waits.
+
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Puller:
         hosts_per_source: int = 1,
     ) -> None:
         self._hosts_per_source = hosts_per_source
+        self.rest_s = 0.0
         self._topic = topic
         self._held = held
         self._calls = calls
@@ -295,6 +300,8 @@ class Puller:
         ask.is_over = True
         source.asks.remove(ask)
         if isinstance(outcome, Answer) and isinstance(outcome.body, BacklogPage):
+            if self.rest_s:
+                source.ready_at = max(source.ready_at, now.mono + self.rest_s)
             self._take(source, ask, outcome.body, now)
         else:
             _note_failure(source, outcome, now)
@@ -402,8 +409,8 @@ def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
 
 def _punish(source: _Source, now: Now) -> None:
     """Leave it alone for a while, each time for longer; requests that were under way together fail once."""
-    if source.ready_at <= now.mono:
-        source.ready_at = now.mono + _pause_s(source)
+    if source.failed_until <= now.mono:
+        source.failed_until = source.ready_at = now.mono + _pause_s(source)
 
 
 def _pause_s(source: _Source) -> float:
