@@ -4,8 +4,9 @@ All run in a network where every process has a public prefix of its own choice (
 flooded topic and listen to it, one of them in the prefix of some attackers, both through nodes that are flooded. In a process of
 their own (others.py) people use other topics through the same nodes, so that what the flood costs them is the nodes' doing: whoever
 listens to a flooded public topic verifies all of it. Whatever was acknowledged must come to everybody who listens, in order and once,
-also to who comes late; memory and files of the node are bounded; the long form also compares how long the others wait with quiet,
-before and after. Attackers get what CPU the rest leave (SCHED_IDLE).
+also to who comes late; memory and files of the node are bounded; nothing that the others do fails. The long form says how many
+times longer they wait than before and after the flood: all nodes and clients share the machine with it, so that this is no
+more than a hint. Attackers get what CPU the rest leave (SCHED_IDLE).
 """
 
 from __future__ import annotations
@@ -64,8 +65,6 @@ UNREAD_BYTES = 1 << 20
 SLACK_BYTES = 32 << 20
 """Caches of messages and keys that fill, SQLite's pages, and what malloc keeps."""
 TOPIC_BYTES, SUBSCRIPTION_BYTES = 4_000, 2_000
-SLOWER_MAX = 5.0
-PARTS_COMPARED = (0.5, 0.99)
 FILE_SLACK_BYTES = 16 << 20
 """Of the log beside the database, which keeps the size that it once had."""
 
@@ -82,7 +81,7 @@ class Scale:
         quiet_s: How long it is watched without a flood: before, and in the long form after it too.
         flood_s: And with one, at least.
         every_s: From one message of an honest client to the flooded topic to the next.
-        is_timed: Whether times are compared.
+        is_timed: Whether times are compared: said, and nothing asserted.
 
     """
 
@@ -302,17 +301,20 @@ class Trial:
             self.problems.append(f"{case.name}: {before.tasks} tasks, then {after.tasks}")
 
     def _compare(self, case: Case, quiet: Watched, flood: Watched, after: Watched) -> None:
+        """Nothing that others did failed; how many times longer it took is said."""
         for each in (quiet, flood, after):
             if errors := each.errors():
                 self.problems.append(f"{case.name}: {dict(errors)}")
-        for what in DEEDS:
-            for part in PARTS_COMPARED:
-                quiet_s = max(quantile(each.took_s(what), part) for each in (quiet, after))
-                took_s = quantile(flood.took_s(what), part)
-                if took_s > SLOWER_MAX * quiet_s:
-                    self.problems.append(
-                        f"{case.name}: {part} of {what} within {took_s:.3f} s, quiet {quiet_s:.3f}"
-                    )
+        slower = [
+            f"{what} {'/'.join(f'{slower_by(what, part, quiet, flood, after):.1f}' for part in (0.5, 0.99))}"
+            for what in DEEDS
+        ]
+        self.note(f"  times longer than in quiet, p50/p99: {', '.join(slower)}")
+
+
+def slower_by(what: str, part: float, quiet: Watched, flood: Watched, after: Watched) -> float:
+    usual_s = max(quantile(each.took_s(what), part) for each in (quiet, after))
+    return quantile(flood.took_s(what), part) / usual_s
 
 
 async def start_network(fleet: Fleet) -> list[NodeProcess]:
