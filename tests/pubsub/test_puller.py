@@ -193,6 +193,22 @@ def test_requests_that_fail_together_are_one_failure() -> None:
     assert desk.puller.next_timer() == pytest.approx(10.0 + PULL_RETRY_S_MIN)
 
 
+def test_who_is_busy_and_limits_rates_in_turn_is_left_alone_for_as_long() -> None:
+    desk, now, asked = Desk(), 0.0, 0
+    desk.puller.hear(contact(5), [row(ONE, 0, 10 * PULL_MESSAGES_MAX)], at(0))
+    while now < 30.0:
+        while desk.look():
+            asked += 1
+            refusal = Answer(Status.RATE_LIMITED if asked % 2 else Status.BUSY, Refusal(1))
+            desk.answer(refusal, now)
+        timer = desk.puller.next_timer()
+        assert timer is not None
+        now = max(now, timer)
+        desk.puller.handle_timer(at(now))
+
+    assert asked < 40
+
+
 def test_what_was_not_sent_is_asked_for_again_a_little_at_a_time_and_all_of_it_in_turn() -> None:
     desk = Desk()
     bogus = [series(9, number) for number in range(2 * PULL_DOUBTED_MAX)]

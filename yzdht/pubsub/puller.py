@@ -400,7 +400,8 @@ class Puller:
 def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
     """It did not answer, or refused."""
     if isinstance(outcome, Answer) and outcome.status is Status.RATE_LIMITED:
-        source.ready_at = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s(outcome)))
+        told = now.mono + min(PULL_RETRY_S_MAX, max(PULL_RETRY_S_MIN, told_s(outcome)))
+        source.ready_at = max(source.ready_at, told)
         return
     if isinstance(outcome, Answer) and outcome.status in _NO_HOST:
         source.claims.clear()  # it is no host of this topic any more
@@ -410,7 +411,8 @@ def _note_failure(source: _Source, outcome: Answer | Failed, now: Now) -> None:
 def _punish(source: _Source, now: Now) -> None:
     """Leave it alone for a while, each time for longer; requests that were under way together fail once."""
     if source.failed_until <= now.mono:
-        source.failed_until = source.ready_at = now.mono + _pause_s(source)
+        source.failed_until = now.mono + _pause_s(source)
+    source.ready_at = max(source.ready_at, source.failed_until)
 
 
 def _pause_s(source: _Source) -> float:
