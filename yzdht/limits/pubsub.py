@@ -219,6 +219,8 @@ EDGE_WAITING_MAX = 2 * EDGE_TOPICS_MAX
 """Subscriptions that wait for what hosts hold."""
 EDGE_ROWS_MAX = 1_024 * TOPIC_HOSTS
 """Of one topic: what each of its hosts holds may be of others."""
+EDGE_ORDER_S = 10.0
+"""For so long, once a client began to read page after page, the order of what is told stays."""
 EDGE_ROWS_ALL_MAX = 262_144
 """Of all topics; each takes half a kilobyte and more."""
 EDGE_ANSWER_S = 3.0
@@ -260,8 +262,6 @@ FLOOR_KEPT_S = DAY_S
 """For so long after its messages left a floor is remembered: others may have got them later, and have them still."""
 FORGET_ROWS_MAX = 256
 HISTORY_QUEUE_WRITES_MAX = 1_024
-HISTORY_QUEUE_WRITES_OF_ONE_MAX = HISTORY_QUEUE_WRITES_MAX // 2
-"""Brought by one peer or prefix: others find room beside it."""
 HISTORY_QUEUE_BYTES_MAX = 16 << 20
 
 # Who writes to a topic with an owner

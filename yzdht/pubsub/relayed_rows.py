@@ -6,10 +6,12 @@ What each host said is kept apart: what one has dropped, or is not asked any mor
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import NodeId
-from yzdht.limits import EDGE_ROWS_MAX, FEED_HOSTS_MAX, HISTORY_MESSAGES_MAX, HOLES_MAX
+from yzdht.limits import EDGE_ORDER_S, EDGE_ROWS_MAX, FEED_HOSTS_MAX, HISTORY_MESSAGES_MAX, HOLES_MAX
 from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, usual_next
 from yzdht.wire.rpc import SummaryRow
 
@@ -44,7 +46,9 @@ class RelayedRows:
 
     def __init__(self) -> None:
         self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
-        self._richest: list[Series] | None = None  # the order in which they are told, while it is known
+        self._order: dict[Series, None] = {}  # in which they are told
+        self._ordered_at = -inf
+        self._is_order_old = True
 
     def __len__(self) -> int:
         return len(self._series)
@@ -56,8 +60,8 @@ class RelayedRows:
         top = max((known.next for known in rows.values()), default=0)
         holes = min((len(known.holes) for known in rows.values() if known.next == top), default=0)
         is_more = row.next > top or (row.next == top and len(row.holes) < holes)
-        if rows.get(host) != row:
-            self._richest = None
+        self._order.setdefault(series)
+        self._is_order_old = self._is_order_old or rows.get(host) != row
         rows.pop(host, None)
         rows[host] = row
         if len(rows) > FEED_HOSTS_MAX + 1:
@@ -73,20 +77,19 @@ class RelayedRows:
 
         What an honest sender said, most hosts have; whoever throws senders away has many that said little.
         """
-        richest = self._in_order()
-        count = -(-len(richest) // _ROOM_PART)
-        for series in richest[-count:]:
+        richest = self._by_worth()
+        poorest = richest[len(richest) - -(-len(richest) // _ROOM_PART) :]
+        for series in poorest:
             del self._series[series]
-        self._richest = richest[:-count]
-        return count
+            self._order.pop(series, None)
+        return len(poorest)
 
-    def _in_order(self) -> list[Series]:
+    def _by_worth(self) -> list[Series]:
         """Those of which most hosts have something first, of these those with most messages, of these the newest."""
-        if self._richest is None:
-            worth = {series: _worth(rows) for series, rows in self._series.items()}
-            self._richest = list(worth)[::-1]
-            self._richest.sort(key=worth.__getitem__, reverse=True)
-        return self._richest
+        worth = {series: _worth(rows) for series, rows in self._series.items()}
+        richest = list(worth)[::-1]
+        richest.sort(key=worth.__getitem__, reverse=True)
+        return richest
 
     def came(self, envelope: PubsubEnvelope) -> None:
         """A message came by."""
@@ -106,13 +109,19 @@ class RelayedRows:
         rows = self._series.get(series)
         return None if rows is None else _merged(series, rows, hosts)
 
-    def richest(self, hosts: Collection[NodeId], skip: int, count: int) -> Beginning:
+    def richest(self, hosts: Collection[NodeId], skip: int, count: int, mono: float) -> Beginning:
         """A summary for who begins to listen, after so many that are left out.
 
-        What most hosts have most of comes first: in the order of time a series could change its place between one page and
-        the next, while hosts tell of thousands of senders that were thrown away, and be told in neither.
+        What most hosts have most of comes first, and what is new last until EDGE_ORDER_S are over: in the order of time
+        a series changes its place between one page and the next, while hosts tell of thousands of senders that were thrown
+        away, and is told in neither. Only what makes place for others can still move the rest, and that is the poorest, and last.
         """
-        names = self._in_order()[skip : skip + count]
+        if skip >= len(self._series):
+            return Beginning((), ())
+        if skip == 0 and self._is_order_old and mono >= self._ordered_at + EDGE_ORDER_S:
+            self._order = dict.fromkeys(self._by_worth())
+            self._ordered_at, self._is_order_old = mono, False
+        names = list(islice(self._order, skip, skip + count))
         known = [(_merged(series, rows, hosts), rows) for series in names for rows in (self._series[series],)]
         agreed = [_cut(row, _agreed(rows, hosts)) for row, rows in known]
         further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
