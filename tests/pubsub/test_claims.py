@@ -96,6 +96,16 @@ def test_more_series_than_a_history_has_are_not_kept() -> None:
     assert of.of(series(0)) == []
 
 
+def test_a_series_of_which_much_is_claimed_does_not_make_place_for_many_that_said_little() -> None:
+    of, _ = claims()
+    of.hear(row(ONE, 0, 120), 0.0)
+    for number in range(2 * PULL_SERIES_MAX):
+        of.hear(row(series(1_000 + number), 0, 1), 0.0)
+
+    assert len(of) == PULL_SERIES_MAX
+    assert of.of(ONE) == [Span(0, 120)]
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40))
 def test_a_room_is_shared_and_nothing_of_it_left_while_somebody_wants_more(
     sizes: list[int], room: int
@@ -209,7 +219,7 @@ def test_announcements_that_wait_are_bounded() -> None:
         of.hear(row(series(number), 0, 9), 0.0, ask_at=1.0)
     assert len(of._graces) == PULL_SERIES_MAX
     for name in of:
-        here[name] = held(*range(9))
+        here[name] = held(*range(10 * PULL_GRACES_MAX))
         of.of(name)
     assert of._graces == {}
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from yzdht.limits import PULL_BROKEN_MAX, PULL_BROKEN_S, PULL_GRACES_MAX, PULL_SERIES_MAX, PULL_SPANS_MAX
+from yzdht.limits import (
+    HISTORY_MESSAGES_MAX,
+    PULL_BROKEN_MAX,
+    PULL_BROKEN_S,
+    PULL_GRACES_MAX,
+    PULL_SERIES_MAX,
+    PULL_SPANS_MAX,
+)
 from yzdht.wire.holdings import Series, Span, claimed, lacking
 
 
@@ -16,6 +23,10 @@ if TYPE_CHECKING:
 
     from yzdht.wire.holdings import Held
     from yzdht.wire.rpc import SummaryRow
+
+
+_LOOKED_AT = 64
+"""Of so many series, those heard of first, the one of which least is claimed makes place."""
 
 
 @dataclass(slots=True)
@@ -80,9 +91,15 @@ class Claims:
         self._put(series, None)
         self._put(series, said)
         is_of_use = bool(self.of(series))
-        while len(self._spans) > self._series_max or self._count > self._spans_max:
+        while len(self._spans) > self._series_max:
+            self._forget(min(islice(self._spans, _LOOKED_AT), key=self._worth))
+        while self._count > self._spans_max:
             self._forget(next(iter(self._spans)))
         return is_of_use
+
+    def _worth(self, series: Series) -> int:
+        """How many messages are claimed of it; no more than a history has."""
+        return min(_size(self._spans[series]), HISTORY_MESSAGES_MAX)
 
     def _put(self, series: Series, said: list[Span] | None) -> None:
         """It has this of a series, which stays where it is among them, or nothing."""
