@@ -924,7 +924,9 @@ async def test_commits_of_the_disk_are_measured_and_refusals_of_the_disk_remembe
 ) -> None:
     async with Node(0, host=HOST, data=tmp_path, clock=clock) as node:
         await until(lambda: any(name == "commit_seconds" for name, _, _ in node.telemetry.histograms()))
-        node._note_commit(Commit(1, 0.01, StoreError("the disk is full", hint="free some space")))
+        node._disk.committed(
+            Commit(1, 0.01, StoreError("the disk is full", hint="free some space")), clock.now().wall
+        )
 
     assert node.counters.get("commits_failed") == 1
     assert [error.what for error in node.telemetry.errors()] == ["the disk refused records: the disk is full"]

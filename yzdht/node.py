@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from yzdht.ports import Listener, Now, Registrar, TopicStore
     from yzdht.records import Records
     from yzdht.rpc.engine import Answer, Failed
-    from yzdht.store.sqlite import Commit
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
     from yzdht.wire.history import TopicVerdict
@@ -525,16 +524,17 @@ class Node(DhtCalls):
         self._on_event({"event": "joined", "known": known})
 
     def _on_verdicts(self, answers: list[tuple[int, Verdict]]) -> None:
-        if isinstance(self.store_of_records, SqliteStore):
-            for commit in self.store_of_records.take_commits():
-                self._note_commit(commit)
+        self._note_commits()
         self._pump.on_verdicts(answers)
 
     def _on_topic_verdicts(self, answers: list[tuple[int, TopicVerdict]]) -> None:
+        self._note_commits()
         self.topics.on_verdicts(answers)
 
-    def _note_commit(self, commit: Commit) -> None:
-        self._disk.committed(commit, self._clock.now().wall)
+    def _note_commits(self) -> None:
+        if isinstance(self.store_of_records, SqliteStore):
+            for commit in self.store_of_records.take_commits():
+                self._disk.committed(commit, self._clock.now().wall)
 
     def _remember(self, what: str, hint: str) -> None:
         self.telemetry.error(what, self._clock.now().wall, hint)

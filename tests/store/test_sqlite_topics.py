@@ -214,12 +214,16 @@ async def test_page_that_is_cut_off_leaves_no_read_open(open_sqlite_topics: Open
 async def test_the_bytes_that_wait_for_the_disk_are_bounded(open_sqlite_topics: OpenTopics) -> None:
     shelf = open_sqlite_topics()
     large = HISTORY_QUEUE_BYTES_MAX // 4
-    ops = shelf.submit(*run(0, 6, size=large))
+    ops = shelf.submit(*(message(number, size=large, bringer=bringer(number)) for number in range(6)))
     assert not shelf.store.has_room()
 
     verdicts = await shelf.settled(ops)
 
     assert verdicts[4:] == [StoreBroken()] * 2
+    mine = shelf.submit(*run(8, 11, size=large))
+    assert not shelf.store.has_room(bringer(1))
+    assert shelf.store.has_room(bringer(2))
+    assert [isinstance(verdict, Kept) for verdict in await shelf.settled(mine)] == [True, True, False]
     assert shelf.store.has_room()
     assert store_of(shelf).has_room()
 

@@ -19,7 +19,6 @@ from yzdht.limits import (
     FLOOR_KEPT_S,
     FORGET_ROWS_MAX,
     HISTORY_QUEUE_WRITES_MAX,
-    HISTORY_QUEUE_WRITES_OF_ONE_MAX,
     RUNS_PER_SESSION_MAX,
 )
 from yzdht.store.history_policy import HistoryQuotas, TopicTotals
@@ -545,7 +544,7 @@ async def test_full_queue_is_said_and_answered_as_busy(open_topics: OpenTopics) 
 
     ops = shelf.submit(
         *(
-            message(0, by=by % 500, of=by // 500, bringer=bringer(1 + by % 8))
+            message(0, by=by % 500, of=by // 500, bringer=bringer(by))
             for by in range(HISTORY_QUEUE_WRITES_MAX)
         )
     )
@@ -558,13 +557,18 @@ async def test_full_queue_is_said_and_answered_as_busy(open_topics: OpenTopics) 
     assert len(shelf.store.holdings(topic(9))) == 0
 
 
-async def test_one_bringer_does_not_fill_the_queue(open_sqlite_topics: OpenTopics) -> None:
+async def test_one_bringer_leaves_half_of_the_queue_to_others_and_two_leave_a_third(
+    open_sqlite_topics: OpenTopics,
+) -> None:
     shelf = open_sqlite_topics()
+    half, third = HISTORY_QUEUE_WRITES_MAX // 2, HISTORY_QUEUE_WRITES_MAX // 3
 
-    ops = shelf.submit(*run(0, HISTORY_QUEUE_WRITES_OF_ONE_MAX))
+    ops = shelf.submit(*run(0, half))
     assert not shelf.store.has_room(bringer(1))
+    ops += shelf.submit(*run(0, third // 2 + 1, of=2, bringer=bringer(2)))
     assert shelf.store.has_room(bringer(2))
-    more = shelf.submit(message(0, of=2), message(0, of=2, bringer=bringer(2)))
+    assert shelf.store.has_room(bringer(3))
+    more = shelf.submit(message(0, of=3), message(0, of=3, bringer=bringer(3)))
 
     assert await shelf.settled(more) == [StoreBroken(), Kept()]
     assert set(await shelf.settled(ops)) == {Kept()}

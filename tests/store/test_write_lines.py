@@ -71,6 +71,17 @@ def test_records_have_their_turn_and_keep_their_order() -> None:
     assert [change for change in batch if change in writes] == writes
 
 
+def test_records_have_every_other_turn_however_many_bring_messages() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(0, bringer=bringer(number), by=number) for number in range(500)))
+    writes = [mutable(slot) for slot in range(10)]
+    lines.put(numbered(writes))
+
+    batch = taken(lines, 20)
+
+    assert [change for change in batch if change in writes] == writes
+
+
 def test_what_one_brings_to_a_topic_keeps_its_order() -> None:
     lines = WriteLines()
     lines.put(
@@ -96,6 +107,15 @@ def test_a_topic_is_forgotten_between_what_came_before_and_after() -> None:
     assert set(batch[:3]) == set(before)
     assert batch[3] == ForgetTopic(topic(1))
     assert set(batch[4:]) == set(after)
+
+
+def test_no_batch_is_empty_where_one_ended_with_a_topic_that_is_forgotten() -> None:
+    lines = WriteLines()
+    lines.put(numbered([message(0), ForgetTopic(topic(1))]))
+    lines.close()
+
+    assert len(taken(lines, 2)) == 2
+    assert lines.take(2) is None
 
 
 def test_batch_ends_where_it_is_full() -> None:

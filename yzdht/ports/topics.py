@@ -85,15 +85,15 @@ class TopicStore(Protocol):
     def submit(self, op: int, change: TopicChange) -> None:
         """Queue a durable change; its verdict is handed to the sink given at opening, with the same `op`.
 
-        Changes are decided in the order of submission. When there is no room, or the store is closing, the verdict is StoreBroken.
+        What one bringer brings to a topic is decided in the order of submission. When there is no room, or the store is closing, the verdict is StoreBroken.
         """
         ...
 
     def has_room(self, bringer: Bringer | None = None) -> bool:
         """Whether one more change may wait.
 
-        False while HISTORY_QUEUE_WRITES_MAX wait, or HISTORY_QUEUE_BYTES_MAX bytes of them; for a message also while
-        HISTORY_QUEUE_WRITES_OF_ONE_MAX wait of what its bringer brought.
+        False while HISTORY_QUEUE_WRITES_MAX wait, or HISTORY_QUEUE_BYTES_MAX bytes of them; on a disk, for a message, also
+        while as many wait of its bringer as there are places left, or as many bytes: one fills half, two a third each.
         """
         ...
 

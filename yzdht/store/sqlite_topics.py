@@ -11,12 +11,7 @@ from bisect import bisect_left, insort
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yzdht.limits import (
-    ENVELOPES_PER_ANSWER_MAX,
-    HISTORY_QUEUE_BYTES_MAX,
-    HISTORY_QUEUE_WRITES_MAX,
-    HISTORY_QUEUE_WRITES_OF_ONE_MAX,
-)
+from yzdht.limits import ENVELOPES_PER_ANSWER_MAX, HISTORY_QUEUE_BYTES_MAX, HISTORY_QUEUE_WRITES_MAX
 from yzdht.store.history_policy import TopicTotals
 from yzdht.store.rows import sum_of
 from yzdht.store.topic_overlay import TopicOverlay
@@ -199,11 +194,10 @@ class SqliteTopics:
     def has_room(self, bringer: Bringer | None = None) -> bool:
         """Whether one more change may wait; see the port."""
         overlay = self._overlay
-        return (
-            overlay.waiting < HISTORY_QUEUE_WRITES_MAX
-            and overlay.waiting_bytes < HISTORY_QUEUE_BYTES_MAX
-            and (bringer is None or overlay.waiting_of(bringer) < HISTORY_QUEUE_WRITES_OF_ONE_MAX)
-        )
+        places = HISTORY_QUEUE_WRITES_MAX - overlay.waiting
+        bytes_left = HISTORY_QUEUE_BYTES_MAX - overlay.waiting_bytes
+        count, size = (0, 0) if bringer is None else overlay.waiting_of(bringer)
+        return places > count and bytes_left > size
 
     def settle(self, changes: Sequence[TopicChange]) -> None:
         """These changes were decided, and are committed or were refused; for the store whose thread did it."""

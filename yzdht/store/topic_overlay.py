@@ -70,17 +70,18 @@ class PendingTopic:
 class TopicOverlay:
     """All topics that have waiting changes."""
 
-    __slots__ = ("_bringers", "_by_topic", "waiting", "waiting_bytes")
+    __slots__ = ("_by_topic", "_counts", "_sizes", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self._by_topic: dict[TopicId, PendingTopic] = {}
-        self._bringers: Counter[Bringer] = Counter()
+        self._counts: Counter[Bringer] = Counter()
+        self._sizes: Counter[Bringer] = Counter()
         self.waiting = 0
         self.waiting_bytes = 0
 
-    def waiting_of(self, bringer: Bringer) -> int:
-        """How many of its messages wait."""
-        return self._bringers[bringer]
+    def waiting_of(self, bringer: Bringer) -> tuple[int, int]:
+        """How many of its messages wait, and how many bytes they have."""
+        return self._counts[bringer], self._sizes[bringer]
 
     def add(self, change: TopicChange) -> None:
         """A change was submitted."""
@@ -90,7 +91,8 @@ class TopicOverlay:
         self._by_topic.setdefault(change.topic, PendingTopic()).changes[id(change)] = change
         if isinstance(change, TopicWrite):
             self.waiting_bytes += len(change.envelope)
-            self._bringers[change.bringer] += 1
+            self._counts[change.bringer] += 1
+            self._sizes[change.bringer] += len(change.envelope)
 
     def settle(self, changes: Iterable[TopicChange]) -> None:
         """These changes were decided."""
@@ -100,16 +102,18 @@ class TopicOverlay:
                 continue
             if isinstance(change, TopicWrite):
                 self.waiting_bytes -= len(change.envelope)
-                self._give_back(change.bringer)
+                self._give_back(change)
             pending = self._by_topic[change.topic]
             pending.settle(change)
             if not pending.changes:
                 del self._by_topic[change.topic]
 
-    def _give_back(self, bringer: Bringer) -> None:
-        self._bringers[bringer] -= 1
-        if not self._bringers[bringer]:
-            del self._bringers[bringer]
+    def _give_back(self, write: TopicWrite) -> None:
+        bringer = write.bringer
+        self._counts[bringer] -= 1
+        self._sizes[bringer] -= len(write.envelope)
+        if not self._counts[bringer]:
+            del self._counts[bringer], self._sizes[bringer]
 
     def find(self, topic: TopicId) -> PendingTopic | None:
         """The waiting changes of one topic."""

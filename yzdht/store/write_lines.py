@@ -53,22 +53,31 @@ Order = Sweep | DropDamaged | DropDamagedEnvelope
 
 
 class _Lines:
-    """Of everybody who brings something, one for each of his topics."""
+    """One of records, whose turn is every other, and of everybody who brings messages one for each of his topics."""
 
     def __init__(self) -> None:
+        self._records: deque[Submission] = deque()
         self._by_bringer: OrderedDict[bytes, OrderedDict[bytes, deque[Submission]]] = OrderedDict()
+        self._is_record_next = False
 
     def __bool__(self) -> bool:
         """True if something waits."""
-        return bool(self._by_bringer)
+        return bool(self._records or self._by_bringer)
 
     def add(self, submission: Submission) -> None:
         """Put it at the end of its line."""
-        bringer, topic = line_of(submission[1])
-        self._by_bringer.setdefault(bringer, OrderedDict()).setdefault(topic, deque()).append(submission)
+        line = line_of(submission[1])
+        if line is None:
+            self._records.append(submission)
+        else:
+            bringer, topic = line
+            self._by_bringer.setdefault(bringer, OrderedDict()).setdefault(topic, deque()).append(submission)
 
     def pop(self) -> Submission:
         """Take the first of the line whose turn it is."""
+        self._is_record_next = not self._is_record_next
+        if self._records and (self._is_record_next or not self._by_bringer):
+            return self._records.popleft()
         bringer, topics = self._by_bringer.popitem(last=False)
         topic, line = topics.popitem(last=False)
         submission = line.popleft()
@@ -117,9 +126,11 @@ class WriteLines:
         """Wait for something to do: changes, so many at most, or an order; None when it is closed and nothing waits."""
         with self._changed:
             while True:
+                while len(self._stretches) > 1 and not self._stretches[0]:
+                    self._stretches.popleft()
                 if self._drops:
                     return self._drops.popleft()
-                is_batch = len(self._stretches) > 1 or bool(self._stretches[0])
+                is_batch = bool(self._stretches[0])
                 if self._sweeps and (self._is_sweep_next or not is_batch):
                     self._is_sweep_next = False
                     return self._sweeps.popleft()
@@ -142,11 +153,11 @@ class WriteLines:
         return batch
 
 
-def line_of(change: Write | TopicChange) -> tuple[bytes, bytes]:
-    """Who brings it, and to which topic. Records share one line: each is small beside what a peer may store, and the next write of a slot must not pass the one before."""
+def line_of(change: Write | TopicChange) -> tuple[bytes, bytes] | None:
+    """Who brings it, and to which topic; None for records. They share one line: each is small beside what a peer may store, and the next write of a slot must not pass the one before."""
     match change:
         case Write() | ForgetBefore():
-            return b"", b""
+            return None
         case ForgetTopic():
             return b"", change.topic
         case TopicWrite():
