@@ -31,6 +31,7 @@ VALUE = b"honest " * 128
 GET_PAUSE_S = 0.02
 PUT_PAUSE_S = 0.05
 VISIT_TRIES = 6
+END_S_MAX = 200.0
 VISIT_AGAIN_S = 0.5
 VISITORS = range(100, 250)
 VISIT_PAUSE_S = 0.4
@@ -94,8 +95,9 @@ class Honest:
         assert self._process.stdin is not None
         assert self._reading is not None
         self._process.stdin.close()
-        await asyncio.wait([self._reading])
-        assert await self._process.wait() == 0
+        async with asyncio.timeout(END_S_MAX):
+            await asyncio.wait([self._reading])
+            assert await self._process.wait() == 0
 
     async def _read(self) -> None:
         assert self._process is not None

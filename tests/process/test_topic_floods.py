@@ -40,7 +40,7 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from tests.process.conftest import Note
     from tests.process.fleet import Fleet, NodeProcess
@@ -282,9 +282,15 @@ class Trial:
             f" publish {percentiles(flooded.ack_s)}; attackers {dict(tally)}"
         )
         self.note(f"  {figures}, {at_last.tasks} tasks, {at_last.descriptors} descriptors")
+        self._judge_others(case, watched.values())
         self._judge(case, under, at_first, at_last)
         if scale.is_timed:
-            self._compare(case, **watched)
+            self._compare(**watched)
+
+    def _judge_others(self, case: Case, watched: Iterable[Watched]) -> None:
+        for each in watched:
+            if errors := each.errors():
+                self.problems.append(f"{case.name}: {dict(errors)}")
 
     def _judge(self, case: Case, under: Watched, before: Vitals, after: Vitals) -> None:
         memory = max(under.pss, after.pss) - before.pss
@@ -300,11 +306,8 @@ class Trial:
         if after.tasks > before.tasks + TASKS_MORE_MAX:
             self.problems.append(f"{case.name}: {before.tasks} tasks, then {after.tasks}")
 
-    def _compare(self, case: Case, quiet: Watched, flood: Watched, after: Watched) -> None:
-        """Nothing that others did failed; how many times longer it took is said."""
-        for each in (quiet, flood, after):
-            if errors := each.errors():
-                self.problems.append(f"{case.name}: {dict(errors)}")
+    def _compare(self, quiet: Watched, flood: Watched, after: Watched) -> None:
+        """Say how many times longer it took others."""
         slower = [
             f"{what} {'/'.join(f'{slower_by(what, part, quiet, flood, after):.1f}' for part in (0.5, 0.99))}"
             for what in DEEDS

@@ -150,7 +150,7 @@ class Siege:
         return Watched(cores, peak, self.others.within(since, until_))
 
     async def _are_done(self, since: float) -> bool:
-        """They have ended something of each kind since then, so that nothing is left of before."""
+        """Somebody has begun and ended something of each kind since then; what another one began before may still be under way, and is left out."""
         return all(
             any(deed.what == what and deed.began > since for deed in self.others.deeds[::-1])
             for what in DEEDS
