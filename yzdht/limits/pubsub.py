@@ -139,6 +139,8 @@ FETCH_PAUSE_S = 0.1
 """A host that fetches what others have leaves each of them alone for so long after a page: a page takes half of that to check and to write."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
+PULL_SERIES_WEIGHED = 64
+"""Of so many, those heard of first, the one of which least is claimed makes place where there are too many."""
 PULL_SPANS_MAX = 2 * HISTORY_MESSAGES_MAX
 """Of what one source says it has more of: a history has no more runs than messages."""
 PULL_GRACE_S = 0.5

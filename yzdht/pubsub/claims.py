@@ -13,6 +13,7 @@ from yzdht.limits import (
     PULL_BROKEN_S,
     PULL_GRACES_MAX,
     PULL_SERIES_MAX,
+    PULL_SERIES_WEIGHED,
     PULL_SPANS_MAX,
 )
 from yzdht.wire.holdings import Series, Span, claimed, lacking
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
     from yzdht.wire.holdings import Held
     from yzdht.wire.rpc import SummaryRow
-
-
-_LOOKED_AT = 64
-"""Of so many series, those heard of first, the one of which least is claimed makes place."""
 
 
 @dataclass(slots=True)
@@ -92,7 +89,7 @@ class Claims:
         self._put(series, said)
         is_of_use = bool(self.of(series))
         while len(self._spans) > self._series_max:
-            self._forget(min(islice(self._spans, _LOOKED_AT), key=self._worth))
+            self._forget(min(islice(self._spans, PULL_SERIES_WEIGHED), key=self._worth))
         while self._count > self._spans_max:
             self._forget(next(iter(self._spans)))
         return is_of_use

@@ -318,9 +318,8 @@ class Puller:
                 source.claims.take_off(series, index)
             elif not page.more or not is_genuine or (position < last and self._hosts_per_source == 1):
                 source.claims.break_off(series, index, now.mono)
-            elif (
-                position < last
-            ):  # one of its hosts lacks it, and it asked no other one, or that did not answer
+            elif position < last:
+                # One of its hosts lacks it, and it asked no other one, or that did not answer.
                 source.claims.doubt(series)
         for series in dict(ask.spans):
             self._gaps.look(series, now.mono)
@@ -328,9 +327,8 @@ class Puller:
             source.failures = 0
         elif not is_genuine or page.more:
             _punish(source, now)
-        elif (
-            source.owes_all(ask) and source.again_at <= now.mono
-        ):  # else it was asked before that pause began
+        elif source.owes_all(ask) and source.again_at <= now.mono:
+            # What was asked before a pause began is no further failure.
             source.again_at = now.mono + _pause_s(source)
 
     def _hand_on(
