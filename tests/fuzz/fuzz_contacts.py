@@ -14,9 +14,11 @@ from yzdht.kad.strangers import Strangers
 from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Hearsay
 from yzdht.limits import CONTACT_URLS_MAX
+from yzdht.ports import Now
+from yzdht.rpc.engine import Answer
 from yzdht.wire.address import Contact
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import FoundNodes, FoundValue, WireContact, decode_body, encode_body
+from yzdht.wire.rpc import FoundNodes, FoundValue, Status, WireContact, decode_body, encode_body
 
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def one(data: bytes) -> None:
     desk = _desk()
     try:
         if data[0] & 1:
-            desk.learn_identity(NAMER, decode_body(data[1:], FoundValue), CREATED)
+            answer = Answer(Status.OK, decode_body(data[1:], FoundValue))
+            desk.on_identity(NAMER, answer, Now(0.0, CREATED))
         else:
             for contact in desk.usable(decode_body(data[1:], FoundNodes).contacts, NAMER):
                 assert 1 <= len(contact.urls) <= CONTACT_URLS_MAX

@@ -276,6 +276,34 @@ def test_whose_session_only_gave_its_place_away_is_not_asked_who_it_is_at_each_t
     assert bool(bench.take_calls(Method.FIND_VALUE)) is is_asked
 
 
+def test_whose_session_made_place_before_it_said_who_it_is_is_asked_again_at_the_next() -> None:
+    bench = Bench()
+    bench.meet(Pen(1), learns=False)
+    (cut_off,) = bench.take_calls(Method.FIND_VALUE)
+    bench.engine.on_link(peer_of(Pen(1)), Down(PARTED), bench.now)
+    bench.fail(cut_off, FailReason.CLOSED)
+
+    bench.meet(Pen(1))
+
+    assert urls_known(bench, Pen(1)) == ["ws://10.0.0.9:8083"]
+
+
+@pytest.mark.parametrize("reason", list(FailReason))
+def test_who_did_not_say_who_it_is_is_probed_and_asked_again_in_the_same_session(reason: FailReason) -> None:
+    bench = Bench()
+    bench.meet(Pen(1), learns=False)
+    (unanswered,) = bench.take_calls(Method.FIND_VALUE)
+    bench.be_quiet()
+    bench.fail(unanswered, reason)
+    while not (probes := bench.take_calls(Method.PING)):
+        bench.ring()
+    bench.answer(probes[0], Empty())
+
+    bench.tell_identity(Pen(1), Pen(1).identity(["ws://10.0.0.9:8083"], int(NODE)).raw)
+
+    assert urls_known(bench, Pen(1)) == ["ws://10.0.0.9:8083"]
+
+
 def test_private_addresses_in_an_identity_record_are_those_of_its_own_scope() -> None:
     bench = Bench()
     bench.meet(Pen(1), host="8.8.8.8", learns=False)

@@ -20,8 +20,10 @@ from yzdht.limits import (
     CONTACT_URLS_MAX,
     CONTACTS_PER_ANSWER_MAX,
     NODE_IDENTITY_LIFE_S,
+    PROBE_AGAIN_S,
     REPLICATION_BYTES_PER_S,
 )
+from yzdht.rpc.engine import Failed
 from yzdht.wire.address import (
     ClientType,
     Contact,
@@ -33,6 +35,7 @@ from yzdht.wire.address import (
 )
 from yzdht.wire.frame import Caps
 from yzdht.wire.record import decode_record
+from yzdht.wire.rpc import FoundValue
 from yzdht.wire.slot import Kind
 
 
@@ -43,9 +46,9 @@ if TYPE_CHECKING:
     from yzdht.kad.strangers import Strangers
     from yzdht.kad.table import Entry, Table
     from yzdht.kad.upkeep import Hearsay
-    from yzdht.ports import RecordVerifier
-    from yzdht.rpc.engine import Peer
-    from yzdht.wire.rpc import FoundValue, WireContact
+    from yzdht.ports import Now, RecordVerifier
+    from yzdht.rpc.engine import Answer, Peer
+    from yzdht.wire.rpc import WireContact
 
 
 _CAPS_CACHED_MAX = 64
@@ -132,15 +135,28 @@ class Contacts:
                 self._hearsay.hear(contact, self.mono, namer)
         return usable
 
-    def learn_identity(self, node_id: NodeId, found: FoundValue, wall: float) -> None:
-        """Take in the addresses that a node signed, asked of itself."""
+    def on_identity(self, node_id: NodeId, outcome: Answer | Failed, now: Now) -> None:
+        """A node was asked for its identity record: without an answer, its session having ended perhaps, it is asked again.
+
+        Until its addresses are known it is named to nobody.
+        """
         entry = self._table.get(node_id)
+        if entry is None:
+            return
+        if isinstance(outcome, Failed):
+            entry.asked_at = None
+            self._table.probe_soon(node_id, now.mono + PROBE_AGAIN_S)
+        elif isinstance(outcome.body, FoundValue):
+            self._learn_identity(entry, outcome.body, now.wall)
+
+    def _learn_identity(self, entry: Entry, found: FoundValue, wall: float) -> None:
+        """Take in the addresses that a node signed, asked of itself."""
         for raw in found.records:
-            if entry is None or not isinstance(raw, bytes):
+            if not isinstance(raw, bytes):
                 continue
             try:
                 record = decode_record(raw)
-                self._verifier.verify_record(record, Target(node_id))
+                self._verifier.verify_record(record, Target(entry.node_id))
                 payload = decode_identity_payload(record.payload)
             except (WireError, CryptoError):
                 self.count("rejected_records")

@@ -529,6 +529,8 @@ class KadEngine:
                     self._on_up(peer, None, now)  # there was no place when its session began
             else:
                 entry.expected_s = outcome.expected_s or entry.expected_s
+                if entry.asked_at is None:
+                    self._fetch_identity(entry, now.mono)
             return
         if outcome.reason is FailReason.GARBAGE:
             self._notices.append(CountedNotice("garbage_answers"))
@@ -547,10 +549,8 @@ class KadEngine:
     def _on_errand(self, errand: _Errand, outcome: Answer | Failed, now: Now) -> None:
         if errand.kind == _HEARSAY:
             self._hearsay.ended(errand.node_id, now.mono, is_reached=isinstance(outcome, Answer))
-        elif (
-            errand.kind == _IDENTITY and isinstance(outcome, Answer) and isinstance(outcome.body, FoundValue)
-        ):
-            self._contacts.learn_identity(errand.node_id, outcome.body, now.wall)
+        elif errand.kind == _IDENTITY:
+            self._contacts.on_identity(errand.node_id, outcome, now)
 
     # Discovery
 
