@@ -95,6 +95,26 @@ def test_a_new_host_has_what_lies_below_a_gap_that_is_too_long_for_a_summary() -
     assert world.hosts[2].holds(author) == indexes
 
 
+def fetched_within(seconds: float, *, messages_max: int) -> int:
+    """How many messages a host fetches in so many seconds of one that has 900."""
+    world = World()
+    one, two = world.host(1, messages_max=messages_max), world.host(2)
+    author = Author()
+    for index in range(900):
+        two.publish(author.envelope(index))
+    world.run(1.0)
+    world.meet(1, 2)
+    while not one.counts["pubsub_pulled"]:
+        world.run(0.1)
+    world.run(seconds)
+    return one.counts["pubsub_pulled"]
+
+
+def test_a_host_whose_history_is_full_fetches_at_leisure_what_pushes_out_the_rest() -> None:
+    assert fetched_within(3.0, messages_max=HISTORY_MESSAGES_MAX) == 900
+    assert 100 <= fetched_within(3.0, messages_max=100) <= 600
+
+
 def test_a_forged_message_that_was_fetched_is_not_kept() -> None:
     world = World()
     one = world.host(1)

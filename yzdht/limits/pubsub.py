@@ -53,6 +53,8 @@ PUBLISH_BURST_BYTES = 16.0 * 1_024 * 1_024
 PUBLISH_CHARGE_BYTES_MIN = 1_024
 PUBLISH_COPIES_PER_MESSAGE = 32
 """So many subscribers cost who publishes as much as one message more: a flood is sent to all of them."""
+BRINGERS_NAMED_MAX = 1_024
+"""Names of who brought something that are kept for their next message."""
 PUBLISH_GROUP_ALLOWANCE = 4
 """What all peers of one prefix or address bring together, in parts of what one of them may."""
 BACKLOG_BYTES_PER_S = 4.0 * 1_024 * 1_024
@@ -137,6 +139,8 @@ PULL_MESSAGES_MAX = 64
 """Asked for at once: the rest may come from another source meanwhile."""
 FETCH_PAUSE_S = 0.1
 """A host that fetches what others have leaves each of them alone for so long after a page: a page takes half of that to check and to write."""
+FETCH_PAUSE_FULL_S = 1.0
+"""Likewise, while each message that comes pushes another out: what is fetched then makes a history no larger."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
 PULL_SERIES_WEIGHED = 64

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from yzdht.limits import (
+    FETCH_PAUSE_FULL_S,
     FETCH_PAUSE_S,
     FETCH_SOURCES_MAX,
     HISTORY_MESSAGES_MAX,
@@ -192,15 +193,15 @@ class Fetching:
             """Nobody has it; whoever gets it after all says so."""
 
         calls = _Calls(self._outbox, lambda: self._settle(topic))
-        puller = Puller(topic, held, calls, take, unfillable)
-        puller.rest_s = FETCH_PAUSE_S
-        return puller
+        return Puller(topic, held, calls, take, unfillable)
 
     def _settle(self, topic: TopicId) -> None:
         """After anything happened to a puller: keep its time, or drop it if it has nothing to do."""
         puller = self._pullers.get(topic)
         if puller is None:
             return
+        hosted = self._topics.get(topic)
+        puller.rest_s = FETCH_PAUSE_FULL_S if hosted is not None and hosted.is_full else FETCH_PAUSE_S
         at = puller.next_timer()
         if puller.is_idle:
             self.drop(topic)

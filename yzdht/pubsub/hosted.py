@@ -17,7 +17,7 @@ from yzdht.limits import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from yzdht.ids import NodeId, Target, TopicId
     from yzdht.ports import Now, TopicStore
@@ -41,6 +41,7 @@ class Hosted:
         forget_at: When it is dropped: the hosts have what is held here. None while that is not so.
         sync_at: When its hosts are asked next what they hold; None for never.
         is_syncing: True while they are asked.
+        is_full: True if the message that was kept last pushed another one out.
         tries: How often they were asked in vain.
 
     """
@@ -48,6 +49,7 @@ class Hosted:
     __slots__ = (
         "active_at",
         "forget_at",
+        "is_full",
         "is_syncing",
         "near",
         "series",
@@ -67,6 +69,7 @@ class Hosted:
         self.sync_at: float | None = None
         self.is_syncing = False
         self.tries = 0
+        self.is_full = False
 
     @property
     def hosts(self) -> tuple[Contact, ...]:
@@ -196,8 +199,10 @@ class Topics:
         else:
             self._holdings.pop(topic, None)
 
-    def over(self, topic: TopicId, dropped: Iterable[tuple[Series, int]]) -> None:
-        """The store gave up some messages for want of room; in their series all below is over with them."""
+    def over(self, topic: TopicId, dropped: Sequence[tuple[Series, int]]) -> None:
+        """The store took a message, and gave up these for want of room; in their series all below is over with them."""
+        if (hosted := self._hosted.get(topic)) is not None:
+            hosted.is_full = bool(dropped)
         held = self._holdings.get(topic)
         if held is not None:
             for series, index in dropped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from yzdht.crypto.primitives import hmac_sha256
@@ -10,6 +11,7 @@ from yzdht.limits import (
     BACKLOG_BYTES_PER_S,
     BACKLOG_CHARGE_BYTES_MIN,
     BACKLOG_GROUP_ALLOWANCE,
+    BRINGERS_NAMED_MAX,
     PREFIXES_TRACKED_MAX,
     PUBLISH_BURST,
     PUBLISH_BURST_BYTES,
@@ -45,7 +47,10 @@ class Bringers:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        def name(who: bytes) -> Bringer:
+            return Bringer(hmac_sha256(key, who)[:BRINGER_BYTES])
+
+        self._name = lru_cache(BRINGERS_NAMED_MAX)(name)
 
     def of_peer(self, peer: Peer) -> Bringer:
         """A peer with a public address, or one behind a proxy, shares with its prefix or address: ids are free."""
@@ -58,9 +63,6 @@ class Bringers:
     def of_fetched_from(self, node_id: NodeId) -> Bringer:
         """A node that hosts the same topic, from which this one fetched."""
         return fetched_from(self._name(node_id))
-
-    def _name(self, who: bytes) -> Bringer:
-        return Bringer(hmac_sha256(self._key, who)[:BRINGER_BYTES])
 
 
 class Rates:

@@ -46,6 +46,7 @@ class RelayedRows:
 
     def __init__(self) -> None:
         self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
+        self._worth: dict[Series, tuple[int, int]] = {}
         self._order: dict[Series, None] = {}  # in which they are told
         self._ordered_at = -inf
         self._is_order_old = True
@@ -66,6 +67,7 @@ class RelayedRows:
         rows[host] = row
         if len(rows) > FEED_HOSTS_MAX + 1:
             del rows[next(iter(rows))]
+        self._worth[series] = _worth(rows)
         if is_more:
             self._series.move_to_end(series)
         if len(self._series) > EDGE_ROWS_MAX:
@@ -80,15 +82,14 @@ class RelayedRows:
         richest = self._by_worth()
         poorest = richest[len(richest) - -(-len(richest) // _ROOM_PART) :]
         for series in poorest:
-            del self._series[series]
+            del self._series[series], self._worth[series]
             self._order.pop(series, None)
         return len(poorest)
 
     def _by_worth(self) -> list[Series]:
         """Those of which most hosts have something first, of these those with most messages, of these the newest."""
-        worth = {series: _worth(rows) for series, rows in self._series.items()}
-        richest = list(worth)[::-1]
-        richest.sort(key=worth.__getitem__, reverse=True)
+        richest = list(reversed(self._series))
+        richest.sort(key=self._worth.__getitem__, reverse=True)
         return richest
 
     def came(self, envelope: PubsubEnvelope) -> None:
