@@ -316,7 +316,7 @@ def test_a_line_that_is_too_long_ends_none_of_the_others(person: Person) -> None
 
 
 def test_lines_wait_for_a_host_that_comes_back(person: Person, tmp_path: Path) -> None:
-    person.yz("id", "new")  # whichever of two commands made it would say so
+    key_of(person)  # is made by that; whichever of two commands made it would say so
     with NodeProcess(tmp_path / "here") as here:
         port = here.ready().view["port"]
         process = begun(Person(person.home).at(here.url), "pub", "--lines", "back")

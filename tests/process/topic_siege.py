@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from tests.process.broadcast import Hearer, Topic, drawn_public
 from tests.process.company import NETWORK
 from tests.process.fleet import POLL_S, percentiles, until
@@ -64,12 +66,14 @@ class Watched:
 
     Attributes:
         cores: Used by the node.
+        idle: Cores of the machine that nobody used.
         pss: Its memory at the peak, in bytes.
         deeds: Of those who use other topics.
 
     """
 
     cores: float
+    idle: float
     pss: int
     deeds: Sequence[Deed]
 
@@ -82,7 +86,7 @@ class Watched:
 
     def shown(self) -> str:
         times = "; ".join(f"{what} {percentiles(self.took_s(what))}" for what in DEEDS)
-        return f"{self.cores:.2f} cores, {self.pss / MIB:.0f} MiB; {times}"
+        return f"{self.cores:.2f} cores, {self.idle:.2f} idle, {self.pss / MIB:.0f} MiB; {times}"
 
 
 @dataclass(slots=True)
@@ -134,7 +138,7 @@ class Siege:
 
     async def watch(self, seconds: float, wanted: Mapping[str, int] | None = None) -> Watched:
         """Watch it for a while, and until the node says of topics what is wanted: so much more than now."""
-        since, cpu_s, peak, looked = time.monotonic(), self.victim.cpu_s(), 0, 0.0
+        since, cpu_s, idle_s, peak, looked = time.monotonic(), self.victim.cpu_s(), idle_cores_s(), 0, 0.0
         before = await self.figures() if wanted else {}
         is_over = not wanted
         while time.monotonic() < since + seconds or not is_over:
@@ -146,8 +150,9 @@ class Siege:
             await asyncio.sleep(POLL_S)
         until_ = time.monotonic()
         cores = (self.victim.cpu_s() - cpu_s) / (until_ - since)
+        idle = (idle_cores_s() - idle_s) / (until_ - since)
         await until(lambda: self._are_done(until_), "the others did what they had begun", COME_TO_S_MAX)
-        return Watched(cores, peak, self.others.within(since, until_))
+        return Watched(cores, idle, peak, self.others.within(since, until_))
 
     async def _are_done(self, since: float) -> bool:
         """Somebody has begun and ended something of each kind since then; what another one began before may still be under way, and is left out."""
@@ -171,6 +176,12 @@ class Siege:
 def drawn_for(nodes: Sequence[NodeProcess]) -> str:
     """A topic whose hosts are the first of these nodes."""
     return drawn_public(nodes[:TOPIC_HOSTS], [node.node_id for node in nodes[TOPIC_HOSTS:]])
+
+
+def idle_cores_s() -> float:
+    """Seconds that the cores of this machine had nothing to do, all together."""
+    times = psutil.cpu_times()
+    return float(times.idle + times.iowait)
 
 
 def pss_bytes(node: NodeProcess) -> int:
