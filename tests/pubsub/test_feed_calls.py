@@ -52,7 +52,7 @@ def test_a_host_is_left_only_when_nobody_listens_there_any_more() -> None:
 
 
 def test_whoever_wants_no_pushes_of_a_host_does_not_end_those_of_the_other() -> None:
-    shell = Shell(1, 2)
+    shell = Shell(1, 2, is_node=False)
     first = shell.listen([])
     for number in shell.asked(Method.SUBSCRIBE):
         shell.answer(number, Method.SUBSCRIBE, subscribed())

@@ -48,6 +48,15 @@ def test_who_pushes_differs_from_subscriber_to_subscriber() -> None:
     assert all(pushers(world, own) == ranked(1, 2, 3, own=own)[:1] for own in range(100, 130))
 
 
+def test_a_host_that_listens_itself_pushes_to_itself() -> None:
+    world = World(1, 2, 3)
+    for own in (1, 2, 3):
+        world.listen(number=own)
+    world.run(1)
+
+    assert [pushers(world, own) for own in (1, 2, 3)] == [[1], [2], [3]]
+
+
 def test_the_next_pushes_at_once_when_the_session_with_the_first_ends() -> None:
     world = World(1, 2, 3)
     ear = world.listen()
