@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MESSAGES = Rate(PUBLISHES_PER_S, PUBLISH_BURST)
 _BYTES = Rate(PUBLISH_BYTES_PER_S, PUBLISH_BURST_BYTES)
+_MESSAGES_OF_GROUP = _MESSAGES.times(PUBLISH_GROUP_ALLOWANCE)
+_BYTES_OF_GROUP = _BYTES.times(PUBLISH_GROUP_ALLOWANCE)
 _BACKLOG = Rate(BACKLOG_BYTES_PER_S, BACKLOG_BURST_BYTES)
 _BACKLOG_OF_GROUP = _BACKLOG.times(BACKLOG_GROUP_ALLOWANCE)
 
@@ -85,7 +87,9 @@ class Rates:
         if peer.node_id == self._own_id:
             return 0.0
         size = max(size, PUBLISH_CHARGE_BYTES_MIN)
-        return self._take(peer, "messages", 1, _MESSAGES, now) or self._take(peer, "bytes", size, _BYTES, now)
+        return self._take(peer, "messages", 1, _MESSAGES, _MESSAGES_OF_GROUP, now) or self._take(
+            peer, "bytes", size, _BYTES, _BYTES_OF_GROUP, now
+        )
 
     def punish(self, peer: Peer, now: Now) -> None:
         """Charge a forged message as a large one, also to a bucket that is empty: it cost a check and brought nothing."""
@@ -99,13 +103,12 @@ class Rates:
             self._brought.overdraw(("messages", peer.node_id), more, _MESSAGES, now.mono)
             self._brought.overdraw(("bytes", peer.node_id), more * size, _BYTES, now.mono)
 
-    def _take(self, peer: Peer, what: str, tokens: int, rate: Rate, now: Now) -> float:
-        key = (what, peer.node_id)
+    def _take(self, peer: Peer, what: str, tokens: int, rate: Rate, shared: Rate, now: Now) -> float:
+        key, group = (what, peer.node_id), peer.group
         wait_s = self._brought.take(key, tokens, rate, now.mono)
-        if wait_s or not peer.group:
+        if wait_s or not group:
             return wait_s
-        shared = rate.times(PUBLISH_GROUP_ALLOWANCE)
-        wait_s = self._brought_by_groups.take((what, peer.group), peer.node_id, tokens, shared, now.mono)
+        wait_s = self._brought_by_groups.take((what, group), peer.node_id, tokens, shared, now.mono)
         if wait_s:
             self._brought.put_back(key, tokens)
         return wait_s

@@ -150,11 +150,15 @@ class Subscriber:
         if self._cursor.get(series) is None:
             self._begin(series, Span(index, index + 1), now)
         window = self._window(series, now)
-        order = self._order(series, window)
-        if window.is_over(index) or index in order:
+        is_next = index == window.due and series not in self._orders  # almost always
+        if not is_next and (window.is_over(index) or index in self._order(series, window)):
             return
         item = _Item(envelope, is_live, int(now.wall), is_history=not is_live)
         self._open(item, window, now)
+        if is_next and item.message is not None:
+            self._tell_item(item, window, now)
+            return
+        order = self._order(series, window)
         if index < window.due:
             self._tell_late(item, window, now)
         else:
@@ -295,10 +299,11 @@ class Subscriber:
     # Bounds
 
     def _window(self, series: Series, now: Now) -> Window:
-        forgotten = self._cursor.in_the_way_of(series)
-        for other in forgotten:
-            self._give_up(other, now)
-        self._cursor.forget(forgotten)
+        if self._cursor.get(series) is None:
+            forgotten = self._cursor.in_the_way_of(series)
+            for other in forgotten:
+                self._give_up(other, now)
+            self._cursor.forget(forgotten)
         return self._cursor.open(series)
 
     def _order(self, series: Series, window: Window) -> Ordering[_Item]:

@@ -74,6 +74,8 @@ class Held:
         return held
 
     def __contains__(self, index: int) -> bool:
+        if index >= self.next:  # almost always, where it is new
+            return False
         at = bisect_right(self._starts, index) - 1
         return at >= 0 and index < self._tos[at]
 
@@ -99,6 +101,8 @@ class Held:
 
     def gaps(self) -> list[Span]:
         """What is missing from the floor up to `next`, in order."""
+        if len(self._starts) == 1 and self._starts[0] == self.floor:
+            return []
         starts = [self.floor, *self._tos[:-1]]
         return [Span(a, b) for a, b in zip(starts, self._starts, strict=True) if a < b] if self._tos else []
 
@@ -108,6 +112,9 @@ class Held:
         Of what has more than RUNS_PER_SESSION_MAX runs the lowest run is over, with the gap above it; it may be the one just
         added.
         """
+        if self._tos and index == self._tos[-1]:  # almost always
+            self._tos[-1] = index + 1
+            return True
         if index < self.floor or index in self:
             return False
         at = bisect_left(self._starts, index)
