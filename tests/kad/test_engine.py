@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
 OWN = Pen(0)
 SOMEWHERE = Target(bytes(32))
+HERE = Pen(1).identity(["ws://10.0.0.9:8083"], int(NODE))
 NOTE = Pen(90).mutable("name", 5, b"value")
 
 
@@ -295,13 +296,68 @@ def test_who_did_not_say_who_it_is_is_probed_and_asked_again_in_the_same_session
     (unanswered,) = bench.take_calls(Method.FIND_VALUE)
     bench.be_quiet()
     bench.fail(unanswered, reason)
-    while not (probes := bench.take_calls(Method.PING)):
-        bench.ring()
-    bench.answer(probes[0], Empty())
+    asked, _ = asked_within(bench, 60.0, lambda call: bench.answer(call, FoundValue((HERE.raw,))))
 
-    bench.tell_identity(Pen(1), Pen(1).identity(["ws://10.0.0.9:8083"], int(NODE)).raw)
-
+    assert asked == 1
     assert urls_known(bench, Pen(1)) == ["ws://10.0.0.9:8083"]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *map(Failed, FailReason),
+        Answer(Status.BUSY, Refusal()),
+        Answer(Status.OK, FoundValue()),
+        Answer(Status.OK, FoundValue((b"no record",))),
+    ],
+)
+def test_who_never_says_who_it_is_is_asked_ever_more_seldom(outcome: Answer | Failed) -> None:
+    bench = Bench()
+    bench.meet(Pen(1), learns=False)
+    asked, probed = asked_within(
+        bench, 3_600.0, lambda call: bench.engine.on_answer(call.call, outcome, bench.now)
+    )
+
+    assert 2 <= asked <= 14
+    assert probed <= asked + 6
+
+
+def test_who_has_no_address_and_no_session_is_not_probed_where_it_cannot_be() -> None:
+    bench = Bench()
+    bench.meet(Pen(1), learns=False)
+    (cut_off,) = bench.take_calls(Method.FIND_VALUE)
+    bench.fail(cut_off, FailReason.CLOSED)
+    bench.engine.on_link(peer_of(Pen(1)), Down(PARTED), bench.now)
+
+    probes = []
+    while (due := bench.engine.next_timer()) is not None and due < 60.0:
+        bench.ring()
+        probes += bench.take_calls(Method.PING)
+
+    assert probes == []
+    assert bench.known == {Pen(1).node_id}
+
+
+def asked_within(bench: Bench, seconds: float, say: Callable[[Call], None]) -> tuple[int, int]:
+    """How often somebody is asked who it is, and says that, and is probed, and answers."""
+    asked = probed = 0
+    end = bench.mono + seconds
+    while True:
+        for call in bench.take_calls():
+            if call.method is Method.FIND_VALUE:
+                asked += 1
+                assert asked < 1_000
+                say(call)
+            else:
+                probed += call.method is Method.PING
+                bench.answer(call, FoundNodes() if call.method is Method.FIND_NODE else Empty())
+        if bench.calls:
+            continue
+        due = bench.engine.next_timer()
+        if due is None or due > end:
+            bench.mono = end
+            return asked, probed
+        bench.ring()
 
 
 def test_private_addresses_in_an_identity_record_are_those_of_its_own_scope() -> None:

@@ -323,6 +323,22 @@ def test_who_was_asked_to_push_and_sends_nothing_has_the_next_one_asked() -> Non
     assert ear.feed.counts.pulled == before
 
 
+def test_a_host_to_which_nobody_brings_anything_has_another_push_to_it() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen(number=1)
+    world.run(1)
+    own = world.hosts[1]
+    assert pusher(ear) == 1
+    own.withholds = lambda _index: True
+    for index in range(10):
+        world.publish(ONE, [index])
+        world.run(1.8)
+        world.announce(own, contact(1).node_id, (row(ONE, 0, index + 1),))  # as what it fetched from others
+
+    assert pusher(ear) != 1
+    assert ear.indexes == list(range(10))
+
+
 def test_who_pushes_and_lacks_what_others_fetched_from_the_past_goes_on_pushing() -> None:
     world = World(1, 2, 3)
     ear = world.listen(Start.ALL)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_engine import TOPIC, Shell, at, indexes, raw, series, subscribed
+from tests.pubsub.kit_engine import OWN, TOPIC, Shell, at, contact, indexes, raw, series, subscribed
 from yzdht.wire.rpc import Method, Subscribe, Unsubscribe
 
 
@@ -52,17 +53,20 @@ def test_a_host_is_left_only_when_nobody_listens_there_any_more() -> None:
 
 
 def test_whoever_wants_no_pushes_of_a_host_does_not_end_those_of_the_other() -> None:
-    shell = Shell(1, 2, is_node=False)
+    better, other = ranked(1, 2)
+    shell = Shell(other, is_node=False)
     first = shell.listen([])
-    for number in shell.asked(Method.SUBSCRIBE):
-        shell.answer(number, Method.SUBSCRIBE, subscribed())
-    pusher = first.pusher
-    assert pusher is not None
-    shell.found = [c for c in shell.found if c.node_id != pusher] + [
-        c for c in shell.found if c.node_id == pusher
-    ]
+    shell.answer(other, Method.SUBSCRIBE, subscribed())
+    assert first.pusher == contact(other).node_id
+    shell.found.insert(0, contact(better))  # the first one has not looked again
     shell.listen([])
-    again = shell.call(int.from_bytes(pusher), Method.SUBSCRIBE).body
+    asked = {n: shell.call(n, Method.SUBSCRIBE).body for n in shell.asked(Method.SUBSCRIBE)}
 
-    assert isinstance(again, Subscribe)
-    assert again.push
+    assert set(asked) == {better, other}
+    assert all(isinstance(body, Subscribe) and body.push for body in asked.values())
+
+
+def ranked(*numbers: int) -> list[int]:
+    """Who is to push to this client first, of all nodes with these numbers."""
+    own_id = contact(OWN).node_id
+    return sorted(numbers, key=lambda n: sha256(contact(n).node_id + own_id + TOPIC).digest(), reverse=True)

@@ -57,6 +57,19 @@ def test_a_host_that_listens_itself_pushes_to_itself() -> None:
     assert [pushers(world, own) for own in (1, 2, 3)] == [[1], [2], [3]]
 
 
+def test_a_host_that_is_none_any_more_has_another_push() -> None:
+    world = World(1, 2, 3)
+    world.listen(number=2)
+    world.run(1)
+    best = ranked(1, 2, 3, own=2)[0]
+    assert pushers(world, 2) == [2] != [best]
+
+    world.hosts[2].is_found = False
+    world.run(FEED_LOOK_EVERY_S)
+
+    assert pushers(world, 2) == [best]
+
+
 def test_the_next_pushes_at_once_when_the_session_with_the_first_ends() -> None:
     world = World(1, 2, 3)
     ear = world.listen()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from yzdht.limits import BUCKET_SIZE, SOFT_DEADLINE_S_UNKNOWN
+from yzdht.limits import BUCKET_SIZE, IDENTITY_AGAIN_S, PROBE_AGAIN_S, SOFT_DEADLINE_S_UNKNOWN
 from yzdht.wire.address import Address, ClientType, Contact, fit_urls, scopes_of
 from yzdht.wire.frame import Caps
 from yzdht.wire.rpc import WireContact
@@ -39,6 +39,8 @@ class Entry:
         has_session: True while a session is open.
         is_parted: True if the last one was closed for its place alone.
         asked_at: Monotonic seconds at which it was last asked for its identity record; None if never.
+        ask_again_at: When to ask again, since it did not say; None if it did, or is being asked.
+        ask_pause_s: How long that took last time; doubles.
         expected_s: Seconds within which it usually answers.
         probe_at: When to probe it next; None while nothing speaks against it.
         is_probed: True while a probe is under way.
@@ -60,6 +62,8 @@ class Entry:
     has_session: bool = False
     is_parted: bool = False
     asked_at: float | None = None
+    ask_again_at: float | None = None
+    ask_pause_s: float = 0.0
     expected_s: float = SOFT_DEADLINE_S_UNKNOWN
     probe_at: float | None = None
     is_probed: bool = False
@@ -77,9 +81,28 @@ class Entry:
         """True if a probe is due or under way."""
         return self.is_probed or self.probe_at is not None
 
-    def asked_within(self, seconds: float, mono: float) -> bool:
-        """True if it was asked for its identity record so many seconds ago, or later."""
-        return self.asked_at is not None and mono - self.asked_at <= seconds
+    @property
+    def is_unsaid(self) -> bool:
+        """True if it was asked for its identity record, and did not say."""
+        return self.ask_again_at is not None
+
+    def is_to_be_asked(self, mono: float) -> bool:
+        """Whether a session that begins is to bring its identity record: not with each turn of those that share places."""
+        was_asked = self.asked_at is not None and mono - self.asked_at <= IDENTITY_AGAIN_S
+        return self.is_unsaid or not (self.is_parted and was_asked)
+
+    def asked(self, mono: float) -> None:
+        """It is asked for its identity record."""
+        self.asked_at, self.ask_again_at = mono, None
+
+    def said(self) -> None:
+        """Its identity record is here."""
+        self.ask_again_at, self.ask_pause_s = None, 0.0
+
+    def said_nothing(self, mono: float) -> None:
+        """Its answer is no use, or there is none: whoever never says it is asked ever more seldom."""
+        self.ask_pause_s = min(max(2 * self.ask_pause_s, PROBE_AGAIN_S), IDENTITY_AGAIN_S)
+        self.ask_again_at = mono + self.ask_pause_s
 
     def contact(self) -> Contact:
         """How this node reaches it: the address that worked first, and all that it published."""

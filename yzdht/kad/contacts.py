@@ -20,10 +20,9 @@ from yzdht.limits import (
     CONTACT_URLS_MAX,
     CONTACTS_PER_ANSWER_MAX,
     NODE_IDENTITY_LIFE_S,
-    PROBE_AGAIN_S,
     REPLICATION_BYTES_PER_S,
 )
-from yzdht.rpc.engine import Failed
+from yzdht.rpc.engine import Answer
 from yzdht.wire.address import (
     ClientType,
     Contact,
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from yzdht.kad.table import Entry, Table
     from yzdht.kad.upkeep import Hearsay
     from yzdht.ports import Now, RecordVerifier
-    from yzdht.rpc.engine import Answer, Peer
+    from yzdht.rpc.engine import Failed, Peer
     from yzdht.wire.rpc import WireContact
 
 
@@ -136,21 +135,25 @@ class Contacts:
         return usable
 
     def on_identity(self, node_id: NodeId, outcome: Answer | Failed, now: Now) -> None:
-        """A node was asked for its identity record: without an answer, its session having ended perhaps, it is asked again.
+        """A node was asked for its identity record: if that failed, its session having ended perhaps, it is asked again.
 
-        Until its addresses are known it is named to nobody.
+        Until its addresses are known it is named to nobody. Who can be dialled is probed once, so that there is a next answer.
         """
         entry = self._table.get(node_id)
         if entry is None:
             return
-        if isinstance(outcome, Failed):
-            entry.asked_at = None
-            self._table.probe_soon(node_id, now.mono + PROBE_AGAIN_S)
-        elif isinstance(outcome.body, FoundValue):
-            self._learn_identity(entry, outcome.body, now.wall)
+        found = outcome.body if isinstance(outcome, Answer) else None
+        if isinstance(found, FoundValue) and self._learn_identity(entry, found, now.wall):
+            entry.said()
+            return
+        is_first = not entry.ask_pause_s
+        entry.said_nothing(now.mono)
+        if is_first and entry.contact().urls:
+            self._table.probe_soon(node_id, now.mono + entry.ask_pause_s)
 
-    def _learn_identity(self, entry: Entry, found: FoundValue, wall: float) -> None:
-        """Take in the addresses that a node signed, asked of itself."""
+    def _learn_identity(self, entry: Entry, found: FoundValue, wall: float) -> bool:
+        """Take in the addresses that a node signed, asked of itself; False if there are none of now."""
+        is_learnt = False
         for raw in found.records:
             if not isinstance(raw, bytes):
                 continue
@@ -165,6 +168,8 @@ class Contacts:
             if record.kind is Kind.IDENTITY and is_recent and record.expires > wall:
                 addresses = tuple(a for a in payload.addresses if self._may_dial(a.url, entry.host))
                 entry.learn(addresses, entry.caps)
+                is_learnt = True
+        return is_learnt
 
     def _may_dial(self, url: str, namer_host: str) -> bool:
         try:

@@ -23,7 +23,6 @@ from yzdht.kad.table import Entry, Table
 from yzdht.kad.upkeep import Discovery, Hearsay
 from yzdht.kad.write import Draft, WriteResult
 from yzdht.limits import (
-    IDENTITY_AGAIN_S,
     JOIN_PATIENCE_S,
     JOIN_WAIT_S_MAX,
     OPERATIONS_MAX,
@@ -503,14 +502,14 @@ class KadEngine:
             return
         entry.reached(url, peer.namer_host, peer.prefix)
         entry.seen_at, entry.missed, entry.has_session, entry.probe_at = now.mono, 0, True, None
-        if not (entry.is_parted and entry.asked_within(IDENTITY_AGAIN_S, now.mono)):
+        if entry.is_to_be_asked(now.mono):
             self._fetch_identity(entry, now.mono)
         if is_new:
             self._discovery.trigger(now, peer.node_id, was_named=was_heard_of)
 
     def _fetch_identity(self, entry: Entry, mono: float) -> None:
         """Ask a node for its own identity record: signed addresses, before anybody else is asked."""
-        entry.asked_at = mono
+        entry.asked(mono)
         body = FindValue(Target(entry.node_id))
         self._run_errand(entry.contact(), _IDENTITY, Method.FIND_VALUE, body)
 
@@ -529,7 +528,7 @@ class KadEngine:
                     self._on_up(peer, None, now)  # there was no place when its session began
             else:
                 entry.expected_s = outcome.expected_s or entry.expected_s
-                if entry.asked_at is None:
+                if entry.ask_again_at is not None and entry.ask_again_at <= now.mono:
                     self._fetch_identity(entry, now.mono)
             return
         if outcome.reason is FailReason.GARBAGE:

@@ -140,7 +140,7 @@ PULL_MESSAGES_MAX = 64
 FETCH_PAUSE_S = 0.1
 """A host that fetches what others have leaves each of them alone for so long after a page: a page takes half of that to check and to write."""
 FETCH_PAUSE_FULL_S = 1.0
-"""Likewise, while each message that comes pushes another out: what is fetched then makes a history no larger."""
+"""Likewise, while the message that came last pushed another out, or found no room: what is fetched then makes a history no larger."""
 PULL_SERIES_MAX = 1_024
 """Series that one source says it has more of, and series with gaps, of one topic."""
 PULL_SERIES_WEIGHED = 64

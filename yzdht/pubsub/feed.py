@@ -130,6 +130,7 @@ class Feed:
             self._on_unfillable,
             hosts_per_source=TOPIC_HOSTS if around.is_delegated else 1,
         )
+        self._own_id = around.own_id
         self._sources = Sources(topic, around, self._on_rows, self._on_answered, self._on_gone)
         self._had: dict[Series, int] = {}  # one above what hosts had when this began
         self._answered: set[NodeId] = set()
@@ -205,7 +206,9 @@ class Feed:
         source = self._sources.contact(node_id)
         if source is None or self._is_stopped:
             return
-        self._hear_from(node_id)
+        # This node itself is never congested: what it only tells of it had to fetch.
+        if node_id != self._own_id:
+            self._hear_from(node_id)
         rows = tuple(rows)
         self._listener.on_rows(node_id, rows, now)
         if self._is_settled:

@@ -41,7 +41,7 @@ class Hosted:
         forget_at: When it is dropped: the hosts have what is held here. None while that is not so.
         sync_at: When its hosts are asked next what they hold; None for never.
         is_syncing: True while they are asked.
-        is_full: True if the message that was kept last pushed another one out.
+        is_full: True if the message that came last pushed another one out, or found no room.
         tries: How often they were asked in vain.
 
     """
@@ -207,6 +207,11 @@ class Topics:
         if held is not None:
             for series, index in dropped:
                 held.of(series).raise_floor(index + 1)
+
+    def no_room(self, topic: TopicId) -> None:
+        """The store had none for a message."""
+        if (hosted := self._hosted.get(topic)) is not None:
+            hosted.is_full = True
 
     def changes(self, hosted: Hosted, tick: int) -> Changes:
         """What is to be told of a topic to somebody who was told up to a tick."""

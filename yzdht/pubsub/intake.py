@@ -168,6 +168,7 @@ class Intake:
                 then(_conflict(envelope, known), now)
             case OverQuota():
                 self._topics.reread(envelope.topic)
+                self._topics.no_room(envelope.topic)
                 self._count("pubsub_over_quota")
                 then(_NO_ROOM, now)
             case StoreBroken() | Forgotten():

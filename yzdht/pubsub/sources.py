@@ -70,10 +70,6 @@ class Surroundings(NamedTuple):
     is_delegated: bool = False
 
 
-_HIGHEST = b"\xff" * 33
-"""More than any SHA-256."""
-
-
 class _State(Enum):
     ASKED = auto()
     SUBSCRIBED = auto()
@@ -85,7 +81,7 @@ class _Host:
     """One place to listen at.
 
     Attributes:
-        rank: The highest of those subscribed at is to push.
+        rank: The highest of those subscribed at is to push, unless this node is one of them.
         is_asked_to_push: In what was said to it last.
         is_unwilling: It was asked to push and said that it will not, or does not.
         unlisted: How many renewals in turn did not find it.
@@ -192,6 +188,7 @@ class Sources:
             self._renew_at = now.mono + FEED_LOOK_EVERY_S
             self._renew(now)
         self._fill(now)
+        self._steer(now)
         in_use = sum(host.is_in_use for host in self._hosts.values())
         goal = FEED_NODES if self._around.is_delegated else TOPIC_HOSTS
         self._short_looks = self._short_looks + 1 if in_use < goal else 0
@@ -226,7 +223,7 @@ class Sources:
                 host.contact = contact
                 host.state = _State.ASKED
                 new.append(host)
-        best = max(new, key=lambda host: host.rank, default=None)
+        best = max(new, key=self._order, default=None)
         if any(host.is_asked_to_push for host in self._hosts.values()):
             best = None  # it is steered when it has answered
         for host in new:
@@ -241,10 +238,13 @@ class Sources:
                 del self._hosts[node_id]
 
     def _rank(self, contact: Contact) -> bytes:
-        """A node that is a host itself has from itself what comes there: that takes no network, and it withholds nothing."""
-        if contact.node_id == self._around.own_id:
-            return _HIGHEST
         return sha256(contact.node_id + self._around.own_id + self._topic).digest()
+
+    def _order(self, host: _Host) -> tuple[bool, bytes]:
+        """The highest is to push: this node itself while it is a host, which takes no network and withholds nothing, else by rank."""
+        own_id = self._around.own_id
+        is_own = host.contact.node_id == own_id and any(c.node_id == own_id for c in self._found)
+        return is_own, host.rank
 
     def _best(self) -> _Host | None:
         """Who is to push: of those that are subscribed at, or were asked to push and have not answered yet."""
@@ -253,7 +253,7 @@ class Sources:
             for host in self._hosts.values()
             if (host.state is _State.SUBSCRIBED or host.is_asked_to_push) and not host.is_unwilling
         ]
-        return max(able, key=lambda host: host.rank, default=None)
+        return max(able, key=self._order, default=None)
 
     # Subscribing
 
