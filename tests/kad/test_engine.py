@@ -35,6 +35,7 @@ from yzdht.limits import (
     NODE_IDENTITY_LIFE_S,
     NODES_PER_PREFIX_MAX,
     OPERATIONS_MAX,
+    PROBE_AGAIN_S,
     RECORD_BYTES_MAX,
     SMALL_NETWORK_NODES_MAX,
     VALUE_BYTES_MAX,
@@ -290,7 +291,7 @@ def test_whose_session_made_place_before_it_said_who_it_is_is_asked_again_at_the
 
 
 @pytest.mark.parametrize("reason", list(FailReason))
-def test_who_did_not_say_who_it_is_is_probed_and_asked_again_in_the_same_session(reason: FailReason) -> None:
+def test_who_did_not_say_who_it_is_is_asked_again_once_it_answers_something(reason: FailReason) -> None:
     bench = Bench()
     bench.meet(Pen(1), learns=False)
     (unanswered,) = bench.take_calls(Method.FIND_VALUE)
@@ -322,20 +323,33 @@ def test_who_never_says_who_it_is_is_asked_ever_more_seldom(outcome: Answer | Fa
     assert probed <= asked + 6
 
 
-def test_who_has_no_address_and_no_session_is_not_probed_where_it_cannot_be() -> None:
+def test_who_did_not_say_who_it_is_and_can_be_dialled_is_probed_soon_so_that_it_answers() -> None:
+    bench = Bench()
+    bench.engine.on_link(peer_of(Pen(1)), Up("ws://10.0.0.9:8083"), bench.now)
+    (cut_off,) = bench.take_calls(Method.FIND_VALUE)
+    bench.fail(cut_off, FailReason.CLOSED)
+
+    assert len(probes_until(bench, 2 * PROBE_AGAIN_S)) == 1
+
+
+def test_who_did_not_say_who_it_is_and_cannot_be_dialled_is_not_probed_for_that() -> None:
     bench = Bench()
     bench.meet(Pen(1), learns=False)
     (cut_off,) = bench.take_calls(Method.FIND_VALUE)
     bench.fail(cut_off, FailReason.CLOSED)
     bench.engine.on_link(peer_of(Pen(1)), Down(PARTED), bench.now)
 
+    assert probes_until(bench, 60.0) == []
+    assert bench.known == {Pen(1).node_id}
+
+
+def probes_until(bench: Bench, mono: float) -> list[Call]:
+    """What nodes are asked for a sign of life; nothing is answered."""
     probes = []
-    while (due := bench.engine.next_timer()) is not None and due < 60.0:
+    while (due := bench.engine.next_timer()) is not None and due <= mono:
         bench.ring()
         probes += bench.take_calls(Method.PING)
-
-    assert probes == []
-    assert bench.known == {Pen(1).node_id}
+    return probes
 
 
 def asked_within(bench: Bench, seconds: float, say: Callable[[Call], None]) -> tuple[int, int]:

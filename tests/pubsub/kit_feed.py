@@ -65,6 +65,12 @@ def at(mono: float) -> Now:
     return Now(mono, WALL + mono)
 
 
+def ranked(*numbers: int, own: int = 99) -> list[int]:
+    """By section 11: the first of these pushes to a subscriber that is none of them."""
+    own_id = contact(own).node_id
+    return sorted(numbers, key=lambda n: sha256(contact(n).node_id + own_id + TOPIC).digest(), reverse=True)
+
+
 def contact(number: int) -> Contact:
     return Contact(NodeId(number.to_bytes(32)), PublicKey(b"\2" + number.to_bytes(32)), (), HOSTING)
 

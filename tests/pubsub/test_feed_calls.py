@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tests.pubsub.kit_engine import OWN, TOPIC, Shell, at, contact, indexes, raw, series, subscribed
+from tests.pubsub.kit_feed import ranked
 from yzdht.wire.rpc import Method, Subscribe, Unsubscribe
 
 
@@ -53,7 +53,7 @@ def test_a_host_is_left_only_when_nobody_listens_there_any_more() -> None:
 
 
 def test_whoever_wants_no_pushes_of_a_host_does_not_end_those_of_the_other() -> None:
-    better, other = ranked(1, 2)
+    better, other = ranked(1, 2, own=OWN)
     shell = Shell(other, is_node=False)
     first = shell.listen([])
     shell.answer(other, Method.SUBSCRIBE, subscribed())
@@ -64,9 +64,3 @@ def test_whoever_wants_no_pushes_of_a_host_does_not_end_those_of_the_other() -> 
 
     assert set(asked) == {better, other}
     assert all(isinstance(body, Subscribe) and body.push for body in asked.values())
-
-
-def ranked(*numbers: int) -> list[int]:
-    """Who is to push to this client first, of all nodes with these numbers."""
-    own_id = contact(OWN).node_id
-    return sorted(numbers, key=lambda n: sha256(contact(n).node_id + own_id + TOPIC).digest(), reverse=True)

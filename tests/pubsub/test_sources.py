@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-from hashlib import sha256
-
-from tests.pubsub.kit_feed import TOPIC, Ear, World, contact, number_of, row, series
+from tests.pubsub.kit_feed import Ear, World, contact, number_of, ranked, row, series
 from yzdht.limits import FEED_FORGED_S, FEED_LOOK_EVERY_S, FEED_NODES, FEED_PAGES_MAX, SUMMARY_ROWS_MAX
 from yzdht.wire.rpc import Method, Status
 
 
 ONE = series(1)
-
-
-def ranked(*numbers: int, own: int = 99) -> list[int]:
-    """By section 11: the first pushes."""
-    own_id = contact(own).node_id
-    return sorted(numbers, key=lambda n: sha256(contact(n).node_id + own_id + TOPIC).digest(), reverse=True)
 
 
 def where(ear: Ear) -> set[int | None]:
