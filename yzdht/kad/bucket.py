@@ -81,15 +81,10 @@ class Entry:
         """True if a probe is due or under way."""
         return self.is_probed or self.probe_at is not None
 
-    @property
-    def is_unsaid(self) -> bool:
-        """True if it was asked for its identity record, and did not say."""
-        return self.ask_again_at is not None
-
     def is_to_be_asked(self, mono: float) -> bool:
         """Whether a session that begins is to bring its identity record: not with each turn of those that share places."""
         was_asked = self.asked_at is not None and mono - self.asked_at <= IDENTITY_AGAIN_S
-        return self.is_unsaid or not (self.is_parted and was_asked)
+        return self.ask_again_at is not None or not (self.is_parted and was_asked)
 
     def asked(self, mono: float) -> None:
         """It is asked for its identity record."""

@@ -74,7 +74,7 @@ class Held:
         return held
 
     def __contains__(self, index: int) -> bool:
-        if index >= self.next:  # almost always, where it is new
+        if not self._tos or index >= self._tos[-1]:  # almost always, where it is new
             return False
         at = bisect_right(self._starts, index) - 1
         return at >= 0 and index < self._tos[at]
