@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import CryptoError, FrameTooLarge, TooManyMessages, UsageError, WireError
 from yzdht.in_order import Lines
-from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISHES_MAX
+from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISHES_MAX, TOPIC_TIMER_SET_AFTER_S
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Keep, Persist, Push, Reply
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import join_deliveries
@@ -116,6 +116,7 @@ class TopicPump:
         self._last_request = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._look: asyncio.TimerHandle | None = None  # at which the timer is set anew
         self._is_pumping = False
         self._is_stopped = False
         self._is_turn_due = False
@@ -179,9 +180,10 @@ class TopicPump:
         """Give up what is under way; no timer rings any more."""
         if not self._is_stopped:
             self._is_stopped = True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            for timer in (self._timer, self._look):
+                if timer is not None:
+                    timer.cancel()
+            self._timer = self._look = None
             self._engine.stop(self._clock.now())
             self.run()
             self._push()
@@ -331,19 +333,25 @@ class TopicPump:
             self._is_turn_due = True  # ahead of the store: subscribers do not wait for its thread
             asyncio.get_running_loop().call_soon(self._end_turn)
         try:
-            while outgoing := self._engine.take_outgoing():
-                for item in outgoing:
-                    self._carry_out(item)
+            self._carry_out_all()
         finally:
             self._is_pumping = False
         if self._after is not None and not self._after.done():
             self._after.set_result(None)
 
+    def _carry_out_all(self) -> None:
+        while outgoing := self._engine.take_outgoing():
+            for item in outgoing:
+                self._carry_out(item)
+
     def _end_turn(self) -> None:
-        """Done once for all that happened in a turn of the loop: what one peer is sent goes in one record, one timer is set."""
+        """Done once for all that happened in a turn of the loop: what one peer is sent goes in one record; this node itself comes last."""
         self._is_turn_due = False
         self._push()
-        self._arm()
+        if self._engine.hear_itself(self._clock.now()):
+            self.run()
+        if self._look is None and not self._is_stopped:
+            self._look = asyncio.get_running_loop().call_later(TOPIC_TIMER_SET_AFTER_S, self._arm)
 
     def _push(self) -> None:
         pushes, self._pushes = self._pushes, {}
@@ -406,6 +414,8 @@ class TopicPump:
             self._search(item.target, item.count, found)
 
     def _arm(self) -> None:
+        """Set the timer anew, once for all that happened lately."""
+        self._look = None
         at = self._engine.next_timer()
         if at is None or self._is_stopped or (self._timer is not None and self._timer_at <= at):
             return

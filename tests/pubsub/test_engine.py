@@ -26,7 +26,7 @@ from yzdht.pubsub.cursor import Cursor
 from yzdht.pubsub.feed import Start
 from yzdht.pubsub.publisher import PublishResult
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
-from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Up
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Push, Up
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status, Subscribe
 
@@ -50,6 +50,21 @@ def test_a_node_alone_hosts_what_it_publishes_and_hears_it() -> None:
     late: list[Event] = []
     shell.listen(late, Start.ALL)
     assert indexes(late) == [0, 1, 2]
+
+
+def test_what_a_node_has_for_others_is_on_its_way_before_it_hears_it_itself() -> None:
+    shell = Shell()
+    told: list[Event] = []
+    shell.listen(told)
+    shell.ask(peer(50), Method.SUBSCRIBE, Subscribe(TOPIC, push=True))
+    shell.engine.on_request(100, peer(51), Method.PUBLISH, Publish(raw(ONE, 0)), at(1))
+
+    pushes = [item for item in shell.engine.take_outgoing() if isinstance(item, Push)]
+    assert [push.peer for push in pushes] == [peer(50)]
+    assert told == []
+    assert shell.engine.hear_itself(at(1))
+    assert indexes(told) == [0]
+    assert not shell.engine.hear_itself(at(1))
 
 
 @pytest.mark.parametrize(("others", "needed"), [(1, 2), (2, 2)])

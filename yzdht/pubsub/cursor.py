@@ -125,11 +125,17 @@ class Cursor:
         """The window of a series, if there is one."""
         return self._windows.get(series)
 
-    def open(self, series: Series) -> Window:
-        """The window of a series, made if there was none; others are forgotten if there is no room."""
+    def use(self, series: Series) -> Window | None:
+        """The same, which is used."""
         window = self._windows.get(series)
         if window is not None:
             self._windows.move_to_end(series)
+        return window
+
+    def open(self, series: Series) -> Window:
+        """The window of a series, which is used, made if there was none; others are forgotten if there is no room."""
+        window = self.use(series)
+        if window is not None:
             return window
         self.forget(self.in_the_way_of(series))
         suspect = max(self._all_forgotten, self._forgotten.get(series.sender, 0))

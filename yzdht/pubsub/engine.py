@@ -104,6 +104,7 @@ class PubsubEngine:
         self._alarms = Alarms()
         self._usable = usable
         self._own_peer: Peer | None = None
+        self._own_pushes: list[Push] = []  # which it has not heard yet
         self._is_stopped = False
         self.host: TopicHost | None = None
         self.edge: Edge | None = None
@@ -370,30 +371,14 @@ class PubsubEngine:
         for _ in range(LOCAL_ROUNDS_MAX):
             if self.edge is not None:
                 self.edge.look(now)
-            if not any(self._is_own(item) for item in self._outbox.waiting):
+            own = [] if self._own_peer is None else self._outbox.take_own(self._own_peer)
+            if not own:
                 return
-            outgoing = self._outbox.take()
-            for item in outgoing:
-                if self._is_own(item):
-                    self._answer_itself(item, now)
-                else:
-                    self._outbox.put(item)
+            for item in own:
+                self._answer_itself(item, now)
         raise AssertionError("a node goes on asking itself")
 
-    def _is_own(self, item: Outgoing) -> bool:
-        if self._own_peer is None:
-            return False
-        match item:
-            case Call():
-                return item.contact.node_id == self._own.node_id
-            case Reply():
-                return item.request < 0
-            case Push():
-                return item.peer is self._own_peer
-            case _:
-                return False
-
-    def _answer_itself(self, item: Outgoing, now: Now) -> None:
+    def _answer_itself(self, item: Call | Reply | Push, now: Now) -> None:
         assert self._own_peer is not None
         assert self.host is not None
         match item:
@@ -402,9 +387,16 @@ class PubsubEngine:
             case Reply():
                 self._outbox.on_answer(-item.request, Answer(item.status, item.body), now)
             case Push():
-                self._hear(self._own.node_id, item.data, now)
-            case _:
-                raise AssertionError("nothing else is for this node itself")
+                self._own_pushes.append(item)
+
+    def hear_itself(self, now: Now) -> bool:
+        """Take what this node pushed to itself, once what it pushed to others is on its way; False if that was nothing."""
+        pushes, self._own_pushes = self._own_pushes, []
+        for push in pushes:
+            self._hear(self._own.node_id, push.data, now)
+        if pushes:
+            self._settle(now)
+        return bool(pushes)
 
     def take_outgoing(self) -> list[Outgoing]:
         """What to do, in order; empties the list."""
@@ -419,6 +411,7 @@ class PubsubEngine:
             feed.stop(is_silent=True)  # sessions end, and what is subscribed in them
         self._feeds.clear()
         self._subscribers.clear()
+        self._own_pushes.clear()
         self._alarms = Alarms()
         if self.host is not None:
             self.host.stop()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.rpc.engine import Call, Cancel, Find
+from yzdht.rpc.engine import Call, Cancel, Find, Push, Reply
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from yzdht.ids import Target
     from yzdht.ports import Now
-    from yzdht.rpc.engine import Answer, Failed, Outgoing
+    from yzdht.rpc.engine import Answer, Failed, Outgoing, Peer
     from yzdht.wire.address import Contact
     from yzdht.wire.rpc import Body, Method
 
@@ -71,10 +71,22 @@ class Outbox:
         if then is not None:
             then(contacts, now)
 
-    @property
-    def waiting(self) -> Sequence[Outgoing]:
-        """What `take` would return."""
-        return self._outgoing
+    def take_own(self, own: Peer) -> list[Call | Reply | Push]:
+        """What this node, who is this peer to itself, asks of itself, answers itself and pushes to itself, in order; the rest stays."""
+        found: list[Call | Reply | Push] = []
+        for item in self._outgoing:
+            if isinstance(item, Push):
+                if item.peer is own:
+                    found.append(item)
+            elif isinstance(item, Reply):
+                if item.request < 0:
+                    found.append(item)
+            elif isinstance(item, Call) and item.contact.node_id == own.node_id:
+                found.append(item)
+        if found:
+            taken = set(map(id, found))
+            self._outgoing = [item for item in self._outgoing if id(item) not in taken]
+        return found
 
     def take(self) -> list[Outgoing]:
         """What to do, in order; empties the list."""

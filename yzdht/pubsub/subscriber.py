@@ -299,11 +299,13 @@ class Subscriber:
     # Bounds
 
     def _window(self, series: Series, now: Now) -> Window:
-        if self._cursor.get(series) is None:
-            forgotten = self._cursor.in_the_way_of(series)
-            for other in forgotten:
-                self._give_up(other, now)
-            self._cursor.forget(forgotten)
+        window = self._cursor.use(series)
+        if window is not None:
+            return window
+        forgotten = self._cursor.in_the_way_of(series)
+        for other in forgotten:
+            self._give_up(other, now)
+        self._cursor.forget(forgotten)
         return self._cursor.open(series)
 
     def _order(self, series: Series, window: Window) -> Ordering[_Item]:

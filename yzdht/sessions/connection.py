@@ -318,8 +318,10 @@ class Connection:
             now = self._clock.now()
             self.used_at = now.mono
             self.session.push(record_type, data, now)
-            self._pump()
-            self.link.flush()  # what else happens in this turn of the loop can wait longer than subscribers
+            if not self._is_pumping:  # nothing comes of it but bytes
+                self._flush()
+                self.link.flush()  # what else happens in this turn of the loop can wait longer than subscribers
+                self._account()
 
     def rest(self, seconds: float) -> None:
         """Read nothing for a while: the peer asks too much, and what is not read costs nothing."""
@@ -387,10 +389,13 @@ class Connection:
                 self._flush()
         finally:
             self._is_pumping = False
+        self._account()
+        self._arm()
+
+    def _account(self) -> None:
         self._weigh()
         if self.is_metered:
             self._tell_carried()
-        self._arm()
 
     def _tell_carried(self) -> None:
         taken, given = self._carried
