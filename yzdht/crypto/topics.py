@@ -9,7 +9,7 @@ There is one key for each message, and so no salt: whoever seals must never use 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.naming import dh, kdf, normalise_name
 from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, hmac_sha256, is_equal, sha256
@@ -212,6 +212,14 @@ def open_message(envelope: PubsubEnvelope, epoch: MessageEpoch) -> PubsubMessage
     return MessageKeys([epoch]).open(envelope)[0]
 
 
+class _Met(NamedTuple):
+    """What follows from an epoch for the messages of one series."""
+
+    epoch: MessageEpoch
+    kid: bytes
+    root: bytes
+
+
 class MessageKeys:
     """Seals and opens messages in the epochs of one group that a member knows.
 
@@ -220,11 +228,11 @@ class MessageKeys:
 
     """
 
-    __slots__ = ("_kid_keys", "_roots")
+    __slots__ = ("_kid_keys", "_met")
 
     def __init__(self, epochs: Iterable[MessageEpoch]) -> None:
         self._kid_keys = {epoch: _kid_key(epoch.secret) for epoch in epochs}
-        self._roots: dict[tuple[MessageEpoch, TopicId, PublicKey, SendSession], bytes] = {}  # as met last
+        self._met: dict[tuple[TopicId, PublicKey, SendSession], _Met] = {}  # the one met last is the last
 
     @property
     def epochs(self) -> tuple[MessageEpoch, ...]:
@@ -233,10 +241,12 @@ class MessageKeys:
 
     def seal(self, place: MessagePlace, message: PubsubMessage) -> bytes:
         """Build what the group can read in its newest epoch, up to the signature; raises as `seal_message`."""
-        epoch, kid_key = next(iter(self._kid_keys.items()))
-        fixed = _fixed(Mode.GROUP, place, _kid(kid_key, place.session))
-        cipher = self._cipher(epoch, place)
-        return fixed + cipher.seal(_ZERO_IV, encode_message(message), fixed)
+        newest = next(iter(self._kid_keys))
+        met = self._met.get(place.series)
+        if met is None or met.epoch is not newest:
+            met = self._meet(newest, place)
+        fixed = _fixed(Mode.GROUP, place, met.kid)
+        return fixed + self._cipher(met, place).seal(_ZERO_IV, encode_message(message), fixed)
 
     def find(self, envelope: PubsubEnvelope) -> MessageEpoch:
         """The epoch that an envelope is sealed in.
@@ -261,21 +271,26 @@ class MessageKeys:
             DecryptionFailed: It does not open, or its padding is refused.
 
         """
-        epoch = self.find(envelope)
         place = MessagePlace(envelope.topic, envelope.sender, envelope.session, envelope.index)
-        padded = self._cipher(epoch, place).open(_ZERO_IV, envelope.body, envelope.fixed)
+        met = self._met.get(place.series)
+        if met is None or envelope.mode is not Mode.GROUP or not is_equal(met.kid, envelope.kid):
+            met = self._meet(self.find(envelope), place)
+        padded = self._cipher(met, place).open(_ZERO_IV, envelope.body, envelope.fixed)
         try:
-            return decode_message(padded), epoch
+            return decode_message(padded), met.epoch
         except WireError:
             raise DecryptionFailed("the padding of a message was refused") from None
 
-    def _cipher(self, epoch: MessageEpoch, place: MessagePlace) -> Aead:
-        of = epoch, *place.series
-        root = self._roots.pop(of, None) or sender_root(*of)
-        if len(self._roots) >= SENDER_ROOTS_MAX:
-            del self._roots[next(iter(self._roots))]
-        self._roots[of] = root
-        return Aead(message_key(root, place.index))
+    def _meet(self, epoch: MessageEpoch, place: MessagePlace) -> _Met:
+        kid = _kid(self._kid_keys[epoch], place.session)
+        return _Met(epoch, kid, sender_root(epoch, *place.series))
+
+    def _cipher(self, met: _Met, place: MessagePlace) -> Aead:
+        self._met.pop(place.series, None)
+        if len(self._met) >= SENDER_ROOTS_MAX:
+            del self._met[next(iter(self._met))]
+        self._met[place.series] = met
+        return Aead(message_key(met.root, place.index))
 
 
 class EnvelopeChecks:
