@@ -345,11 +345,11 @@ class TopicPump:
                 self._carry_out(item)
 
     def _end_turn(self) -> None:
-        """Done once for all that happened in a turn of the loop: what one peer is sent goes in one record; this node itself comes last."""
+        """Done once for all that happened in a turn of the loop: what one peer is sent goes in one record."""
         self._is_turn_due = False
         self._push()
-        if self._engine.hear_itself(self._clock.now()):
-            self.run()
+        if self._engine.has_something_for_itself:
+            asyncio.get_running_loop().call_soon(self._serve_itself)  # once links have written what they have
         if self._look is None and not self._is_stopped:
             self._look = asyncio.get_running_loop().call_later(TOPIC_TIMER_SET_AFTER_S, self._arm)
 
@@ -371,6 +371,11 @@ class TopicPump:
             sent = self._clock.now().mono
             for came in passed_on:
                 self.observe("topic_push_seconds", sent - came)
+
+    def _serve_itself(self) -> None:
+        if self._engine.serve_itself(self._clock.now()):
+            self.run()
+            self._push()
 
     def _carry_out(self, item: Outgoing) -> None:
         match item:

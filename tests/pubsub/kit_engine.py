@@ -98,7 +98,7 @@ class Shell:
     def look(self) -> None:
         """Carry out what came up."""
         while (
-            (outgoing := self.engine.take_outgoing()) or self._soon or self.engine.hear_itself(at(self.mono))
+            (outgoing := self.engine.take_outgoing()) or self._soon or self.engine.serve_itself(at(self.mono))
         ):
             for item in outgoing:
                 self._carry_out(item)

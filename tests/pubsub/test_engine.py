@@ -62,9 +62,9 @@ def test_what_a_node_has_for_others_is_on_its_way_before_it_hears_it_itself() ->
     pushes = [item for item in shell.engine.take_outgoing() if isinstance(item, Push)]
     assert [push.peer for push in pushes] == [peer(50)]
     assert told == []
-    assert shell.engine.hear_itself(at(1))
+    assert shell.engine.serve_itself(at(1))
     assert indexes(told) == [0]
-    assert not shell.engine.hear_itself(at(1))
+    assert not shell.engine.serve_itself(at(1))
 
 
 @pytest.mark.parametrize(("others", "needed"), [(1, 2), (2, 2)])

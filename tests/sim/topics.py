@@ -180,7 +180,7 @@ class TopicNode(SimNode):
         """
         outbox = self.pubsub._outbox
         assert not outbox._outgoing, f"{self} keeps what it wants to send"
-        assert not self.pubsub.hear_itself(self.now()), f"{self} does not hear what it pushes to itself"
+        assert not self.pubsub.serve_itself(self.now()), f"{self} does not serve itself"
         awaited = {call + _CALLS_FROM for call in outbox._answers}
         assert awaited <= self.carried(), f"{self} waits for calls that nobody carries"
         assert len(self._writing) <= HISTORY_QUEUE_WRITES_MAX + 1
@@ -255,7 +255,7 @@ class TopicNode(SimNode):
         for item in outgoing:
             for altered in (item,) if self.alter is None else self.alter(item):
                 self._carry_out(altered)
-        return bool(found or outgoing) or self.pubsub.hear_itself(self.now())
+        return bool(found or outgoing) or self.pubsub.serve_itself(self.now())
 
     def _carry_out(self, item: Outgoing) -> None:
         match item:

@@ -104,7 +104,7 @@ class PubsubEngine:
         self._alarms = Alarms()
         self._usable = usable
         self._own_peer: Peer | None = None
-        self._own_pushes: list[Push] = []  # which it has not heard yet
+        self._for_itself: list[Callable[[Now], None]] = []  # what it publishes, and pushes, to itself
         self._is_stopped = False
         self.host: TopicHost | None = None
         self.edge: Edge | None = None
@@ -120,7 +120,7 @@ class PubsubEngine:
         self._finder = finder
         self._own_peer = hosting.own
         self.host = TopicHost(own, hosting.store, self._outbox, surroundings, hosting.bringer_key)
-        at_home = self.host.take_own
+        at_home = self._take_at_home
         self._publisher = Publisher(own.node_id, self._outbox, finder, at_home, self._policies)
         for_clients = Publisher(own.node_id, self._outbox, finder, at_home, self._policies)
         self._publishers = (self._publisher, for_clients)
@@ -387,16 +387,27 @@ class PubsubEngine:
             case Reply():
                 self._outbox.on_answer(-item.request, Answer(item.status, item.body), now)
             case Push():
-                self._own_pushes.append(item)
+                self._for_itself.append(partial(self._hear, self._own.node_id, item.data))
 
-    def hear_itself(self, now: Now) -> bool:
-        """Take what this node pushed to itself, once what it pushed to others is on its way; False if that was nothing."""
-        pushes, self._own_pushes = self._own_pushes, []
-        for push in pushes:
-            self._hear(self._own.node_id, push.data, now)
-        if pushes:
+    def _take_at_home(
+        self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], _now: Now
+    ) -> None:
+        assert self.host is not None
+        self._for_itself.append(partial(self.host.take_own, envelope, then))
+
+    @property
+    def has_something_for_itself(self) -> bool:
+        """True if `serve_itself` is wanted."""
+        return bool(self._for_itself)
+
+    def serve_itself(self, now: Now) -> bool:
+        """Take what this node publishes and pushes to itself: once what others are sent is on its way. False if that was nothing."""
+        work, self._for_itself = self._for_itself, []
+        for do in work:
+            do(now)
+        if work:
             self._settle(now)
-        return bool(pushes)
+        return bool(work)
 
     def take_outgoing(self) -> list[Outgoing]:
         """What to do, in order; empties the list."""
@@ -404,6 +415,7 @@ class PubsubEngine:
 
     def stop(self, now: Now) -> None:
         """Give up everything under way; nothing is due any more."""
+        self.serve_itself(now)
         self._is_stopped = True
         for publisher in self._publishers:
             publisher.stop(now)
@@ -411,7 +423,7 @@ class PubsubEngine:
             feed.stop(is_silent=True)  # sessions end, and what is subscribed in them
         self._feeds.clear()
         self._subscribers.clear()
-        self._own_pushes.clear()
+        self._for_itself.clear()
         self._alarms = Alarms()
         if self.host is not None:
             self.host.stop()
