@@ -10,7 +10,7 @@ from tests.sessions.kit import Village, turns, until
 from tests.sessions.proved import connection
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.limits import REQUESTS_BURST_STRANGER, REST_S
+from yzdht.limits import PUSHES_PER_CHARGE, REQUESTS_BURST_STRANGER, REST_S
 from yzdht.rpc.engine import Answer
 from yzdht.rpc.session import Spent
 from yzdht.sessions.admission import SessionBounds
@@ -66,6 +66,31 @@ async def test_what_is_served_by_nobody_costs_what_a_request_does_and_is_no_use_
     judge.spent(asker, Spent())
     assert counters.get("rate_limited", "requests") == 1
     assert asker.used_at == -5.0
+
+
+async def test_what_is_said_unasked_costs_what_a_request_does_for_some_at_once() -> None:
+    counters = Counters()
+    judge = restraint(counters)
+    asker = connection("8.8.8.8", used_at=-5.0)
+    said = 0
+    while not counters.get("rate_limited", "requests"):
+        judge.pushed(asker)
+        said += 1
+    assert said >= REQUESTS_BURST_STRANGER
+    assert asker.used_at == -5.0
+
+
+async def test_who_owes_for_what_it_said_is_not_read_until_it_can_be_charged() -> None:
+    counters = Counters()
+    judge = restraint(counters)
+    asker = connection("8.8.8.8")
+    exhaust(judge, asker)
+    for _ in range(PUSHES_PER_CHARGE - 1):
+        judge.pushed(asker)
+    assert counters.get("rate_limited", "requests") == 0
+    for _ in range(3):
+        judge.pushed(asker)
+    assert counters.get("rate_limited", "requests") == 3
 
 
 async def test_requests_that_are_turned_away_are_counted_as_served() -> None:

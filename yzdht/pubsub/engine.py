@@ -389,9 +389,7 @@ class PubsubEngine:
             case Push():
                 self._for_itself.append(partial(self._hear, self._own.node_id, item.data))
 
-    def _take_at_home(
-        self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], _now: Now
-    ) -> None:
+    def _take_at_home(self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], _now: Now) -> None:
         assert self.host is not None
         self._for_itself.append(partial(self.host.take_own, envelope, then))
 

@@ -110,6 +110,7 @@ class Connection:
         is_answered: True if the peer answered a call.
         used_at: Monotonic seconds at which either end last asked something, or this end said something unasked.
         is_needed: True while this end waits for what the other says unasked.
+        unpaid_pushes: What the other said unasked and was not charged for yet.
 
     """
 
@@ -127,6 +128,7 @@ class Connection:
         self.is_answered = False
         self.used_at = clock.now().mono
         self.is_needed = False
+        self.unpaid_pushes = 0
         self._clock = clock
         self._loop = loop
         self._owner = owner

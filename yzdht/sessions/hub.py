@@ -61,9 +61,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PUSH = Spent()
-"""What a push costs whoever sends it."""
-
 
 class Sessions:
     """Every session of one process.
@@ -331,7 +328,7 @@ class Sessions:
                 self._on_opened(connection, event)
             case Pushed(record_type, data):
                 assert connection.peer is not None
-                self._restraint.spent(connection, _PUSH)
+                self._restraint.pushed(connection)
                 self._sink.on_push(connection.peer, record_type, data)
             case Spent():
                 self._restraint.spent(connection, event)

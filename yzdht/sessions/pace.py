@@ -59,34 +59,34 @@ class RequestPace:
         )  # apart: no crowd may push out what bounds all of it
         self._table = FairBuckets(PREFIXES_TRACKED_MAX)
 
-    def take(self, peer: Peer, mono: float) -> float:
-        """Charge one request.
+    def take(self, peer: Peer, mono: float, requests: int = 1) -> float:
+        """Charge a request, or so many at once.
 
         Returns:
             0.0 if it may be served, else the seconds after which the peer should try again.
 
         """
         if self._is_known(peer.node_id):
-            return self._take_of_table(peer.node_id, mono)
-        return self._take_of_strangers(peer, mono)
+            return self._take_of_table(peer.node_id, mono, requests)
+        return self._take_of_strangers(peer, mono, requests)
 
-    def _take_of_table(self, node_id: NodeId, mono: float) -> float:
-        if wait_s := self._peers.take(node_id, 1, _TABLE_PEER, mono):
+    def _take_of_table(self, node_id: NodeId, mono: float, requests: int) -> float:
+        if wait_s := self._peers.take(node_id, requests, _TABLE_PEER, mono):
             return wait_s
-        if wait_s := self._table.take(None, node_id, 1, _TABLE, mono):
-            self._peers.put_back(node_id, 1)
+        if wait_s := self._table.take(None, node_id, requests, _TABLE, mono):
+            self._peers.put_back(node_id, requests)
         return wait_s
 
-    def _take_of_strangers(self, peer: Peer, mono: float) -> float:
+    def _take_of_strangers(self, peer: Peer, mono: float, requests: int) -> float:
         node_id, prefix = peer.node_id, self._prefix_of(peer.host)
         group = prefix or peer.host
         if (prefix is not None or peer.is_proxied) and (
-            wait_s := self._peers.take(node_id, 1, _STRANGER, mono)
+            wait_s := self._peers.take(node_id, requests, _STRANGER, mono)
         ):
             return wait_s
-        if wait_s := self._groups.take(group, node_id, 1, _GROUP, mono):
-            self._peers.put_back(node_id, 1)
-        elif wait_s := self._strangers.take(None, group, 1, _STRANGERS, mono):
-            self._groups.put_back(group, node_id, 1)
-            self._peers.put_back(node_id, 1)
+        if wait_s := self._groups.take(group, node_id, requests, _GROUP, mono):
+            self._peers.put_back(node_id, requests)
+        elif wait_s := self._strangers.take(None, group, requests, _STRANGERS, mono):
+            self._groups.put_back(group, node_id, requests)
+            self._peers.put_back(node_id, requests)
         return wait_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.limits import BANDWIDTH_BURST_S, REST_S
+from yzdht.limits import BANDWIDTH_BURST_S, PUSHES_PER_CHARGE, REST_S
 from yzdht.rpc.bucket import Rate
 from yzdht.sessions.bandwidth import Meter
 from yzdht.sessions.ledger import Ledger
@@ -73,6 +73,18 @@ class Restraint:
             self._counters.add("rpc_served", f"{method}/{event.status.name.lower()}")
         if wait_s := self._pace.take(connection.peer, self._clock.now().mono):
             self._have_rest(connection, wait_s)
+
+    def pushed(self, connection: Connection) -> None:
+        """A peer said something unasked: that costs it what a request does, charged for some at once."""
+        assert connection.peer is not None
+        connection.unpaid_pushes += 1
+        if connection.unpaid_pushes < PUSHES_PER_CHARGE:
+            return
+        wait_s = self._pace.take(connection.peer, self._clock.now().mono, PUSHES_PER_CHARGE)
+        if wait_s:
+            self._have_rest(connection, wait_s)
+        else:
+            connection.unpaid_pushes = 0
 
     def _have_rest(self, connection: Connection, wait_s: float) -> float:
         """Do not read a peer for a while; return the seconds after which it is worth another try."""
