@@ -13,17 +13,20 @@ from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoNode, UsageError
 from yzdht.ids import TopicId
-from yzdht.limits import MESSAGE_BYTES_MAX, MINUTE_S
+from yzdht.limits import HISTORY_QUEUE_WRITES_MAX, MESSAGE_BYTES_MAX, MINUTE_S
+from yzdht.pubsub.events import Message
 from yzdht.rpc.engine import Answer, Reply
 from yzdht.topic_pump import TOPIC_METHODS, is_of_topics
 from yzdht.wire.pubsub import decode_envelope
 from yzdht.wire.rpc import Backlog, BacklogPage, Method, Status
+from yzdht.wire.slot import StoreBroken
 
 
 if TYPE_CHECKING:
     from yzdht.sessions.connection import Connection
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
+    from yzdht.wire.history import TopicVerdict
     from yzdht.wire.rpc import Body
 
 
@@ -134,3 +137,27 @@ async def test_how_long_each_message_was_here_until_it_was_sent_is_observed(
         for _ in range(2):
             pump._push()
     assert seen == [("topic_push_seconds", 0.75), ("topic_push_seconds", 0.25)]
+
+
+async def test_of_many_messages_at_once_none_is_told_to_anybody_and_then_refused_by_the_store(
+    pump: TopicPump,
+) -> None:
+    ben = topics_of(Person(Holders()), pump)
+    anna = topics_of(Person(Holders()), pump)
+    verdicts: list[TopicVerdict] = []
+    on_verdicts = pump.on_verdicts
+
+    def note(answers: list[tuple[int, TopicVerdict]]) -> None:
+        verdicts.extend(verdict for _, verdict in answers)
+        on_verdicts(answers)
+
+    pump.on_verdicts = note  # type: ignore[method-assign] # what the store says is the same
+    count = 2 * HISTORY_QUEUE_WRITES_MAX
+    async with subscription(ben, pump, size=count) as messages:
+        tasks = [asyncio.create_task(anna.publish("news", b"x")) for _ in range(count)]
+        heard = [await anext(messages) for _ in range(count)]
+        published = await asyncio.gather(*tasks)
+    assert {each.stored for each in published} == {1}
+    assert [message.index for message in heard if isinstance(message, Message)] == list(range(count))
+    assert len(verdicts) >= count
+    assert not any(isinstance(verdict, StoreBroken) for verdict in verdicts)

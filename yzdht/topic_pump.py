@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.errors import CryptoError, FrameTooLarge, TooManyMessages, UsageError, WireError
 from yzdht.in_order import Lines
-from yzdht.limits import PUBLISH_DEADLINE_S, PUBLISHES_MAX, TOPIC_TIMER_SET_AFTER_S
+from yzdht.limits import (
+    PUBLISH_DEADLINE_S,
+    PUBLISHES_MAX,
+    SERVED_ITSELF_PER_LOOP_TURN,
+    TOPIC_TIMER_SET_AFTER_S,
+)
 from yzdht.rpc.engine import Answer, Call, Cancel, Drop, Find, Keep, Persist, Push, Reply
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import join_deliveries
@@ -325,7 +330,7 @@ class TopicPump:
     # The pump
 
     def run(self) -> None:
-        """Carry out what the engine wants until it wants nothing; re-arm its timer."""
+        """Carry out what the engine wants until it wants nothing; what ends this turn of the loop follows, and its timer is set anew."""
         if self._is_pumping:
             return
         self._is_pumping = True
@@ -347,11 +352,11 @@ class TopicPump:
     def _end_turn(self) -> None:
         """Done once for all that happened in a turn of the loop: what one peer is sent goes in one record."""
         self._is_turn_due = False
-        self._push()
         if self._engine.has_something_for_itself:
             asyncio.get_running_loop().call_soon(self._serve_itself)  # once links have written what they have
         if self._look is None and not self._is_stopped:
             self._look = asyncio.get_running_loop().call_later(TOPIC_TIMER_SET_AFTER_S, self._arm)
+        self._push()
 
     def _push(self) -> None:
         pushes, self._pushes = self._pushes, {}
@@ -373,7 +378,13 @@ class TopicPump:
                 self.observe("topic_push_seconds", sent - came)
 
     def _serve_itself(self) -> None:
-        if self._engine.serve_itself(self._clock.now()):
+        """Have the node take some of what it publishes and pushes to itself; the end of the turn that follows sees to the rest."""
+        try:
+            for _ in range(SERVED_ITSELF_PER_LOOP_TURN):
+                if not self._engine.serve_itself(self._clock.now()):
+                    break
+                self.run()
+        finally:
             self.run()
             self._push()
 

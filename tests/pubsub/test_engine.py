@@ -20,6 +20,7 @@ from tests.pubsub.kit_engine import (
     subscribed,
 )
 from tests.pubsub.kit_feed import WALL, Keys, row
+from yzdht.errors import StoreError
 from yzdht.ids import TopicId
 from yzdht.limits import FEEDS_MAX
 from yzdht.pubsub.cursor import Cursor
@@ -28,11 +29,13 @@ from yzdht.pubsub.publisher import PublishResult
 from yzdht.pubsub.subscriber import Mailbox, Subscriber
 from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Push, Up
 from yzdht.wire.frame import RecordType
+from yzdht.wire.pubsub import decode_envelope
 from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status, Subscribe
 
 
 if TYPE_CHECKING:
     from yzdht.pubsub.events import Event
+    from yzdht.wire.holdings import Holdings
 
 
 ONE = series(1)
@@ -64,6 +67,38 @@ def test_what_a_node_has_for_others_is_on_its_way_before_it_hears_it_itself() ->
     assert told == []
     assert shell.engine.serve_itself(at(1))
     assert indexes(told) == [0]
+    assert not shell.engine.serve_itself(at(1))
+
+
+def test_a_disk_that_cannot_be_read_keeps_one_message_from_its_host_and_none_of_those_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shell = Shell()
+    read = shell.store.holdings
+
+    def broken(_topic: TopicId) -> Holdings:
+        monkeypatch.setattr(shell.store, "holdings", read)
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(shell.store, "holdings", broken)
+    results = [shell.publish(raw(ONE, index)) for index in range(3)]
+
+    assert results == [[], [PublishResult(1, 1)], [PublishResult(1, 1)]]
+    shell.tick(shell.mono + 5)
+    assert results[0] == [PublishResult(1, 1)]
+
+
+def test_what_a_node_has_for_itself_when_it_stops_is_told_to_be_on_no_disk() -> None:
+    shell = Shell()
+    results: list[PublishResult] = []
+    envelope = decode_envelope(raw(ONE, 0))
+    assert shell.engine.publish(envelope, lambda result, _now: results.append(result), at(1))
+    for item in shell.engine.take_outgoing():  # it looks for hosts
+        shell._carry_out(item)
+    assert shell.engine.has_something_for_itself
+    shell.engine.stop(at(1))
+
+    assert results == [PublishResult(0, 1)]
     assert not shell.engine.serve_itself(at(1))
 
 

@@ -10,7 +10,8 @@ from tests.sessions.kit import Village, turns, until
 from tests.sessions.proved import connection
 from yzdht.crypto.handshake import Credentials
 from yzdht.crypto.naming import network_id
-from yzdht.limits import PUSHES_PER_CHARGE, REQUESTS_BURST_STRANGER, REST_S
+from yzdht.limits import PUSHES_PER_CHARGE, REQUESTS_BURST_STRANGER, REQUESTS_PER_S_STRANGER, REST_S
+from yzdht.ports import Now
 from yzdht.rpc.engine import Answer
 from yzdht.rpc.session import Spent
 from yzdht.sessions.admission import SessionBounds
@@ -24,12 +25,23 @@ from yzdht.wire.rpc import Method, Status, encode_request, encode_response
 
 
 if TYPE_CHECKING:
+    from yzdht.sessions.clock import Clock
     from yzdht.sessions.connection import Connection
 
 
-def restraint(counters: Counters, **bounds: int) -> Restraint:
+class Standing:
+    """A clock whose time passes only where a test says so."""
+
+    mono = 100.0
+
+    def now(self) -> Now:
+        return Now(self.mono, 1e9 + self.mono)
+
+
+def restraint(counters: Counters, clock: Clock | None = None, **bounds: int) -> Restraint:
     credentials = Credentials(Identity.generate().signer, network_id("main"), Caps.ALWAYS, None)
-    return Restraint(World(credentials, [], SystemClock(), counters, bounds=SessionBounds(**bounds)))  # type: ignore[arg-type] # whole numbers
+    bound = SessionBounds(**bounds)  # type: ignore[arg-type] # whole numbers
+    return Restraint(World(credentials, [], clock or SystemClock(), counters, bounds=bound))
 
 
 def asks(judge: Restraint, asker: Connection, times: int) -> int:
@@ -70,19 +82,20 @@ async def test_what_is_served_by_nobody_costs_what_a_request_does_and_is_no_use_
 
 async def test_what_is_said_unasked_costs_what_a_request_does_for_some_at_once() -> None:
     counters = Counters()
-    judge = restraint(counters)
+    judge = restraint(counters, Standing())
     asker = connection("8.8.8.8", used_at=-5.0)
     said = 0
     while not counters.get("rate_limited", "requests"):
         judge.pushed(asker)
         said += 1
-    assert said >= REQUESTS_BURST_STRANGER
+    assert said == REQUESTS_BURST_STRANGER + PUSHES_PER_CHARGE
     assert asker.used_at == -5.0
 
 
 async def test_who_owes_for_what_it_said_is_not_read_until_it_can_be_charged() -> None:
     counters = Counters()
-    judge = restraint(counters)
+    clock = Standing()
+    judge = restraint(counters, clock)
     asker = connection("8.8.8.8")
     exhaust(judge, asker)
     for _ in range(PUSHES_PER_CHARGE - 1):
@@ -91,6 +104,22 @@ async def test_who_owes_for_what_it_said_is_not_read_until_it_can_be_charged() -
     for _ in range(3):
         judge.pushed(asker)
     assert counters.get("rate_limited", "requests") == 3
+    assert asker.unpaid_pushes == PUSHES_PER_CHARGE + 2
+
+    clock.mono += 60.0 + 2 / REQUESTS_PER_S_STRANGER  # two can be paid, and eight cannot
+    judge.pushed(asker)
+    assert counters.get("rate_limited", "requests") == 3
+    assert asker.unpaid_pushes == PUSHES_PER_CHARGE + 2
+
+
+async def test_a_session_that_ends_pays_what_it_owes() -> None:
+    counters = Counters()
+    judge = restraint(counters, Standing())
+    for _ in range(int(REQUESTS_BURST_STRANGER)):
+        asker = connection("8.8.8.8")
+        judge.pushed(asker)
+        judge.forget(asker)
+    assert asks(judge, connection("8.8.8.8"), 1) == 0
 
 
 async def test_requests_that_are_turned_away_are_counted_as_served() -> None:

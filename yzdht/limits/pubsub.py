@@ -240,6 +240,8 @@ EDGE_BACKLOG_HOSTS_MAX = 4
 """So many hosts are asked for one BACKLOG of a client, one after the other."""
 FEEDS_MAX = 4_096 + 1_024
 """What one process listens to: for its clients, and for itself."""
+SERVED_ITSELF_PER_LOOP_TURN = 64
+"""What a node publishes and pushes to itself is taken so many at a time: sockets are looked at in between."""
 TOPIC_TIMER_SET_AFTER_S = 0.005
 """When something is due next is looked up once for all that happened in this time: a timer rings so much later at most."""
 LOCAL_ROUNDS_MAX = 1_000

@@ -28,7 +28,7 @@ REQUESTS_PER_S_OF_TABLE = 5_000.0
 REQUESTS_BURST_OF_TABLE = 50_000.0
 """One core serves some 5,000 a second; half of a burst can be had at once."""
 PUSHES_PER_CHARGE = 8
-"""What a peer says unasked is charged for so many at once; who is owed less when its session ends is let off."""
+"""What a peer says unasked is charged for so many at once, and the rest when its session ends."""
 REST_S = (0.05, 1.0)
 """For so long a peer that asks too much is not read, at least and at most."""
 DELEGATED_REQUESTS_PER_PATH = 24

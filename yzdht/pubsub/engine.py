@@ -5,10 +5,11 @@ Joins the parts and routes what comes to them. A node that hosts a topic asks it
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.errors import WireError
+from yzdht.errors import StoreError, WireError
 from yzdht.limits import FEEDS_MAX, LOCAL_ROUNDS_MAX, PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.pubsub.alarms import Alarms
 from yzdht.pubsub.delegating import Delegating, NodeFinder
@@ -77,6 +78,8 @@ class Hosting(NamedTuple):
 class PubsubEngine:
     """Of one process: of a node, which hosts, or of a client, which has its nodes do everything for it.
 
+    Whoever drives it carries out what `take_outgoing` says, then has it `serve_itself`, until both have nothing more.
+
     Args:
         own: This end.
         surroundings: The process that it is part of.
@@ -104,7 +107,7 @@ class PubsubEngine:
         self._alarms = Alarms()
         self._usable = usable
         self._own_peer: Peer | None = None
-        self._for_itself: list[Callable[[Now], None]] = []  # what it publishes, and pushes, to itself
+        self._for_itself: deque[Callable[[Now], None]] = deque()  # what it publishes, and pushes, to itself
         self._is_stopped = False
         self.host: TopicHost | None = None
         self.edge: Edge | None = None
@@ -390,8 +393,16 @@ class PubsubEngine:
                 self._for_itself.append(partial(self._hear, self._own.node_id, item.data))
 
     def _take_at_home(self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], _now: Now) -> None:
+        self._for_itself.append(partial(self._publish_at_home, envelope, then))
+
+    def _publish_at_home(
+        self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], now: Now
+    ) -> None:
         assert self.host is not None
-        self._for_itself.append(partial(self.host.take_own, envelope, then))
+        try:
+            self.host.take_own(envelope, then, now)
+        except StoreError:  # the disk cannot be read: other hosts may take it, and this one later
+            then(Answer(Status.BUSY, Refusal()), now)
 
     @property
     def has_something_for_itself(self) -> bool:
@@ -399,13 +410,17 @@ class PubsubEngine:
         return bool(self._for_itself)
 
     def serve_itself(self, now: Now) -> bool:
-        """Take what this node publishes and pushes to itself: once what others are sent is on its way. False if that was nothing."""
-        work, self._for_itself = self._for_itself, []
-        for do in work:
-            do(now)
-        if work:
+        """Take the next of what this node publishes, and pushes, to itself; False if there is nothing.
+
+        Wanted once what others are sent is on its way; what comes of each is to be carried out before the next.
+        """
+        if not self._for_itself:
+            return False
+        try:
+            self._for_itself.popleft()(now)
+        finally:
             self._settle(now)
-        return bool(work)
+        return True
 
     def take_outgoing(self) -> list[Outgoing]:
         """What to do, in order; empties the list."""
@@ -413,7 +428,6 @@ class PubsubEngine:
 
     def stop(self, now: Now) -> None:
         """Give up everything under way; nothing is due any more."""
-        self.serve_itself(now)
         self._is_stopped = True
         for publisher in self._publishers:
             publisher.stop(now)

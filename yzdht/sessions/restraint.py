@@ -80,11 +80,15 @@ class Restraint:
         connection.unpaid_pushes += 1
         if connection.unpaid_pushes < PUSHES_PER_CHARGE:
             return
-        wait_s = self._pace.take(connection.peer, self._clock.now().mono, PUSHES_PER_CHARGE)
-        if wait_s:
+        mono = self._clock.now().mono
+        if not self._pace.take(connection.peer, mono, PUSHES_PER_CHARGE):
+            connection.unpaid_pushes -= PUSHES_PER_CHARGE
+        elif wait_s := self._pace.take(
+            connection.peer, mono
+        ):  # what many share may hold less than that for long
             self._have_rest(connection, wait_s)
         else:
-            connection.unpaid_pushes = 0
+            connection.unpaid_pushes -= 1
 
     def _have_rest(self, connection: Connection, wait_s: float) -> float:
         """Do not read a peer for a while; return the seconds after which it is worth another try."""
@@ -113,6 +117,9 @@ class Restraint:
             connection.rest(rest_s)
 
     def forget(self, connection: Connection) -> None:
-        """It is gone."""
+        """It is gone; what it owes is charged to who may come again."""
+        if connection.unpaid_pushes and connection.peer is not None:
+            owed = min(connection.unpaid_pushes, PUSHES_PER_CHARGE)
+            self._pace.take(connection.peer, self._clock.now().mono, owed)
         self._ledger.weigh(connection, 0)
         self._shed.discard(connection)
