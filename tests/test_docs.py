@@ -343,7 +343,7 @@ RECEIVING = [
     (r"an epoch that is not known waits for (\d+) s", [limits.EPOCH_GIVE_UP_S]),
     (r"at once, again after (\d+) s, and after each look in vain twice as long, up to (a minute)",
      [limits.WANTS_EPOCHS_EVERY_S, limits.GROUP_LOOK_AGAIN_S]),
-    (r"of more than (\d+) such messages", [limits.UNOPENED_MAX]),
+    (r"Of more than ([\d,]+) messages, or (\d+) MiB, that wait for", [limits.WAITING_MESSAGES_MAX, limits.WAITING_BYTES_MAX / MIB]),
 ]  # fmt: skip
 BOUNDS = [
     (r"messages published per peer, .*?([\d,]+)/s, bursts of ([\d,]+); (\d+) MiB/s, bursts of (\d+) MiB; .*?; (four) times that",

@@ -12,6 +12,7 @@ from tests.group_homes import Holders, Member
 from tests.sessions.kit import Time, turns
 from tests.test_records import NET, Person
 from tests.topic_homes import Hosts
+from yzdht.access import Reading
 from yzdht.errors import (
     NoNode,
     NoSuchGroup,
@@ -39,7 +40,6 @@ from yzdht.wire.rpc import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yzdht.access import Reading
     from yzdht.ids import Target
 
 
@@ -375,21 +375,28 @@ async def test_a_newer_state_is_looked_for_ever_more_seldom_until_one_is_found(
     assert known.kept("team").state.epoch == 3
 
 
-async def test_a_look_that_no_node_answers_is_not_one_in_vain(
-    hosts: Hosts, holders: Holders, pair: tuple[Member, Member]
+@pytest.mark.parametrize("is_reachable", [True, False])
+async def test_a_look_that_too_few_nodes_answer_or_none_is_not_one_in_vain(
+    hosts: Hosts,
+    holders: Holders,
+    pair: tuple[Member, Member],
+    is_reachable: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     ben = topics_of(pair[1], hosts)
     channel = await ben.channel("plans", "team")
+    known = pair[1].records.known_groups
     holders.wall += GROUP_LOOK_AGAIN_S
-    holders.is_reachable = False
+    holders.is_reachable = is_reachable
+    holders.shown[known.state_slot(known.kept("team").group_key).target] = [Reading((), 1, 4)]
     for _ in range(5):
         await ben.renew(channel, is_wanted=True)
         holders.wall += WANTS_EPOCHS_EVERY_S
     holders.is_reachable = True
+    holders.shown.clear()
     await pair[0].records.groups.rotate("team")
     await ben.renew(channel, is_wanted=True)
 
-    assert pair[1].records.known_groups.kept("team").state.epoch == 3
+    assert known.kept("team").state.epoch == 3
 
 
 async def test_whoever_was_removed_publishes_no_more(

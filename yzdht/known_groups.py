@@ -284,6 +284,10 @@ class KnownGroups:
                 return await self.open(name, record)
         raise NotAReader("the record is sealed for a group that this home does not know")
 
+    def is_unread(self, name: str) -> bool:
+        """True if nodes could not show everything when the group was looked for last; raises as `kept`."""
+        return self.kept(name).group_key in self._unread
+
     def _ring(self, name: str, kept: KeptGroup) -> Keyring:
         known = self._rings.get(name)
         if known is None or known[0] != kept.epochs:

@@ -431,8 +431,11 @@ class Topics:
         before = self._groups.message_epochs(group)
         if await self._groups.look_again(group, pause_s) is None:
             return
-        is_new = self._groups.message_epochs(group) != before
-        self._pauses[group] = WANTS_EPOCHS_EVERY_S if is_new else min(2 * pause_s, GROUP_LOOK_AGAIN_S)
+        if self._groups.message_epochs(group) != before:
+            pause_s = WANTS_EPOCHS_EVERY_S
+        elif not self._groups.is_unread(group):  # nodes that cannot answer say nothing about the kid
+            pause_s = min(2 * pause_s, GROUP_LOOK_AGAIN_S)
+        self._pauses[group] = pause_s
         while len(self._pauses) > GROUPS_KEPT_MAX:
             del self._pauses[next(iter(self._pauses))]
 

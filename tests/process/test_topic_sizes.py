@@ -17,7 +17,7 @@ from tests.process.clocks import Clock
 from tests.process.fleet import PATIENCE_S, Spec, kill_all, start_all, steady_port, through, until
 from tests.sessions.kit import Time
 from yzdht import Client, Identity, Node
-from yzdht.limits import DAY_S, GAP_GIVE_UP_S, HOUR_S
+from yzdht.limits import DAY_S, GAP_GIVE_UP_S, HISTORY_MESSAGES_MAX, HOUR_S
 from yzdht.pubsub.events import Message
 
 
@@ -33,6 +33,8 @@ pytestmark = pytest.mark.process
 GROUP = "ours"
 LIVES = 5
 SPOKEN_PER_LIFE = 20
+TOGETHER = 64
+"""Messages that a program publishes at once."""
 
 
 def drawn() -> Topic:
@@ -172,6 +174,33 @@ async def test_a_member_who_was_away_over_three_epochs_catches_up_on_all_message
             await hearer.rest()
     hearer.check()
     assert len(hearer.messages) == 25
+    assert not hearer.lost
+
+
+async def test_a_member_that_learns_of_an_epoch_late_is_told_all_that_was_said_in_it(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    nodes, topic = await fleet.grow(3), drawn()
+    async with (
+        Client.connect(nodes[0].url, home=tmp_path / "speaker") as speaker,
+        Client.connect(nodes[1].url, home=tmp_path / "hearer") as dht,
+    ):
+        groups, hearer = speaker.records.groups, Hearer("member", topic, GROUP)
+        await groups.create(GROUP)
+        await dht.records.people.publish()
+        await groups.add(GROUP, dht.identity.public_key)
+        await dht.records.groups.adopt(GROUP, groups.group_key(GROUP))
+        await hearer.listen(dht)
+        await groups.rotate(GROUP)
+        await say(topic, speaker, 1, GROUP)
+        await hear_all(hearer)  # it has looked at the group a moment ago, and does not do so at once again
+        await groups.rotate(GROUP)
+        for _ in range(HISTORY_MESSAGES_MAX // TOGETHER):
+            await asyncio.gather(*(topic.publish(speaker, GROUP) for _ in range(TOGETHER)))
+        await hear_all(hearer)
+        await hearer.rest()
+    assert topic.failures == []
+    hearer.check()
     assert not hearer.lost
 
 

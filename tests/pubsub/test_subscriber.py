@@ -11,7 +11,6 @@ from yzdht.limits import (
     LIVE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
-    UNOPENED_MAX,
     WAITING_BYTES_MAX,
     WAITING_MESSAGES_MAX,
     WANTS_EPOCHS_EVERY_S,
@@ -316,26 +315,60 @@ def test_a_message_that_waits_for_a_key_and_for_an_earlier_one_needs_both() -> N
 
 def test_messages_without_a_key_are_bounded() -> None:
     desk = Desk()
-    for number in range(UNOPENED_MAX + 10):
+    for number in range(WAITING_MESSAGES_MAX + 10):
         desk.come(0, of=series(number), kid=KID)
 
-    assert desk.subscriber.waiting == UNOPENED_MAX
+    assert desk.subscriber.waiting == WAITING_MESSAGES_MAX
     lost = [event for event in desk.events if isinstance(event, Lost)]
     assert [event.series for event in lost] == [series(number) for number in range(10)]
 
 
-def test_of_messages_without_a_key_the_sender_of_most_pays() -> None:
+def test_of_messages_without_a_key_the_sender_of_most_pays_in_however_many_sessions() -> None:
     desk = Desk(KID)
     desk.come(0, kid=KID)
     desk.come(1, 2, kid=LATER_KID)
-    for index in range(UNOPENED_MAX):
-        desk.come(index % 8, of=series(2, index // 8), kid=b"made%04d" % index)
+    for index in range(WAITING_MESSAGES_MAX):
+        desk.come(index % 2, of=series(2, index // 2), kid=b"made%04d" % index)
     lost = [event for event in desk.events if isinstance(event, Lost)]
-    assert lost == [Lost(series(2, 0), Span(n, n + 1), LossReason.NO_KEY) for n in range(2)]
+    assert lost == [Lost(series(2, n), Span(0, 1), LossReason.NO_KEY) for n in range(2)]
 
     desk.keys.kids.add(LATER_KID)
     desk.subscriber.on_epochs(at(5))
     assert [e.index for e in desk.events if isinstance(e, Message) and e.series == ONE] == [0, 1, 2]
+
+
+def test_a_whole_history_waits_for_its_epoch() -> None:
+    desk = Desk()
+    desk.come(*range(HISTORY_MESSAGES_MAX), kid=KID)
+    desk.come(*range(HISTORY_MESSAGES_MAX), of=TWO, kid=KID)
+    assert desk.others == [WantsEpochs(KID)]
+
+    desk.keys.kids.add(KID)
+    desk.subscriber.on_epochs(at(5))
+    assert len(desk.told) == 2 * HISTORY_MESSAGES_MAX
+    assert desk.subscriber.waiting == 0
+
+
+def test_who_leaves_gaps_in_many_sessions_has_these_given_up() -> None:
+    desk = Desk()
+    desk.come(*range(1, 101))
+    for number in range(WAITING_MESSAGES_MAX // 2):
+        desk.come(0, 2, 3, of=series(2, number))
+
+    assert {e.series.sender for e in desk.events if isinstance(e, Lost)} == {TWO.sender}
+    assert WAITING_MESSAGES_MAX - 2 <= desk.subscriber.waiting <= WAITING_MESSAGES_MAX
+    desk.come(0)
+    assert [e.index for e in desk.events if isinstance(e, Message) and e.series == ONE] == list(range(101))
+
+
+def test_who_sends_the_largest_pays_where_bytes_are_too_many() -> None:
+    desk = Desk()
+    desk.come(*range(1, 1_001))
+    size = 60_000
+    for index in range(1, WAITING_BYTES_MAX // size + 2):
+        desk.come(index, of=TWO, data=index.to_bytes(4) + bytes(size))
+
+    assert [e for e in desk.events if isinstance(e, Lost)] == [Lost(TWO, Span(0, 1), LossReason.NO_ROOM)]
 
 
 def test_who_made_room_for_others_has_what_is_older_given_up_in_time() -> None:

@@ -6,7 +6,7 @@ cursor. What cannot be opened yet waits for the epoch; everything that waits is 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,7 +16,6 @@ from yzdht.limits import (
     LIVE_S,
     MINUTE_S,
     REPLAY_KEPT_S,
-    UNOPENED_MAX,
     WAITING_BYTES_MAX,
     WAITING_MESSAGES_MAX,
     WANTS_EPOCHS_EVERY_S,
@@ -109,6 +108,7 @@ class Subscriber:
         self._unopened: OrderedDict[tuple[Series, int], float] = OrderedDict()  # since when
         self._doubtful: set[Series] = set()  # of which all that was opened may be a replay; each has a window
         self._messages = self._bytes = 0  # that wait
+        self._waiting: dict[PublicKey, list[int]] = {}  # the same of each sender
         self._wanted_epochs_at: float | None = None
         self._tidied_at: float | None = None
         self._handed_on: Callable[[Series], Held] = lambda _series: Held()
@@ -238,8 +238,7 @@ class Subscriber:
     def _put(self, series: Series, order: Ordering[_Item], item: _Item, now: Now) -> None:
         index = item.envelope.index
         found, filled = order.put(index, item)
-        self._messages += 1
-        self._bytes += len(item.envelope.raw)
+        self._count(item.envelope, 1)
         if item.message is None:
             self._unopened[series, index] = now.mono
         if found is not None:
@@ -269,8 +268,17 @@ class Subscriber:
     def _leave(self, item: _Item) -> None:
         envelope = item.envelope
         self._unopened.pop((Series(envelope.sender, envelope.session), envelope.index), None)
-        self._messages -= 1
-        self._bytes -= len(item.envelope.raw)
+        self._count(envelope, -1)
+
+    def _count(self, envelope: PubsubEnvelope, sign: int) -> None:
+        """A message waits, or does so no more."""
+        size, of_sender = len(envelope.raw), self._waiting.setdefault(envelope.sender, [0, 0])
+        self._messages += sign
+        self._bytes += sign * size
+        of_sender[0] += sign
+        of_sender[1] += sign * size
+        if not of_sender[0]:
+            del self._waiting[envelope.sender]
 
     def _tell_item(self, item: _Item, window: Window, now: Now, *, is_late: bool = False) -> None:
         envelope, message = item.envelope, item.message
@@ -328,10 +336,12 @@ class Subscriber:
 
     def _make_room(self, now: Now) -> None:
         """Where too much waits, the sender of most goes on without what it waits for."""
-        while len(self._unopened) > UNOPENED_MAX:
-            self._give_up_unopened(now)
         while self._messages > WAITING_MESSAGES_MAX or self._bytes > WAITING_BYTES_MAX:
-            series = max(self._orders, key=lambda s: len(self._orders[s]))
+            # Not by series: who makes up epochs, or leaves gaps, may do so in many of them.
+            are_few = self._messages <= WAITING_MESSAGES_MAX
+            sender = max(self._waiting, key=lambda each: self._waiting[each][are_few])
+            of_sender = (series for series in self._orders if series.sender == sender)
+            series = max(of_sender, key=lambda each: len(self._orders[each]))
             gap = self._orders[series].first_gap
             if gap is not None:
                 self._lose(series, gap, LossReason.NO_ROOM, now)
@@ -343,13 +353,6 @@ class Subscriber:
         item = self._orders[series].get(index)
         assert item is not None, "what waits for a key waits in its series"
         return item
-
-    def _give_up_unopened(self, now: Now) -> None:
-        """Give up the first of the sender of most: whoever seals for made-up epochs pays for it."""
-        counts = Counter(series.sender for series, _ in self._unopened)
-        most = max(counts.values())
-        series, index = next(key for key in self._unopened if counts[key[0].sender] == most)
-        self._give_up_key(series, index, now)
 
     def _give_up_key(self, series: Series, index: int, now: Now) -> None:
         item = self._orders[series].remove(index)
