@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from yzdht.ports import Link
     from yzdht.rpc.session import Event
+    from yzdht.wire.rpc import Body
 
 
 ROOT: Final = Path(__file__).parents[2]
@@ -67,6 +68,10 @@ class Visitor:
         if isinstance(event, Opened | Ended):
             self.is_open = isinstance(event, Opened)
             self.settled.set()
+
+    def is_busy(self, _body: Body) -> bool:
+        """Nobody asks."""
+        return False
 
     def on_weight(self, connection: Connection, held: int) -> None:
         """Nobody cares."""

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from yzdht.loop_turns import LoopTurns
     from yzdht.rpc.session import Event
     from yzdht.sessions.request_turns import RequestTurns
+    from yzdht.wire.rpc import Body
 
 
 class Nobody:
     def on_event(self, connection: Connection, event: Event) -> None:
         raise AssertionError("nothing happens here")
+
+    def is_busy(self, body: Body) -> bool:
+        raise AssertionError("nobody asks here")
 
     def on_weight(self, connection: Connection, held: int) -> None:
         raise AssertionError("nothing is held here")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sessions.kit import Party, Time, Village, session_with, turns, until
-from yzdht.ids import Target
+from yzdht.ids import Target, TopicId
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
     DEFERRED_REQUESTS_BYTES_MAX,
+    FLOW_REQUESTS_LIGHT,
     HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     HANDSHAKE_TIMEOUT_S,
     HELD_BYTES_PER_GET,
@@ -33,6 +34,8 @@ from yzdht.wire.rpc import (
     Method,
     Status,
     Store,
+    Subscribe,
+    Subscribed,
     encode_body,
     encode_request,
 )
@@ -106,6 +109,31 @@ async def test_reads_that_wait_weigh_as_much_as_was_sent_and_what_they_may_find_
     near.link.resume_reading()
     await until(lambda: not far._deferred)
     assert far.held_bytes >= 50 * HELD_BYTES_PER_GET
+
+
+async def test_what_a_session_asks_about_one_topic_too_often_is_overtaken_by_the_rest_and_all_of_it_is_served(
+    village: Village,
+) -> None:
+    asker, server, _, _ = await connected(village)
+    flooded, other = TopicId(b"f" * 16), TopicId(b"o" * 16)
+    server.on_asked = lambda connection, number, _method, _body: connection.reply(
+        number, Status.OK, Subscribed()
+    )
+
+    def ask(topic: TopicId, number: int) -> int:
+        return asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(topic, skip=number))
+
+    for number in range(FLOW_REQUESTS_LIGHT):
+        await asker.answer_to(ask(flooded, number))
+    calls = [ask(flooded, FLOW_REQUESTS_LIGHT + number) for number in range(50)]
+    calls.append(ask(other, 0))
+    for call in calls:
+        assert isinstance(await asker.answer_to(call), Answer)
+
+    served = [(body.topic, body.skip) for *_, body in server.requests if isinstance(body, Subscribe)]
+    assert served.index((other, 0)) < FLOW_REQUESTS_LIGHT + 25
+    served.remove((other, 0))
+    assert served == [(flooded, number) for number in range(FLOW_REQUESTS_LIGHT + 50)]
 
 
 async def test_a_peer_that_never_reads_is_closed_as_stalled_and_others_are_served_meanwhile(

@@ -8,9 +8,11 @@ from collections import Counter
 from hypothesis import given, strategies as st
 
 from yzdht.limits import (
+    REQUESTS_OF_BUSY_PER_LOOP_TURN,
     REQUESTS_OF_HEAVY_PER_LOOP_TURN,
     REQUESTS_PER_LOOP_TURN,
     REQUESTS_PER_SESSION_AND_LOOP_TURN,
+    TURNS_WITHOUT_LIGHT,
 )
 from yzdht.sessions.request_turns import RequestTurns
 
@@ -30,23 +32,29 @@ class Desk:
     def __init__(self) -> None:
         self.turns = RequestTurns(asyncio.get_running_loop(), self.serve)
         self.backlog: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
         self.served: list[str] = []
 
-    def ask(self, comer: str, times: int = 1) -> int:
+    def ask(self, comer: str, times: int = 1, *, is_busy: bool = False) -> int:
         """Send so many requests within this turn; return how many are served at once."""
         at_once = 0
+        waiting = self.late if is_busy else self.backlog
         for _ in range(times):
-            if not self.backlog[comer] and self.turns.is_now(comer):
+            if not waiting[comer] and self.turns.is_now(comer, is_busy=is_busy):
                 at_once += 1
             else:
-                self.backlog[comer] += 1
+                waiting[comer] += 1
         return at_once
 
-    def serve(self, comer: str) -> None:
+    def serve(self, comer: str, *, is_busy: bool) -> None:
         self.served.append(comer)
-        self.backlog[comer] -= 1
+        is_late = (is_busy and self.late[comer] > 0) or not self.backlog[comer]
+        (self.late if is_late else self.backlog)[comer] -= 1
+        assert self.late[comer] >= 0
         if self.backlog[comer]:
             self.turns.wait(comer)
+        if self.late[comer]:
+            self.turns.wait(comer, is_busy=True)
 
 
 async def test_who_asks_little_is_served_at_once() -> None:
@@ -106,6 +114,60 @@ async def test_a_crowd_that_asks_little_leaves_a_share_to_who_asks_much() -> Non
     assert desk.served.count("much") == 10 * REQUESTS_OF_HEAVY_PER_LOOP_TURN
 
 
+async def test_while_a_crowd_asks_about_the_same_whoever_asks_about_something_else_is_served_at_once() -> (
+    None
+):
+    desk = Desk()
+    crowd = [f"crowd {number}" for number in range(200)]
+    at_once = sum(desk.ask(each, is_busy=True) for each in crowd)
+    assert at_once == REQUESTS_PER_LOOP_TURN // 2
+
+    for turn in range(20):
+        await turns(1)
+        assert desk.ask(f"other {turn}") == 1
+        assert desk.ask(crowd[0], is_busy=True) == 0
+    assert len(desk.served) == 20 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+    assert desk.served == crowd[at_once:][: len(desk.served)]
+
+
+async def test_a_crowd_that_asks_about_the_same_has_whole_turns_while_nobody_else_comes() -> None:
+    desk = Desk()
+    crowd = [f"crowd {number}" for number in range(200)]
+    for each in crowd:
+        desk.ask(each, is_busy=True)
+    await turns(TURNS_WITHOUT_LIGHT)
+    assert len(desk.served) == TURNS_WITHOUT_LIGHT * REQUESTS_OF_BUSY_PER_LOOP_TURN
+
+    await turns(1)
+    assert len(desk.served) == TURNS_WITHOUT_LIGHT * REQUESTS_OF_BUSY_PER_LOOP_TURN + REQUESTS_PER_LOOP_TURN
+
+
+async def test_others_leave_a_share_to_a_crowd_that_asks_about_the_same() -> None:
+    desk = Desk()
+    for number in range(100):
+        desk.ask(f"crowd {number}", is_busy=True)
+
+    for turn in range(10):
+        for number in range(2 * REQUESTS_PER_LOOP_TURN):
+            desk.ask(f"{turn} {number}")
+        await turns(1)
+    assert len([each for each in desk.served if each.startswith("crowd")]) == (
+        10 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+    )
+
+
+async def test_a_session_that_brings_both_has_the_others_served_before_those_about_the_same() -> None:
+    desk = Desk()
+    for number in range(100):
+        desk.ask(f"crowd {number}", is_busy=True)
+    desk.ask("link", 50, is_busy=True)
+
+    for _ in range(10):
+        assert desk.ask("link") == 1
+        await turns(1)
+    assert "link" not in desk.served
+
+
 async def test_who_is_forgotten_is_not_served() -> None:
     desk = Desk()
     desk.ask("a", EACH + 1)
@@ -124,7 +186,8 @@ async def test_one_that_is_served_may_have_others_forgotten() -> None:
     loop = asyncio.get_running_loop()
     served: list[int] = []
 
-    def serve(comer: int) -> None:
+    def serve(comer: int, *, is_busy: bool) -> None:
+        assert not is_busy
         served.append(comer)
         line.forget(comer + 1)
 
@@ -146,8 +209,12 @@ async def test_who_waits_waits_once() -> None:
         desk.turns.wait("a", is_heavy=True)
 
     assert len(desk.turns) == 1
+    desk.late["a"] = 1
+    for _ in range(3):
+        desk.turns.wait("a", is_busy=True)
+    assert len(desk.turns) == 2
     await turns(3)
-    assert desk.served == ["a"]
+    assert desk.served == ["a", "a"]
 
 
 async def test_a_line_that_is_empty_leaves_the_loop_alone() -> None:
@@ -159,10 +226,13 @@ async def test_a_line_that_is_empty_leaves_the_loop_alone() -> None:
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 60)), max_size=12), max_size=12)
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 60), st.booleans()), max_size=12),
+        max_size=12,
+    )
 )
 def test_everybody_is_served_what_it_asked_and_a_turn_no_more_than_its_bound(
-    asked: list[list[tuple[str, int]]],
+    asked: list[list[tuple[str, int, bool]]],
 ) -> None:
     async def story() -> None:
         desk = Desk()
@@ -170,9 +240,9 @@ def test_everybody_is_served_what_it_asked_and_a_turn_no_more_than_its_bound(
         done: Counter[str] = Counter()
         for burst in asked:
             before, at_once = len(desk.served), 0
-            for comer, times in burst:
+            for comer, times, is_busy in burst:
                 expected[comer] += times
-                now = desk.ask(comer, times)
+                now = desk.ask(comer, times, is_busy=is_busy)
                 done[comer] += now
                 at_once += now
             assert at_once <= REQUESTS_PER_LOOP_TURN

@@ -76,6 +76,10 @@ class Owner(Protocol):
         """A session event, in order."""
         ...
 
+    def is_busy(self, body: Body) -> bool:
+        """True if what a request is about is asked about far more than others, so that it goes after these; counts it."""
+        ...
+
     def on_weight(self, connection: Connection, held: int) -> None:
         """It holds so many bytes for its peer, which is more or less than before by HELD_BYTES_STEP."""
         ...
@@ -134,7 +138,8 @@ class Connection:
         self._owner = owner
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        self._deferred: list[Requested] = []  # like the next one mostly empty: a deque takes 760 bytes
+        self._deferred: list[Requested] = []  # like the next ones mostly empty: a deque takes 760 bytes
+        self._late: list[Requested] = []  # about what too much is asked about
         self._deferred_bytes = 0
         self._early: list[bytes] | None = None  # messages that came before the turn of its handshake
         self._waiting: list[_Waiting] = []
@@ -231,24 +236,31 @@ class Connection:
 
     def on_writable(self) -> None:
         """The peer reads again."""
-        if self._deferred:
-            self._owner.request_turns.wait(self, is_heavy=True)
+        self._wait_turns(is_heavy=True)
         self._read_on()
         self._send_waiting()
         self._pump()
 
-    def serve_next(self) -> None:
-        """It is the turn of one of its requests that wait."""
-        if not self._deferred or self.link.is_congested or self._rest is not None:
+    def serve_next(self, *, is_busy: bool) -> None:
+        """It is the turn of one of its requests that wait, if there are such of those about what too much is asked about, or of others."""
+        if self.link.is_congested or self._rest is not None:
             return  # `on_writable` follows, or the end of its rest
-        request = self._deferred.pop(0)
+        line = self._late if (is_busy and self._late) or not self._deferred else self._deferred
+        if not line:
+            return
+        request = line.pop(0)
         self._deferred_bytes -= _size(request.body)
         self._hold(request.number, _size_served(request.body))
         self._owner.on_event(self, request)
-        if self._deferred:
-            self._owner.request_turns.wait(self)
+        self._wait_turns()
         self._weigh()
         self._read_on()
+
+    def _wait_turns(self, *, is_heavy: bool = False) -> None:
+        if self._deferred:
+            self._owner.request_turns.wait(self, is_heavy=is_heavy)
+        if self._late:
+            self._owner.request_turns.wait(self, is_busy=True, is_heavy=is_heavy)
 
     def on_closed(self, reason: str) -> None:
         """The link is gone."""
@@ -333,8 +345,7 @@ class Connection:
 
     def _end_rest(self) -> None:
         self._rest = None
-        if self._deferred:
-            self._owner.request_turns.wait(self, is_heavy=True)
+        self._wait_turns(is_heavy=True)
         self._read_on()
 
     def _read_on(self) -> None:
@@ -369,7 +380,7 @@ class Connection:
         """Before the session runs out of open requests: it would answer busy, and nobody reads answers."""
         return (
             self._deferred_bytes >= DEFERRED_REQUESTS_BYTES_MAX
-            or len(self._deferred) >= DEFERRED_REQUESTS_MAX
+            or len(self._deferred) + len(self._late) >= DEFERRED_REQUESTS_MAX
         )
 
     # The pump
@@ -417,8 +428,10 @@ class Connection:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Requested):
-            if self._deferred or self.link.is_congested or not self._owner.request_turns.is_now(self):
-                self._defer(event)
+            is_busy = self._owner.is_busy(event.body)
+            has_to_wait = bool(self._late if is_busy else self._deferred) or self.link.is_congested
+            if has_to_wait or not self._owner.request_turns.is_now(self, is_busy=is_busy):
+                self._defer(event, is_busy=is_busy)
                 return
             self._hold(event.number, _size_served(event.body))
         if isinstance(event, Ended):
@@ -430,10 +443,10 @@ class Connection:
         self._open_bytes += size - self._open.get(number, 0)
         self._open[number] = size
 
-    def _defer(self, event: Requested) -> None:
+    def _defer(self, event: Requested, *, is_busy: bool) -> None:
         size = _size(event.body)
         self._hold(event.number, size)
-        self._deferred.append(event)
+        (self._late if is_busy else self._deferred).append(event)
         self._deferred_bytes += size
         if self._is_full:
             self._pause()
@@ -450,6 +463,7 @@ class Connection:
         else:
             self.link.close()
         self._deferred.clear()
+        self._late.clear()
         self._open.clear()
         self._deferred_bytes = self._open_bytes = 0
         if self._rest is not None:

@@ -36,6 +36,7 @@ from yzdht.sessions.admission import Doorway, Refusal, Turn
 from yzdht.sessions.connection import Connection
 from yzdht.sessions.dialler import Dialler
 from yzdht.sessions.entrance import Entrance, caps_of
+from yzdht.sessions.flows import Flows
 from yzdht.sessions.links import Links
 from yzdht.sessions.membership import Standing
 from yzdht.sessions.places import Places
@@ -43,7 +44,7 @@ from yzdht.sessions.request_turns import RequestTurns
 from yzdht.sessions.restraint import Restraint
 from yzdht.wire.address import public_prefix
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Empty, Status
+from yzdht.wire.rpc import Empty, Status, topic_of
 
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Sessions:
         self._doorway = Doorway(world.bounds)
         self.handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
         self.request_turns = RequestTurns(self._loop, Connection.serve_next)
+        self._flows = Flows()
         self._places = Places(world.bounds, world.is_known)
         self._entrance = Entrance(world, self._loop)
         self._restraint = Restraint(world)
@@ -486,6 +488,11 @@ class Sessions:
                 is_over = event.reason in (NO_MEMBER, NOT_INVITED)  # for both ends, whoever said so
                 reason = GOODBYE if is_over else event.reason
                 self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
+
+    def is_busy(self, body: Body) -> bool:
+        """True if far more is asked about a topic lately than about others; a request is counted by it."""
+        topic = topic_of(body)
+        return topic is not None and self._flows.is_busy(topic, self._world.clock.now().mono)
 
     def on_weight(self, connection: Connection, held: int) -> None:
         """A connection holds more or less for its peer than before."""

@@ -10,79 +10,102 @@ turn, so that nobody waits for ever.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from yzdht.limits import (
+    REQUESTS_OF_BUSY_PER_LOOP_TURN,
     REQUESTS_OF_HEAVY_PER_LOOP_TURN,
     REQUESTS_PER_LOOP_TURN,
     REQUESTS_PER_SESSION_AND_LOOP_TURN,
+    TURNS_WITHOUT_LIGHT,
 )
 
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
 
 Comer = TypeVar("Comer")
+ComerT_contra = TypeVar("ComerT_contra", contravariant=True)
+
+
+class Serve(Protocol[ComerT_contra]):
+    """Serves one request of a session."""
+
+    def __call__(self, comer: ComerT_contra, /, *, is_busy: bool) -> None:
+        """Rather one about what too much is asked about, or rather another."""
+        ...
 
 
 class RequestTurns(Generic[Comer]):
-    """Two lines: of sessions that asked little, and of those that have had their share.
+    """Three lines: of sessions that asked little, of the same with what too much is asked about, and of those that had their share.
+
+    A session may wait in the first two of them at once.
 
     Args:
         loop: Its turns are counted.
-        serve: Serves one request of a session that waited; it calls `wait` if there are more.
+        serve: Serves one request of a session that waited, rather of those about what too much is asked about or rather of the
+            others; it calls `wait` if there are more.
 
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, serve: Callable[[Comer], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, serve: Serve[Comer]) -> None:
         self._loop = loop
         self._serve = serve
         self._light: OrderedDict[Comer, None] = OrderedDict()
+        self._busy: OrderedDict[Comer, None] = OrderedDict()
         self._heavy: OrderedDict[Comer, None] = OrderedDict()
         self._served: dict[Comer, int] = {}  # in this turn; a Counter computes what is missing in Python
         self._left = REQUESTS_PER_LOOP_TURN
+        self._turns_without_light = 0
         self._is_armed = False
 
     def __len__(self) -> int:
-        """How many sessions wait."""
-        return len(self._light) + len(self._heavy)
+        """In how many places sessions wait."""
+        return len(self._light) + len(self._busy) + len(self._heavy)
 
-    def is_now(self, comer: Comer) -> bool:
-        """True if a request of a session that does not wait is served now; otherwise the session waits from now on."""
+    def is_now(self, comer: Comer, *, is_busy: bool = False) -> bool:
+        """True if a request of a session that has no other such waiting is served now; otherwise the session waits from now on.
+
+        Args:
+            comer: A session.
+            is_busy: True if too much is asked about the same.
+
+        """
         self._arm()
-        if (
-            self._left > 0
-            and not self._light
-            and comer not in self._heavy
-            and self._served.get(comer, 0) < REQUESTS_PER_SESSION_AND_LOOP_TURN
-        ):
-            self._note(comer)
+        least = REQUESTS_PER_LOOP_TURN // 2 if is_busy else 0
+        is_overtaking = bool(self._light or (is_busy and self._busy))
+        is_heavy = comer in self._heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
+        if self._left > least and not is_overtaking and not is_heavy:
+            self._note(comer, is_busy=is_busy)
             return True
-        self.wait(comer)
+        self.wait(comer, is_busy=is_busy)
         return False
 
-    def wait(self, comer: Comer, *, is_heavy: bool = False) -> None:
+    def wait(self, comer: Comer, *, is_busy: bool = False, is_heavy: bool = False) -> None:
         """Have `serve` called when it is its turn; once, however often it is called before that.
 
         Args:
             comer: A session.
+            is_busy: True if too much is asked about the same as the next of its requests that wait for being so.
             is_heavy: True if it has had its share: it was not served because it did not read.
 
         """
         self._arm()
-        if comer in self._light or comer in self._heavy:
+        if comer in self._heavy or comer in (self._busy if is_busy else self._light):
             return
         has_had_its_share = is_heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
-        (self._heavy if has_had_its_share else self._light)[comer] = None
+        line = self._heavy if has_had_its_share else self._busy if is_busy else self._light
+        line[comer] = None
 
     def forget(self, comer: Comer) -> None:
         """It waits no longer; a no-op for others."""
-        self._light.pop(comer, None)
-        self._heavy.pop(comer, None)
+        for line in (self._light, self._busy, self._heavy):
+            line.pop(comer, None)
 
-    def _note(self, comer: Comer) -> None:
+    def _note(self, comer: Comer, *, is_busy: bool) -> None:
+        if not is_busy:
+            self._turns_without_light = 0
         self._left -= 1
         self._served[comer] = self._served.get(comer, 0) + 1
 
@@ -105,8 +128,22 @@ class RequestTurns(Generic[Comer]):
             self._served[comer] = (
                 REQUESTS_PER_SESSION_AND_LOOP_TURN  # what more it has waits in the same line
             )
-            self._serve(comer)
+            self._serve(comer, is_busy=False)
         while self._light and self._left > 0:
-            comer, _ = self._light.popitem(last=False)
-            self._note(comer)
-            self._serve(comer)
+            self._serve_first(self._light)
+        self._turns_without_light += 1
+        # A turn is as long as what is served in it, and who asks a node for something takes several.
+        is_alone = self._turns_without_light > TURNS_WITHOUT_LIGHT
+        count = (
+            max(self._left, REQUESTS_OF_BUSY_PER_LOOP_TURN) if is_alone else REQUESTS_OF_BUSY_PER_LOOP_TURN
+        )
+        for _ in range(count):
+            if not self._busy:
+                break
+            self._serve_first(self._busy)
+
+    def _serve_first(self, line: OrderedDict[Comer, None]) -> None:
+        comer, _ = line.popitem(last=False)
+        is_busy = line is self._busy
+        self._note(comer, is_busy=is_busy)
+        self._serve(comer, is_busy=is_busy)

@@ -297,6 +297,10 @@ class Unsubscribe(Body, frozen=True, array_like=True, gc=False):
     topic: _Topic
 
 
+_TOPIC_IN_ENVELOPE = slice(4, 20)
+"""Section 11, Envelope."""
+
+
 class Publish(Body, frozen=True, array_like=True, gc=False):
     """PUBLISH one envelope; `policy` shows who writes to a topic that has an owner, and is empty if the host knows."""
 
@@ -397,6 +401,13 @@ RESPONSES: dict[Method, type[Body]] = {
 _encoder = msgspec.msgpack.Encoder()
 _B = TypeVar("_B", bound=Struct)
 _decoders: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {}
+
+
+def topic_of(body: Body) -> bytes | None:
+    """Which topic a PUBLISH or SUBSCRIBE is about, 16 bytes, as its sender says; None for every other request."""
+    if isinstance(body, Publish):
+        return body.envelope[_TOPIC_IN_ENVELOPE]
+    return body.topic if isinstance(body, Subscribe) else None
 
 
 def encode_body(body: Struct) -> bytes:
