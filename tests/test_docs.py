@@ -343,6 +343,7 @@ RECEIVING = [
     (r"an epoch that is not known waits for (\d+) s", [limits.EPOCH_GIVE_UP_S]),
     (r"at once, again after (\d+) s, and after each look in vain twice as long, up to (a minute)",
      [limits.WANTS_EPOCHS_EVERY_S, limits.GROUP_LOOK_AGAIN_S]),
+    (r"up to (\d+) s after looks that nodes could not answer", [limits.GROUP_LOOK_UNREAD_S]),
     (r"Of more than ([\d,]+) messages, or (\d+) MiB, that wait for", [limits.WAITING_MESSAGES_MAX, limits.WAITING_BYTES_MAX / MIB]),
 ]  # fmt: skip
 BOUNDS = [

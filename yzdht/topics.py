@@ -25,6 +25,7 @@ from yzdht.errors import NoNode, NotAMember, NotAWriter, PublishFailed, UnknownE
 from yzdht.ids import SendSession
 from yzdht.limits import (
     GROUP_LOOK_AGAIN_S,
+    GROUP_LOOK_UNREAD_S,
     GROUPS_KEPT_MAX,
     PUBLISH_DEADLINE_S,
     PUBLISH_RETRY_S_MAX,
@@ -433,8 +434,9 @@ class Topics:
             return
         if self._groups.message_epochs(group) != before:
             pause_s = WANTS_EPOCHS_EVERY_S
-        elif not self._groups.is_unread(group):  # nodes that cannot answer say nothing about the kid
-            pause_s = min(2 * pause_s, GROUP_LOOK_AGAIN_S)
+        else:  # nodes that cannot answer say nothing about the kid
+            most_s = GROUP_LOOK_UNREAD_S if self._groups.is_unread(group) else GROUP_LOOK_AGAIN_S
+            pause_s = max(pause_s, min(2 * pause_s, most_s))
         self._pauses[group] = pause_s
         while len(self._pauses) > GROUPS_KEPT_MAX:
             del self._pauses[next(iter(self._pauses))]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from yzdht.pubsub.events import LossReason
-from yzdht.pubsub.ordering import Ordering
+from yzdht.pubsub.ordering import Ordering, Skipped
 from yzdht.wire.holdings import Span
 
 
@@ -99,6 +99,20 @@ def test_the_same_loss_counts_once() -> None:
 
     assert drain(order) == [Span(0, 1), "b"]
     assert order.is_idle
+
+
+def test_losses_that_touch_are_one_if_their_reason_is_one() -> None:
+    order: Ordering[str] = Ordering(0)
+    for index in (5, 3, 4, 9):
+        order.lose(Span(index, index + 1), GONE)
+    order.lose(Span(6, 8), LossReason.NO_KEY)
+    order.lose(Span(0, 10), GONE)
+
+    assert list(iter(order.skip, None)) == [
+        Skipped(Span(0, 6), GONE),
+        Skipped(Span(6, 8), LossReason.NO_KEY),
+        Skipped(Span(8, 10), GONE),
+    ]
 
 
 def test_four_billion_lost_messages_cost_nothing() -> None:

@@ -299,6 +299,21 @@ def test_what_nobody_gives_a_key_for_is_lost_and_the_series_goes_on() -> None:
     assert desk.others[-1] == Lost(ONE, Span(0, 1), LossReason.NO_KEY)
 
 
+def test_what_came_in_any_order_is_given_up_in_one_piece() -> None:
+    desk = Desk()
+    for index in reversed(range(WAITING_MESSAGES_MAX - 1)):
+        desk.come(index, kid=LATER_KID)
+    desk.come(0, of=TWO, kid=LATER_KID)
+    desk.events.clear()
+    desk.tick(EPOCH_GIVE_UP_S)
+
+    assert desk.events == [
+        Lost(ONE, Span(0, WAITING_MESSAGES_MAX - 1), LossReason.NO_KEY),
+        Lost(TWO, Span(0, 1), LossReason.NO_KEY),
+    ]
+    assert desk.subscriber.waiting == 0
+
+
 def test_a_message_that_waits_for_a_key_and_for_an_earlier_one_needs_both() -> None:
     desk = Desk(KID)
     desk.come(1, kid=LATER_KID)

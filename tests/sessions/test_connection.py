@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,7 @@ from yzdht.wire.rpc import (
     Store,
     Subscribe,
     Subscribed,
+    Unsubscribe,
     encode_body,
     encode_request,
 )
@@ -134,6 +136,48 @@ async def test_what_a_session_asks_about_one_topic_too_often_is_overtaken_by_the
     assert served.index((other, 0)) < FLOW_REQUESTS_LIGHT + 25
     served.remove((other, 0))
     assert served == [(flooded, number) for number in range(FLOW_REQUESTS_LIGHT + 50)]
+
+
+async def test_requests_about_one_topic_stay_in_order_when_it_is_no_longer_asked_about_too_often(
+    village: Village,
+) -> None:
+    asker, server, _, far = await connected(village)
+    flooded = TopicId(b"f" * 16)
+    server.on_asked = lambda connection, number, *_: connection.reply(number, Status.OK, Empty())
+    flows = server.sessions._flows
+    for _ in range(FLOW_REQUESTS_LIGHT):
+        flows.count(flooded, village.clock.now().mono)
+
+    asks: list[tuple[Method, Body]] = [
+        (Method.SUBSCRIBE, Subscribe(flooded, skip=number)) for number in range(40)
+    ]
+    asks[20:20] = [(Method.UNSUBSCRIBE, Unsubscribe(flooded))]
+    calls = [asker.ask(server.contact, method, body) for method, body in asks[:30]]
+    await until(lambda: len(far._late) > 10)
+    flows._ends_at = -inf  # two windows are over
+    assert not flows.is_busy(flooded, village.clock.now().mono)
+    calls += [asker.ask(server.contact, method, body) for method, body in asks[30:]]
+    for call in calls:
+        assert isinstance(await asker.answer_to(call), Answer)
+
+    assert [(method, body) for _, _, method, body in server.requests if method is not Method.PING] == asks
+
+
+async def test_who_asks_much_about_many_things_has_what_goes_after_others_served_as_well(
+    village: Village,
+) -> None:
+    asker, server, _, _ = await connected(village)
+    flooded = TopicId(b"f" * 16)
+    server.on_asked = lambda connection, number, *_: connection.reply(number, Status.OK, Empty())
+    for _ in range(FLOW_REQUESTS_LIGHT):
+        server.sessions._flows.count(flooded, village.clock.now().mono)
+
+    late = [asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded)) for _ in range(10)]
+    for _ in range(100):
+        for _ in range(6):
+            asker.ask(server.contact)
+        await turns(1)
+    assert all(call in asker.answers for call in late)
 
 
 async def test_a_peer_that_never_reads_is_closed_as_stalled_and_others_are_served_meanwhile(

@@ -11,8 +11,12 @@ def number(of: int) -> bytes:
 
 
 def ask(flows: Flows, about: bytes, times: int, mono: float = 0.0) -> int:
-    """How many of these go after others."""
-    return sum(flows.is_busy(about, mono) for _ in range(times))
+    """How many of these go after others; all are served."""
+    late = 0
+    for _ in range(times):
+        late += flows.is_busy(about, mono)
+        flows.count(about, mono)
+    return late
 
 
 def test_what_is_asked_about_too_much_is_busy_and_nothing_else_is() -> None:
@@ -21,6 +25,12 @@ def test_what_is_asked_about_too_much_is_busy_and_nothing_else_is() -> None:
     assert ask(flows, b"flooded", FLOW_REQUESTS_LIGHT) == 0
     assert ask(flows, b"flooded", 50) == 50
     assert ask(flows, b"other", 50) == 0
+
+
+def test_what_is_not_served_does_not_count() -> None:
+    flows = Flows()
+
+    assert not any(flows.is_busy(b"refused", 0.0) for _ in range(2 * FLOW_REQUESTS_LIGHT))
 
 
 def test_it_is_so_over_two_windows_and_no_longer() -> None:
@@ -41,10 +51,10 @@ def test_it_is_so_over_two_windows_and_no_longer() -> None:
 def test_what_nobody_asked_about_lately_is_one_flow() -> None:
     flows = Flows()
     ask(flows, b"known", 2)
-    busy = [flows.is_busy(number(n), 0.0) for n in range(2 * FLOW_REQUESTS_LIGHT)]
+    late = [ask(flows, number(n), 1) for n in range(2 * FLOW_REQUESTS_LIGHT)]
 
-    assert busy.index(True) == FLOW_REQUESTS_LIGHT - 1  # the first about what is known by now was one of them
-    assert all(busy[FLOW_REQUESTS_LIGHT:])
+    assert late.index(1) == FLOW_REQUESTS_LIGHT - 1  # the first about what is known by now was one of them
+    assert all(late[FLOW_REQUESTS_LIGHT:])
     assert ask(flows, b"known", 10) == 0
     assert ask(flows, number(1), 10) == 0  # it is known since
 
@@ -53,7 +63,7 @@ def test_what_was_known_in_the_window_before_is_known() -> None:
     flows = Flows()
     ask(flows, b"known", 1)
     for n in range(2 * FLOW_REQUESTS_LIGHT):
-        flows.is_busy(number(n), FLOW_WINDOW_S)
+        ask(flows, number(n), 1, FLOW_WINDOW_S)
 
     assert ask(flows, b"known", 1, FLOW_WINDOW_S) == 0
     assert ask(flows, b"new", 1, FLOW_WINDOW_S) == 1
@@ -63,7 +73,7 @@ def test_so_many_are_known_and_the_rest_stays_new() -> None:
     flows = Flows()
     ask(flows, b"known", 1)
     for n in range(FLOWS_MAX + 1_000):
-        flows.is_busy(number(n), 0.0)
+        ask(flows, number(n), 1)
 
     assert len(flows._now) == FLOWS_MAX
     assert ask(flows, b"too many", 3) == 3

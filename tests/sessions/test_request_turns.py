@@ -46,9 +46,9 @@ class Desk:
                 waiting[comer] += 1
         return at_once
 
-    def serve(self, comer: str, *, is_busy: bool) -> None:
+    def serve(self, comer: str, *, is_busy: bool | None) -> None:
         self.served.append(comer)
-        is_late = (is_busy and self.late[comer] > 0) or not self.backlog[comer]
+        is_late = (is_busy is not False and self.late[comer] > 0) or not self.backlog[comer]
         (self.late if is_late else self.backlog)[comer] -= 1
         assert self.late[comer] >= 0
         if self.backlog[comer]:
@@ -186,7 +186,7 @@ async def test_one_that_is_served_may_have_others_forgotten() -> None:
     loop = asyncio.get_running_loop()
     served: list[int] = []
 
-    def serve(comer: int, *, is_busy: bool) -> None:
+    def serve(comer: int, *, is_busy: bool | None) -> None:
         assert not is_busy
         served.append(comer)
         line.forget(comer + 1)

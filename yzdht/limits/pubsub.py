@@ -202,6 +202,8 @@ WAITING_BYTES_MAX = 2 * HISTORY_BYTES_MAX
 WANTS_EPOCHS_EVERY_S = 5.0
 """A message of an epoch that is not known has its group looked at: a state shows no secrets of those before it, so that two that
 follow each other soon are both to be seen. After each look in vain it is twice as long, up to GROUP_LOOK_AGAIN_S."""
+GROUP_LOOK_UNREAD_S = 15.0
+"""The same up to here, after looks that nodes could not answer."""
 
 # What a node does for its clients
 

@@ -6,15 +6,15 @@ from __future__ import annotations
 REQUESTS_PER_LOOP_TURN = 16
 REQUESTS_PER_SESSION_AND_LOOP_TURN = 4
 REQUESTS_OF_HEAVY_PER_LOOP_TURN = 4
-FLOW_WINDOW_S = 4.0
-FLOW_REQUESTS_LIGHT = 200
-"""About one topic, in two windows at the most; whoever asks about one of which there are more goes after others."""
-FLOWS_MAX = 16_384
 """Of all sessions that have had their share together; an answer of 64 KiB takes a third of a millisecond."""
 REQUESTS_OF_BUSY_PER_LOOP_TURN = 4
 """Of those about what too much is asked about: so many while others come as well, or at least; a full turn's where none came for
 TURNS_WITHOUT_LIGHT turns."""
 TURNS_WITHOUT_LIGHT = 16
+FLOW_WINDOW_S = 4.0
+FLOW_REQUESTS_LIGHT = 200
+"""About one topic, in two windows at the most; whoever asks about one of which there were more goes after others."""
+FLOWS_MAX = 16_384
 DEFERRED_REQUESTS_BYTES_MAX = 1 << 20
 DEFERRED_REQUESTS_MAX = 128
 SESSIONS_MAX = 5_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -31,8 +32,42 @@ class _Gap:
     missing: list[Span]
 
 
+def _start(span: Span) -> int:
+    return span.start
+
+
+def _to(span: Span) -> int:
+    return span.to
+
+
+def _start_of(each: Skipped | _Gap) -> int:
+    return each.span.start
+
+
+def _to_of(each: Skipped | _Gap) -> int:
+    return each.span.to
+
+
+def _cut(spans: list[Span], taken: Span) -> None:
+    """Take a span off others that are in order and do not touch; looks at few of them."""
+    first = bisect_right(spans, taken.start, key=_to)
+    last = bisect_left(spans, taken.to, lo=first, key=_start)
+    spans[first:last] = without(spans[first:last], taken)
+
+
+def _joined(skipped: list[Skipped]) -> list[Skipped]:
+    """The same with one in the place of two that touch and have one reason."""
+    joined: list[Skipped] = []
+    for each in skipped:
+        if joined and (joined[-1].span.to, joined[-1].reason) == (each.span.start, each.reason):
+            joined[-1] = Skipped(Span(joined[-1].span.start, each.span.to), each.reason)
+        else:
+            joined.append(each)
+    return joined
+
+
 class Ordering(Generic[T]):
-    """Of one series.
+    """Of one series. What comes, is lost or goes on takes no longer with many gaps and losses than with few.
 
     Args:
         due: The index that goes on first.
@@ -46,8 +81,8 @@ class Ordering(Generic[T]):
         self.due = due
         self._top = due  # one above the highest that came
         self._waiting: dict[int, T] = {}
-        self._gaps: list[_Gap] = []
-        self._lost: list[Skipped] = []  # not below due, in no order
+        self._gaps: list[_Gap] = []  # in order, none of another
+        self._lost: list[Skipped] = []  # the same, and not below due
 
     def __contains__(self, index: int) -> bool:
         return index in self._waiting
@@ -71,8 +106,11 @@ class Ordering(Generic[T]):
         assert index not in self._waiting
         self._waiting[index] = item
         itself = Span(index, index + 1)
-        self._lost = [
-            Skipped(left, reason) for span, reason in self._lost for left in without([span], itself)
+        first, last = self._lost_in(itself)
+        self._lost[first:last] = [
+            Skipped(left, reason)
+            for span, reason in self._lost[first:last]
+            for left in without([span], itself)
         ]
         found = Span(self._top, index) if index > self._top else None
         filled = self._shrink(itself)
@@ -83,40 +121,57 @@ class Ordering(Generic[T]):
 
     def lose(self, span: Span, reason: LossReason) -> None:
         """What of a span is neither below `due` nor here is given up."""
-        left = [Span(max(span.start, self.due), span.to)] if span.to > self.due else []
-        here = (Span(i, i + 1) for i in self._waiting if span.start <= i < span.to)
-        left = without_all(left, [*(lost.span for lost in self._lost), *here])
-        self._lost.extend(Skipped(piece, reason) for piece in left)
-        for piece in left:
-            self._shrink(piece)
+        span = Span(max(span.start, self.due), span.to)
+        if span.start >= span.to:
+            return
+        if span.to - span.start < len(self._waiting):
+            here = [index for index in range(span.start, span.to) if index in self._waiting]
+        else:
+            here = [index for index in self._waiting if span.start <= index < span.to]
+        first, last = self._lost_in(span)
+        known = self._lost[first:last]
+        pieces = without_all([span], [*(lost.span for lost in known), *(Span(i, i + 1) for i in here)])
+        first, last = max(0, first - 1), last + 1  # those beside it as well: they may touch
+        lost = [*self._lost[first:last], *(Skipped(piece, reason) for piece in pieces)]
+        self._lost[first:last] = _joined(sorted(lost, key=_start_of))
+        self._shrink(span)
+
+    def _lost_in(self, span: Span) -> tuple[int, int]:
+        """Which losses a span touches: from the first place to the one before the second."""
+        first = bisect_right(self._lost, span.start, key=_to_of)
+        return first, bisect_left(self._lost, span.to, lo=first, key=_start_of)
 
     def _shrink(self, span: Span) -> list[Span]:
-        over: list[Span] = []
-        for gap in self._gaps:
-            gap.missing = without(gap.missing, span)
-            if not gap.missing:
-                over.append(gap.span)
-        self._gaps = [gap for gap in self._gaps if gap.missing]
-        return over
+        first = bisect_right(self._gaps, span.start, key=_to_of)
+        last = bisect_left(self._gaps, span.to, lo=first, key=_start_of)
+        touched = self._gaps[first:last]
+        for gap in touched:
+            _cut(gap.missing, span)
+        self._gaps[first:last] = [gap for gap in touched if gap.missing]
+        return [gap.span for gap in touched if not gap.missing]
 
     def skip(self) -> Skipped | None:
         """Go over what is due and lost, if it is."""
-        for lost in self._lost:
-            if lost.span.start == self.due:
-                self._lost.remove(lost)
-                self.go_to(lost.span.to)
-                return lost
-        return None
+        if not self._lost or self._lost[0].span.start > self.due:
+            return None
+        lost = self._lost.pop(0)
+        self._advance(lost.span.to)  # nothing waits in what is lost
+        return lost
 
     def go_to(self, index: int) -> None:
         """Nothing below is waited for any more."""
-        self.due = max(self.due, index)
-        self._top = max(self._top, self.due)
-        below = Span(0, self.due)
-        self._lost = [Skipped(left, why) for span, why in self._lost for left in without([span], below)]
-        self._shrink(below)
+        self._advance(index)
+        self._lost[: bisect_right(self._lost, self.due, key=_to_of)] = []
+        if self._lost and self._lost[0].span.start < self.due:
+            span, reason = self._lost[0]
+            self._lost[0] = Skipped(Span(self.due, span.to), reason)
         for waiting in [i for i in self._waiting if i < self.due]:
             del self._waiting[waiting]
+
+    def _advance(self, index: int) -> None:
+        self.due = max(self.due, index)
+        self._top = max(self._top, self.due)
+        self._shrink(Span(0, self.due))
 
     def get(self, index: int) -> T | None:
         """What waits at an index."""
@@ -144,7 +199,7 @@ class Ordering(Generic[T]):
     @property
     def ahead(self) -> Span:
         """From what is due up to the highest that came or is lost."""
-        return Span(self.due, max([self._top, *(lost.span.to for lost in self._lost)]))
+        return Span(self.due, max(self._top, self._lost[-1].span.to if self._lost else 0))
 
     @property
     def first_gap(self) -> Span | None:

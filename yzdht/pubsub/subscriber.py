@@ -354,6 +354,24 @@ class Subscriber:
         assert item is not None, "what waits for a key waits in its series"
         return item
 
+    def _give_up_keys(self, now: Now) -> None:
+        """Give up what has waited too long, all of a series at once."""
+        over: dict[Series, list[int]] = {}
+        for (series, index), since in self._unopened.items():  # the oldest first
+            if since + EPOCH_GIVE_UP_S > now.mono:
+                break
+            over.setdefault(series, []).append(index)
+        for series, indexes in over.items():
+            order = self._orders.get(series)
+            if order is None:
+                continue  # it was forgotten meanwhile
+            for index in indexes:
+                item = order.remove(index)
+                if item is not None:
+                    self._leave(item)
+                order.lose(Span(index, index + 1), LossReason.NO_KEY)
+            self._go_on(series, now)
+
     def _give_up_key(self, series: Series, index: int, now: Now) -> None:
         item = self._orders[series].remove(index)
         if item is not None:
@@ -373,8 +391,7 @@ class Subscriber:
 
     def handle_timer(self, now: Now) -> None:
         """Give up what stays unreadable; forget old windows."""
-        while self._unopened and next(iter(self._unopened.values())) + EPOCH_GIVE_UP_S <= now.mono:
-            self._give_up_key(*next(iter(self._unopened)), now)
+        self._give_up_keys(now)
         if self._unopened:
             self._want_epochs(self._first_unopened().envelope.kid, now)
         if self._tidied_at is None or now.mono >= self._tidied_at + MINUTE_S:

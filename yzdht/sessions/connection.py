@@ -21,7 +21,7 @@ from yzdht.limits import (
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State, why_unanswered
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Get, Put, Store
+from yzdht.wire.rpc import Get, Publish, Put, Store, topic_of
 
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Owner(Protocol):
         ...
 
     def is_busy(self, body: Body) -> bool:
-        """True if what a request is about is asked about far more than others, so that it goes after these; counts it."""
+        """True if what a request is about was asked about far more than others lately, so that it goes after these."""
         ...
 
     def on_weight(self, connection: Connection, held: int) -> None:
@@ -140,6 +140,7 @@ class Connection:
         self._timer_at = float("inf")
         self._deferred: list[Requested] = []  # like the next ones mostly empty: a deque takes 760 bytes
         self._late: list[Requested] = []  # about what too much is asked about
+        self._is_late_next = False
         self._deferred_bytes = 0
         self._early: list[bytes] | None = None  # messages that came before the turn of its handshake
         self._waiting: list[_Waiting] = []
@@ -241,13 +242,21 @@ class Connection:
         self._send_waiting()
         self._pump()
 
-    def serve_next(self, *, is_busy: bool) -> None:
-        """It is the turn of one of its requests that wait, if there are such of those about what too much is asked about, or of others."""
+    def serve_next(self, *, is_busy: bool | None) -> None:
+        """It is the turn of one of its requests that wait.
+
+        Args:
+            is_busy: Rather one about what too much is asked about, or rather another; None for the kind that was not served last.
+
+        """
         if self.link.is_congested or self._rest is not None:
             return  # `on_writable` follows, or the end of its rest
+        if is_busy is None:
+            is_busy = self._is_late_next
         line = self._late if (is_busy and self._late) or not self._deferred else self._deferred
         if not line:
             return
+        self._is_late_next = line is self._deferred
         request = line.pop(0)
         self._deferred_bytes -= _size(request.body)
         self._hold(request.number, _size_served(request.body))
@@ -428,7 +437,7 @@ class Connection:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Requested):
-            is_busy = self._owner.is_busy(event.body)
+            is_busy = self._goes_late(event.body)
             has_to_wait = bool(self._late if is_busy else self._deferred) or self.link.is_congested
             if has_to_wait or not self._owner.request_turns.is_now(self, is_busy=is_busy):
                 self._defer(event, is_busy=is_busy)
@@ -437,6 +446,14 @@ class Connection:
         if isinstance(event, Ended):
             self._end(event)
         self._owner.on_event(self, event)
+
+    def _goes_late(self, body: Body) -> bool:
+        """True if a request goes after others; those about one topic are served in the order in which they came."""
+        topic = topic_of(body)
+        for line in (self._late, self._deferred):
+            if topic is not None and any(topic_of(waiting.body) == topic for waiting in line):
+                return line is self._late
+        return self._owner.is_busy(body)
 
     def _hold(self, number: int, size: int) -> None:
         """Count what an open request takes; what it took before, while it waited, counts no more."""
@@ -500,6 +517,8 @@ class Connection:
 
 def _size(body: Body) -> int:
     """What a request takes that waits."""
+    if isinstance(body, Publish):
+        return HELD_BYTES_PER_REQUEST + len(body.envelope) + len(body.policy)
     return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, _CARRIERS) else 0)
 
 

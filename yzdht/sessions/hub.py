@@ -342,6 +342,9 @@ class Sessions:
     def _on_requested(self, connection: Connection, number: int, method: Method, body: Body) -> None:
         if not self._restraint.may_ask(connection, number):
             return
+        topic = topic_of(body)
+        if topic is not None:
+            self._flows.count(topic, self._world.clock.now().mono)
         if self._entrance.may_ask(connection, method, body):
             self._sink.on_request(connection, number, method, body)
         else:
@@ -490,7 +493,7 @@ class Sessions:
                 self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
 
     def is_busy(self, body: Body) -> bool:
-        """True if far more is asked about a topic lately than about others; a request is counted by it."""
+        """True if far more was asked about a topic lately than about others."""
         topic = topic_of(body)
         return topic is not None and self._flows.is_busy(topic, self._world.clock.now().mono)
 

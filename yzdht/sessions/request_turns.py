@@ -3,8 +3,8 @@
 A hundred sessions may each send a window full of requests at once, and read none of the answers. Served as they come,
 everybody else would wait for all of them: half a second, where the answers are large. So a turn of the loop serves so many
 requests, of one session a few, and then the sockets are looked at again. Sessions that asked little go before those that
-have had their share, as fq_codel (RFC 8290, section 4.2) has new flows go before old ones; these have a share of their own in each
-turn, so that nobody waits for ever.
+have had their share, as fq_codel (RFC 8290, section 4.2) has new flows go before old ones; and requests about what too much is asked
+about (flows.py) go after others. Both have a share of their own in each turn, so that nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -32,20 +32,19 @@ ComerT_contra = TypeVar("ComerT_contra", contravariant=True)
 class Serve(Protocol[ComerT_contra]):
     """Serves one request of a session."""
 
-    def __call__(self, comer: ComerT_contra, /, *, is_busy: bool) -> None:
-        """Rather one about what too much is asked about, or rather another."""
+    def __call__(self, comer: ComerT_contra, /, *, is_busy: bool | None) -> None:
+        """Rather one about what too much is asked about, or rather another; None for both kinds in turn."""
         ...
 
 
 class RequestTurns(Generic[Comer]):
     """Three lines: of sessions that asked little, of the same with what too much is asked about, and of those that had their share.
 
-    A session may wait in the first two of them at once.
+    A session may wait in several of them at once: it is served in whichever turn comes first.
 
     Args:
         loop: Its turns are counted.
-        serve: Serves one request of a session that waited, rather of those about what too much is asked about or rather of the
-            others; it calls `wait` if there are more.
+        serve: Serves one request of a session that waited; it calls `wait` if there are more.
 
     """
 
@@ -128,7 +127,7 @@ class RequestTurns(Generic[Comer]):
             self._served[comer] = (
                 REQUESTS_PER_SESSION_AND_LOOP_TURN  # what more it has waits in the same line
             )
-            self._serve(comer, is_busy=False)
+            self._serve(comer, is_busy=None)
         while self._light and self._left > 0:
             self._serve_first(self._light)
         self._turns_without_light += 1

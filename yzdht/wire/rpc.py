@@ -404,10 +404,10 @@ _decoders: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {}
 
 
 def topic_of(body: Body) -> bytes | None:
-    """Which topic a PUBLISH or SUBSCRIBE is about, 16 bytes, as its sender says; None for every other request."""
+    """Which topic a PUBLISH, SUBSCRIBE or UNSUBSCRIBE is about, 16 bytes, as its sender says; None for every other request."""
     if isinstance(body, Publish):
         return body.envelope[_TOPIC_IN_ENVELOPE]
-    return body.topic if isinstance(body, Subscribe) else None
+    return body.topic if isinstance(body, Subscribe | Unsubscribe) else None
 
 
 def encode_body(body: Struct) -> bytes:
