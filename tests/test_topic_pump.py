@@ -13,7 +13,7 @@ from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoNode, UsageError
 from yzdht.ids import TopicId
-from yzdht.limits import HISTORY_QUEUE_WRITES_MAX, MESSAGE_BYTES_MAX, MINUTE_S
+from yzdht.limits import HISTORY_LOOK_EVERY_S, HISTORY_QUEUE_WRITES_MAX, MESSAGE_BYTES_MAX, MINUTE_S
 from yzdht.pubsub.events import Message
 from yzdht.rpc.engine import Answer, Reply
 from yzdht.topic_pump import TOPIC_METHODS, is_of_topics
@@ -62,6 +62,14 @@ async def test_a_message_is_on_disk_before_its_publisher_is_told(anna: Topics) -
     assert not task.done()
     published = await task
     assert (published.stored, published.hosts) == (1, 1)
+
+
+async def test_what_is_too_old_is_dropped_before_anybody_can_ask_for_it(clock: Time) -> None:
+    host = lonely_node(clock)._engine.host
+    assert host is not None
+    assert host._keeping.next_timer() is None  # it is under way
+    await turns(3)
+    assert host._keeping.next_timer() == clock.now().mono + HISTORY_LOOK_EVERY_S
 
 
 async def test_its_timer_rings_and_is_the_only_one(clock: Time, pump: TopicPump) -> None:

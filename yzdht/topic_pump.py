@@ -137,7 +137,9 @@ class TopicPump:
 
     def begin(self) -> None:
         """Take up what is on disk; the sessions are there."""
-        self._engine.start(self._clock.now())
+        now = self._clock.now()
+        self._engine.start(now)
+        self._engine.handle_timer(now)  # what is too old is dropped before anybody can ask for it
         self.run()
 
     def on_neighbourhood(self) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ports import Link
+    from yzdht.wire.rpc import Body
 
 
 STORED_BYTES: Final = 60_000
@@ -103,6 +104,9 @@ class Answerer:
         if isinstance(event, Requested):
             answer = FOUND if event.method is Method.FIND_VALUE else _NOTHING
             connection.reply(event.number, Status.OK, answer)
+
+    def is_busy(self, body: Body) -> bool:
+        return False
 
     def on_weight(self, connection: Connection, held: int) -> None:
         pass
@@ -245,6 +249,9 @@ class Asker:
                 self._opening.set_result(None)
         elif isinstance(event, Ended) and not self._opening.done():
             self._opening.set_exception(ConnectionError(event.reason))
+
+    def is_busy(self, body: Body) -> bool:
+        return False
 
     def on_weight(self, connection: Connection, held: int) -> None:
         pass

@@ -64,7 +64,10 @@ class Keeping:
         """Drop what is too old, a page at a time, the next when one is done."""
         if self._look_at is not None and self._look_at <= now.mono:
             self._look_at = None
-            self.submit(ForgetBefore(self.wall(now) - HISTORY_S), self._forgot)
+            self._forget(now)
+
+    def _forget(self, now: Now) -> None:
+        self.submit(ForgetBefore(self.wall(now) - HISTORY_S), self._forgot)
 
     def _forgot(self, verdict: TopicVerdict, now: Now) -> None:
         has_more = False
@@ -72,7 +75,10 @@ class Keeping:
             has_more = verdict.has_more
             if verdict.messages:
                 self._topics.reread()
-        self._look_at = now.mono + (0.0 if has_more else HISTORY_LOOK_EVERY_S)
+        if has_more:
+            self._forget(now)
+        else:
+            self._look_at = now.mono + HISTORY_LOOK_EVERY_S
 
     def stop(self) -> None:
         """Nobody is told anything any more."""
