@@ -69,7 +69,9 @@ async def test_what_is_too_old_is_dropped_before_anybody_can_ask_for_it(clock: T
     assert host is not None
     assert host._keeping.next_timer() is None  # it is under way
     await turns(3)
-    assert host._keeping.next_timer() == clock.now().mono + HISTORY_LOOK_EVERY_S
+    due = host._keeping.next_timer()
+    assert due is not None
+    assert clock.now().mono < due <= clock.now().mono + HISTORY_LOOK_EVERY_S
 
 
 async def test_its_timer_rings_and_is_the_only_one(clock: Time, pump: TopicPump) -> None:
