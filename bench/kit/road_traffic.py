@@ -105,7 +105,7 @@ class Answerer:
             answer = FOUND if event.method is Method.FIND_VALUE else _NOTHING
             connection.reply(event.number, Status.OK, answer)
 
-    def is_busy(self, body: Body) -> bool:
+    def is_busy(self, topic: bytes) -> bool:
         return False
 
     def on_weight(self, connection: Connection, held: int) -> None:
@@ -250,7 +250,7 @@ class Asker:
         elif isinstance(event, Ended) and not self._opening.done():
             self._opening.set_exception(ConnectionError(event.reason))
 
-    def is_busy(self, body: Body) -> bool:
+    def is_busy(self, topic: bytes) -> bool:
         return False
 
     def on_weight(self, connection: Connection, held: int) -> None:

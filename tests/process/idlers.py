@@ -69,7 +69,7 @@ class Visitor:
             self.is_open = isinstance(event, Opened)
             self.settled.set()
 
-    def is_busy(self, _body: Body) -> bool:
+    def is_busy(self, _topic: bytes) -> bool:
         """Nobody asks."""
         return False
 

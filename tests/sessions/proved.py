@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from yzdht.loop_turns import LoopTurns
     from yzdht.rpc.session import Event
     from yzdht.sessions.request_turns import RequestTurns
-    from yzdht.wire.rpc import Body
 
 
 class Nobody:
     def on_event(self, connection: Connection, event: Event) -> None:
         raise AssertionError("nothing happens here")
 
-    def is_busy(self, body: Body) -> bool:
+    def is_busy(self, topic: bytes) -> bool:
         raise AssertionError("nobody asks here")
 
     def on_weight(self, connection: Connection, held: int) -> None:

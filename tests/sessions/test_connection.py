@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.sessions.kit import Party, Time, Village, session_with, turns, until
-from yzdht.ids import Target, TopicId
+from yzdht.ids import PublicKey, SendSession, Target, TopicId
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
     DEFERRED_REQUESTS_BYTES_MAX,
+    DEFERRED_REQUESTS_MAX,
     FLOW_REQUESTS_LIGHT,
     HANDSHAKE_MESSAGES_PER_LOOP_TURN,
     HANDSHAKE_TIMEOUT_S,
@@ -27,19 +29,26 @@ from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.memory import MemoryLink, MemoryTransport
 from yzdht.wire.frame import RecordType
 from yzdht.wire.rpc import (
+    Backlog,
     Body,
     Empty,
     FindValue,
     FoundValue,
     Get,
     Method,
+    Publish,
+    Range,
     Status,
     Store,
     Subscribe,
     Subscribed,
+    SummaryRow,
+    TopicSync,
     Unsubscribe,
+    decode_body,
     encode_body,
     encode_request,
+    held_bytes_of,
 )
 
 
@@ -109,7 +118,7 @@ async def test_reads_that_wait_weigh_as_much_as_was_sent_and_what_they_may_find_
     assert far.held_bytes - before <= 51 * HELD_BYTES_PER_REQUEST
 
     near.link.resume_reading()
-    await until(lambda: not far._deferred)
+    await until(lambda: not len(far._deferred))
     assert far.held_bytes >= 50 * HELD_BYTES_PER_GET
 
 
@@ -153,7 +162,7 @@ async def test_requests_about_one_topic_stay_in_order_when_it_is_no_longer_asked
     ]
     asks[20:20] = [(Method.UNSUBSCRIBE, Unsubscribe(flooded))]
     calls = [asker.ask(server.contact, method, body) for method, body in asks[:30]]
-    await until(lambda: len(far._late) > 10)
+    await until(lambda: len(far._deferred) > 10)
     flows._ends_at = -inf  # two windows are over
     assert not flows.is_busy(flooded, village.clock.now().mono)
     calls += [asker.ask(server.contact, method, body) for method, body in asks[30:]]
@@ -178,6 +187,157 @@ async def test_who_asks_much_about_many_things_has_what_goes_after_others_served
             asker.ask(server.contact)
         await turns(1)
     assert all(call in asker.answers for call in late)
+
+
+async def flooded_server(village: Village, topic: TopicId) -> tuple[Party, Party, Connection]:
+    """Who asks, a server at which a crowd waits that asks about a topic on and on, and its connection with the first."""
+    asker, server, _, far = await connected(village)
+    server.on_asked = lambda connection, number, *_: connection.reply(number, Status.OK, Empty())
+    flows = server.sessions._flows
+    for _ in range(FLOW_REQUESTS_LIGHT):
+        flows.count(topic, village.clock.now().mono)
+    return asker, server, far
+
+
+async def test_too_much_about_a_flooded_topic_is_answered_busy_and_the_rest_of_the_session_goes_on(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flooded, other = TopicId(b"f" * 16), TopicId(b"o" * 16)
+    asker, server, far = await flooded_server(village, flooded)
+    server.sessions._flows.count(other, village.clock.now().mono)
+    lines = server.sessions.request_turns
+    is_now = lines.is_now
+    monkeypatch.setattr(
+        lines, "is_now", lambda comer, *, is_busy=False: not is_busy and is_now(comer, is_busy=is_busy)
+    )  # the crowd never ends, and none of its turns is this session's
+    flood = [
+        asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded, skip=number), timeout_s=600.0)
+        for number in range(CALLS_IN_FLIGHT_MAX - 10)
+    ]
+    leaving = asker.ask(server.contact, Method.UNSUBSCRIBE, Unsubscribe(flooded), timeout_s=600.0)
+    await until(lambda: len(far._deferred) == DEFERRED_REQUESTS_MAX + 1)
+    calls = [asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(other)), server.ask(asker.contact)]
+    assert isinstance(await asker.answer_to(calls[0]), Answer)
+    assert isinstance(await server.answer_to(calls[1]), Answer)
+
+    busy = [call for call in flood if call in asker.answers]
+    assert busy == flood[DEFERRED_REQUESTS_MAX:]
+    for call in busy:
+        outcome = asker.answers[call]
+        assert isinstance(outcome, Answer)
+        assert outcome.status is Status.BUSY
+    assert leaving not in asker.answers
+    monkeypatch.undo()
+    for call in range(DEFERRED_REQUESTS_MAX + 1):
+        far.serve_next(is_busy=True)
+    for call in (*flood[:DEFERRED_REQUESTS_MAX], leaving):
+        outcome = await asker.answer_to(call)
+        assert isinstance(outcome, Answer)
+        assert outcome.status is Status.OK
+
+
+async def test_who_floods_a_topic_and_does_not_read_is_not_read_and_told_nothing(village: Village) -> None:
+    flooded = TopicId(b"f" * 16)
+    asker, server, far = await flooded_server(village, flooded)
+    server.on_asked = answer_much
+    near = session_with(asker.sessions, server.node_id)
+    assert near is not None
+    near.link.pause_reading()
+    while not far.link.is_congested:
+        asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=60.0)
+        await turns(1)
+    assert near.session is not None
+    before = unsent(far)
+    for number in range(4 * CALLS_IN_FLIGHT_MAX):
+        near.session._send_message(
+            *request(number + 1_000, Method.SUBSCRIBE, Subscribe(flooded)), near._clock.now().mono
+        )
+        near._pump()
+        await turns(1)
+
+    assert DEFERRED_REQUESTS_MAX <= len(far._deferred) <= REQUESTS_OPEN_MAX
+    assert unsent(far) <= before + 60_000  # of what was under way
+
+
+@pytest.mark.parametrize("is_flooded", [False, True])
+async def test_a_session_that_ends_while_its_requests_wait_leaves_nothing(
+    village: Village, *, is_flooded: bool
+) -> None:
+    topic = TopicId(b"f" * 16)
+    asker, server, far = await flooded_server(village, topic)
+    near = session_with(asker.sessions, server.node_id)
+    assert near is not None
+    if not is_flooded:
+        server.sessions._flows._now.clear()
+    for number in range(60):
+        asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(topic, skip=number))
+    await until(lambda: len(far._deferred) > 20)
+    near.link.abort()
+    await until(lambda: not len(server.sessions))
+
+    assert len(far._deferred) == far.held_bytes == 0
+    assert len(server.sessions.request_turns) == 0
+
+
+def weighed(*, rows: int, holes: int) -> int:
+    """Bytes that a summary of these takes once it is decoded, as Python counts them."""
+    summary = tuple(
+        SummaryRow(
+            PublicKey(bytes(29) + number.to_bytes(4)),
+            SendSession(number.to_bytes(8)),
+            1_000,
+            70_000,
+            tuple(range(1_000 + 1_000 * number, 1_000 + 1_000 * number + holes)),
+        )
+        for number in range(rows)
+    )
+    data = encode_body(Subscribe(TopicId(bytes(16)), summary))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        body = decode_body(data, Subscribe)
+        assert body.summary == summary
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("rows", "holes"), [(0, 0), (256, 0), (256, 64), (1, 64)])
+def test_what_waits_is_charged_what_it_takes(rows: int, holes: int) -> None:
+    summary = (SummaryRow(PublicKey(bytes(33)), SendSession(bytes(8)), 0, 1, tuple(range(holes))),) * rows
+    for body in (Subscribe(TopicId(bytes(16)), summary), TopicSync(TopicId(bytes(16)), summary)):
+        assert held_bytes_of(body) >= 0.95 * weighed(rows=rows, holes=holes)
+        assert held_bytes_of(body) <= HELD_BYTES_PER_REQUEST + 1.5 * weighed(rows=rows, holes=holes)
+
+
+def test_messages_records_and_ranges_that_wait_are_charged_too() -> None:
+    topic = TopicId(bytes(16))
+    ranges = (Range(PublicKey(bytes(33)), SendSession(bytes(8)), 0, 1),) * 256
+    assert held_bytes_of(Publish(bytes(60_000), policy=bytes(500))) == HELD_BYTES_PER_REQUEST + 60_500
+    assert held_bytes_of(Store(ASK.target, bytes(60_000))) == HELD_BYTES_PER_REQUEST + 60_000
+    assert held_bytes_of(Backlog(topic, ranges)) > 256 * 250
+    assert held_bytes_of(Unsubscribe(topic)) == HELD_BYTES_PER_REQUEST
+
+
+async def test_a_session_with_large_summaries_that_wait_is_not_read_on(village: Village) -> None:
+    asker, server, far = await flooded_server(village, TopicId(b"f" * 16))
+    near = session_with(asker.sessions, server.node_id)
+    assert near is not None
+    server.on_asked = answer_much
+    near.link.pause_reading()
+    while not far.link.is_congested:
+        asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=60.0)
+        await turns(1)
+    rows = tuple(
+        SummaryRow(PublicKey(bytes(33)), SendSession(number.to_bytes(8)), 0, 70_000, tuple(range(1_000, 1_064)))
+        for number in range(256)
+    )
+    for _ in range(20):
+        asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(TopicId(b"o" * 16), rows), timeout_s=60.0)
+        await turns(5)
+
+    assert DEFERRED_REQUESTS_BYTES_MAX <= far._deferred._others.size < 4 * DEFERRED_REQUESTS_BYTES_MAX
+    assert far.held_bytes > DEFERRED_REQUESTS_BYTES_MAX
 
 
 async def test_a_peer_that_never_reads_is_closed_as_stalled_and_others_are_served_meanwhile(
@@ -216,7 +376,7 @@ async def test_a_peer_that_floods_and_does_not_read_costs_bounded_memory(village
         near.session._send_message(*request(number + 9_000, Method.STORE, body), near._clock.now().mono)
         near._pump()
         await turns(1)
-        most = max(most, far._deferred_bytes)
+        most = max(most, far._deferred._others.size)
 
     assert most >= DEFERRED_REQUESTS_BYTES_MAX
     assert most < DEFERRED_REQUESTS_BYTES_MAX + REQUESTS_OPEN_MAX * 256 + RECORD_BYTES_MAX + 256

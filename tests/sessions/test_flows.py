@@ -78,3 +78,14 @@ def test_so_many_are_known_and_the_rest_stays_new() -> None:
     assert len(flows._now) == FLOWS_MAX
     assert ask(flows, b"too many", 3) == 3
     assert ask(flows, b"known", 3) == 0
+
+
+def test_who_makes_up_ever_new_topics_does_not_have_others_forgotten() -> None:
+    flows = Flows()
+    ask(flows, b"known", 1)
+    for window in range(1, 4):
+        mono = window * FLOW_WINDOW_S
+        for n in range(FLOWS_MAX + 100):
+            flows.count(number(window * 1_000_000 + n), mono)
+        assert ask(flows, b"known", 10, mono) == 0
+        assert len(flows._now) <= 2 * FLOWS_MAX

@@ -46,7 +46,7 @@ class Desk:
                 waiting[comer] += 1
         return at_once
 
-    def serve(self, comer: str, *, is_busy: bool | None) -> None:
+    def serve(self, comer: str, *, is_busy: bool) -> None:
         self.served.append(comer)
         is_late = (is_busy is not False and self.late[comer] > 0) or not self.backlog[comer]
         (self.late if is_late else self.backlog)[comer] -= 1
@@ -168,6 +168,18 @@ async def test_a_session_that_brings_both_has_the_others_served_before_those_abo
     assert "link" not in desk.served
 
 
+async def test_what_goes_after_others_has_no_part_of_what_is_for_who_asked_much() -> None:
+    desk = Desk()
+    for number in range(300):
+        desk.turns.wait(f"crowd {number}", is_busy=True)
+        desk.late[f"crowd {number}"] = 50
+    desk.ask("much", 3 * EACH)
+
+    await turns(2)
+    assert desk.served.count("much") == 2 * EACH
+    assert len(desk.served) == 2 * EACH + 2 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+
+
 async def test_who_is_forgotten_is_not_served() -> None:
     desk = Desk()
     desk.ask("a", EACH + 1)
@@ -186,7 +198,7 @@ async def test_one_that_is_served_may_have_others_forgotten() -> None:
     loop = asyncio.get_running_loop()
     served: list[int] = []
 
-    def serve(comer: int, *, is_busy: bool | None) -> None:
+    def serve(comer: int, *, is_busy: bool) -> None:
         assert not is_busy
         served.append(comer)
         line.forget(comer + 1)

@@ -1,7 +1,8 @@
 """One channel and the session on it: messages in, messages out, one timer, and back-pressure both ways.
 
 A peer that does not read its answers gets no more of its requests served, and one that asks more at once than others has
-them served in turns: they wait here, bounded, and then the channel is not read any more. Calls to a peer that does not read wait too, bounded, then fail as busy.
+them served in turns: they wait here, bounded, and then the channel is not read any more. Of what too much is asked about (flows.py) what is
+too much is answered busy instead, so that the rest need not wait behind it. Calls to a peer that does not read wait too, bounded, then fail as busy.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from yzdht.limits import (
     BOTH_DIALLED_S,
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
-    DEFERRED_REQUESTS_BYTES_MAX,
-    DEFERRED_REQUESTS_MAX,
     HELD_BYTES_PER_GET,
-    HELD_BYTES_PER_REQUEST,
     HELD_BYTES_STEP,
 )
 from yzdht.rpc.engine import Failed, FailReason
-from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, State, why_unanswered
+from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, Spent, State, why_unanswered
+from yzdht.sessions.waiting_requests import WaitingRequests
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Get, Publish, Put, Store, topic_of
+from yzdht.wire.rpc import Get, Refusal, Status, Unsubscribe, held_bytes_of, topic_of
 
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ if TYPE_CHECKING:
     from yzdht.sessions.request_turns import RequestTurns
     from yzdht.wire.address import Contact
     from yzdht.wire.frame import RecordType
-    from yzdht.wire.rpc import Body, Method, Status
+    from yzdht.wire.rpc import Body, Method
 
 
-# Bound once: read for every message; an attribute of an enum costs a call, and a union is made anew each time.
-_ENDED = State.ENDED
-_CARRIERS = (Store, Put)
+_ENDED = State.ENDED  # bound once: read for every message, and an attribute of an enum costs a call
 
 
 class _Waiting(NamedTuple):
@@ -76,8 +73,8 @@ class Owner(Protocol):
         """A session event, in order."""
         ...
 
-    def is_busy(self, body: Body) -> bool:
-        """True if what a request is about was asked about far more than others lately, so that it goes after these."""
+    def is_busy(self, topic: bytes) -> bool:
+        """True if a topic was asked about far more than others lately, so that what is about it goes after these."""
         ...
 
     def on_weight(self, connection: Connection, held: int) -> None:
@@ -138,10 +135,7 @@ class Connection:
         self._owner = owner
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        self._deferred: list[Requested] = []  # like the next ones mostly empty: a deque takes 760 bytes
-        self._late: list[Requested] = []  # about what too much is asked about
-        self._is_late_next = False
-        self._deferred_bytes = 0
+        self._deferred = WaitingRequests()
         self._early: list[bytes] | None = None  # messages that came before the turn of its handshake
         self._waiting: list[_Waiting] = []
         self._is_pumping = False
@@ -242,23 +236,13 @@ class Connection:
         self._send_waiting()
         self._pump()
 
-    def serve_next(self, *, is_busy: bool | None) -> None:
-        """It is the turn of one of its requests that wait.
-
-        Args:
-            is_busy: Rather one about what too much is asked about, or rather another; None for the kind that was not served last.
-
-        """
+    def serve_next(self, *, is_busy: bool) -> None:
+        """It is the turn of one of its requests that wait: of one about what too much is asked about, or of another."""
         if self.link.is_congested or self._rest is not None:
             return  # `on_writable` follows, or the end of its rest
-        if is_busy is None:
-            is_busy = self._is_late_next
-        line = self._late if (is_busy and self._late) or not self._deferred else self._deferred
-        if not line:
+        request = self._deferred.take(is_late=is_busy)
+        if request is None:
             return
-        self._is_late_next = line is self._deferred
-        request = line.pop(0)
-        self._deferred_bytes -= _size(request.body)
         self._hold(request.number, _size_served(request.body))
         self._owner.on_event(self, request)
         self._wait_turns()
@@ -266,10 +250,10 @@ class Connection:
         self._read_on()
 
     def _wait_turns(self, *, is_heavy: bool = False) -> None:
-        if self._deferred:
+        if self._deferred.has_others:
             self._owner.request_turns.wait(self, is_heavy=is_heavy)
-        if self._late:
-            self._owner.request_turns.wait(self, is_busy=True, is_heavy=is_heavy)
+        if self._deferred.has_late:
+            self._owner.request_turns.wait(self, is_busy=True)
 
     def on_closed(self, reason: str) -> None:
         """The link is gone."""
@@ -387,10 +371,7 @@ class Connection:
     @property
     def _is_full(self) -> bool:
         """Before the session runs out of open requests: it would answer busy, and nobody reads answers."""
-        return (
-            self._deferred_bytes >= DEFERRED_REQUESTS_BYTES_MAX
-            or len(self._deferred) + len(self._late) >= DEFERRED_REQUESTS_MAX
-        )
+        return self._deferred.are_others_full or (self._deferred.is_late_full and self.link.is_congested)
 
     # The pump
 
@@ -436,35 +417,46 @@ class Connection:
             self.link.send(message)
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, Requested):
-            is_busy = self._goes_late(event.body)
-            has_to_wait = bool(self._late if is_busy else self._deferred) or self.link.is_congested
-            if has_to_wait or not self._owner.request_turns.is_now(self, is_busy=is_busy):
-                self._defer(event, is_busy=is_busy)
-                return
-            self._hold(event.number, _size_served(event.body))
+        if isinstance(event, Requested) and self._has_to_wait(event):
+            return
         if isinstance(event, Ended):
             self._end(event)
         self._owner.on_event(self, event)
 
-    def _goes_late(self, body: Body) -> bool:
-        """True if a request goes after others; those about one topic are served in the order in which they came."""
-        topic = topic_of(body)
-        for line in (self._late, self._deferred):
-            if topic is not None and any(topic_of(waiting.body) == topic for waiting in line):
-                return line is self._late
-        return self._owner.is_busy(body)
+    def _has_to_wait(self, event: Requested) -> bool:
+        """Have a request wait if it is not its turn; those about one topic are served in the order in which they came."""
+        topic = topic_of(event.body)
+        is_late = self._deferred.are_late(topic)
+        is_behind = is_late is not None
+        if is_late is None:
+            is_late = topic is not None and self._owner.is_busy(topic)
+            is_behind = self._deferred.has_late if is_late else self._deferred.has_others
+        if not (is_behind or self.link.is_congested) and self._owner.request_turns.is_now(
+            self, is_busy=is_late
+        ):
+            self._hold(event.number, _size_served(event.body))
+            return False
+        if is_late and self._is_too_late(event.body):
+            self.reply(event.number, Status.BUSY, Refusal())
+            self._owner.on_event(self, Spent(Status.BUSY, event.method))
+            return True
+        self._defer(event, topic, is_late=is_late)
+        return True
+
+    def _is_too_late(self, body: Body) -> bool:
+        """Too many wait already that are about what too much is asked about; who does not read is told nothing."""
+        is_full = self._deferred.is_late_full and not self.link.is_congested
+        return is_full and not isinstance(body, Unsubscribe)  # which nobody tries again
 
     def _hold(self, number: int, size: int) -> None:
         """Count what an open request takes; what it took before, while it waited, counts no more."""
         self._open_bytes += size - self._open.get(number, 0)
         self._open[number] = size
 
-    def _defer(self, event: Requested, *, is_busy: bool) -> None:
-        size = _size(event.body)
+    def _defer(self, event: Requested, topic: bytes | None, *, is_late: bool) -> None:
+        size = held_bytes_of(event.body)
         self._hold(event.number, size)
-        (self._late if is_busy else self._deferred).append(event)
-        self._deferred_bytes += size
+        self._deferred.add(event, size, topic, is_late=is_late)
         if self._is_full:
             self._pause()
 
@@ -480,9 +472,8 @@ class Connection:
         else:
             self.link.close()
         self._deferred.clear()
-        self._late.clear()
         self._open.clear()
-        self._deferred_bytes = self._open_bytes = 0
+        self._open_bytes = 0
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
@@ -515,13 +506,6 @@ class Connection:
         self._pump()
 
 
-def _size(body: Body) -> int:
-    """What a request takes that waits."""
-    if isinstance(body, Publish):
-        return HELD_BYTES_PER_REQUEST + len(body.envelope) + len(body.policy)
-    return HELD_BYTES_PER_REQUEST + (len(body.record) if isinstance(body, _CARRIERS) else 0)
-
-
 def _size_served(body: Body) -> int:
-    """What it takes while it is served: a read collects what it finds."""
-    return HELD_BYTES_PER_GET if isinstance(body, Get) else _size(body)
+    """What a request takes while it is served: a read collects what it finds."""
+    return HELD_BYTES_PER_GET if isinstance(body, Get) else held_bytes_of(body)

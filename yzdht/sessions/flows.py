@@ -37,9 +37,10 @@ class Flows:
         """A request is served; arguments as of `is_busy`."""
         self._turn_over(mono)
         count = self._now.get(about, 0)
-        if count or len(self._now) < FLOWS_MAX:
+        is_known = count or about in self._before
+        if is_known or len(self._now) < FLOWS_MAX:  # twice as many at the most: those of the window before
             self._now[about] = count + 1
-        if not count and about not in self._before:
+        if not is_known:
             self._new += 1
 
     def _turn_over(self, mono: float) -> None:

@@ -492,10 +492,9 @@ class Sessions:
                 reason = GOODBYE if is_over else event.reason
                 self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
 
-    def is_busy(self, body: Body) -> bool:
+    def is_busy(self, topic: bytes) -> bool:
         """True if far more was asked about a topic lately than about others."""
-        topic = topic_of(body)
-        return topic is not None and self._flows.is_busy(topic, self._world.clock.now().mono)
+        return self._flows.is_busy(topic, self._world.clock.now().mono)
 
     def on_weight(self, connection: Connection, held: int) -> None:
         """A connection holds more or less for its peer than before."""

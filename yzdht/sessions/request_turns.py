@@ -32,15 +32,15 @@ ComerT_contra = TypeVar("ComerT_contra", contravariant=True)
 class Serve(Protocol[ComerT_contra]):
     """Serves one request of a session."""
 
-    def __call__(self, comer: ComerT_contra, /, *, is_busy: bool | None) -> None:
-        """Rather one about what too much is asked about, or rather another; None for both kinds in turn."""
+    def __call__(self, comer: ComerT_contra, /, *, is_busy: bool) -> None:
+        """One about what too much is asked about, or another."""
         ...
 
 
 class RequestTurns(Generic[Comer]):
-    """Three lines: of sessions that asked little, of the same with what too much is asked about, and of those that had their share.
+    """Three lines: of sessions that asked little, of those that had their share, and of both with what too much is asked about.
 
-    A session may wait in several of them at once: it is served in whichever turn comes first.
+    A session may wait in one of the first two and in the third at once.
 
     Args:
         loop: Its turns are counted.
@@ -86,16 +86,16 @@ class RequestTurns(Generic[Comer]):
 
         Args:
             comer: A session.
-            is_busy: True if too much is asked about the same as the next of its requests that wait for being so.
+            is_busy: True if it waits with what too much is asked about.
             is_heavy: True if it has had its share: it was not served because it did not read.
 
         """
         self._arm()
-        if comer in self._heavy or comer in (self._busy if is_busy else self._light):
-            return
-        has_had_its_share = is_heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
-        line = self._heavy if has_had_its_share else self._busy if is_busy else self._light
-        line[comer] = None
+        if is_busy:
+            self._busy.setdefault(comer)
+        elif comer not in self._heavy and comer not in self._light:
+            has_had_its_share = is_heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
+            (self._heavy if has_had_its_share else self._light)[comer] = None
 
     def forget(self, comer: Comer) -> None:
         """It waits no longer; a no-op for others."""
@@ -127,7 +127,7 @@ class RequestTurns(Generic[Comer]):
             self._served[comer] = (
                 REQUESTS_PER_SESSION_AND_LOOP_TURN  # what more it has waits in the same line
             )
-            self._serve(comer, is_busy=None)
+            self._serve(comer, is_busy=False)
         while self._light and self._left > 0:
             self._serve_first(self._light)
         self._turns_without_light += 1

@@ -26,6 +26,9 @@ from yzdht.limits import (
     ENVELOPES_PER_ANSWER_MAX,
     FIND_VALUE_BODY_BYTES_DEFAULT,
     GET_BODY_BYTES_DEFAULT,
+    HELD_BYTES_PER_HOLE,
+    HELD_BYTES_PER_REQUEST,
+    HELD_BYTES_PER_ROW,
     HOLES_MAX,
     KNOWN_HASHES_MAX,
     MULTI_ENTRIES_MAX,
@@ -403,11 +406,31 @@ _B = TypeVar("_B", bound=Struct)
 _decoders: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {}
 
 
+# Bound once: read for every request, and a union is made anew each time.
+_CARRIERS = (Store, Put)
+_ABOUT_TOPIC = (Subscribe, Unsubscribe)
+_SUMMARIES = (Subscribe, TopicSync)
+
+
 def topic_of(body: Body) -> bytes | None:
     """Which topic a PUBLISH, SUBSCRIBE or UNSUBSCRIBE is about, 16 bytes, as its sender says; None for every other request."""
     if isinstance(body, Publish):
         return body.envelope[_TOPIC_IN_ENVELOPE]
-    return body.topic if isinstance(body, Subscribe | Unsubscribe) else None
+    return body.topic if isinstance(body, _ABOUT_TOPIC) else None
+
+
+def held_bytes_of(body: Body) -> int:
+    """About how many bytes of memory a decoded request takes."""
+    if isinstance(body, _CARRIERS):
+        return HELD_BYTES_PER_REQUEST + len(body.record)
+    if isinstance(body, Publish):
+        return HELD_BYTES_PER_REQUEST + len(body.envelope) + len(body.policy)
+    if isinstance(body, _SUMMARIES):
+        holes = sum([len(row.holes) for row in body.summary])
+        return HELD_BYTES_PER_REQUEST + HELD_BYTES_PER_ROW * len(body.summary) + HELD_BYTES_PER_HOLE * holes
+    if isinstance(body, Backlog):
+        return HELD_BYTES_PER_REQUEST + HELD_BYTES_PER_ROW * len(body.ranges)
+    return HELD_BYTES_PER_REQUEST
 
 
 def encode_body(body: Struct) -> bytes:
