@@ -13,7 +13,9 @@ from yzdht.limits import (
     ANNOUNCE_EVERY_S,
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_LOOKS_PER_S,
     EDGE_PART_OF_ONE_BRINGER,
+    EDGE_ROWS_FRESH_S,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
 )
@@ -79,6 +81,73 @@ def test_a_client_is_answered_with_what_hosts_hold_once_they_have_said_so(shell:
     other = subscribe(shell, peer(51))
     assert rows_of(shell, other) == (row(ONE, 3, 5),)  # at once
     assert shell.asked(Method.SUBSCRIBE) == []
+
+
+def test_who_comes_when_messages_have_come_by_is_told_what_hosts_hold_by_then(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, 1))
+    shell.pushed(1, *(raw(ONE, index) for index in range(1, 10)))
+    early = subscribe(shell, peer(51))
+    assert rows_of(shell, early) == (row(ONE, 0, 10),)  # asked a moment ago
+
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+    late = [subscribe(shell, peer(number)) for number in (52, 53)]
+    assert [shell.status(request) for request in late] == [None, None]
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 6, 10, 7)))
+    assert shell.status(late[0]) is None
+    shell.pushed(1, raw(ONE, 10))
+    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 5, 9)))
+
+    told = (row(ONE, 5, 11),)  # the first has dropped 7, and 5
+    assert [rows_of(shell, request) for request in late] == [told, told]
+    assert shell.asked(Method.SUBSCRIBE) == []
+
+
+def test_what_all_hosts_have_dropped_is_not_claimed_for_having_come_by(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    shell.pushed(1, *(raw(ONE, index) for index in range(10)))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+    late = subscribe(shell, peer(51))
+    answer_hosts(shell, row(ONE, 4, 9, 6, 7))
+    assert rows_of(shell, late) == (row(ONE, 4, 10, 6, 7),)
+
+
+def test_where_nothing_came_by_hosts_are_not_asked_again(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, 1))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+
+    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, 1),)
+    assert shell.asked(Method.SUBSCRIBE) == []
+
+
+def test_hosts_that_keep_silent_when_asked_again_hold_a_client_up_for_some_seconds(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, 1))
+    shell.pushed(1, raw(ONE, 1))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+    late = subscribe(shell, peer(51))
+    shell.tick(shell.mono + EDGE_ANSWER_S)
+
+    assert rows_of(shell, late) == (row(ONE, 0, 2),)
+    assert rows_of(shell, subscribe(shell, peer(52))) == (row(ONE, 0, 2),)
+
+
+def test_so_many_topics_are_asked_about_again_in_a_second_and_the_rest_answered_from_memory(
+    shell: Shell,
+) -> None:
+    topics = [TopicId(number.to_bytes(16)) for number in range(int(EDGE_LOOKS_PER_S) + 5)]
+    for topic in topics:
+        subscribe(shell, CLIENT, of=topic)
+    while shell.asked(Method.SUBSCRIBE):
+        answer_hosts(shell)
+    for topic in topics:
+        shell.pushed(1, raw(ONE, 0, topic=topic))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+
+    late = [subscribe(shell, peer(51), of=topic) for topic in topics]
+    assert [shell.status(request) for request in late].count(None) == EDGE_LOOKS_PER_S
 
 
 def test_a_host_that_is_far_ahead_of_the_others_is_told_of_after_the_answer(shell: Shell) -> None:

@@ -232,6 +232,9 @@ EDGE_ROWS_ALL_MAX = 262_144
 """Of all topics; each takes half a kilobyte and more."""
 EDGE_ANSWER_S = 3.0
 """A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
+EDGE_ROWS_FRESH_S = 2.0
+EDGE_LOOKS_PER_S = 32.0
+"""What hosts hold of a topic is that old at most where a client begins to listen, as long as so few such topics are asked about again."""
 EDGE_LINGER_S = 60.0
 """A topic is listened to so long after the last client has gone."""
 EDGE_BACKLOG_CALL_S = 5.0

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.limits import (
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_LOOKS_PER_S,
     EDGE_ROWS_ALL_MAX,
+    EDGE_ROWS_FRESH_S,
     EDGE_ROWS_MAX,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
@@ -29,6 +31,7 @@ from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
 from yzdht.pubsub.relayed_rows import RelayedRows
 from yzdht.pubsub.shares import Shares
 from yzdht.pubsub.subscriptions import Subscriptions
+from yzdht.rpc.bucket import Buckets, Rate
 from yzdht.rpc.engine import Answer, Push, Reply
 from yzdht.wire.frame import RecordType
 from yzdht.wire.history import Bringer
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Backlog, Subscribe
 
 
+_LOOKS = Rate(EDGE_LOOKS_PER_S, EDGE_LOOKS_PER_S)
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """A subscription that is answered once the hosts have said what they hold."""
@@ -73,7 +79,10 @@ class _Relayed:
         hosted: Which series changed, and when.
         bringer: On whose account it is: of who is subscribed the first, or of who was the last.
         rows: What hosts say they hold.
-        waiting: Who waits for the first of that, the longest first.
+        waiting: Who waits for the first of that, or for news of it, the longest first.
+        has_news: True if messages came by since hosts were asked what they hold: they may have dropped others for them.
+        is_asking: True while hosts are asked.
+        asked_at: Monotonic seconds at which they were.
 
     """
 
@@ -82,6 +91,9 @@ class _Relayed:
     bringer: Bringer
     rows: RelayedRows = field(default_factory=RelayedRows)
     waiting: deque[_Waiting] = field(default_factory=deque)
+    has_news: bool = False
+    is_asking: bool = False
+    asked_at: float = 0.0
 
 
 class Ears(NamedTuple):
@@ -132,6 +144,7 @@ class Edge:
         heard, told = self._subscriptions, self._announcements
         self._fan_out = FanOut(heard, told, outbox, surroundings, self._remembered, "clients")
         self._backlogs = RelayedBacklogs(outbox, rates, bringers, surroundings)
+        self._looks = Buckets(1)
         self._settled: list[TopicId] = []  # since `look` was called last
         self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
         self._idle: OrderedDict[TopicId, float] = OrderedDict()  # since when, the longest first
@@ -189,14 +202,26 @@ class Edge:
                 self._close(body.topic)
             self._reply(request, Answer(Status.OVER_QUOTA, Refusal()))
             return
-        if relayed.feed.is_settled:
+        if relayed.feed.is_settled and not self._has_to_ask(relayed, waiting, now):
             self._answer(relayed, waiting, now)
-        else:
-            self._waits.take(waiting.bringer)
-            relayed.waiting.append(waiting)
-            self._waiting.append(waiting)
+            return
+        self._waits.take(waiting.bringer)
+        relayed.waiting.append(waiting)
+        self._waiting.append(waiting)
         if is_new:
             relayed.feed.start(now)
+        elif relayed.feed.is_settled and not relayed.is_asking:
+            relayed.is_asking, relayed.has_news, relayed.asked_at = True, False, now.mono
+            relayed.feed.look_again(now)
+
+    def _has_to_ask(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> bool:
+        """True if hosts are asked first what they hold: who takes what they dropped for theirs waits for it in vain."""
+        if waiting.body.skip or not relayed.feed.sources or not self._waits.has_room(waiting.bringer):
+            return False
+        if relayed.is_asking:
+            return True
+        is_old = relayed.has_news and now.mono >= relayed.asked_at + EDGE_ROWS_FRESH_S
+        return is_old and not self._looks.take(None, 1.0, _LOOKS, now.mono)
 
     def _refusal(self, waiting: _Waiting) -> Status | None:
         """Why there is no room for one more, if there is none."""
@@ -284,6 +309,7 @@ class Edge:
         relayed = self._relayed.get(topic)
         if relayed is not None:
             known = len(relayed.rows)
+            relayed.has_news = True
             relayed.rows.came(envelope)
             self._bound_rows(len(relayed.rows) - known)
             self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True)
@@ -331,6 +357,7 @@ class Edge:
         settled, self._settled = self._settled, []
         for topic in settled:
             if (relayed := self._relayed.get(topic)) is not None:
+                relayed.is_asking = False
                 self._answer_all(relayed, now)
 
     def _answer_all(self, relayed: _Relayed, now: Now, until: float = float("inf")) -> None:
@@ -357,7 +384,9 @@ class Edge:
         """Do what is due."""
         self._announcements.handle_timer(now)
         while (waiting := self._first_waiting()) is not None and waiting.until <= now.mono:
-            self._answer_all(self._relayed[waiting.body.topic], now, until=now.mono)
+            relayed = self._relayed[waiting.body.topic]
+            relayed.is_asking = False
+            self._answer_all(relayed, now, until=now.mono)
         while self._idle and next(iter(self._idle.values())) + EDGE_LINGER_S <= now.mono:
             topic, _ = self._idle.popitem(last=False)
             self._close(topic)

@@ -61,7 +61,7 @@ class Listener(NamedTuple):
         on_lost: Nobody has these.
         is_wanted: False for a sender whose messages are not to be looked at.
         on_rows: What a host says it holds, the newest last, and which host; of senders who are not wanted, too.
-        on_settled: It is known where to begin; told once.
+        on_settled: It is known where to begin; told again whenever all hosts that were asked have said what they hold.
 
     """
 
@@ -225,6 +225,7 @@ class Feed:
         if not self._is_stopped:
             self._sources.on_down(node_id, now)
             self._settle_if_due(now)
+            self._tell_refreshed()
 
     def on_up(self, node_id: NodeId, now: Now) -> None:
         """There is another session with a node."""
@@ -237,7 +238,7 @@ class Feed:
             self._sources.distrust(node_id, now)
 
     def look_again(self, now: Now) -> None:
-        """Have hosts say what they hold: other senders are wanted now."""
+        """Have hosts say what they hold now."""
         self._sources.refresh(now)
 
     # Beginning
@@ -271,6 +272,12 @@ class Feed:
         if not self._is_settled:
             self._answered.add(node_id)
             self._settle_if_due(now)
+        else:
+            self._tell_refreshed()
+
+    def _tell_refreshed(self) -> None:
+        if self._is_settled and not self._sources.is_refreshing:
+            self._listener.on_settled()
 
     def _settle_if_due(self, now: Now) -> None:
         if self._is_settled or self._settle_at is None or not self._answered:

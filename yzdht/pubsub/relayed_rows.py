@@ -140,8 +140,12 @@ def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[No
     pushed = rows.get(_PUSHED)
     told = [*said, pushed] if pushed is not None else said or list(rows.values())
     floor = min(row.first for row in said or told)
+    claims = [span for row in said or told for span in claimed(row)]
+    if said and pushed is not None:
+        known = min(row.next for row in said)  # below that they say themselves what they have, and dropped
+        claims += [Span(max(span.start, known), span.to) for span in claimed(pushed) if span.to > known]
     held = Holdings()
-    held.put(series, Held.of_runs(floor, _union(floor, told)))
+    held.put(series, Held.of_runs(floor, _union(floor, claims)))
     return held.row(series)
 
 
@@ -164,10 +168,10 @@ def _cut(row: SummaryRow, to: int) -> SummaryRow:
     return SummaryRow(row.sender, row.session, min(row.first, to), to, holes)
 
 
-def _union(floor: int, rows: Iterable[SummaryRow]) -> list[Span]:
-    """All that some row claims from an index on, in order, no two touching."""
+def _union(floor: int, claims: Iterable[Span]) -> list[Span]:
+    """All that is claimed from an index on, in order, no two touching."""
     found: list[Span] = []
-    for span in sorted(span for row in rows for span in claimed(row)):
+    for span in sorted(claims):
         start = max(span.start, floor)
         if start >= span.to:
             continue

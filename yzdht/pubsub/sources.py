@@ -154,6 +154,11 @@ class Sources:
         return self._is_looking or any(host.state is _State.ASKED for host in self._hosts.values())
 
     @property
+    def is_refreshing(self) -> bool:
+        """True while somebody was asked what it holds and has not answered."""
+        return any(host.call is not None for host in self._hosts.values())
+
+    @property
     def subscribed(self) -> tuple[NodeId, ...]:
         """Where a subscription stands."""
         return tuple(h.contact.node_id for h in self._hosts.values() if h.state is _State.SUBSCRIBED)
