@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from yzdht.ports import Link
     from yzdht.rpc.session import Event
-    from yzdht.wire.rpc import Body
 
 
 ROOT: Final = Path(__file__).parents[2]

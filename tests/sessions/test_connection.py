@@ -228,7 +228,7 @@ async def test_too_much_about_a_flooded_topic_is_answered_busy_and_the_rest_of_t
         assert outcome.status is Status.BUSY
     assert leaving not in asker.answers
     monkeypatch.undo()
-    for call in range(DEFERRED_REQUESTS_MAX + 1):
+    for _ in range(DEFERRED_REQUESTS_MAX + 1):
         far.serve_next(is_busy=True)
     for call in (*flood[:DEFERRED_REQUESTS_MAX], leaving):
         outcome = await asker.answer_to(call)
@@ -329,7 +329,9 @@ async def test_a_session_with_large_summaries_that_wait_is_not_read_on(village: 
         asker.ask(server.contact, Method.FIND_VALUE, ASK, timeout_s=60.0)
         await turns(1)
     rows = tuple(
-        SummaryRow(PublicKey(bytes(33)), SendSession(number.to_bytes(8)), 0, 70_000, tuple(range(1_000, 1_064)))
+        SummaryRow(
+            PublicKey(bytes(33)), SendSession(number.to_bytes(8)), 0, 70_000, tuple(range(1_000, 1_064))
+        )
         for number in range(256)
     )
     for _ in range(20):
