@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yzdht.ports import Link
-    from yzdht.wire.rpc import Body
 
 
 STORED_BYTES: Final = 60_000

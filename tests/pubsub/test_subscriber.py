@@ -345,7 +345,7 @@ def test_of_messages_without_a_key_the_sender_of_most_pays_in_however_many_sessi
     for index in range(WAITING_MESSAGES_MAX):
         desk.come(index % 2, of=series(2, index // 2), kid=b"made%04d" % index)
     lost = [event for event in desk.events if isinstance(event, Lost)]
-    assert lost == [Lost(series(2, n), Span(0, 1), LossReason.NO_KEY) for n in range(2)]
+    assert lost == [Lost(series(2, 0), Span(n, n + 1), LossReason.NO_KEY) for n in range(2)]
 
     desk.keys.kids.add(LATER_KID)
     desk.subscriber.on_epochs(at(5))
@@ -362,6 +362,25 @@ def test_a_whole_history_waits_for_its_epoch() -> None:
     desk.subscriber.on_epochs(at(5))
     assert len(desk.told) == 2 * HISTORY_MESSAGES_MAX
     assert desk.subscriber.waiting == 0
+
+
+def test_a_crowd_of_throw_away_senders_does_not_have_one_that_was_heard_before_go_on_without_what_it_waits_for() -> (
+    None
+):
+    desk = Desk()
+    desk.come(0)
+    for number in range(WAITING_MESSAGES_MAX - 2):
+        desk.come(1, of=series(100 + number))
+    desk.come(2, 3)
+    for number in range(50):
+        desk.come(1, of=series(100_000 + number))
+    assert desk.subscriber.waiting == WAITING_MESSAGES_MAX
+    desk.come(1)
+
+    of_one = [event for event in desk.events if not isinstance(event, WantsEpochs) and event.series == ONE]
+    assert not any(isinstance(event, Lost) for event in of_one)
+    told = [(event.index, event.is_late) for event in of_one if isinstance(event, Message)]
+    assert told == [(0, False), (1, False), (2, False), (3, False)]
 
 
 def test_who_leaves_gaps_in_many_sessions_has_these_given_up() -> None:

@@ -199,6 +199,9 @@ WAITING_MESSAGES_MAX = 4_096
 """Of one subscriber: what came and waits for an earlier message of its sender, or for an epoch that is not known yet. That is more
 than hosts keep of a topic: whatever came is safer here."""
 WAITING_BYTES_MAX = 2 * HISTORY_BYTES_MAX
+"""Of these a message takes its part of WAITING_MESSAGES_MAX at least."""
+WAITING_CROWD_PART = 64
+"""Where it is full, and no sender has more than one part in so many, those pay first of whom nothing was told before."""
 WANTS_EPOCHS_EVERY_S = 5.0
 """A message of an epoch that is not known has its group looked at: a state shows no secrets of those before it, so that two that
 follow each other soon are both to be seen. After each look in vain it is twice as long, up to GROUP_LOOK_AGAIN_S."""

@@ -16,8 +16,6 @@ from yzdht.limits import (
     LIVE_S,
     MINUTE_S,
     REPLAY_KEPT_S,
-    WAITING_BYTES_MAX,
-    WAITING_MESSAGES_MAX,
     WANTS_EPOCHS_EVERY_S,
 )
 from yzdht.pubsub.claims import without
@@ -35,6 +33,7 @@ from yzdht.pubsub.events import (
 )
 from yzdht.pubsub.feed import Listener
 from yzdht.pubsub.ordering import Ordering
+from yzdht.pubsub.waiting_room import WaitingRoom
 from yzdht.wire.holdings import Held, Series, Span
 
 
@@ -107,8 +106,7 @@ class Subscriber:
         self._orders: dict[Series, Ordering[_Item]] = {}
         self._unopened: OrderedDict[tuple[Series, int], float] = OrderedDict()  # since when
         self._doubtful: set[Series] = set()  # of which all that was opened may be a replay; each has a window
-        self._messages = self._bytes = 0  # that wait
-        self._waiting: dict[PublicKey, list[int]] = {}  # the same of each sender
+        self._room = WaitingRoom()
         self._wanted_epochs_at: float | None = None
         self._tidied_at: float | None = None
         self._handed_on: Callable[[Series], Held] = lambda _series: Held()
@@ -125,7 +123,7 @@ class Subscriber:
     @property
     def waiting(self) -> int:
         """How many messages wait for an earlier one, or for a key."""
-        return self._messages
+        return len(self._room)
 
     # What the feed tells
 
@@ -162,7 +160,7 @@ class Subscriber:
         if index < window.due:
             self._tell_late(item, window, now)
         else:
-            self._put(series, order, item, now)
+            self._put(series, order, item, window, now)
         self._go_on(series, now)
         self._make_room(now)
 
@@ -235,10 +233,10 @@ class Subscriber:
 
     # Order
 
-    def _put(self, series: Series, order: Ordering[_Item], item: _Item, now: Now) -> None:
+    def _put(self, series: Series, order: Ordering[_Item], item: _Item, window: Window, now: Now) -> None:
         index = item.envelope.index
         found, filled = order.put(index, item)
-        self._count(item.envelope, 1)
+        self._room.enter(series, len(item.envelope.raw), is_heard=window.seen_at > 0)
         if item.message is None:
             self._unopened[series, index] = now.mono
         if found is not None:
@@ -267,18 +265,9 @@ class Subscriber:
 
     def _leave(self, item: _Item) -> None:
         envelope = item.envelope
-        self._unopened.pop((Series(envelope.sender, envelope.session), envelope.index), None)
-        self._count(envelope, -1)
-
-    def _count(self, envelope: PubsubEnvelope, sign: int) -> None:
-        """A message waits, or does so no more."""
-        size, of_sender = len(envelope.raw), self._waiting.setdefault(envelope.sender, [0, 0])
-        self._messages += sign
-        self._bytes += sign * size
-        of_sender[0] += sign
-        of_sender[1] += sign * size
-        if not of_sender[0]:
-            del self._waiting[envelope.sender]
+        series = Series(envelope.sender, envelope.session)
+        self._unopened.pop((series, envelope.index), None)
+        self._room.leave(series, len(envelope.raw))
 
     def _tell_item(self, item: _Item, window: Window, now: Now, *, is_late: bool = False) -> None:
         envelope, message = item.envelope, item.message
@@ -291,6 +280,7 @@ class Subscriber:
             self._tell(Refused(series, envelope.index, message), now)
             return
         window.tell(envelope.index, item.received, message.created)
+        self._room.heard(envelope.sender)
         told = Message(series, envelope.index, envelope.id, *message, item.received, item.is_history, is_late)
         self._tell(told, now)
 
@@ -335,13 +325,9 @@ class Subscriber:
         self._lose(series, order.ahead, LossReason.NO_ROOM, now)
 
     def _make_room(self, now: Now) -> None:
-        """Where too much waits, the sender of most goes on without what it waits for."""
-        while self._messages > WAITING_MESSAGES_MAX or self._bytes > WAITING_BYTES_MAX:
-            # Not by series: who makes up epochs, or leaves gaps, may do so in many of them.
-            are_few = self._messages <= WAITING_MESSAGES_MAX
-            sender = max(self._waiting, key=lambda each: self._waiting[each][are_few])
-            of_sender = (series for series in self._orders if series.sender == sender)
-            series = max(of_sender, key=lambda each: len(self._orders[each]))
+        """Where too much waits, somebody goes on without what they wait for."""
+        while self._room.is_over:
+            series = self._room.payer()
             gap = self._orders[series].first_gap
             if gap is not None:
                 self._lose(series, gap, LossReason.NO_ROOM, now)
