@@ -102,6 +102,20 @@ async def test_a_timeout_is_more_than_nothing_and_a_day_at_most(clock: Time, wro
             await node.publish("news", b"x", timeout=wrong)
 
 
+async def test_what_is_no_topic_or_no_group_is_refused_with_a_word(clock: Time) -> None:
+    async with AsyncExitStack() as stack:
+        (node,) = await started(clock, stack, 1)
+        with pytest.raises(yzdht.UsageError, match="is text, not int"):
+            await node.publish(5, b"x")  # type: ignore[arg-type]
+        with pytest.raises(yzdht.UsageError, match="is text, not bytes"):
+            async with node.subscribe(b"news"):  # type: ignore[call-overload]
+                pass
+        with pytest.raises(yzdht.UsageError, match="group is given by its name"):
+            node.subscribe("news", group=5)  # type: ignore[call-overload]
+        with pytest.raises(yzdht.UsageError, match="group is given by its name"):
+            await node.publish("news", b"x", group=b"team")  # type: ignore[arg-type]
+
+
 async def test_a_subscriber_goes_on_when_a_host_ends(nodes: list[Node]) -> None:
     first, second, third = nodes
     async with third.subscribe("news") as messages:

@@ -62,7 +62,9 @@ def _check_address(address: object) -> None:
         raise UsageError("an address has 32 bytes", hint="put_bytes returns it")
 
 
-def _check_owner(owner: object) -> None:
+def _check_channel(group: object, owner: object) -> None:
+    if group is not None and not isinstance(group, str):
+        raise UsageError("a group is given by its name, as text", hint='group="team"')
     if owner is not None:
         _check_publisher(owner, "an owner")
 
@@ -120,7 +122,7 @@ class DhtCalls:
             timeout: Seconds for which hosts that are away are tried again, up to a day.
 
         """
-        _check_owner(owner)
+        _check_channel(group, owner)
         _check_timeout(timeout)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise UsageError(
@@ -196,7 +198,7 @@ class DhtCalls:
             UsageError: Not connected, or an argument is out of range.
 
         """
-        _check_owner(owner)
+        _check_channel(group, owner)
         topics, listening = self._topics()
         return Subscription(topics, listening, topic, Terms(group, since, overflow, size, gaps, owner))
 

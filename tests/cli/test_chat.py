@@ -51,7 +51,12 @@ def test_two_people_talk_and_see_who_is_there(person: Person, ben: Person) -> No
         anna.expect("* ben left")
         anna.type("\x03")
         assert anna.end() == 130
+    with terminal(ben, "team") as again:
+        again.expect("hello ben")
+        again.type("\x04")
+        assert again.end() == 0
 
+    assert "* anna" not in again.shown  # who came, and left before
     said = bens.shown
     assert re.search(r"^\d\d:\d\d anna: hello ben\r$", said, re.MULTILINE)
     assert anna.shown.count("hello ben") == 1  # as it was typed

@@ -46,17 +46,19 @@ def test_what_is_about_one_topic_waits_in_one_line_and_in_its_order(
 
 def test_each_line_is_full_by_itself() -> None:
     waiting = WaitingRequests()
+
+    def full() -> tuple[bool, bool]:
+        return waiting.is_late_full, waiting.are_others_full
+
     for number in range(DEFERRED_REQUESTS_MAX):
-        assert not waiting.is_late_full
+        assert full() == (False, False)
         waiting.add(request(number), 1, b"a", is_late=True)
-    assert waiting.is_late_full
-    assert not waiting.are_others_full
+    assert full() == (True, False)
 
     waiting.add(request(0), DEFERRED_REQUESTS_BYTES_MAX - 1, None, is_late=False)
-    assert not waiting.are_others_full
+    assert full() == (True, False)
     waiting.add(request(1), 1, None, is_late=False)
-    assert waiting.are_others_full
+    assert full() == (True, True)
     waiting.take(is_late=False)
-    assert not waiting.are_others_full
     waiting.take(is_late=True)
-    assert not waiting.is_late_full
+    assert full() == (False, False)

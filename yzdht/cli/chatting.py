@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from yzdht.cli.presence import Change
     from yzdht.cli.screen import Screen
     from yzdht.client import Client
+    from yzdht.ids import PublicKey
     from yzdht.pubsub.events import Event, Heard
     from yzdht.subscription import Subscription
 
@@ -64,6 +65,7 @@ class Chat:
         self._presence = Presence()
         self._own_words: Counter[bytes] = Counter()  # on their way to ourselves
         self._before: list[Message] = []
+        self._found: dict[PublicKey, Change] = {}  # who is there by what was said before
 
     async def run(self, since_s: int) -> None:
         """Talk until stdin ends.
@@ -176,10 +178,32 @@ class Chat:
     # Who is there
 
     async def _watch(self, presence: Subscription[Heard]) -> None:
-        async for event in presence:
+        """Tell who comes and goes, and first who is there: who came and left before that is not told."""
+        while True:
+            try:
+                async with asyncio.timeout(HISTORY_CALM_S if self._found else None):
+                    event = await anext(presence)
+            except TimeoutError:
+                await self._tell_found()
+                continue
             if isinstance(event, Message) and event.type == PRESENCE_TYPE:
-                heard_at = min(event.created, event.received) if event.is_history else event.received
-                await self._tell(self._presence.hear(event.series, event.data, heard_at))
+                await self._hear_of(event)
+
+    async def _hear_of(self, event: Message) -> None:
+        heard_at = min(event.created, event.received) if event.is_history else event.received
+        change = self._presence.hear(event.series, event.data, heard_at)
+        if not event.is_history:
+            await self._tell_found()
+            await self._tell(change)
+        elif change is not None and change.whereabouts is Whereabouts.HERE:
+            self._found[change.person] = change
+        elif change is not None and self._found.pop(change.person, None) is None:
+            await self._tell(change)
+
+    async def _tell_found(self) -> None:
+        found, self._found = self._found, {}
+        for change in found.values():
+            await self._tell(change)
 
     async def _expire(self) -> None:
         while True:

@@ -52,6 +52,8 @@ def network_id(name: str) -> NetworkId:
 
 
 def _normalised(text: str, what: str, bytes_max: int) -> bytes:
+    if not isinstance(text, str):
+        raise UsageError(f"a {what} is text, not {type(text).__name__}")
     if "\0" in text:
         raise UsageError(f"a {what} cannot hold U+0000")
     try:

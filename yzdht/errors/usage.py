@@ -50,7 +50,7 @@ class NotAMember(GroupChangeRefused):
 class NotAWriter(UsageError):
     """A public topic has an owner, who does not list this identity (PROTOCOL.md section 11)."""
 
-    default_hint = "ask the topic's owner to list you: set_topic_policy"
+    default_hint = "ask the topic's owner to list you: yz topic policy, or set_topic_policy()"
 
 
 class AlreadyAMember(GroupChangeRefused):

@@ -298,7 +298,7 @@ def decode_cursor(data: bytes, topic: TopicId) -> Cursor:
     try:
         cursor = _decode(data)
     except WireError:
-        raise UsageError("this is no cursor", hint="subscribe without it, or with --since") from None
+        raise UsageError("this is no cursor", hint="subscribe without it, or since a time") from None
     if cursor.topic != topic:
         raise UsageError("this is the cursor of another topic", hint="subscribe to that topic, or without it")
     return cursor

@@ -190,7 +190,7 @@ def encode_message(message: PubsubMessage) -> bytes:
     try:
         plaintext = _HEAD.pack(message.created, message.type) + message.data
     except struct.error:
-        raise UsageError("created is 32-bit seconds, a message's type is 0 to 255") from None
+        raise UsageError("a message's type is 0 to 255, and its time 32-bit seconds") from None
     framed = len(plaintext).to_bytes(_LENGTH_BYTES) + plaintext
     return framed.ljust(_padded_length(len(framed)), b"\0")
 
