@@ -13,8 +13,9 @@ from tests.sessions.kit import Time, until
 from yzdht import Client, Node
 from yzdht.crypto.topics import public_topic, topic_host_target
 from yzdht.ids import NetworkId, NodeId, PublicKey, SessionId
+from yzdht.limits import GAP_GIVE_UP_S, HISTORY_MESSAGES_MAX
 from yzdht.own_topics import NoNeighbourhood, TableNeighbourhood
-from yzdht.pubsub.events import Message
+from yzdht.pubsub.events import Lost, Message
 from yzdht.rpc.engine import Peer
 from yzdht.wire.address import Contact
 from yzdht.wire.frame import Caps
@@ -100,6 +101,29 @@ async def test_a_timeout_is_more_than_nothing_and_a_day_at_most(clock: Time, wro
         (node,) = await started(clock, stack, 1)
         with pytest.raises(yzdht.UsageError, match="timeout"):
             await node.publish("news", b"x", timeout=wrong)
+
+
+async def test_who_takes_its_time_until_hosts_drop_what_it_has_not_goes_on_at_once_with_the_rest() -> None:
+    count, dropped = HISTORY_MESSAGES_MAX + 300, 300
+    async with (
+        Node(0, host=HOST, allow_private=True) as node,
+        Client.connect(url_of(node)) as anna,
+        Client.connect(url_of(node)) as ben,
+        ben.subscribe("news", size=10, gaps=True) as messages,
+    ):
+        for number in range(count):
+            await anna.publish("news", b"%d" % number)
+        assert messages.is_full
+        async with asyncio.timeout(GAP_GIVE_UP_S - 5):
+            heard = [await anext(messages) for _ in range(10 + 1 + HISTORY_MESSAGES_MAX)]
+            async with ben.subscribe("news", since=3600) as late:
+                first = await anext(late)
+
+    lost = [event.span for event in heard if isinstance(event, Lost)]
+    assert lost == [(10, dropped)]
+    told = [event.index for event in heard if isinstance(event, Message)]
+    assert told == [*range(10), *range(dropped, count)]
+    assert first.index == dropped
 
 
 async def test_what_is_no_topic_or_no_group_is_refused_with_a_word(clock: Time) -> None:

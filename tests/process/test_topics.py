@@ -265,6 +265,15 @@ async def test_everybody_hears_everything_once_and_in_order_while_hosts_are_kill
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_everybody_hears_everything_with_each_seed(
+    fleet: Fleet, tmp_path: Path, note: Note, seed: int
+) -> None:
+    await prove(fleet, tmp_path, note, SHORT, seed)
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(1_800)
 async def test_two_hundred_hear_everything_once_and_in_order_while_hosts_of_sixty_are_killed(
     fleet: Fleet, tmp_path: Path, note: Note

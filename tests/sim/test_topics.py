@@ -170,7 +170,7 @@ class Story:
         return any(node.is_up and node.holds(envelope) for node in self.world.topic_nodes)
 
 
-@pytest.mark.parametrize("seed", seeds(3))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_what_a_majority_acknowledged_reaches_everybody_once_and_in_order(
     seed: int, figures: Figures
 ) -> None:
@@ -233,7 +233,7 @@ class LyingStory(Story):
         return lost
 
 
-@pytest.mark.parametrize("seed", seeds(3))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_a_host_that_withholds_reorders_replays_and_forges_keeps_nothing_from_anybody(
     seed: int, figures: Figures
 ) -> None:
@@ -305,7 +305,7 @@ class CircleStory(Story):
         return lost
 
 
-@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_a_group_whose_members_change_hears_everything_and_who_is_no_member_nothing(
     seed: int, figures: Figures
 ) -> None:
