@@ -13,19 +13,24 @@ from yzdht.limits import (
     ANNOUNCE_EVERY_S,
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_LOOK_S,
     EDGE_LOOKS_PER_S,
     EDGE_PART_OF_ONE_BRINGER,
     EDGE_ROWS_FRESH_S,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
+    HISTORY_BYTES_MAX,
+    HISTORY_MESSAGES_MAX,
+    SUMMARY_ROWS_MAX,
 )
-from yzdht.rpc.engine import Down, Peer
+from yzdht.rpc.engine import Answer, Down, Peer
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import Announcement, Delivery, decode_push, encode_announcement
 from yzdht.wire.rpc import (
     Backlog,
     Method,
     Range,
+    Refusal,
     Status,
     Subscribe,
     Subscribed,
@@ -83,71 +88,152 @@ def test_a_client_is_answered_with_what_hosts_hold_once_they_have_said_so(shell:
     assert shell.asked(Method.SUBSCRIBE) == []
 
 
-def test_who_comes_when_messages_have_come_by_is_told_what_hosts_hold_by_then(shell: Shell) -> None:
-    subscribe(shell, CLIENT)
-    answer_hosts(shell, row(ONE, 0, 1))
-    shell.pushed(1, *(raw(ONE, index) for index in range(1, 10)))
-    early = subscribe(shell, peer(51))
-    assert rows_of(shell, early) == (row(ONE, 0, 10),)  # asked a moment ago
+FULL = HISTORY_MESSAGES_MAX
 
+
+def full_topic(shell: Shell) -> None:
+    """Listened to for a client, and full; messages came by since hosts were asked."""
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, FULL))
+    shell.pushed(1, *(raw(ONE, index) for index in range(FULL, FULL + 10)))
     shell.tick(1 + EDGE_ROWS_FRESH_S)
+
+
+def test_who_comes_to_a_full_topic_is_told_what_hosts_hold_by_then(shell: Shell) -> None:
+    full_topic(shell)
     late = [subscribe(shell, peer(number)) for number in (52, 53)]
     assert [shell.status(request) for request in late] == [None, None]
-    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 6, 10, 7)))
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 10, FULL + 10, 500)))
     assert shell.status(late[0]) is None
-    shell.pushed(1, raw(ONE, 10))
-    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 5, 9)))
+    shell.pushed(1, raw(ONE, FULL + 10))
+    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 5, FULL + 9, 500)))
 
-    told = (row(ONE, 5, 11),)  # the first has dropped 7, and 5
+    told = (row(ONE, 5, FULL + 11, 500),)
     assert [rows_of(shell, request) for request in late] == [told, told]
     assert shell.asked(Method.SUBSCRIBE) == []
+    assert rows_of(shell, subscribe(shell, peer(54))) == told  # asked a moment ago
 
 
-def test_what_all_hosts_have_dropped_is_not_claimed_for_having_come_by(shell: Shell) -> None:
+def test_a_topic_of_large_messages_is_full_with_fewer(shell: Shell) -> None:
     subscribe(shell, CLIENT)
-    answer_hosts(shell)
-    shell.pushed(1, *(raw(ONE, index) for index in range(10)))
+    answer_hosts(shell, row(ONE, 0, 100))
+    large = HISTORY_BYTES_MAX // 200
+    shell.pushed(1, raw(ONE, 100, data=bytes(min(large, 60_000))))
     shell.tick(1 + EDGE_ROWS_FRESH_S)
+    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, 101),)
+
+    shell.pushed(1, *(raw(ONE, 101 + index, data=bytes(60_000)) for index in range(50)))
+    shell.tick(shell.mono + EDGE_ROWS_FRESH_S)
+    assert shell.status(subscribe(shell, peer(52))) is None
+
+
+def test_where_hosts_had_to_drop_nothing_or_nothing_came_by_they_are_not_asked_again(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, FULL - 2))
+    shell.pushed(1, raw(ONE, FULL - 2))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, FULL - 1),)
+
+    other = Shell(1, 2)
+    other.is_reached = False
+    subscribe(other, CLIENT)
+    answer_hosts(other, row(ONE, 0, 2 * FULL))
+    other.tick(1 + EDGE_ROWS_FRESH_S)
+    assert rows_of(other, subscribe(other, peer(51))) == (row(ONE, 0, 2 * FULL),)
+    assert shell.asked(Method.SUBSCRIBE) == other.asked(Method.SUBSCRIBE) == []
+
+
+def test_hosts_that_are_slow_when_they_are_asked_again_hold_a_client_up_for_a_moment(shell: Shell) -> None:
+    full_topic(shell)
     late = subscribe(shell, peer(51))
-    answer_hosts(shell, row(ONE, 4, 9, 6, 7))
-    assert rows_of(shell, late) == (row(ONE, 4, 10, 6, 7),)
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 10, FULL + 10)))
+    shell.tick(shell.mono + EDGE_LOOK_S)
+
+    assert rows_of(shell, late) == (row(ONE, 0, FULL + 10),)
+    assert rows_of(shell, subscribe(shell, peer(52))) == (row(ONE, 0, FULL + 10),)
+    assert shell.asked(Method.SUBSCRIBE) == [2]
 
 
-def test_where_nothing_came_by_hosts_are_not_asked_again(shell: Shell) -> None:
-    subscribe(shell, CLIENT)
-    answer_hosts(shell, row(ONE, 0, 1))
-    shell.tick(1 + EDGE_ROWS_FRESH_S)
+@pytest.mark.parametrize(
+    "refusal", [Answer(Status.BUSY, Refusal()), Answer(Status.RATE_LIMITED, Refusal(8_000))]
+)
+def test_hosts_that_have_no_time_when_they_are_asked_again_are_listened_to_as_before(
+    shell: Shell, refusal: Answer
+) -> None:
+    full_topic(shell)
+    late = subscribe(shell, peer(51))
+    for number in (1, 2):
+        shell.answer(number, Method.SUBSCRIBE, refusal)
+    assert rows_of(shell, late) == (row(ONE, 0, FULL + 10),)
 
-    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, 1),)
+    message = raw(ONE, FULL + 10)
+    shell.pushed(1, message)
+    assert message in delivered(shell, CLIENT)
+    assert message in delivered(shell, peer(51))
+
+
+def test_a_host_that_goes_while_it_is_asked_again_keeps_nobody_waiting(shell: Shell) -> None:
+    full_topic(shell)
+    late = subscribe(shell, peer(51))
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 10, FULL + 10)))
+    shell.engine.on_link(peer(2), Down("closed"), at(shell.mono))
+    shell.look()
+
+    assert rows_of(shell, late) == (row(ONE, 10, FULL + 10),)
+
+
+def test_one_page_alone_is_asked_for_again(shell: Shell) -> None:
+    full_topic(shell)
+    subscribe(shell, peer(51))
+    many = [row(series(100 + number), 0, 1) for number in range(SUMMARY_ROWS_MAX)]
+    answer_hosts(shell, *many)
     assert shell.asked(Method.SUBSCRIBE) == []
 
 
-def test_hosts_that_keep_silent_when_asked_again_hold_a_client_up_for_some_seconds(shell: Shell) -> None:
-    subscribe(shell, CLIENT)
-    answer_hosts(shell, row(ONE, 0, 1))
-    shell.pushed(1, raw(ONE, 1))
-    shell.tick(1 + EDGE_ROWS_FRESH_S)
-    late = subscribe(shell, peer(51))
-    shell.tick(shell.mono + EDGE_ANSWER_S)
-
-    assert rows_of(shell, late) == (row(ONE, 0, 2),)
-    assert rows_of(shell, subscribe(shell, peer(52))) == (row(ONE, 0, 2),)
-
-
-def test_so_many_topics_are_asked_about_again_in_a_second_and_the_rest_answered_from_memory(
-    shell: Shell,
-) -> None:
-    topics = [TopicId(number.to_bytes(16)) for number in range(int(EDGE_LOOKS_PER_S) + 5)]
+def test_one_bringer_has_hosts_asked_again_for_a_part_of_the_topics_that_others_may(shell: Shell) -> None:
+    topics = [TopicId(number.to_bytes(16)) for number in range(3 * int(EDGE_LOOKS_PER_S))]
     for topic in topics:
         subscribe(shell, CLIENT, of=topic)
-    while shell.asked(Method.SUBSCRIBE):
-        answer_hosts(shell)
+        answer_hosts(shell, row(ONE, 0, FULL))
     for topic in topics:
-        shell.pushed(1, raw(ONE, 0, topic=topic))
+        shell.pushed(1, raw(ONE, FULL, topic=topic))
     shell.tick(1 + EDGE_ROWS_FRESH_S)
 
     late = [subscribe(shell, peer(51), of=topic) for topic in topics]
     assert [shell.status(request) for request in late].count(None) == EDGE_LOOKS_PER_S
+    others = [subscribe(shell, peer(52), of=topic) for topic in reversed(topics)]
+    assert [shell.status(request) for request in others].count(
+        None
+    ) == 2 * EDGE_LOOKS_PER_S  # the same as well
+
+
+def test_where_no_host_is_left_to_be_asked_what_all_said_is_told_and_nothing_is_said_to_be_gone(
+    shell: Shell,
+) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, 90))
+    shell.pushed(1, raw(ONE, 90))
+    for number in (1, 2):
+        shell.engine.on_link(peer(number), Down("closed"), at(shell.mono))
+    shell.look()
+
+    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, 91),)
+    fetch = shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, 0, 5),)))
+    assert shell.status(fetch) is Status.BUSY
+
+
+def test_a_hole_that_a_host_fills_is_told_though_the_message_came_by(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    shell.pushed(1, *(raw(ONE, index) for index in range(5)))
+    for holes in ((3,), ()):
+        data = encode_announcement([(TOPIC, (row(ONE, 0, 5, *holes),))])
+        shell.engine.on_push(peer(2), RecordType.PUBSUB, data, at(shell.mono))
+        shell.look()
+        late = subscribe(shell, peer(51 + len(holes)))
+        assert rows_of(shell, late) == (row(ONE, 0, 5, *holes),)
+    shell.tick(3 + ANNOUNCE_EVERY_S)
+    assert announced(shell, peer(52))[-1] == row(ONE, 0, 5)
 
 
 def test_a_host_that_is_far_ahead_of_the_others_is_told_of_after_the_answer(shell: Shell) -> None:

@@ -383,6 +383,34 @@ def test_a_crowd_of_throw_away_senders_does_not_have_one_that_was_heard_before_g
     assert told == [(0, False), (1, False), (2, False), (3, False)]
 
 
+def test_a_crowd_with_much_each_pays_before_a_newcomer_though_it_was_heard() -> None:
+    desk = Desk()
+    for number in range(66):
+        desk.come(0, of=series(100 + number))
+        desk.come(*range(2, 64), of=series(100 + number))
+    desk.come(1, 2)
+    desk.come(2, of=series(99))
+    desk.come(2, of=series(98))
+    desk.come(0)
+
+    lost = [event for event in desk.events if isinstance(event, Lost)]
+    assert all(event.series.sender in [series(100 + number).sender for number in range(66)] for event in lost)
+    told = [event.index for event in desk.events if isinstance(event, Message) and event.series == ONE]
+    assert told == [0, 1, 2]
+
+
+def test_who_was_heard_in_another_session_was_heard() -> None:
+    desk = Desk()
+    desk.come(0, of=series(1, 1))
+    desk.come(1, of=series(1, 2))
+    for number in range(WAITING_MESSAGES_MAX):
+        desk.come(1, of=series(100 + number))
+
+    lost = [event for event in desk.events if isinstance(event, Lost)]
+    assert len(lost) == 1
+    assert lost[0].series.sender != ONE.sender
+
+
 def test_who_leaves_gaps_in_many_sessions_has_these_given_up() -> None:
     desk = Desk()
     desk.come(*range(1, 101))

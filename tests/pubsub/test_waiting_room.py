@@ -9,7 +9,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.pubsub.kit_feed import series
-from yzdht.limits import WAITING_BYTES_MAX, WAITING_CROWD_PART, WAITING_MESSAGES_MAX
+from yzdht.limits import WAITING_BYTES_MAX, WAITING_FEW, WAITING_HEARD_MAX, WAITING_MESSAGES_MAX
 from yzdht.pubsub.waiting_room import WaitingRoom
 
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 LEAST = WAITING_BYTES_MAX // WAITING_MESSAGES_MAX
-MUCH = WAITING_BYTES_MAX // WAITING_CROWD_PART
-SIZES = st.sampled_from((0, 200, LEAST, 2 * LEAST, MUCH, 10 * LEAST + 1))
+FEW = WAITING_FEW * LEAST
+SIZES = st.sampled_from((0, 200, LEAST, 2 * LEAST, FEW, 10 * LEAST + 1))
 
 
 class WaitingRoomMachine(RuleBasedStateMachine):
@@ -36,30 +36,24 @@ class WaitingRoomMachine(RuleBasedStateMachine):
         sender=st.integers(1, 6),
         session=st.integers(0, 2),
         size=SIZES,
-        is_heard=st.booleans(),
-        count=st.sampled_from((1, 1, 3, 90)),
+        count=st.sampled_from((1, 1, 3, 20)),
     )
-    def comes(self, sender: int, session: int, size: int, count: int, *, is_heard: bool) -> None:
+    def comes(self, sender: int, session: int, size: int, count: int) -> None:
         of = series(sender, session)
         for _ in range(count):
-            self.room.enter(of, size, is_heard=is_heard)
+            self.room.enter(of, size)
             self.waiting.append((of, size))
-        if is_heard:
-            self.heard.add(of.sender)
 
     @rule(pick=st.integers(0, 10_000), count=st.sampled_from((1, 1, 60)))
     def goes(self, pick: int, count: int) -> None:
         for _ in range(min(count, len(self.waiting))):
             of, size = self.waiting.pop(pick % len(self.waiting))
             self.room.leave(of, size)
-            self.heard &= {of.sender for of, _ in self.waiting}
 
     @rule(sender=st.integers(1, 7))
     def is_told(self, sender: int) -> None:
-        key = series(sender).sender
-        self.room.heard(key)
-        if any(of.sender == key for of, _ in self.waiting):
-            self.heard.add(key)
+        self.room.heard(series(sender).sender)
+        self.heard.add(series(sender).sender)
 
     @precondition(lambda self: self.waiting)
     @rule()
@@ -67,7 +61,7 @@ class WaitingRoomMachine(RuleBasedStateMachine):
         weights: Counter[PublicKey] = Counter()
         for of, size in self.waiting:
             weights[of.sender] += max(size, LEAST)
-        able = [sender for sender in weights if weights[sender] > MUCH]
+        able = [sender for sender in weights if weights[sender] > FEW]
         able = able or [sender for sender in weights if sender not in self.heard] or list(weights)
         payer = self.room.payer()
         assert weights[payer.sender] == max(weights[sender] for sender in able)
@@ -90,7 +84,14 @@ def test_it_is_over_at_so_many_messages_or_bytes() -> None:
     for size, count in ((100, WAITING_MESSAGES_MAX), (60_000, WAITING_BYTES_MAX // 60_000)):
         room = WaitingRoom()
         for number in range(count):
-            room.enter(series(1, number), size, is_heard=True)
+            room.enter(series(1, number), size)
         assert not room.is_over
-        room.enter(series(2), size, is_heard=False)
+        room.enter(series(2), size)
         assert room.is_over
+
+
+def test_so_many_senders_are_remembered_to_have_been_heard() -> None:
+    room = WaitingRoom()
+    for number in range(WAITING_HEARD_MAX + 100):
+        room.heard(series(number).sender)
+    assert len(room._heard) == WAITING_HEARD_MAX

@@ -236,6 +236,36 @@ async def test_too_much_about_a_flooded_topic_is_answered_busy_and_the_rest_of_t
         assert outcome.status is Status.OK
 
 
+async def test_large_summaries_about_a_flooded_topic_wait_unread_where_too_much_of_it_waits(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flooded = TopicId(b"f" * 16)
+    asker, server, far = await flooded_server(village, flooded)
+    monkeypatch.setattr(server.sessions.request_turns, "is_now", lambda _comer, *, is_busy=False: not is_busy)
+    rows = tuple(
+        SummaryRow(
+            PublicKey(bytes(33)), SendSession(number.to_bytes(8)), 0, 70_000, tuple(range(1_000, 1_064))
+        )
+        for number in range(256)
+    )
+    calls = [
+        asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded, rows), timeout_s=60.0)
+        for _ in range(20)
+    ]
+    await turns(100)
+
+    assert not any(call in asker.answers for call in calls)
+    assert 2 <= len(far._deferred) < 8  # what came with the same read
+    waiting = len(far._deferred)
+    far.serve_next(is_busy=True)
+    await turns(50)
+    assert len(far._deferred) <= waiting + 1
+    for _ in range(40):
+        far.serve_next(is_busy=True)
+        await turns(10)
+    assert all(call in asker.answers for call in calls)
+
+
 async def test_who_floods_a_topic_and_does_not_read_is_not_read_and_told_nothing(village: Village) -> None:
     flooded = TopicId(b"f" * 16)
     asker, server, far = await flooded_server(village, flooded)

@@ -75,7 +75,7 @@ def test_so_many_are_known_and_the_rest_stays_new() -> None:
     for n in range(FLOWS_MAX + 1_000):
         ask(flows, number(n), 1)
 
-    assert len(flows._now) == FLOWS_MAX
+    assert len(flows._now) == FLOWS_MAX // 2
     assert ask(flows, b"too many", 3) == 3
     assert ask(flows, b"known", 3) == 0
 
@@ -88,4 +88,13 @@ def test_who_makes_up_ever_new_topics_does_not_have_others_forgotten() -> None:
         for n in range(FLOWS_MAX + 100):
             flows.count(number(window * 1_000_000 + n), mono)
         assert ask(flows, b"known", 10, mono) == 0
-        assert len(flows._now) <= 2 * FLOWS_MAX
+        assert len(flows._now) <= FLOWS_MAX
+
+
+def test_however_long_that_goes_on_so_many_are_known() -> None:
+    flows = Flows()
+    for window in range(6):
+        mono = window * FLOW_WINDOW_S
+        for n in range((window + 1) * FLOWS_MAX):
+            flows.count(number(n), mono)
+        assert len(flows._now) <= FLOWS_MAX

@@ -200,8 +200,9 @@ WAITING_MESSAGES_MAX = 4_096
 than hosts keep of a topic: whatever came is safer here."""
 WAITING_BYTES_MAX = 2 * HISTORY_BYTES_MAX
 """Of these a message takes its part of WAITING_MESSAGES_MAX at least."""
-WAITING_CROWD_PART = 64
-"""Where it is full, and no sender has more than one part in so many, those pay first of whom nothing was told before."""
+WAITING_FEW = 16
+"""Where it is full whoever has more pays first, by how much it is; then those of whom nothing was told before."""
+WAITING_HEARD_MAX = 4_096
 WANTS_EPOCHS_EVERY_S = 5.0
 """A message of an epoch that is not known has its group looked at: a state shows no secrets of those before it, so that two that
 follow each other soon are both to be seen. After each look in vain it is twice as long, up to GROUP_LOOK_AGAIN_S."""
@@ -236,8 +237,12 @@ EDGE_ROWS_ALL_MAX = 262_144
 EDGE_ANSWER_S = 3.0
 """A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
 EDGE_ROWS_FRESH_S = 2.0
-EDGE_LOOKS_PER_S = 32.0
-"""What hosts hold of a topic is that old at most where a client begins to listen, as long as so few such topics are asked about again."""
+"""What hosts of a full topic hold is that old at most where a client begins to listen; else they are asked again."""
+EDGE_LOOK_S = 0.5
+"""Who is slower is not waited for."""
+EDGE_LOOKS_PER_S = 8.0
+"""So often are they, for one bringer a part of that; otherwise a client is told what is known."""
+EDGE_LOOKERS_MAX = 1_024
 EDGE_LINGER_S = 60.0
 """A topic is listened to so long after the last client has gone."""
 EDGE_BACKLOG_CALL_S = 5.0

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from yzdht.limits import (
     EDGE_ANSWER_S,
     EDGE_LINGER_S,
+    EDGE_LOOK_S,
+    EDGE_LOOKERS_MAX,
     EDGE_LOOKS_PER_S,
+    EDGE_PART_OF_ONE_BRINGER,
     EDGE_ROWS_ALL_MAX,
     EDGE_ROWS_FRESH_S,
     EDGE_ROWS_MAX,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
+    HISTORY_BYTES_MAX,
+    HISTORY_MESSAGES_MAX,
     SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.announcements import Announcements, rows_bytes
@@ -55,7 +60,8 @@ if TYPE_CHECKING:
     from yzdht.wire.rpc import Backlog, Subscribe
 
 
-_LOOKS = Rate(EDGE_LOOKS_PER_S, EDGE_LOOKS_PER_S)
+_LOOKS = Rate(EDGE_LOOKS_PER_S, 2 * EDGE_LOOKS_PER_S)
+_LOOKS_OF_ONE = Rate(EDGE_LOOKS_PER_S / EDGE_PART_OF_ONE_BRINGER, EDGE_LOOKS_PER_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -80,9 +86,10 @@ class _Relayed:
         bringer: On whose account it is: of who is subscribed the first, or of who was the last.
         rows: What hosts say they hold.
         waiting: Who waits for the first of that, or for news of it, the longest first.
-        has_news: True if messages came by since hosts were asked what they hold: they may have dropped others for them.
-        is_asking: True while hosts are asked.
+        has_news: True if messages came by since hosts were asked what they hold.
+        is_asking: True while they are asked again.
         asked_at: Monotonic seconds at which they were.
+        came: How many messages came by, and how many bytes.
 
     """
 
@@ -94,6 +101,14 @@ class _Relayed:
     has_news: bool = False
     is_asking: bool = False
     asked_at: float = 0.0
+    came: tuple[int, int] = (0, 0)
+
+    @property
+    def is_perhaps_full(self) -> bool:
+        """True if hosts may have dropped messages for those that came by, as large as these are as a rule."""
+        count, size = self.came
+        known = self.rows.messages
+        return known >= HISTORY_MESSAGES_MAX or known * size > count * HISTORY_BYTES_MAX // 2
 
 
 class Ears(NamedTuple):
@@ -144,9 +159,11 @@ class Edge:
         heard, told = self._subscriptions, self._announcements
         self._fan_out = FanOut(heard, told, outbox, surroundings, self._remembered, "clients")
         self._backlogs = RelayedBacklogs(outbox, rates, bringers, surroundings)
-        self._looks = Buckets(1)
+        self._looks = Buckets(EDGE_LOOKERS_MAX)
         self._settled: list[TopicId] = []  # since `look` was called last
-        self._waiting: deque[_Waiting] = deque()  # of all topics, the longest first; some are answered
+        # of all topics, the longest first; some are answered
+        self._waiting: deque[_Waiting] = deque()
+        self._asking: deque[_Waiting] = deque()
         self._idle: OrderedDict[TopicId, float] = OrderedDict()  # since when, the longest first
 
     # What announcements ask
@@ -207,21 +224,33 @@ class Edge:
             return
         self._waits.take(waiting.bringer)
         relayed.waiting.append(waiting)
-        self._waiting.append(waiting)
+        if relayed.feed.is_settled:
+            waiting.until = now.mono + EDGE_LOOK_S
+            self._asking.append(waiting)
+        else:
+            self._waiting.append(waiting)
         if is_new:
             relayed.feed.start(now)
         elif relayed.feed.is_settled and not relayed.is_asking:
             relayed.is_asking, relayed.has_news, relayed.asked_at = True, False, now.mono
-            relayed.feed.look_again(now)
+            relayed.feed.look_again(now, is_brief=True)
 
     def _has_to_ask(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> bool:
-        """True if hosts are asked first what they hold: who takes what they dropped for theirs waits for it in vain."""
+        """True if hosts are asked first what they hold: a client looks long for what is said to be there and was dropped."""
         if waiting.body.skip or not relayed.feed.sources or not self._waits.has_room(waiting.bringer):
             return False
         if relayed.is_asking:
             return True
         is_old = relayed.has_news and now.mono >= relayed.asked_at + EDGE_ROWS_FRESH_S
-        return is_old and not self._looks.take(None, 1.0, _LOOKS, now.mono)
+        return is_old and relayed.is_perhaps_full and self._may_look(waiting.bringer, now)
+
+    def _may_look(self, bringer: Bringer, now: Now) -> bool:
+        if self._looks.take(bringer, 1.0, _LOOKS_OF_ONE, now.mono):
+            return False
+        if self._looks.take(None, 1.0, _LOOKS, now.mono):
+            self._looks.put_back(bringer, 1.0)
+            return False
+        return True
 
     def _refusal(self, waiting: _Waiting) -> Status | None:
         """Why there is no room for one more, if there is none."""
@@ -309,7 +338,8 @@ class Edge:
         relayed = self._relayed.get(topic)
         if relayed is not None:
             known = len(relayed.rows)
-            relayed.has_news = True
+            count, size = relayed.came
+            relayed.has_news, relayed.came = True, (count + 1, size + len(envelope.raw))
             relayed.rows.came(envelope)
             self._bound_rows(len(relayed.rows) - known)
             self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True)
@@ -368,9 +398,12 @@ class Edge:
             self._answer(relayed, waiting, now)
 
     def _first_waiting(self) -> _Waiting | None:
-        while self._waiting and self._waiting[0].is_answered:
-            self._waiting.popleft()
-        return self._waiting[0] if self._waiting else None
+        """Who has waited long enough first."""
+        for line in (self._waiting, self._asking):
+            while line and line[0].is_answered:
+                line.popleft()
+        firsts = [line[0] for line in (self._waiting, self._asking) if line]
+        return min(firsts, key=lambda waiting: waiting.until, default=None)
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""

@@ -225,7 +225,6 @@ class Feed:
         if not self._is_stopped:
             self._sources.on_down(node_id, now)
             self._settle_if_due(now)
-            self._tell_refreshed()
 
     def on_up(self, node_id: NodeId, now: Now) -> None:
         """There is another session with a node."""
@@ -237,9 +236,9 @@ class Feed:
         if not self._is_stopped:
             self._sources.distrust(node_id, now)
 
-    def look_again(self, now: Now) -> None:
-        """Have hosts say what they hold now."""
-        self._sources.refresh(now)
+    def look_again(self, now: Now, *, is_brief: bool = False) -> None:
+        """Have hosts say what they hold now; of series that changed last alone if that is to be brief."""
+        self._sources.refresh(now, is_brief=is_brief)
 
     # Beginning
 
@@ -433,6 +432,7 @@ class Feed:
             self._answered.discard(node_id)
             if not self._answered:
                 self._settle_at = None
+        self._tell_refreshed()
 
     # Time
 

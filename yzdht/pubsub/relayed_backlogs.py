@@ -126,7 +126,9 @@ class RelayedBacklogs:
             missing.setdefault(Series(sender, session), []).append(Span(start, to))
         room = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
         hosts = hosts[:EDGE_BACKLOG_HOSTS_MAX]
-        self._go_on(_Errand(request, peer, bringer, body, missing, room, hosts, distrust), now)
+        errand = _Errand(request, peer, bringer, body, missing, room, hosts, distrust)
+        errand.has_failed = not hosts  # nobody could be asked
+        self._go_on(errand, now)
 
     def _reply(self, request: int, status: Status, body: Body) -> None:
         self._outbox.put(Reply(request, status, body))

@@ -47,6 +47,7 @@ class RelayedRows:
     def __init__(self) -> None:
         self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
         self._worth: dict[Series, tuple[int, int]] = {}
+        self._count = 0
         self._order: dict[Series, None] = {}  # in which they are told
         self._ordered_at = -inf
         self._is_order_old = True
@@ -54,12 +55,20 @@ class RelayedRows:
     def __len__(self) -> int:
         return len(self._series)
 
+    @property
+    def messages(self) -> int:
+        """About how many are said to be held."""
+        return self._count
+
     def hear(self, host: NodeId, row: SummaryRow) -> bool:
         """Take note of what a host says it holds; True if that is more than any said before."""
         series = Series(row.sender, row.session)
         rows = self._series.setdefault(series, {})
         top = max((known.next for known in rows.values()), default=0)
-        holes = min((len(known.holes) for known in rows.values() if known.next == top), default=0)
+        at_top = {node_id: len(known.holes) for node_id, known in rows.items() if known.next == top}
+        if len(at_top) > 1:
+            at_top.pop(_PUSHED, None)  # who says so itself knows better
+        holes = min(at_top.values(), default=0)
         is_more = row.next > top or (row.next == top and len(row.holes) < holes)
         self._order.setdefault(series)
         self._is_order_old = self._is_order_old or rows.get(host) != row
@@ -67,7 +76,10 @@ class RelayedRows:
         rows[host] = row
         if len(rows) > FEED_HOSTS_MAX + 1:
             del rows[next(iter(rows))]
+        _trim(rows)
+        self._count -= self._worth.get(series, (0, 0))[1]
         self._worth[series] = _worth(rows)
+        self._count += self._worth[series][1]
         if is_more:
             self._series.move_to_end(series)
         if len(self._series) > EDGE_ROWS_MAX:
@@ -82,6 +94,7 @@ class RelayedRows:
         richest = self._by_worth()
         poorest = richest[len(richest) - -(-len(richest) // _ROOM_PART) :]
         for series in poorest:
+            self._count -= self._worth[series][1]
             del self._series[series], self._worth[series]
             self._order.pop(series, None)
         return len(poorest)
@@ -131,22 +144,31 @@ class RelayedRows:
 
 def _worth(rows: dict[NodeId, SummaryRow]) -> tuple[int, int]:
     """How many hosts have something of a series, and about how many messages; what one claims counts as a history at most."""
-    sizes = [row.next - row.first - len(row.holes) for row in rows.values()]
-    return sum(size > 0 for size in sizes), min(max(sizes), HISTORY_MESSAGES_MAX)
+    having = [row for row in rows.values() if row.next - row.first > len(row.holes)]
+    if not having:
+        return 0, 0
+    first, to = min(row.first for row in having), max(row.next for row in having)
+    return len(having), min(to - first - min(len(row.holes) for row in having), HISTORY_MESSAGES_MAX)
 
 
 def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:
     said = [row for host, row in rows.items() if host in hosts]
     pushed = rows.get(_PUSHED)
-    told = [*said, pushed] if pushed is not None else said or list(rows.values())
+    told = [*said, pushed] if said and pushed is not None else said or list(rows.values())
     floor = min(row.first for row in said or told)
-    claims = [span for row in said or told for span in claimed(row)]
-    if said and pushed is not None:
-        known = min(row.next for row in said)  # below that they say themselves what they have, and dropped
-        claims += [Span(max(span.start, known), span.to) for span in claimed(pushed) if span.to > known]
     held = Holdings()
-    held.put(series, Held.of_runs(floor, _union(floor, claims)))
+    held.put(series, Held.of_runs(floor, _union(floor, told)))
     return held.row(series)
+
+
+def _trim(rows: dict[NodeId, SummaryRow]) -> None:
+    """Of what came by that counts which lies above where all hosts are: they say themselves what they have below, and dropped."""
+    pushed = rows.get(_PUSHED)
+    known = min((row.next for host, row in rows.items() if host != _PUSHED), default=0)
+    if pushed is not None and pushed.first < known:
+        first = min(known, pushed.next)
+        holes = tuple(hole for hole in pushed.holes if hole >= first)
+        rows[_PUSHED] = SummaryRow(pushed.sender, pushed.session, first, pushed.next, holes)
 
 
 def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> int:
@@ -168,10 +190,10 @@ def _cut(row: SummaryRow, to: int) -> SummaryRow:
     return SummaryRow(row.sender, row.session, min(row.first, to), to, holes)
 
 
-def _union(floor: int, claims: Iterable[Span]) -> list[Span]:
-    """All that is claimed from an index on, in order, no two touching."""
+def _union(floor: int, rows: Iterable[SummaryRow]) -> list[Span]:
+    """All that some row claims from an index on, in order, no two touching."""
     found: list[Span] = []
-    for span in sorted(claims):
+    for span in sorted(span for row in rows for span in claimed(row)):
         start = max(span.start, floor)
         if start >= span.to:
             continue

@@ -26,7 +26,7 @@ from yzdht.limits import (
 )
 from yzdht.pubsub.pauses import doubled_s, told_s
 from yzdht.rpc.engine import Answer, Failed
-from yzdht.wire.rpc import Method, Subscribe, Subscribed, Unsubscribe
+from yzdht.wire.rpc import Method, Status, Subscribe, Subscribed, Unsubscribe
 
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ class Surroundings(NamedTuple):
     finder: Finder
     usable: Callable[[tuple[WireContact, ...], NodeId], list[Contact]]
     is_delegated: bool = False
+
+
+_LATER = (Status.BUSY, Status.RATE_LIMITED)
 
 
 class _State(Enum):
@@ -156,7 +159,7 @@ class Sources:
     @property
     def is_refreshing(self) -> bool:
         """True while somebody was asked what it holds and has not answered."""
-        return any(host.call is not None for host in self._hosts.values())
+        return any(h.call is not None and h.state is _State.SUBSCRIBED for h in self._hosts.values())
 
     @property
     def subscribed(self) -> tuple[NodeId, ...]:
@@ -178,11 +181,11 @@ class Sources:
         self._look_at = now.mono + FEED_LOOK_EVERY_S
         self._around.finder.find(self._topic, self._on_found, now)
 
-    def refresh(self, now: Now) -> None:
-        """Have those that are subscribed at say what they hold."""
+    def refresh(self, now: Now, *, is_brief: bool = False) -> None:
+        """Have those that are subscribed at say what they hold; of series that changed last alone if that is to be brief."""
         for host in list(self._hosts.values()):
             if host.state is _State.SUBSCRIBED and host.call is None:
-                self._subscribe(host, now, is_push=host.is_asked_to_push)
+                self._subscribe(host, now, is_push=host.is_asked_to_push, is_brief=is_brief)
 
     def _on_found(self, contacts: tuple[Contact, ...], now: Now) -> None:
         self._is_looking = False
@@ -262,7 +265,9 @@ class Sources:
 
     # Subscribing
 
-    def _subscribe(self, host: _Host, now: Now, *, is_push: bool, skip: int = 0) -> None:
+    def _subscribe(
+        self, host: _Host, now: Now, *, is_push: bool, skip: int = 0, is_brief: bool = False
+    ) -> None:
         if self._is_stopped:  # by what an answer before this one brought
             return
         if host.call is not None:
@@ -277,22 +282,26 @@ class Sources:
             Method.SUBSCRIBE,
             body,
             SUBSCRIBE_CALL_S,
-            lambda outcome, at: self._on_answer(host, turn, skip, outcome, at),
+            lambda outcome, at: self._on_answer(host, turn, skip, outcome, at, is_brief=is_brief),
         )
         if host.turn == turn:  # a node asks itself without a network, and has the answer by now
             host.call = call
 
-    def _on_answer(self, host: _Host, turn: int, skip: int, outcome: Answer | Failed, now: Now) -> None:
+    def _on_answer(
+        self, host: _Host, turn: int, skip: int, outcome: Answer | Failed, now: Now, *, is_brief: bool
+    ) -> None:
         if self._is_stopped or turn != host.turn:
             return
         host.call = None
         host.turn += 1
         if isinstance(outcome, Answer) and isinstance(outcome.body, Subscribed):
-            self._on_subscribed(host, outcome.body, skip, now)
+            self._on_subscribed(host, outcome.body, skip, now, is_brief=is_brief)
+        elif is_brief and isinstance(outcome, Answer) and outcome.status in _LATER:
+            self._on_answered(host.contact.node_id, now)  # the subscription stands
         else:
             self._lose(host, now, min(FEED_RETRY_S_MAX, told_s(outcome)))
 
-    def _on_subscribed(self, host: _Host, body: Subscribed, skip: int, now: Now) -> None:
+    def _on_subscribed(self, host: _Host, body: Subscribed, skip: int, now: Now, *, is_brief: bool) -> None:
         host.state = _State.SUBSCRIBED
         host.failures = 0
         host.pushes = body.push and host.is_asked_to_push
@@ -300,7 +309,8 @@ class Sources:
             host.is_unwilling = not body.push
         self._hear_of(body.hosts, host.contact.node_id)
         skipped = skip + len(body.summary)
-        is_more = len(body.summary) >= SUMMARY_ROWS_MAX and skipped < FEED_PAGES_MAX * SUMMARY_ROWS_MAX
+        is_page_full = len(body.summary) >= SUMMARY_ROWS_MAX and not is_brief
+        is_more = is_page_full and skipped < FEED_PAGES_MAX * SUMMARY_ROWS_MAX
         self._on_rows(host.contact, body.summary, now)
         if not is_more:
             self._on_answered(host.contact.node_id, now)

@@ -160,7 +160,9 @@ class Subscriber:
         if index < window.due:
             self._tell_late(item, window, now)
         else:
-            self._put(series, order, item, window, now)
+            if window.seen_at:
+                self._room.heard(series.sender)
+            self._put(series, order, item, now)
         self._go_on(series, now)
         self._make_room(now)
 
@@ -233,10 +235,10 @@ class Subscriber:
 
     # Order
 
-    def _put(self, series: Series, order: Ordering[_Item], item: _Item, window: Window, now: Now) -> None:
+    def _put(self, series: Series, order: Ordering[_Item], item: _Item, now: Now) -> None:
         index = item.envelope.index
         found, filled = order.put(index, item)
-        self._room.enter(series, len(item.envelope.raw), is_heard=window.seen_at > 0)
+        self._room.enter(series, len(item.envelope.raw))
         if item.message is None:
             self._unopened[series, index] = now.mono
         if found is not None:

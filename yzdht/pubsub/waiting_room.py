@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from yzdht.limits import WAITING_BYTES_MAX, WAITING_CROWD_PART, WAITING_MESSAGES_MAX
+from yzdht.limits import (
+    WAITING_BYTES_MAX,
+    WAITING_FEW,
+    WAITING_HEARD_MAX,
+    WAITING_MESSAGES_MAX,
+)
 
 
 if TYPE_CHECKING:
@@ -15,7 +21,6 @@ if TYPE_CHECKING:
 
 
 _WEIGHT_MIN = WAITING_BYTES_MAX // WAITING_MESSAGES_MAX
-_MUCH = WAITING_BYTES_MAX // WAITING_CROWD_PART
 _STALE_MAX = 64
 
 
@@ -26,13 +31,11 @@ class _Part:
     Attributes:
         series: Of which something waits, and how many messages; those that have waited longest first.
         weight: Bytes of all, each of _WEIGHT_MIN at least.
-        is_heard: True if something of the sender was told before.
 
     """
 
     series: dict[Series, int] = field(default_factory=dict)
     weight: int = 0
-    is_heard: bool = False
 
 
 class WaitingRoom:
@@ -41,6 +44,9 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._parts: dict[PublicKey, _Part] = {}
         self._most: list[tuple[int, int, PublicKey]] = []  # a heap; what is old in it is passed over
+        self._heard: OrderedDict[PublicKey, None] = (
+            OrderedDict()
+        )  # of whom something was told, lately the last
         self._messages = self._weight = 0
 
     def __len__(self) -> int:
@@ -52,15 +58,14 @@ class WaitingRoom:
         """True if somebody has to make room."""
         return self._weight > WAITING_BYTES_MAX
 
-    def enter(self, series: Series, size: int, *, is_heard: bool) -> None:
-        """A message of so many bytes waits; its series was told something of before, or was not."""
+    def enter(self, series: Series, size: int) -> None:
+        """A message of so many bytes waits."""
         part = self._parts.setdefault(series.sender, _Part())
         weight = max(size, _WEIGHT_MIN)
         self._messages += 1
         self._weight += weight
         part.series[series] = part.series.get(series, 0) + 1
         part.weight += weight
-        part.is_heard = part.is_heard or is_heard
         if len(self._most) > 2 * len(self._parts) + _STALE_MAX:
             self._most = [self._entry(sender) for sender in self._parts]
             heapq.heapify(self._most)
@@ -81,14 +86,16 @@ class WaitingRoom:
             del self._parts[series.sender]
 
     def heard(self, sender: PublicKey) -> None:
-        """Something of a sender is told."""
-        if (part := self._parts.get(sender)) is not None:
-            part.is_heard = True
+        """Something of a sender is told, or was."""
+        self._heard[sender] = None
+        self._heard.move_to_end(sender)
+        if len(self._heard) > WAITING_HEARD_MAX:
+            self._heard.popitem(last=False)
 
     def payer(self) -> Series:
         """The series that goes on without what it waits for; something has to wait.
 
-        That of the sender with most, if this is much; else there are very many of them, and those go first of whom nothing was ever told.
+        That of the sender with most. Where all have few there are very many of them, and those go first of whom nothing was told lately.
         Not by series: who makes up epochs, or leaves gaps, may do so in many of them.
         """
         while True:
@@ -102,5 +109,5 @@ class WaitingRoom:
 
     def _entry(self, sender: PublicKey) -> tuple[int, int, PublicKey]:
         part = self._parts[sender]
-        turn = 0 if part.weight > _MUCH else 1 + part.is_heard
+        turn = 0 if part.weight > WAITING_FEW * _WEIGHT_MIN else 1 + (sender in self._heard)
         return turn, -part.weight, sender

@@ -14,13 +14,14 @@ from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
     CALLS_WAITING_MAX,
     HELD_BYTES_PER_GET,
+    HELD_BYTES_PER_REQUEST,
     HELD_BYTES_STEP,
 )
 from yzdht.rpc.engine import Failed, FailReason
 from yzdht.rpc.session import Answered, Ended, Event, Requested, Session, Spent, State, why_unanswered
 from yzdht.sessions.waiting_requests import WaitingRequests
 from yzdht.wire.frame import Caps
-from yzdht.wire.rpc import Get, Refusal, Status, Unsubscribe, held_bytes_of, topic_of
+from yzdht.wire.rpc import Get, Publish, Refusal, Status, Subscribe, held_bytes_of, topic_of
 
 
 if TYPE_CHECKING:
@@ -444,9 +445,12 @@ class Connection:
         return True
 
     def _is_too_late(self, body: Body) -> bool:
-        """Too many wait already that are about what too much is asked about; who does not read is told nothing."""
+        """Too many wait already that are about what too much is asked about; who does not read is told nothing.
+
+        An UNSUBSCRIBE is not tried again by anybody, and a large summary costs more to take in than a token.
+        """
         is_full = self._deferred.is_late_full and not self.link.is_congested
-        return is_full and not isinstance(body, Unsubscribe)  # which nobody tries again
+        return is_full and (isinstance(body, Publish) or (isinstance(body, Subscribe) and not body.summary))
 
     def _hold(self, number: int, size: int) -> None:
         """Count what an open request takes; what it took before, while it waited, counts no more."""
@@ -455,9 +459,10 @@ class Connection:
 
     def _defer(self, event: Requested, topic: bytes | None, *, is_late: bool) -> None:
         size = held_bytes_of(event.body)
+        is_too_large = is_late and self._deferred.is_late_full and size > HELD_BYTES_PER_REQUEST
         self._hold(event.number, size)
         self._deferred.add(event, size, topic, is_late=is_late)
-        if self._is_full:
+        if self._is_full or is_too_large:
             self._pause()
 
     def _pause(self) -> None:

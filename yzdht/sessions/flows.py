@@ -38,7 +38,10 @@ class Flows:
         self._turn_over(mono)
         count = self._now.get(about, 0)
         is_known = count or about in self._before
-        if is_known or len(self._now) < FLOWS_MAX:  # twice as many at the most: those of the window before
+        room = (
+            FLOWS_MAX if is_known else FLOWS_MAX // 2
+        )  # who makes up new ones does not have known ones forgotten
+        if count or len(self._now) < room:
             self._now[about] = count + 1
         if not is_known:
             self._new += 1
