@@ -23,7 +23,7 @@ from yzdht.topics import Topics
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from tests.sessions.kit import Time
     from tests.test_records import Person
@@ -129,6 +129,9 @@ class Hosts:
         if self.holding is not None:
             await self.holding.wait()
         return self.says.popleft() if self.says else TAKEN
+
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, do)
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -37,11 +37,12 @@ from yzdht.pubsub.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from yzdht.channel import Channel
     from yzdht.ids import PublicKey, TopicId
     from yzdht.ports import Now
     from yzdht.pubsub.events import Event
     from yzdht.pubsub.feed import Feed
-    from yzdht.topics import Channel, Topics
+    from yzdht.topics import Topics
     from yzdht.wire.holdings import Holdings, Series
 
 
@@ -323,6 +324,7 @@ class Subscription(Generic[HeardT_co]):
             event = replace(event, is_history=event.created < int(self._began))
         self._events.append(event)
         self._queued.add(event.series)
+        self._channel.make_ready(asyncio.get_running_loop().call_later)
         if len(self._queued) > 2 * self._size:
             self._queued = {waiting.series for waiting in self._events}
         self._came.set()

@@ -232,6 +232,10 @@ class TopicPump:
             raise TooManyMessages("too many messages are made ready")
         return self._lines.join(key)
 
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Do something after a while, for which nobody waits."""
+        asyncio.get_running_loop().call_later(seconds, do)
+
     async def pause(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)

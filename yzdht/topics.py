@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
+from yzdht.channel import Channel, KnownOfGroup
 from yzdht.crypto.topic_policy import topic_tag
 from yzdht.crypto.topics import (
     MessageKeys,
     MessagePlace,
     group_topic,
-    public_message,
     public_topic,
-    read_public,
     sign_envelope,
 )
-from yzdht.errors import NoNode, NotAMember, NotAWriter, PublishFailed, UnknownEpoch, UsageError, YzError
+from yzdht.errors import NoNode, PublishFailed, UsageError, YzError
 from yzdht.ids import SendSession
 from yzdht.limits import (
     GROUP_LOOK_AGAIN_S,
@@ -34,11 +33,10 @@ from yzdht.limits import (
     UNSETTLED_PER_TOPIC_MAX,
     WANTS_EPOCHS_EVERY_S,
 )
-from yzdht.pubsub.events import UnknownEpoch as EpochIsUnknown
 from yzdht.pubsub.publisher import is_final
 from yzdht.revoked_writers import RevokedWriters
 from yzdht.topic_policies import Owned
-from yzdht.wire.pubsub import INDEX_MAX, SEND_SESSION_BYTES, Mode, PubsubMessage, decode_envelope
+from yzdht.wire.pubsub import INDEX_MAX, SEND_SESSION_BYTES, PubsubMessage, decode_envelope
 from yzdht.wire.rpc import Status
 
 
@@ -108,6 +106,10 @@ class TopicAccess(Protocol):
         """Do something that no caller waits for."""
         ...
 
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Do something after a while."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -129,116 +131,6 @@ class Published:
     created: int
     stored: int
     hosts: int
-
-
-class Channel:
-    """One topic as this identity reads and writes it: in public, or for a group.
-
-    Args:
-        topic: 16 bytes.
-        group: The group's name in this home; None for a public topic.
-        owned: Whose the topic is, if it is public and has an owner.
-
-    """
-
-    def __init__(self, topic: TopicId, group: str | None, owned: Owned | None = None) -> None:
-        self.topic = topic
-        self.group = group
-        self.owned = owned
-        self._keys: MessageKeys | None = None
-        self._members: frozenset[PublicKey] = frozenset()
-        self._is_removed = False
-
-    def learn(self, known: _Known) -> bool:
-        """Take up what is known of the group now; True if that is something else than before."""
-        before = self._keys, self._members, self._is_removed
-        self._keys, self._members, self._is_removed = known
-        return before != known
-
-    @property
-    def members(self) -> frozenset[PublicKey]:
-        """Of the group, in the newest state that is known; whom an owner lets write; empty where everybody may."""
-        return self._members
-
-    @property
-    def may_change(self) -> bool:
-        """True if it is not for good who writes."""
-        return self.group is not None or self.owned is not None
-
-    def learn_writers(self, writers: frozenset[PublicKey]) -> bool:
-        """Take up whom the owner lets write; True if these are others than before."""
-        before, self._members = self._members, writers
-        return before != writers
-
-    def check_membership(self, me: PublicKey) -> None:
-        """See that this identity reads and writes here.
-
-        Raises:
-            NotAMember: It was removed from the group.
-
-        """
-        if self.group is not None and (self._is_removed or not self.is_member(me)):
-            raise NotAMember("you are no member of this group any more", hint="ask an admin to add you again")
-
-    def check_writer(self, me: PublicKey) -> None:
-        """See that this identity writes here.
-
-        Raises:
-            NotAMember: It was removed from the group.
-            NotAWriter: The owner of the topic does not list it.
-
-        """
-        self.check_membership(me)
-        if not self.is_member(me):
-            raise NotAWriter("the owner of this topic does not let you write to it")
-
-    def is_member(self, sender: PublicKey) -> bool:
-        """True for who may write: everybody, or the members of the newest state, or those in the newest policy, that is known."""
-        return not self.may_change or sender in self._members
-
-    def build(self, place: MessagePlace, message: PubsubMessage) -> bytes:
-        """An envelope up to its signature.
-
-        Raises:
-            UsageError: The data is too long, or a number is out of range.
-
-        """
-        if self.group is None:
-            return public_message(place, message)
-        assert self._keys is not None
-        return self._keys.seal(place, message)
-
-    def open(self, envelope: PubsubEnvelope) -> PubsubMessage | EpochIsUnknown:
-        """What a verified envelope says.
-
-        Raises:
-            WireError: It is of the other mode, or its padding is refused.
-            DecryptionFailed: It does not open.
-
-        """
-        if self.group is None:
-            return read_public(envelope)
-        assert self._keys is not None
-        if envelope.mode is Mode.GROUP:
-            with suppress(UnknownEpoch):
-                return self._keys.open(envelope)[0]
-            return EpochIsUnknown()
-        return self._keys.open(envelope)[0]
-
-
-class _Known(NamedTuple):
-    """What a home knows of a group.
-
-    Attributes:
-        keys: Of the epochs in which its messages are opened.
-        members: In the newest state.
-        is_removed: True if a newer state does not list this home's identity.
-
-    """
-
-    keys: MessageKeys
-    members: frozenset[PublicKey]
-    is_removed: bool
 
 
 class Topics:
@@ -274,7 +166,7 @@ class Topics:
         self._policies = policies
         self._revoked: RevokedWriters | None = None
         self._runs: OrderedDict[TopicId, _Run] = OrderedDict()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, KnownOfGroup] = {}
         self._pauses: dict[str, float] = {}  # seconds between looks at a group that a message asked for
         self._followers: dict[Channel, Callable[[], None]] = {}
         self._written: OrderedDict[tuple[str, str], tuple[KeptGroup, Channel]] = OrderedDict()
@@ -374,11 +266,11 @@ class Topics:
             channel.check_writer(self._identity.public_key)
         return channel
 
-    def _learn(self, group: str) -> _Known:
+    def _learn(self, group: str) -> KnownOfGroup:
         """Take up what this home knows of a group; all who follow it are told where that is new."""
         epochs, before = self._groups.message_epochs(group), self._known.get(group)
         keys = before.keys if before is not None and before.keys.epochs == epochs else MessageKeys(epochs)
-        known = _Known(keys, self._groups.member_keys(group), self._groups.kept(group).is_removed)
+        known = KnownOfGroup(keys, self._groups.member_keys(group), self._groups.kept(group).is_removed)
         self._known[group] = known
         while len(self._known) > GROUPS_KEPT_MAX:
             del self._known[next(iter(self._known))]
@@ -486,6 +378,7 @@ class Topics:
         except BaseException:  # also where the caller gives up waiting
             run.keep(envelope)
             raise
+        channel.make_ready(self.access.later)
         if not result.is_accepted:
             run.keep(envelope)
             is_refused = channel.owned is not None and result.refusal is Status.REFUSED

@@ -386,3 +386,52 @@ def test_nobody_guesses_a_signature(signature: bytes) -> None:
 
     with pytest.raises(InvalidSignature):
         verify_envelope(decode_envelope(envelope.signed + signature), NETWORK)
+
+
+# Keys made ready
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 3), st.integers(0, 15)), max_size=20))
+def test_what_was_made_ready_changes_nothing_that_is_sealed_or_opened(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    """Messages of two sessions in two epochs, some left out; those that seal and open make themselves ready now and then."""
+    newer = replace(EPOCH, epoch=4, state_hash=RecordHash(b"n" * 32), secret=fresh())
+    sealers = {epoch: MessageKeys([epoch, EPOCH]) for epoch in (EPOCH, newer)}
+    opener = MessageKeys([newer, EPOCH])
+    sessions, indexes = [SendSession(urandom(8)) for _ in range(2)], [0, 0]
+    for number, further, what in steps:
+        epoch = newer if what & 1 else EPOCH
+        where = MessagePlace(TOPIC, KEY_A.public_key, sessions[number], indexes[number])
+        indexes[number] += further
+        envelope = signed(sealers[epoch].seal(where, HELLO))
+        assert open_message(envelope, epoch) == HELLO
+        for _ in range(what >> 1 & 1):
+            opener.make_ready()
+        for _ in range(1 + (what >> 2 & 1)):
+            assert opener.open(envelope) == (HELLO, epoch)
+        if what >> 3 & 1:
+            for keys in (*sealers.values(), opener):
+                keys.make_ready()
+
+
+def test_what_was_made_ready_does_not_open_what_is_sealed_otherwise() -> None:
+    keys = MessageKeys([EPOCH])
+    keys.open(sealed())
+    keys.make_ready()
+    forged = bytearray(seal_message(replace(place(), index=place().index + 1), HELLO, EPOCH))
+    forged[-1] ^= 1
+    with pytest.raises(DecryptionFailed):
+        keys.open(signed(bytes(forged)))
+    assert (
+        keys.open(signed(seal_message(replace(place(), index=place().index + 1), HELLO, EPOCH)))[0] == HELLO
+    )
+
+
+def test_after_the_last_index_nothing_is_made_ready() -> None:
+    keys = MessageKeys([EPOCH])
+    last = replace(place(), index=INDEX_MAX)
+    keys.seal(last, HELLO)
+    keys.make_ready()
+    keys.make_ready()
+    assert keys.open(signed(seal_message(last, HELLO, EPOCH)))[0] == HELLO

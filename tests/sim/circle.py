@@ -10,10 +10,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim.authors import key
+from yzdht.channel import Channel, KnownOfGroup
 from yzdht.crypto.topics import MessageEpoch, MessageKeys
 from yzdht.ids import EpochSecret, GroupId, PublicKey, RecordHash
 from yzdht.limits import WANTS_EPOCHS_EVERY_S
-from yzdht.topics import Channel, _Known
 
 
 if TYPE_CHECKING:
@@ -125,5 +125,5 @@ class Fellow:
         for epoch in epochs:
             self.learnt_at.setdefault(epoch.epoch, self._circle.world.now.mono)
         before = self.channel.members
-        self.channel.learn(_Known(MessageKeys(epochs), newest.members, is_removed=False))
+        self.channel.learn(KnownOfGroup(MessageKeys(epochs), newest.members, is_removed=False))
         self.on_news(not newest.members <= before)

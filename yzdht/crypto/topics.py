@@ -9,7 +9,7 @@ There is one key for each message, and so no salt: whoever seals must never use 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from yzdht.crypto.naming import dh, kdf, normalise_name
 from yzdht.crypto.primitives import IV_BYTES, KEY_BYTES, Aead, hmac_sha256, is_equal, sha256
@@ -19,6 +19,7 @@ from yzdht.ids import Target, TopicId
 from yzdht.limits import SENDER_ROOTS_MAX, VERIFIED_CACHE_ENTRIES
 from yzdht.wire.codec import lp
 from yzdht.wire.pubsub import (
+    INDEX_MAX,
     MESSAGE_KID_BYTES,
     NO_KID,
     TOPIC_BYTES,
@@ -212,12 +213,29 @@ def open_message(envelope: PubsubEnvelope, epoch: MessageEpoch) -> PubsubMessage
     return MessageKeys([epoch]).open(envelope)[0]
 
 
-class _Met(NamedTuple):
-    """What follows from an epoch for the messages of one series."""
+@dataclass(slots=True, eq=False)
+class _Met:
+    """What follows from an epoch for the messages of one series.
+
+    Attributes:
+        next: The index after that of the message met last.
+        ready: For the message of that index, if it was made ready.
+
+    """
 
     epoch: MessageEpoch
     kid: bytes
-    root: bytes
+    root: bytes = field(repr=False)
+    next: int = 0
+    ready: Aead | None = None
+
+    def cipher(self, index: int) -> Aead:
+        """For one message; what was made ready serves once."""
+        ready, self.ready = self.ready, None
+        if ready is None or index != self.next:
+            ready = Aead(message_key(self.root, index))
+        self.next = index + 1
+        return ready
 
 
 class MessageKeys:
@@ -228,11 +246,12 @@ class MessageKeys:
 
     """
 
-    __slots__ = ("_kid_keys", "_met")
+    __slots__ = ("_kid_keys", "_last", "_met")
 
     def __init__(self, epochs: Iterable[MessageEpoch]) -> None:
         self._kid_keys = {epoch: _kid_key(epoch.secret) for epoch in epochs}
         self._met: dict[tuple[TopicId, PublicKey, SendSession], _Met] = {}  # the one met last is the last
+        self._last: _Met | None = None
 
     @property
     def epochs(self) -> tuple[MessageEpoch, ...]:
@@ -244,9 +263,10 @@ class MessageKeys:
         newest = next(iter(self._kid_keys))
         met = self._met.get(place.series)
         if met is None or met.epoch is not newest:
-            met = self._meet(newest, place)
+            met = self._meet(newest, place.series)
         fixed = _fixed(Mode.GROUP, place, met.kid)
-        return fixed + self._cipher(met, place).seal(_ZERO_IV, encode_message(message), fixed)
+        cipher = self._cipher(met, place.series, place.index)
+        return fixed + cipher.seal(_ZERO_IV, encode_message(message), fixed)
 
     def find(self, envelope: PubsubEnvelope) -> MessageEpoch:
         """The epoch that an envelope is sealed in.
@@ -271,26 +291,32 @@ class MessageKeys:
             DecryptionFailed: It does not open, or its padding is refused.
 
         """
-        place = MessagePlace(envelope.topic, envelope.sender, envelope.session, envelope.index)
-        met = self._met.get(place.series)
+        series = envelope.topic, envelope.sender, envelope.session
+        met = self._met.get(series)
         if met is None or envelope.mode is not Mode.GROUP or not is_equal(met.kid, envelope.kid):
-            met = self._meet(self.find(envelope), place)
-        padded = self._cipher(met, place).open(_ZERO_IV, envelope.body, envelope.fixed)
+            met = self._meet(self.find(envelope), series)
+        padded = self._cipher(met, series, envelope.index).open(_ZERO_IV, envelope.body, envelope.fixed)
         try:
             return decode_message(padded), met.epoch
         except WireError:
             raise DecryptionFailed("the padding of a message was refused") from None
 
-    def _meet(self, epoch: MessageEpoch, place: MessagePlace) -> _Met:
-        kid = _kid(self._kid_keys[epoch], place.session)
-        return _Met(epoch, kid, sender_root(epoch, *place.series))
+    def make_ready(self) -> None:
+        """Derive the key of the message that follows the one met last, if nobody waits for anything: it comes next, perhaps."""
+        met, self._last = self._last, None
+        if met is not None and met.ready is None and met.next <= INDEX_MAX:
+            met.ready = Aead(message_key(met.root, met.next))
 
-    def _cipher(self, met: _Met, place: MessagePlace) -> Aead:
-        self._met.pop(place.series, None)
+    def _meet(self, epoch: MessageEpoch, series: tuple[TopicId, PublicKey, SendSession]) -> _Met:
+        kid = _kid(self._kid_keys[epoch], series[2])
+        return _Met(epoch, kid, sender_root(epoch, *series))
+
+    def _cipher(self, met: _Met, series: tuple[TopicId, PublicKey, SendSession], index: int) -> Aead:
+        self._met.pop(series, None)
         if len(self._met) >= SENDER_ROOTS_MAX:
             del self._met[next(iter(self._met))]
-        self._met[place.series] = met
-        return Aead(message_key(met.root, place.index))
+        self._met[series] = self._last = met
+        return met.cipher(index)
 
 
 class EnvelopeChecks:

@@ -203,6 +203,8 @@ WAITING_BYTES_MAX = 2 * HISTORY_BYTES_MAX
 WAITING_FEW = 16
 """Where it is full whoever has more pays first, by how much it is; then those of whom nothing was told before."""
 WAITING_HEARD_MAX = 4_096
+READY_AFTER_S = 0.01
+"""After a message the key of the one that follows it is derived."""
 WANTS_EPOCHS_EVERY_S = 5.0
 """A message of an epoch that is not known has its group looked at: a state shows no secrets of those before it, so that two that
 follow each other soon are both to be seen. After each look in vain it is twice as long, up to GROUP_LOOK_AGAIN_S."""
