@@ -23,7 +23,7 @@ from yzdht.limits import (
     HISTORY_MESSAGES_MAX,
     SUMMARY_ROWS_MAX,
 )
-from yzdht.rpc.engine import Answer, Down, Peer
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason, Peer
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import Announcement, Delivery, decode_push, encode_announcement
 from yzdht.wire.rpc import (
@@ -155,10 +155,16 @@ def test_hosts_that_are_slow_when_they_are_asked_again_hold_a_client_up_for_a_mo
 
 
 @pytest.mark.parametrize(
-    "refusal", [Answer(Status.BUSY, Refusal()), Answer(Status.RATE_LIMITED, Refusal(8_000))]
+    "refusal",
+    [
+        Answer(Status.BUSY, Refusal()),
+        Answer(Status.RATE_LIMITED, Refusal(8_000)),
+        Failed(FailReason.BUSY),
+        Failed(FailReason.TIMEOUT),
+    ],
 )
 def test_hosts_that_have_no_time_when_they_are_asked_again_are_listened_to_as_before(
-    shell: Shell, refusal: Answer
+    shell: Shell, refusal: Answer | Failed
 ) -> None:
     full_topic(shell)
     late = subscribe(shell, peer(51))
@@ -222,18 +228,62 @@ def test_where_no_host_is_left_to_be_asked_what_all_said_is_told_and_nothing_is_
     assert shell.status(fetch) is Status.BUSY
 
 
+def tells(shell: Shell, host: int, said: SummaryRow) -> None:
+    data = encode_announcement([(TOPIC, (said,))])
+    shell.engine.on_push(peer(host), RecordType.PUBSUB, data, at(shell.mono))
+    shell.look()
+
+
 def test_a_hole_that_a_host_fills_is_told_though_the_message_came_by(shell: Shell) -> None:
     subscribe(shell, CLIENT)
     answer_hosts(shell)
     shell.pushed(1, *(raw(ONE, index) for index in range(5)))
+    tells(shell, 1, row(ONE, 0, 5, 3))
     for holes in ((3,), ()):
-        data = encode_announcement([(TOPIC, (row(ONE, 0, 5, *holes),))])
-        shell.engine.on_push(peer(2), RecordType.PUBSUB, data, at(shell.mono))
-        shell.look()
+        tells(shell, 2, row(ONE, 0, 5, *holes))
         late = subscribe(shell, peer(51 + len(holes)))
         assert rows_of(shell, late) == (row(ONE, 0, 5, *holes),)
     shell.tick(3 + ANNOUNCE_EVERY_S)
     assert announced(shell, peer(52))[-1] == row(ONE, 0, 5)
+
+
+def test_what_one_host_lacks_is_claimed_as_long_as_the_one_that_pushed_it_says_nothing(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell)
+    shell.pushed(1, *(raw(ONE, index) for index in range(100)))
+    tells(shell, 2, row(ONE, 36, 101, *range(36, 100)))
+    told = rows_of(shell, subscribe(shell, peer(51)))[0]
+    assert (told.next, told.holes) == (100, ())
+
+
+def test_hosts_that_have_left_do_not_have_what_came_by_claimed(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 0, 5))
+    shell.engine.on_link(peer(1), Down("closed"), at(shell.mono))
+    shell.look()
+    shell.pushed(2, *(raw(ONE, index) for index in range(5, 20)))
+    tells(shell, 2, row(ONE, 0, 20, 10))
+    assert rows_of(shell, subscribe(shell, peer(51))) == (row(ONE, 0, 20, 10),)
+
+
+def test_a_topic_of_which_a_host_has_dropped_something_is_full(shell: Shell) -> None:
+    subscribe(shell, CLIENT)
+    answer_hosts(shell, row(ONE, 20, 300))
+    shell.pushed(1, *(raw(ONE, 300 + index) for index in range(5)))
+    shell.tick(1 + EDGE_ROWS_FRESH_S)
+    assert shell.status(subscribe(shell, peer(51))) is None
+
+
+def test_all_pages_that_are_wanted_come_although_one_alone_was_asked_for_just_now(shell: Shell) -> None:
+    full_topic(shell)
+    subscribe(shell, peer(51))
+    assert shell.asked(Method.SUBSCRIBE) == [1, 2]
+    assert shell.engine.edge is not None
+    shell.engine.edge._relayed[TOPIC].feed.look_again(at(shell.mono))
+    shell.look()
+    many = tuple(row(series(100 + number), 0, 1) for number in range(SUMMARY_ROWS_MAX))
+    shell.answer(1, Method.SUBSCRIBE, subscribed(*many))
+    assert 1 in shell.asked(Method.SUBSCRIBE)
 
 
 def test_a_host_that_is_far_ahead_of_the_others_is_told_of_after_the_answer(shell: Shell) -> None:

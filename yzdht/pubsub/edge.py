@@ -108,7 +108,8 @@ class _Relayed:
         """True if hosts may have dropped messages for those that came by, as large as these are as a rule."""
         count, size = self.came
         known = self.rows.messages
-        return known >= HISTORY_MESSAGES_MAX or known * size > count * HISTORY_BYTES_MAX // 2
+        is_large = known * size > count * HISTORY_BYTES_MAX // 2
+        return self.rows.has_dropped or known >= HISTORY_MESSAGES_MAX or is_large
 
 
 class Ears(NamedTuple):

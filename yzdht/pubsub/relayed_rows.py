@@ -42,12 +42,18 @@ class Beginning(NamedTuple):
 
 
 class RelayedRows:
-    """Of one topic."""
+    """Of one topic.
+
+    Attributes:
+        has_dropped: True if a host said once that it has dropped something.
+
+    """
 
     def __init__(self) -> None:
         self._series: OrderedDict[Series, dict[NodeId, SummaryRow]] = OrderedDict()
         self._worth: dict[Series, tuple[int, int]] = {}
         self._count = 0
+        self.has_dropped = False
         self._order: dict[Series, None] = {}  # in which they are told
         self._ordered_at = -inf
         self._is_order_old = True
@@ -76,7 +82,7 @@ class RelayedRows:
         rows[host] = row
         if len(rows) > FEED_HOSTS_MAX + 1:
             del rows[next(iter(rows))]
-        _trim(rows)
+        self.has_dropped = self.has_dropped or (host != _PUSHED and row.first > 0)
         self._count -= self._worth.get(series, (0, 0))[1]
         self._worth[series] = _worth(rows)
         self._count += self._worth[series][1]
@@ -154,21 +160,21 @@ def _worth(rows: dict[NodeId, SummaryRow]) -> tuple[int, int]:
 def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:
     said = [row for host, row in rows.items() if host in hosts]
     pushed = rows.get(_PUSHED)
-    told = [*said, pushed] if said and pushed is not None else said or list(rows.values())
+    if said and pushed is not None:
+        told = [*said, _above(pushed, min(row.next for row in said)) if len(said) == len(hosts) else pushed]
+    else:
+        told = said or list(rows.values())
     floor = min(row.first for row in said or told)
     held = Holdings()
     held.put(series, Held.of_runs(floor, _union(floor, told)))
     return held.row(series)
 
 
-def _trim(rows: dict[NodeId, SummaryRow]) -> None:
-    """Of what came by that counts which lies above where all hosts are: they say themselves what they have below, and dropped."""
-    pushed = rows.get(_PUSHED)
-    known = min((row.next for host, row in rows.items() if host != _PUSHED), default=0)
-    if pushed is not None and pushed.first < known:
-        first = min(known, pushed.next)
-        holes = tuple(hole for hole in pushed.holes if hole >= first)
-        rows[_PUSHED] = SummaryRow(pushed.sender, pushed.session, first, pushed.next, holes)
+def _above(pushed: SummaryRow, known: int) -> SummaryRow:
+    """What came by above where all hosts were: below, they said themselves what they have, and dropped."""
+    first = max(pushed.first, min(known, pushed.next))
+    holes = tuple(hole for hole in pushed.holes if hole >= first)
+    return SummaryRow(pushed.sender, pushed.session, first, pushed.next, holes)
 
 
 def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> int:

@@ -25,7 +25,7 @@ from yzdht.limits import (
     TOPIC_HOSTS,
 )
 from yzdht.pubsub.pauses import doubled_s, told_s
-from yzdht.rpc.engine import Answer, Failed
+from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.wire.rpc import Method, Status, Subscribe, Subscribed, Unsubscribe
 
 
@@ -70,7 +70,7 @@ class Surroundings(NamedTuple):
     is_delegated: bool = False
 
 
-_LATER = (Status.BUSY, Status.RATE_LIMITED)
+_LATER = (Status.BUSY, Status.RATE_LIMITED, FailReason.BUSY, FailReason.TIMEOUT)
 
 
 class _State(Enum):
@@ -86,6 +86,7 @@ class _Host:
     Attributes:
         rank: The highest of those subscribed at is to push, unless this node is one of them.
         is_asked_to_push: In what was said to it last.
+        is_asked_briefly: Likewise: one page is enough, and a refusal is none of the subscription.
         is_unwilling: It was asked to push and said that it will not, or does not.
         unlisted: How many renewals in turn did not find it.
 
@@ -96,6 +97,7 @@ class _Host:
     state: _State = _State.FAILED
     call: int | None = None
     is_asked_to_push: bool = False
+    is_asked_briefly: bool = False
     pushes: bool = False
     is_unwilling: bool = False
     failures: int = 0
@@ -184,7 +186,8 @@ class Sources:
     def refresh(self, now: Now, *, is_brief: bool = False) -> None:
         """Have those that are subscribed at say what they hold; of series that changed last alone if that is to be brief."""
         for host in list(self._hosts.values()):
-            if host.state is _State.SUBSCRIBED and host.call is None:
+            is_free = host.call is None or (host.is_asked_briefly and not is_brief)
+            if host.state is _State.SUBSCRIBED and is_free:
                 self._subscribe(host, now, is_push=host.is_asked_to_push, is_brief=is_brief)
 
     def _on_found(self, contacts: tuple[Contact, ...], now: Now) -> None:
@@ -273,7 +276,7 @@ class Sources:
         if host.call is not None:
             self._around.calls.cancel(host.call)
             host.call = None
-        host.is_asked_to_push = is_push
+        host.is_asked_to_push, host.is_asked_briefly = is_push, is_brief
         host.turn += 1
         turn = host.turn
         body = Subscribe(self._topic, (), self._around.is_delegated, is_push, skip)
@@ -296,7 +299,7 @@ class Sources:
         host.turn += 1
         if isinstance(outcome, Answer) and isinstance(outcome.body, Subscribed):
             self._on_subscribed(host, outcome.body, skip, now, is_brief=is_brief)
-        elif is_brief and isinstance(outcome, Answer) and outcome.status in _LATER:
+        elif is_brief and _why(outcome) in _LATER:
             self._on_answered(host.contact.node_id, now)  # the subscription stands
         else:
             self._lose(host, now, min(FEED_RETRY_S_MAX, told_s(outcome)))
@@ -430,6 +433,10 @@ class Sources:
             if not is_silent:
                 self._say_goodbye(host)
         self._hosts.clear()
+
+
+def _why(outcome: Answer | Failed) -> Status | FailReason:
+    return outcome.status if isinstance(outcome, Answer) else outcome.reason
 
 
 def _ignore(_outcome: Answer | Failed, _now: Now) -> None:
