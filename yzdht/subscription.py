@@ -324,7 +324,7 @@ class Subscription(Generic[HeardT_co]):
             event = replace(event, is_history=event.created < int(self._began))
         self._events.append(event)
         self._queued.add(event.series)
-        self._channel.make_ready(asyncio.get_running_loop().call_later)
+        self._channel.make_ready(self._topics.access.later)
         if len(self._queued) > 2 * self._size:
             self._queued = {waiting.series for waiting in self._events}
         self._came.set()

@@ -129,13 +129,11 @@ class Chat:
     async def _listen(self, talk: Subscription[Heard]) -> None:
         """Show what is said: first what was said before, in the order of its time."""
         while True:
-            try:
-                async with asyncio.timeout(HISTORY_CALM_S if self._before else None):
-                    event = await anext(talk)
-            except TimeoutError:
+            event = await _next(talk, has_history=bool(self._before))
+            if event is None:
                 await self._show_before()
-                continue
-            await self._hear(event)
+            else:
+                await self._hear(event)
 
     async def _hear(self, event: Event) -> None:
         if isinstance(event, Message):
@@ -180,13 +178,10 @@ class Chat:
     async def _watch(self, presence: Subscription[Heard]) -> None:
         """Tell who comes and goes, and first who is there: who came and left before that is not told."""
         while True:
-            try:
-                async with asyncio.timeout(HISTORY_CALM_S if self._found else None):
-                    event = await anext(presence)
-            except TimeoutError:
+            event = await _next(presence, has_history=bool(self._found))
+            if event is None:
                 await self._tell_found()
-                continue
-            if isinstance(event, Message) and event.type == PRESENCE_TYPE:
+            elif isinstance(event, Message) and event.type == PRESENCE_TYPE:
                 await self._hear_of(event)
 
     async def _hear_of(self, event: Message) -> None:
@@ -226,6 +221,14 @@ class Chat:
             return
         is_here = whereabouts is Whereabouts.HERE
         self._screen.say(f"* {self._names.shown(person)} {'is here' if is_here else 'left'}")
+
+
+async def _next(heard: Subscription[Heard], *, has_history: bool) -> Heard | None:
+    """What is told next; None if nothing is for a moment, once there is history to be shown."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HISTORY_CALM_S if has_history else None):
+            return await anext(heard)
+    return None
 
 
 def _clock(message: Message) -> str:

@@ -246,12 +246,11 @@ class MessageKeys:
 
     """
 
-    __slots__ = ("_kid_keys", "_last", "_met")
+    __slots__ = ("_kid_keys", "_met")
 
     def __init__(self, epochs: Iterable[MessageEpoch]) -> None:
         self._kid_keys = {epoch: _kid_key(epoch.secret) for epoch in epochs}
         self._met: dict[tuple[TopicId, PublicKey, SendSession], _Met] = {}  # the one met last is the last
-        self._last: _Met | None = None
 
     @property
     def epochs(self) -> tuple[MessageEpoch, ...]:
@@ -303,7 +302,7 @@ class MessageKeys:
 
     def make_ready(self) -> None:
         """Derive the key of the message that follows the one met last, if nobody waits for anything: it comes next, perhaps."""
-        met, self._last = self._last, None
+        met = next(reversed(self._met.values()), None)
         if met is not None and met.ready is None and met.next <= INDEX_MAX:
             met.ready = Aead(message_key(met.root, met.next))
 
@@ -315,7 +314,7 @@ class MessageKeys:
         self._met.pop(series, None)
         if len(self._met) >= SENDER_ROOTS_MAX:
             del self._met[next(iter(self._met))]
-        self._met[series] = self._last = met
+        self._met[series] = met
         return met.cipher(index)
 
 

@@ -38,9 +38,8 @@ class Flows:
         self._turn_over(mono)
         count = self._now.get(about, 0)
         is_known = count or about in self._before
-        room = (
-            FLOWS_MAX if is_known else FLOWS_MAX // 2
-        )  # who makes up new ones does not have known ones forgotten
+        # Who makes up new ones does not have known ones forgotten.
+        room = FLOWS_MAX if is_known else FLOWS_MAX // 2
         if count or len(self._now) < room:
             self._now[about] = count + 1
         if not is_known:
