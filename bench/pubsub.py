@@ -2,9 +2,10 @@
 
 First table: eleven nodes, a process each; one publishes 1 KiB, ten listen. Ours are on disk, and the hosts of the topic, three of the
 eleven, acknowledge a message once it is synced. Ours is measured for a group, sealed and signed, and in public, signed; OpenDHT carries
-plaintext, in memory, without its rate limit. Each in turn in every round, first one message after the other, which gives the latency, from
-before `publish` until the application has it; then many at once, which gives the rate, from the first `publish` to the last delivery.
-CPU is that of all eleven processes per 1,000 messages published, of the second part. Medians of the rounds.
+plaintext, in memory, without its rate limit. Each in turn in every round, in a network made for it and ended before the next begins: what
+one goes on doing after its messages costs no other, and each round has other hosts. First one message after the other, which gives the
+latency, from before `publish` until the application has it; then many at once, which gives the rate, from the first `publish` to the last
+delivery. CPU is that of all eleven processes per 1,000 messages published, of the second part. Medians of the rounds.
 
 Second table: one node relays to 1,000 clients (`delegate`), which live in four other processes, as the publisher and the other nodes do: that
 node's own CPU for each message, kernel included; the next is published once all have one. How long delivery takes there is mostly what the
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +43,7 @@ _QUIET_S = 0.02
 _PATIENCE_S = 30.0
 _LOOKS_EVERY_S = 0.02
 _NODES_BESIDE = 4
-_WARM_UP = 50
+_WARM_UP = 100
 _CLIENT_PROCESSES = 4
 
 P50_MS_MAX = 2.4
@@ -165,20 +167,18 @@ def network(contender: Contender, nodes: int, children: Children) -> list[Host]:
 def measure(options: Options, contenders: Sequence[Contender]) -> dict[str, Row]:
     """The first table."""
     rows = {contender.name: Row() for contender in contenders}
-    with Children() as children:
-        talks = {}
+    for number in range(options.rounds):
         for contender in contenders:
-            hosts = network(contender, 1 + options.subscribers, children)
-            all_of(hosts[1:], "listen")
-            talks[contender.name] = hosts, Talk(hosts[0], hosts[1:])
-            talks[contender.name][1].publish(options.warm_up, 1, _QUIET_S)
-        for _ in range(options.rounds):
-            for name, (hosts, talk) in talks.items():
-                _round(rows[name], hosts, talk, options)
+            print(f"round {number + 1} of {options.rounds}: {contender.name}", file=sys.stderr)
+            with Children() as children:
+                _round(rows[contender.name], network(contender, 1 + options.subscribers, children), options)
     return rows
 
 
-def _round(row: Row, hosts: Sequence[Host], talk: Talk, options: Options) -> None:
+def _round(row: Row, hosts: Sequence[Host], options: Options) -> None:
+    all_of(hosts[1:], "listen")
+    talk = Talk(hosts[0], hosts[1:])
+    talk.publish(options.warm_up, 1, _QUIET_S)
     slow = talk.publish(options.slow, 1, _QUIET_S)
     before_s = sum(host.cpu_s() for host in hosts)
     fast = talk.publish(options.fast, AT_ONCE, 0.0)
@@ -295,7 +295,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    options = Options(7, 500, 2_000, 30) if given.full else Options(3, 150, 500, 10)
+    options = Options(9, 500, 2_000, 30) if given.full else Options(5, 150, 500, 10)
     if given.count:
         options = Options(options.rounds, given.count, given.count, given.count, warm_up=given.count)
     options = options._replace(
