@@ -244,3 +244,25 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path, wher
         assert groups.get(NET, "team") == left
         groups.change(NET, "team", lambda stored: stored[::-1])
         assert groups.get(NET, "team") == left[::-1]
+
+
+def test_what_another_one_changes_is_seen_at_once_and_so_is_what_was_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "groups.sqlite"
+    with closing(SqliteGroups(path)) as ours, closing(SqliteGroups(path)) as theirs:
+        ours.add(NET, "team", b"0")
+        for change in range(1, 4):
+            assert theirs.get(NET, "team") == b"%d" % (change - 1)
+            (ours if change % 2 else theirs).change(NET, "Team", lambda _, made=b"%d" % change: made)  # type: ignore[misc]
+            assert ours.get(NET, "team") == ours.get(NET, "TEAM") == theirs.get(NET, "team") == b"%d" % change
+
+        def fail(_stored: bytes) -> bytes:
+            raise UsageError("no")
+
+        with pytest.raises(UsageError):
+            ours.change(NET, "team", fail)
+        assert ours.get(NET, "team") == b"3"
+        theirs.remove(NET, "team")
+        assert ours.get(NET, "team") is None
+        assert ours.get(OTHER, "team") is None
+        ours.add(NET, "team", b"new")
+        assert (ours.get(NET, "team"), theirs.get(NET, "team")) == (b"new", b"new")

@@ -56,6 +56,11 @@ class SharedFile:
         rows = self.all(statement, parameters)
         return rows[0] if rows else None
 
+    def version(self) -> tuple[int, int]:
+        """Another one after each change, by this process or another: what was read at the same one is the same still."""
+        changes_of_others = self._told(lambda: self.connection.execute("PRAGMA data_version").fetchone()[0])
+        return changes_of_others, self.connection.total_changes
+
     def transact(self, work: Callable[[], _T]) -> _T:
         """Do something that no other process comes between, durable when this returns; what raises changes nothing."""
 
