@@ -365,6 +365,17 @@ def test_each_distinct_envelope_is_verified_once() -> None:
     assert (checks.verified, checks.cache_hits) == (1, 2)
 
 
+def test_what_this_process_signed_is_not_checked_and_vouches_for_nothing_else() -> None:
+    checks, envelope = EnvelopeChecks(NETWORK), sealed()
+    checks.know(envelope)
+    checks.verify(decode_envelope(envelope.raw))
+
+    assert (checks.verified, checks.cache_hits) == (0, 1)
+    for bit in (8 * 80, 8 * len(envelope.raw) - 1):  # of the body, and of the signature
+        with pytest.raises(InvalidSignature):
+            checks.verify(decode_envelope(flipped(envelope.raw, bit)))
+
+
 def test_a_bad_signature_is_not_remembered_as_good_and_spoils_no_good_one() -> None:
     checks, envelope = EnvelopeChecks(NETWORK), sealed()
     forged = decode_envelope(flipped(envelope.raw, 8 * len(envelope.raw) - 1))

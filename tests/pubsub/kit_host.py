@@ -140,6 +140,9 @@ class Verifier:
         self.looks += 1
         verify(envelope.sender, envelope.signed, envelope.signature)
 
+    def know(self, envelope: PubsubEnvelope) -> None:
+        """It is checked all the same."""
+
 
 @dataclass
 class Neighbourhood:

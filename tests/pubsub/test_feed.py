@@ -512,6 +512,9 @@ class Anybody:
     def verify(self, envelope: object) -> None:
         """All is genuine."""
 
+    def know(self, envelope: object) -> None:
+        """As all others."""
+
 
 def test_what_was_handed_on_can_be_summed_up() -> None:
     world = World(1)

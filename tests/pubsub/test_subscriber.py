@@ -77,6 +77,8 @@ class Desk:
         kid: bytes = bytes(8),
         data: bytes = b"",
     ) -> None:
+        if not self.subscriber.listener.is_wanted(of.sender):
+            return  # a feed asks first
         for index in indexes:
             self.subscriber.on_envelope(decode_envelope(raw(of, index, created, data, kid)), is_live, at(now))
 

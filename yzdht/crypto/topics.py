@@ -334,7 +334,9 @@ class EnvelopeChecks:
 
     def __init__(self, network: NetworkId) -> None:
         self._network = network
-        self._known: dict[bytes, None] = {}  # hash of all bytes, signature too; least recently used first
+        self._known: dict[
+            bytes, None
+        ] = {}  # what was signed, hashed, and the signature; least recently used first
         self.verified = 0
         self.cache_hits = 0
 
@@ -345,13 +347,20 @@ class EnvelopeChecks:
             InvalidSignature: Nobody, or somebody else, did.
 
         """
-        key = sha256(envelope.raw)
+        key = envelope.digest + envelope.signature
         if key in self._known:
-            del self._known[key]
             self.cache_hits += 1
         else:
             verify_envelope(envelope, self._network)
             self.verified += 1
-            if len(self._known) >= VERIFIED_CACHE_ENTRIES:
-                del self._known[next(iter(self._known))]
+        self._note(key)
+
+    def know(self, envelope: PubsubEnvelope) -> None:
+        """This process signed it a moment ago, for this network: its signature is not checked when it comes back."""
+        self._note(envelope.digest + envelope.signature)
+
+    def _note(self, key: bytes) -> None:
+        self._known.pop(key, None)
+        if len(self._known) >= VERIFIED_CACHE_ENTRIES:
+            del self._known[next(iter(self._known))]
         self._known[key] = None

@@ -161,7 +161,19 @@ class PubsubEngine:
         now: Now,
         patience_s: float = PUBLISH_DEADLINE_S,
     ) -> bool:
-        """Bring a message to the hosts of its topic; `then` is told once. False if too many are under way: nothing began."""
+        """Bring a message that this process signed to the hosts of its topic.
+
+        Args:
+            envelope: It is not checked again where this node hosts the topic, or listens to it.
+            then: Told once.
+            now: The present.
+            patience_s: How long it is tried.
+
+        Returns:
+            False if too many are under way: nothing began.
+
+        """
+        self._verifier.know(envelope)
         is_begun = self._publish(self._publisher, envelope, then, now, patience_s)
         self._settle(now)
         return is_begun

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from yzdht.limits import CHANGES_REMEMBERED_MAX, CHANGES_REMEMBERED_MIN, CHANGES_REMEMBERED_OF_ALL_MAX
 from yzdht.rpc.engine import Push
 from yzdht.wire.frame import RecordType
-from yzdht.wire.holdings import Series
 from yzdht.wire.pubsub import encode_delivery
 
 
@@ -71,7 +70,7 @@ class FanOut:
 
         """
         topic = hosted.topic
-        series = Series(envelope.sender, envelope.session)
+        series = envelope.series
         hosted.changed(series, is_told=self._subscriptions.has(topic), most=self._remembered())
         delivery: bytes | None = None
         sent = 0

@@ -311,7 +311,7 @@ class Feed:
         self._note_had(rows)
         first = min(widened(row).first for row in rows)
         if self._start is Start.LIVE:
-            pushed = [e.index for _, e in self._early if (e.sender, e.session) == series]
+            pushed = [e.index for _, e in self._early if e.series == series]
             self._open(series, min([self._usual_next(rows), *pushed]), now)
         elif self._start is Start.ALL:
             self._open(series, first, now)
@@ -346,11 +346,11 @@ class Feed:
             return
         if not is_genuine:
             self._sources.distrust(source.node_id, now)
-        self._puller.look(Series(envelope.sender, envelope.session), now)
+        self._puller.look(envelope.series, now)
         self._watch_gaps(now)
 
     def _hear_from(self, node_id: NodeId) -> None:
-        if node_id == self.pusher:
+        if self._withheld and node_id == self.pusher:
             self._withheld = 0
 
     def _note_withheld(self, source: NodeId, now: Now) -> None:
@@ -377,12 +377,12 @@ class Feed:
 
     def _take(self, envelope: PubsubEnvelope, now: Now, *, is_pushed: bool) -> bool:
         """Hand one on if it is new; False if it is forged. The order of tests is that of section 11."""
-        series, index = Series(envelope.sender, envelope.session), envelope.index
+        series, index = envelope.series, envelope.index
         held = self._holdings.of(series)
         if index in held or index < held.floor:
             self.counts.duplicates += 1
             return True
-        if not self._listener.is_wanted(envelope.sender):
+        if not self._listener.is_wanted(series.sender):
             return True
         try:
             self._verifier.verify(envelope)
@@ -390,7 +390,7 @@ class Feed:
             self.counts.forged += 1
             return False
         is_live = is_pushed or index >= self._had.get(series, 0)
-        self._hold(series, index, now)
+        self._hold(series, index, held, now)
         if is_pushed:
             self.counts.pushed += 1
         else:
@@ -398,14 +398,13 @@ class Feed:
         self._listener.on_envelope(envelope, is_live, now)
         return True
 
-    def _hold(self, series: Series, index: int, now: Now) -> None:
-        if series not in self._holdings and len(self._holdings) >= FEED_SERIES_MAX:
+    def _hold(self, series: Series, index: int, held: Held, now: Now) -> None:
+        if len(self._holdings) >= FEED_SERIES_MAX and series not in self._holdings:
             self._make_room()
-        floor = self._holdings.of(series).floor
+        floor = held.floor
         self._holdings.add(series, index)
-        risen = self._holdings.of(series).floor
-        if risen > floor:  # too many gaps
-            self._listener.on_lost(series, Span(floor, risen), now)
+        if held.floor > floor:  # too many gaps; of a new series there are none
+            self._listener.on_lost(series, Span(floor, held.floor), now)
 
     def _make_room(self) -> None:
         """Forget an eighth of the series, those with the fewest messages: whoever throws senders away has such."""

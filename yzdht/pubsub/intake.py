@@ -17,7 +17,6 @@ from yzdht.wire.history import (
     Over,
     TopicWrite,
 )
-from yzdht.wire.holdings import Series
 from yzdht.wire.pubsub import INDEX_MAX
 from yzdht.wire.rpc import Published, Refusal, Status
 from yzdht.wire.slot import OverQuota, StoreBroken
@@ -106,7 +105,7 @@ class Intake:
             self._count("pubsub_no_writers")
             then(NO_WRITER, now)
             return True
-        series = Series(envelope.sender, envelope.session)
+        series = envelope.series
         held = self._topics.holdings(hosted.topic).of(series)
         if envelope.index < held.floor:
             then(_over(held.floor), now)
@@ -145,8 +144,7 @@ class Intake:
         self._keeping.submit(write, lambda verdict, at: self._stored(envelope, then, verdict, at))
 
     def _pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
-        series = Series(envelope.sender, envelope.session)
-        self._topics.holdings(hosted.topic).add(series, envelope.index)
+        self._topics.holdings(hosted.topic).add(envelope.series, envelope.index)
         hosted.active_at = now.mono
         hosted.forget_at = None
         self._fan_out.pass_on(envelope, hosted, now, is_pushed=is_pushed)
@@ -162,8 +160,7 @@ class Intake:
                 then(STORED, now)
             case Over():
                 self._topics.reread(envelope.topic)
-                series = Series(envelope.sender, envelope.session)
-                then(_over(self._topics.holdings(envelope.topic).of(series).floor), now)
+                then(_over(self._topics.holdings(envelope.topic).of(envelope.series).floor), now)
             case Conflicting(known):
                 then(_conflict(envelope, known), now)
             case OverQuota():

@@ -43,6 +43,10 @@ class EnvelopeVerifier(Protocol):
         """
         ...
 
+    def know(self, envelope: PubsubEnvelope) -> None:
+        """This process signed it a moment ago: it is not to be checked when it comes back."""
+        ...
+
 
 class Observe(Protocol):
     """Takes figures."""

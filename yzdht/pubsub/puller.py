@@ -341,7 +341,7 @@ class Puller:
                 envelope = decode_envelope(raw)
             except WireError:
                 return came, False
-            name = Series(envelope.sender, envelope.session), envelope.index
+            name = envelope.series, envelope.index
             if envelope.topic != self._topic or name not in asked:
                 return came, False
             if not self._on_envelope(envelope, source.contact, now):

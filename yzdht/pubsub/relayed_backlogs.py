@@ -169,7 +169,7 @@ class RelayedBacklogs:
     def _take_one(self, errand: _Errand, raw: bytes) -> bool:
         try:
             envelope = decode_envelope(raw)
-            spans = errand.missing.get(Series(envelope.sender, envelope.session), [])
+            spans = errand.missing.get(envelope.series, [])
             index = envelope.index
             if envelope.topic != errand.body.topic or not any(s.start <= index < s.to for s in spans):
                 return False
@@ -177,7 +177,7 @@ class RelayedBacklogs:
         except (WireError, InvalidSignature):
             return False
         left = without(spans, Span(index, index + 1))
-        errand.missing[Series(envelope.sender, envelope.session)] = left
+        errand.missing[envelope.series] = left
         errand.found.append(raw)
         errand.bytes_left = max(0, errand.bytes_left - len(raw))
         return True

@@ -83,7 +83,6 @@ class _Item:
     """One message that came."""
 
     envelope: PubsubEnvelope
-    is_live: bool
     received: int
     message: PubsubMessage | RefusalReason | None = None  # None while its epoch is unknown
     is_history: bool = False
@@ -141,17 +140,16 @@ class Subscriber:
             self._go_on(series, now)
 
     def on_envelope(self, envelope: PubsubEnvelope, is_live: bool, now: Now) -> None:  # noqa: FBT001 - a feed's callback
-        """A genuine envelope that was not handed on before."""
-        if not self._mailbox.is_member(envelope.sender):
-            return
-        series, index = Series(envelope.sender, envelope.session), envelope.index
-        if self._cursor.get(series) is None:
+        """A genuine envelope that was not handed on before, of somebody of whom messages are wanted, as the feed asked."""
+        series, index = envelope.series, envelope.index
+        window = self._cursor.use(series)
+        if window is None:
             self._begin(series, Span(index, index + 1), now)
-        window = self._window(series, now)
+            window = self._window(series, now)
         is_next = index == window.due and series not in self._orders  # almost always
         if not is_next and (window.is_over(index) or index in self._order(series, window)):
             return
-        item = _Item(envelope, is_live, int(now.wall), is_history=not is_live)
+        item = _Item(envelope, int(now.wall), is_history=not is_live)
         self._open(item, window, now)
         if is_next and item.message is not None:
             self._tell_item(item, window, now)
@@ -216,7 +214,7 @@ class Subscriber:
         if opened.created <= window.suspect:
             item.message = RefusalReason.FORGOTTEN
             return
-        series = Series(item.envelope.sender, item.envelope.session)
+        series = item.envelope.series
         if window.seen_at and series not in self._doubtful:
             return
         if abs(opened.created - now.wall) > LIVE_S:  # a session never seen live: it may be a replay
@@ -261,28 +259,31 @@ class Subscriber:
                 break
             order.take()
             self._leave(item)
-            self._tell_item(item, window, now)
+            self._tell_what_waited(item, window, now)
         if order is not None and order.is_idle:
             self._orders.pop(series, None)
 
     def _leave(self, item: _Item) -> None:
         envelope = item.envelope
-        series = Series(envelope.sender, envelope.session)
-        self._unopened.pop((series, envelope.index), None)
-        self._room.leave(series, len(envelope.raw))
+        self._unopened.pop((envelope.series, envelope.index), None)
+        self._room.leave(envelope.series, len(envelope.raw))
+
+    def _tell_what_waited(self, item: _Item, window: Window, now: Now) -> None:
+        """Who may write is asked again: it may have changed meanwhile."""
+        if not self._mailbox.may_tell(item.envelope.sender):
+            item.message = RefusalReason.NO_WRITER
+        self._tell_item(item, window, now)
 
     def _tell_item(self, item: _Item, window: Window, now: Now, *, is_late: bool = False) -> None:
         envelope, message = item.envelope, item.message
-        series = Series(envelope.sender, envelope.session)
+        series = envelope.series
         assert message is not None
-        if not self._mailbox.may_tell(envelope.sender):
-            message = RefusalReason.NO_WRITER
         if isinstance(message, RefusalReason):
             window.refuse(envelope.index)
             self._tell(Refused(series, envelope.index, message), now)
             return
         window.tell(envelope.index, item.received, message.created)
-        self._room.heard(envelope.sender)
+        self._room.heard(series.sender)
         told = Message(series, envelope.index, envelope.id, *message, item.received, item.is_history, is_late)
         self._tell(told, now)
 

@@ -36,6 +36,7 @@ from yzdht.limits import (
     SUMMARY_ROWS_MAX,
     TOPICS_PER_ANNOUNCEMENT_MAX,
 )
+from yzdht.wire.holdings import Series
 from yzdht.wire.rpc import SummaryRow, check_shortest_form
 
 
@@ -80,9 +81,8 @@ class PubsubEnvelope:
         mode: Who can read it.
         topic: 16 bytes.
         kid: Which epoch's keys open it, 8 bytes; zeros in public.
-        sender: Who signed it, 33 bytes.
-        session: The run of the sender's process, 8 bytes.
-        index: Counts the messages of a sender's session to a topic, from 0.
+        series: Sender and run: the messages that are counted together.
+        index: Counts the messages of a series to a topic, from 0.
 
     """
 
@@ -90,10 +90,19 @@ class PubsubEnvelope:
     mode: Mode
     topic: TopicId
     kid: bytes
-    sender: PublicKey
-    session: SendSession
+    series: Series
     index: int
-    _id: MessageId | None = field(default=None, init=False, repr=False, compare=False)
+    _digest: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def sender(self) -> PublicKey:
+        """Who signed it, 33 bytes."""
+        return self.series.sender
+
+    @property
+    def session(self) -> SendSession:
+        """The run of the sender's process, 8 bytes."""
+        return self.series.session
 
     @property
     def fixed(self) -> bytes:
@@ -116,13 +125,18 @@ class PubsubEnvelope:
         return Signature(self.raw[-SIGNATURE_BYTES:])
 
     @property
-    def id(self) -> MessageId:
-        """Names this message; computed once."""
-        known = self._id
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes that the signature covers; computed once."""
+        known = self._digest
         if known is None:
-            known = MessageId(sha256(self.signed).digest()[:MESSAGE_ID_BYTES])
-            object.__setattr__(self, "_id", known)
+            known = sha256(self.signed).digest()
+            object.__setattr__(self, "_digest", known)
         return known
+
+    @property
+    def id(self) -> MessageId:
+        """Names this message."""
+        return MessageId(self.digest[:MESSAGE_ID_BYTES])
 
 
 class PubsubMessage(NamedTuple):
@@ -172,7 +186,8 @@ def decode_envelope(raw: bytes) -> PubsubEnvelope:
         raise WireError("an envelope's body has a length that no padding gives")
     if mode is Mode.PUBLIC and kid != NO_KID:
         raise WireError("a public envelope names no key")
-    return PubsubEnvelope(raw, mode, TopicId(topic), kid, PublicKey(sender), SendSession(session), index)
+    series = Series(PublicKey(sender), SendSession(session))
+    return PubsubEnvelope(raw, mode, TopicId(topic), kid, series, index)
 
 
 def encode_message(message: PubsubMessage) -> bytes:
