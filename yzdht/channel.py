@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.crypto.topics import public_message, read_public
 from yzdht.errors import NotAMember, NotAWriter, UnknownEpoch
 from yzdht.limits import READY_AFTER_S
 from yzdht.pubsub.events import UnknownEpoch as EpochIsUnknown
-from yzdht.wire.pubsub import Mode
 
 
 if TYPE_CHECKING:
@@ -143,8 +141,7 @@ class Channel:
         if self.group is None:
             return read_public(envelope)
         assert self._keys is not None
-        if envelope.mode is Mode.GROUP:
-            with suppress(UnknownEpoch):
-                return self._keys.open(envelope)[0]
+        try:
+            return self._keys.open(envelope)[0]
+        except UnknownEpoch:
             return EpochIsUnknown()
-        return self._keys.open(envelope)[0]

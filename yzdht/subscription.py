@@ -264,6 +264,7 @@ class Subscription(Generic[HeardT_co]):
                 raise self._failure
             if self._is_over:
                 raise StopAsyncIteration
+            self._channel.make_ready(self._topics.access.later)
             self._came.clear()
             await self._came.wait()
 
@@ -324,7 +325,6 @@ class Subscription(Generic[HeardT_co]):
             event = replace(event, is_history=event.created < int(self._began))
         self._events.append(event)
         self._queued.add(event.series)
-        self._channel.make_ready(self._topics.access.later)
         if len(self._queued) > 2 * self._size:
             self._queued = {waiting.series for waiting in self._events}
         self._came.set()

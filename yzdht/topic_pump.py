@@ -218,7 +218,7 @@ class TopicPump:
         """
         self._check_running()
         if not self._engine.has_room:
-            raise TooManyMessages("too many messages are on their way")
+            raise _no_room()
 
     def learn_policy(self, topic: TopicId, record: bytes) -> None:
         """A topic's policy was read: hosts are shown it with the messages; one that does not hold is passed over."""
@@ -244,15 +244,15 @@ class TopicPump:
         self, envelope: PubsubEnvelope, patience_s: float = PUBLISH_DEADLINE_S
     ) -> PublishResult:
         """Bring a message to the hosts of its topic, and wait for a majority of them, for so long at the most; raises as `check_room`."""
-        self.check_room()
+        self._check_running()
         future: asyncio.Future[PublishResult] = asyncio.get_running_loop().create_future()
 
         def told(result: PublishResult, _now: Now) -> None:
             if not future.done():
                 future.set_result(result)
 
-        is_begun = self._engine.publish(envelope, told, self._clock.now(), patience_s)
-        assert is_begun, "there was room"
+        if not self._engine.publish(envelope, told, self._clock.now(), patience_s):
+            raise _no_room()
         self.run()
         return await future
 
@@ -450,6 +450,10 @@ class TopicPump:
         self._timer = None
         self._engine.handle_timer(self._clock.now())
         self.run()
+
+
+def _no_room() -> TooManyMessages:
+    return TooManyMessages("too many messages are on their way")
 
 
 def _nobody(work: Coroutine[None, None, None]) -> None:

@@ -79,8 +79,9 @@ class Window:
     def refuse(self, index: int) -> None:
         """This one is not told, now or later."""
         self.told.add(index)
-        self.due = max(self.due, index + 1)
-        self.told.raise_floor(self.due - REPLAY_WINDOW)
+        if index >= self.due:
+            self.due = index + 1
+            self.told.raise_floor(self.due - REPLAY_WINDOW)
 
     def pass_over(self, span: Span) -> None:
         """All of these are over."""

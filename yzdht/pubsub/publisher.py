@@ -116,6 +116,11 @@ class _Publish:
         """What came of those that are hosts."""
         return [self.asked[contact.node_id] for contact in self.hosts if contact.node_id in self.asked]
 
+    @property
+    def is_open(self) -> bool:
+        """True while none of the hosts has answered what it was asked."""
+        return bool(self.hosts) and all(host.state is _State.ASKED for host in self.of_hosts())
+
     def result(self) -> PublishResult:
         """How it stands."""
         of_hosts = self.of_hosts()
@@ -194,7 +199,7 @@ class Publisher:
     def _find(self, number: int, now: Now) -> None:
         publish = self._running[number]
         publish.is_finding = True
-        self._arm(number)
+        self._times.set(number, publish.deadline)
         self._finder.find(publish.envelope.topic, lambda hosts, at: self._found(number, hosts, at), now)
 
     def _found(self, number: int, hosts: tuple[Contact, ...], now: Now) -> None:
@@ -243,6 +248,9 @@ class Publisher:
         """End it if that is decided; see that it is looked after else."""
         publish = self._running.get(number)
         if publish is None:
+            return
+        if publish.is_open and now.mono < publish.deadline:
+            self._times.set(number, publish.deadline)
             return
         result = publish.result()
         if result.is_accepted or self._is_refused(publish) or now.mono >= publish.deadline:

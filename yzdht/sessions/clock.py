@@ -21,4 +21,5 @@ class SystemClock:
 
     def now(self) -> Now:
         """The present."""
-        return Now(time.monotonic(), time.time())  # noqa: TID251 - this is the shell's clock
+        # Read a dozen times for a message: past the constructor, which is a function in Python.
+        return tuple.__new__(Now, (time.monotonic(), time.time()))  # noqa: TID251 - this is the shell's clock
