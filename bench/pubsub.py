@@ -22,6 +22,8 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.kit.aims import Aim, percentile, show_aims, show_profile
@@ -55,7 +57,7 @@ class Contender(NamedTuple):
     """What is measured in the first table."""
 
     name: str
-    make: Callable[[], Servant]
+    make: Callable[[str], Servant]  # of a folder, which it may keep files in
     is_group: bool = False
 
     @property
@@ -64,8 +66,8 @@ class Contender(NamedTuple):
 
 
 CONTENDERS = (
-    Contender("yzdht, group", lambda: Ours(GROUP), is_group=True),
-    Contender("yzdht, public", lambda: Ours(None)),
+    Contender("yzdht, group", partial(Ours, GROUP), is_group=True),
+    Contender("yzdht, public", partial(Ours, None)),
     Contender("OpenDHT", Theirs),
 )
 
@@ -151,9 +153,9 @@ class Talk:
         )
 
 
-def network(contender: Contender, nodes: int, children: Children) -> list[Host]:
+def network(contender: Contender, nodes: int, folder: str, children: Children) -> list[Host]:
     """Nodes that know each other, a process each; members of one group where that is wanted."""
-    hosts = [fork(children, contender.make) for _ in range(nodes)]
+    hosts = [fork(children, partial(contender.make, folder)) for _ in range(nodes)]
     first = hosts[0].ask("start", bootstrap=[])
     for host in hosts[1:]:
         host.ask("start", bootstrap=[first])
@@ -170,8 +172,9 @@ def measure(options: Options, contenders: Sequence[Contender]) -> dict[str, Row]
     for number in range(options.rounds):
         for contender in contenders:
             print(f"round {number + 1} of {options.rounds}: {contender.name}", file=sys.stderr)
-            with Children() as children:
-                _round(rows[contender.name], network(contender, 1 + options.subscribers, children), options)
+            with TemporaryDirectory() as folder, Children() as children:
+                hosts = network(contender, 1 + options.subscribers, folder, children)
+                _round(rows[contender.name], hosts, options)
     return rows
 
 
@@ -214,14 +217,14 @@ class Edge:
 def measure_edge(options: Options, *, is_profiled: bool = False) -> Edge:
     """The second table."""
     edge = Edge()
-    contender = Contender("", lambda: Ours(None))
-    with Children() as children:
-        hosts = [fork(children, contender.make) for _ in range(1 + _NODES_BESIDE)]
+    with TemporaryDirectory() as folder, Children() as children:
+        make = partial(Ours, None, folder)
+        hosts = [fork(children, make) for _ in range(1 + _NODES_BESIDE)]
         urls = [hosts[0].ask("start", bootstrap=[])]
         urls += [host.ask("start", bootstrap=urls) for host in hosts[1:]]
         all_of(hosts, "settle", network=len(hosts))
         relay, publisher = hosts[-1], hosts[0]
-        crowd = [fork(children, contender.make) for _ in range(_CLIENT_PROCESSES)]
+        crowd = [fork(children, make) for _ in range(_CLIENT_PROCESSES)]
         each = options.clients // len(crowd)
         all_of(crowd, "connect", urls=[urls[-1]], count=each)
         talk = Talk(publisher, crowd, each)

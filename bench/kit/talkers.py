@@ -86,9 +86,9 @@ async def _publish(
 class Ours:
     """One node of yzdht, on disk as any other, and clients of it or of another one."""
 
-    def __init__(self, group: str | None) -> None:
+    def __init__(self, group: str | None, folder: str) -> None:
         self._group = group
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.mkdtemp(dir=folder)
         self._person = Identity.generate()
         self._node: Node
         self._clients: list[Client] = []
@@ -104,8 +104,8 @@ class Ours:
             0,
             host=HOST,
             bootstrap=bootstrap,
-            data=f"{self._folder.name}/node",
-            home=f"{self._folder.name}/home",
+            data=f"{self._folder}/node",
+            home=f"{self._folder}/home",
             identity=self._person,
             allow_private=True,
             max_sessions=SESSIONS_MAX,
@@ -171,7 +171,7 @@ class Ours:
 class Theirs:
     """One node of OpenDHT: values in plaintext, in memory, without its rate limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, _folder: str) -> None:
         self._opendht: Any = import_module("opendht")  # of Linux alone; `--ours` leaves it out
         self._node = self._opendht.DhtRunner()
         self._key = self._opendht.InfoHash.get(TOPIC)
