@@ -260,6 +260,14 @@ def test_what_another_one_changes_is_seen_at_once_and_so_is_what_was_taken_back(
 
         with pytest.raises(UsageError):
             ours.change(NET, "team", fail)
+
+        def look_and_fail() -> None:
+            ours._file.connection.execute("UPDATE groups SET sealed = x'00'")
+            assert ours.get(NET, "team") == b"\0"
+            raise UsageError("no")
+
+        with pytest.raises(UsageError):
+            ours._file.transact(look_and_fail)
         assert ours.get(NET, "team") == b"3"
         theirs.remove(NET, "team")
         assert ours.get(NET, "team") is None

@@ -56,8 +56,13 @@ class SharedFile:
         rows = self.all(statement, parameters)
         return rows[0] if rows else None
 
-    def version(self) -> tuple[int, int]:
-        """Another one after each change, by this process or another: what was read at the same one is the same still."""
+    def version(self) -> tuple[int, int] | None:
+        """Another one after each change, by this process or another: what was read at the same one is the same still.
+
+        None inside `transact`: what is read there may be taken back.
+        """
+        if self.connection.in_transaction:
+            return None
         changes_of_others = self._told(lambda: self.connection.execute("PRAGMA data_version").fetchone()[0])
         return changes_of_others, self.connection.total_changes
 
