@@ -12,7 +12,7 @@ from tests.pubsub.kit_feed import at, series
 from tests.sessions.kit import Time, turns, until
 from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
-from yzdht.errors import NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
+from yzdht.errors import NoNode, NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
 from yzdht.ids import MessageId
 from yzdht.limits import DAY_S, GAP_GIVE_UP_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.cursor import decode_cursor
@@ -289,6 +289,28 @@ async def test_giving_up_while_it_begins_leaves_nothing_behind(clock: Time, ben:
     assert pump._listeners == set()
 
 
+async def test_who_asks_for_messages_while_it_begins_waits_and_hears_that_it_ended(
+    pump: TopicPump, ben: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def no_node(*_: object) -> object:
+        await reached.wait()
+        raise NoNode("no node could be reached")
+
+    monkeypatch.setattr(ben, "channel", no_node)
+    messages = subscription(ben, pump)
+    beginning = asyncio.create_task(messages.__aenter__())
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(messages.__anext__())
+    await asyncio.sleep(0)
+    reached.set()
+    with pytest.raises(NoNode):
+        await beginning
+    with pytest.raises(StopAsyncIteration):
+        await asking
+
+
 async def test_a_subscription_has_to_be_begun(pump: TopicPump, ben: Topics) -> None:
     messages = subscription(ben, pump)
     with pytest.raises(UsageError, match="begun"):
@@ -419,7 +441,7 @@ async def test_a_group_that_is_forgotten_ends_its_subscriptions(
     member = pair[1]
     async with subscription(topics_of(member, pump), pump, group="team") as messages:
         member.records.known_groups.forget("team")
-        task = asyncio.create_task(anext(messages))
+        task = asyncio.create_task(messages.__anext__())
         await turns(3)
         await clock.advance(SUBSCRIPTION_LOOK_S)
         with pytest.raises(NoSuchGroup):

@@ -264,7 +264,8 @@ class Subscription(Generic[HeardT_co]):
                 raise self._failure
             if self._is_over:
                 raise StopAsyncIteration
-            self._channel.make_ready(self._topics.access.later)
+            if self._feed is not None:
+                self._channel.make_ready(self._topics.access.later)
             self._came.clear()
             await self._came.wait()
 
