@@ -301,9 +301,9 @@ async def test_who_asks_for_messages_while_it_begins_waits_and_hears_that_it_end
     monkeypatch.setattr(ben, "channel", no_node)
     messages = subscription(ben, pump)
     beginning = asyncio.create_task(messages.__aenter__())
-    await asyncio.sleep(0)
+    await turns(1)
     asking = asyncio.create_task(messages.__anext__())
-    await asyncio.sleep(0)
+    await turns(1)
     reached.set()
     with pytest.raises(NoNode):
         await beginning

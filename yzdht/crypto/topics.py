@@ -334,9 +334,8 @@ class EnvelopeChecks:
 
     def __init__(self, network: NetworkId) -> None:
         self._network = network
-        self._known: dict[
-            bytes, None
-        ] = {}  # what was signed, hashed, and the signature; least recently used first
+        # What was signed, hashed, and the signature; least recently used first.
+        self._known: dict[bytes, None] = {}
         self.verified = 0
         self.cache_hits = 0
 

@@ -60,7 +60,7 @@ class SqliteGroups:
 
     def __init__(self, path: Path | None) -> None:
         self._file = SharedFile(path, GROUPS_SCHEMA)
-        self._last_read: tuple[tuple[int, int] | None, NetworkId, str, bytes | None] | None = None
+        self._last_read: tuple[tuple[int, int], NetworkId, str, bytes | None] | None = None
 
     def names(self, network: NetworkId) -> list[str]:
         """All groups of a network, by name."""
@@ -70,11 +70,12 @@ class SqliteGroups:
         """What is kept of a group; None if there is none of this name, in any case of its letters."""
         version = self._file.version()  # before it is read: a change meanwhile has it read again
         last = self._last_read
-        if last is not None and version is not None and last[:3] == (version, network, name):
+        if last is not None and last[:3] == (version, network, name):
             return last[3]
         rows = self._file.all(_SELECT, (network, contact_key(name)))
         sealed = rows[0][0] if rows else None
-        self._last_read = version, network, name, sealed
+        if version is not None:
+            self._last_read = version, network, name, sealed
         return sealed
 
     def check_new(self, network: NetworkId, name: str) -> None:
