@@ -7,6 +7,7 @@ from yzdht.limits import (
     PULL_BROKEN_MAX,
     PULL_BROKEN_S,
     PULL_GRACES_MAX,
+    PULL_KNOWN_MAX,
     PULL_SERIES_MAX,
     PULL_SPANS_MAX,
 )
@@ -104,6 +105,39 @@ def test_a_series_of_which_much_is_claimed_does_not_make_place_for_many_that_sai
 
     assert len(of) == PULL_SERIES_MAX
     assert of.of(ONE) == [Span(0, 120)]
+
+
+def test_a_series_of_which_something_is_here_goes_before_thousands_of_others_and_stays() -> None:
+    of, here = claims(0, 1)
+    others = [series(1_000 + number) for number in range(2 * PULL_SERIES_MAX)]
+    for name in others[:-1]:
+        of.hear(row(name, 0, 1), 0.0)
+    of.hear(row(ONE, 0, 3), 0.0)
+    of.hear(row(others[-1], 0, 1), 0.0)
+    assert next(iter(of)) == ONE
+
+    for name in others:
+        of.hear(row(name, 0, 1), 1.0)
+    assert next(iter(of)) == ONE
+    assert len(of) == PULL_SERIES_MAX
+
+    of.break_off(ONE, 2, 1.0)
+    of.hear(row(ONE, 0, 4), 1.0)
+    assert list(of)[-1] == ONE, "what is not sent comes last all the same"
+    here[ONE].add(3)
+    assert of.of(ONE) == []
+    assert ONE not in list(of)
+
+
+def test_who_makes_up_series_of_which_something_is_here_has_no_more_than_a_part() -> None:
+    here = {series(number): held(0) for number in range(2 * PULL_SERIES_MAX)}
+    of = Claims(lambda name: here.get(name, Held()))
+    for name in here:
+        of.hear(row(name, 0, 2), 0.0)
+    of.hear(row(series(9_999), 0, 1), 0.0)
+
+    assert len(of) == PULL_SERIES_MAX
+    assert list(of)[:PULL_KNOWN_MAX] == list(here)[-PULL_KNOWN_MAX:]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40))

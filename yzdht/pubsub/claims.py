@@ -1,4 +1,8 @@
-"""What one source says it holds of a topic and this process lacks, and what it said and did not keep."""
+"""What one source says it holds of a topic and this process lacks, and what it said and did not keep.
+
+Series of which something is here go before all others, and are forgotten after them: who makes up a sender for each message names
+thousands of series, behind which those of everybody else would wait until no host has them any more.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from yzdht.limits import (
     PULL_BROKEN_MAX,
     PULL_BROKEN_S,
     PULL_GRACES_MAX,
+    PULL_KNOWN_MAX,
     PULL_SERIES_MAX,
     PULL_SERIES_WEIGHED,
     PULL_SPANS_MAX,
@@ -54,7 +59,10 @@ class Claims:
         self._series_max, self._spans_max = hosts * PULL_SERIES_MAX, hosts * PULL_SPANS_MAX
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
-        self._doubtful: dict[Series, None] = {}  # of those in _spans; what failed last comes last
+        self._known: OrderedDict[Series, None] = (
+            OrderedDict()
+        )  # of those in _spans: something of them is here
+        self._doubtful: dict[Series, None] = {}  # likewise; what failed last comes last
         self._count = 0  # of spans
         self._graces: dict[Series, _Grace] = {}  # of some of those in _spans
         self._ripe_at: float | None = None  # not after the first of them
@@ -63,8 +71,10 @@ class Claims:
         return len(self._spans)
 
     def __iter__(self) -> Iterator[Series]:
-        """Those last of which something was not sent, as long as nothing more of them is."""
-        return iter([*(series for series in self._spans if series not in self._doubtful), *self._doubtful])
+        """Those first of which something is here, and those last of which something was not sent, as long as nothing more of them is."""
+        known, doubtful = self._known, self._doubtful
+        others = (series for series in self._spans if series not in known and series not in doubtful)
+        return iter([*(series for series in known if series not in doubtful), *others, *doubtful])
 
     def doubts(self, series: Series) -> bool:
         """True if it did not send something of a series that it said it has, and nothing since."""
@@ -89,7 +99,8 @@ class Claims:
         self._put(series, said)
         is_of_use = bool(self.of(series))
         while len(self._spans) > self._series_max:
-            self._forget(min(islice(self._spans, PULL_SERIES_WEIGHED), key=self._worth))
+            unknown = (each for each in self._spans if each not in self._known)
+            self._forget(min(islice(unknown, PULL_SERIES_WEIGHED), key=self._worth))
         while self._count > self._spans_max:
             self._forget(next(iter(self._spans)))
         return is_of_use
@@ -103,8 +114,14 @@ class Claims:
         self._count += len(said or ()) - len(self._spans.get(series, ()))
         if said is None:
             self._spans.pop(series, None)
+            self._known.pop(series, None)
         else:
             self._spans[series] = said
+
+    def _know(self, series: Series) -> None:
+        self._known[series] = None
+        if len(self._known) > PULL_KNOWN_MAX:
+            self._known.popitem(last=False)
 
     def _forget(self, series: Series) -> None:
         self._put(series, None)
@@ -175,6 +192,7 @@ class Claims:
             useful = said  # an unknown series; there may be many
         else:
             useful = [span for there in said for span in lacking(held, there)]
+            self._know(series)
         if useful:
             self._put(series, useful)
         else:
@@ -210,6 +228,7 @@ class Claims:
     def clear(self) -> None:
         """It says nothing any more."""
         self._spans.clear()
+        self._known.clear()
         self._doubtful.clear()
         self._count = 0
         self._graces.clear()

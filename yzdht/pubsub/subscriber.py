@@ -303,6 +303,9 @@ class Subscriber:
         window = self._cursor.use(series)
         if window is not None:
             return window
+        if self._cursor.in_the_way_of(series):
+            for waiting in self._orders:  # what they wait for is on its way
+                self._cursor.use(waiting)
         forgotten = self._cursor.in_the_way_of(series)
         for other in forgotten:
             self._give_up(other, now)
