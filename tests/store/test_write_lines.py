@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tests.store.messages import NOW, bringer, message, run, topic
 from tests.store.writes import mutable
+from yzdht.limits import STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX, STORE_BATCH_OF_TOPIC_MAX
 from yzdht.store.write_lines import DropDamagedEnvelope, Sweep, WriteLines
 from yzdht.wire.history import ForgetBefore, ForgetTopic
 
@@ -31,6 +32,16 @@ def taken(lines: WriteLines, most: int = MOST) -> list[Write | TopicChange]:
     return [change for _, change in batch]
 
 
+def all_taken(lines: WriteLines) -> list[Write | TopicChange]:
+    """All that waits, over as many batches as it takes."""
+    lines.close()
+    batches: list[Write | TopicChange] = []
+    while (batch := lines.take(MOST)) is not None:
+        assert isinstance(batch, list)
+        batches += [change for _, change in batch]
+    return batches
+
+
 def test_one_message_is_in_the_next_batch_whoever_brought_a_thousand() -> None:
     lines = WriteLines()
     lines.put(numbered(run(0, 1_000, bringer=EVE)))
@@ -47,17 +58,52 @@ def test_one_topic_is_in_the_next_batch_whatever_its_bringer_brought_to_another(
     assert message(0, of=2) in taken(lines, 2)
 
 
-def test_who_brings_to_a_thousand_topics_has_one_turn() -> None:
+def test_who_brings_to_a_thousand_topics_has_no_more_than_every_other_turn() -> None:
     lines = WriteLines()
     lines.put(numbered(message(0, of=number, bringer=EVE) for number in range(1_000)))
     lines.put(numbered([message(0, of=2_000), message(1, of=2_000)]))
 
-    batch = taken(lines, 4)
+    batch = taken(lines, 8)
 
     assert [change for change in batch if change.bringer == bringer(1)] == [  # type: ignore[union-attr]
         message(0, of=2_000),
         message(1, of=2_000),
     ]
+
+
+def test_one_topic_is_in_the_next_batch_however_many_bring_to_another() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(0, bringer=bringer(number), by=number) for number in range(2, 500)))
+    lines.put(numbered([message(0, of=2), message(1, of=2)]))
+
+    batch = taken(lines, 8)
+
+    assert message(0, of=2) in batch
+    assert message(1, of=2) in batch
+
+
+def test_of_one_topic_a_batch_has_a_part_and_beside_others_a_smaller_one() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(0, bringer=bringer(number), by=number) for number in range(2, 500)))
+    assert len(taken(lines)) == STORE_BATCH_OF_TOPIC_MAX
+
+    others = message(0, of=2), mutable(1)
+    lines.put(numbered(others))
+    batch = taken(lines)
+    assert len(batch) == STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX + len(others)
+    assert set(others) < set(batch)
+    assert len(taken(lines)) == STORE_BATCH_OF_TOPIC_MAX
+    assert (
+        len(all_taken(lines)) == 498 - 2 * STORE_BATCH_OF_TOPIC_MAX - STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX
+    )
+
+
+def test_messages_to_many_topics_fill_a_batch() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(index, of=number) for number in range(20) for index in range(3)))
+
+    assert len(taken(lines, 32)) == 32
+    assert len(taken(lines, 32)) == 28
 
 
 def test_records_have_their_turn_and_keep_their_order() -> None:
@@ -90,7 +136,7 @@ def test_what_one_brings_to_a_topic_keeps_its_order() -> None:
         )
     )
 
-    batch = taken(lines)
+    batch = all_taken(lines)
 
     for who, expected in ((bringer(1), run(0, 50)), (EVE, run(50, 100, bringer=EVE))):
         assert [change for change in batch if change.bringer == who] == expected  # type: ignore[union-attr]

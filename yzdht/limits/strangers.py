@@ -54,6 +54,9 @@ QUOTA_PUBLISHER_PART = 16
 STORED_BYTES_PER_SLOT = 1_024
 """A small store has one slot for so many bytes of it."""
 STORE_BATCH_WRITES_MAX = 32
+STORE_BATCH_OF_TOPIC_MAX = 16
+STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX = 8
+"""Messages of one topic in a batch: to a full history each takes half a millisecond, and what else waits is told after the commit."""
 STORE_COMMITS_KEPT_MAX = 1_024
 SWEEP_ROWS_MAX = 256
 SWEEP_DOUBT_S = 2 * DAY_S

@@ -1,21 +1,25 @@
-"""Writes on their way to the writer thread: whoever brings some stands in a line of its own, and a batch takes from all lines in turn.
+"""Writes on their way to the writer thread: everybody's stand in a line for each of his topics, and a batch takes from all lines in turn.
 
 In one line a stranger who sends messages as fast as they are answered would have all others wait for a thousand of his
-commits. Within a line the order stays, and a topic that is to be forgotten stands behind all that came before it.
+commits. Every other message is of the topic whose turn it is, whoever brings to it: strangers who flood a topic are as many as they
+like; the others are of who has his turn, for topics can be made up as well. And of one topic a batch has a part, so that what is written
+to another one does not wait for a long transaction, or in it. Within a line the order stays, and a topic that is to be forgotten stands
+behind all that came before it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from threading import Condition
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from yzdht.limits import STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX, STORE_BATCH_OF_TOPIC_MAX
 from yzdht.wire.history import ForgetBefore, ForgetTopic, TopicWrite
 from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from yzdht.ids import Publisher, Target
     from yzdht.wire.history import TopicChange
@@ -57,35 +61,75 @@ class _Lines:
 
     def __init__(self) -> None:
         self._records: deque[Submission] = deque()
-        self._by_bringer: OrderedDict[bytes, OrderedDict[bytes, deque[Submission]]] = OrderedDict()
-        self._is_record_next = False
+        self._lines: dict[tuple[bytes, bytes], deque[Submission]] = {}  # by bringer and topic; none is empty
+        self._by_topic: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # its bringers
+        self._by_bringer: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # his topics
+        self._is_record_next = self._is_bringer_next = False
 
     def __bool__(self) -> bool:
         """True if something waits."""
-        return bool(self._records or self._by_bringer)
+        return bool(self._records or self._lines)
+
+    @property
+    def is_of_one_topic(self) -> bool:
+        """True if what waits is all of the same topic."""
+        return not self._records and len(self._by_topic) <= 1
 
     def add(self, submission: Submission) -> None:
         """Put it at the end of its line."""
         line = line_of(submission[1])
         if line is None:
             self._records.append(submission)
-        else:
-            bringer, topic = line
-            self._by_bringer.setdefault(bringer, OrderedDict()).setdefault(topic, deque()).append(submission)
+            return
+        bringer, topic = line
+        self._lines.setdefault(line, deque()).append(submission)
+        self._by_topic.setdefault(topic, OrderedDict()).setdefault(bringer)
+        self._by_bringer.setdefault(bringer, OrderedDict()).setdefault(topic)
 
-    def pop(self) -> Submission:
-        """Take the first of the line whose turn it is."""
+    def pop(self, full: Container[bytes]) -> Submission | None:
+        """Take the first of the line whose turn it is; None if all that wait are of topics that are full."""
         self._is_record_next = not self._is_record_next
-        if self._records and (self._is_record_next or not self._by_bringer):
-            return self._records.popleft()
-        bringer, topics = self._by_bringer.popitem(last=False)
-        topic, line = topics.popitem(last=False)
-        submission = line.popleft()
-        if line:
-            topics[topic] = line
-        if topics:
-            self._by_bringer[bringer] = topics
+        line = None if self._records and self._is_record_next else self._next_line(full)
+        if line is not None:
+            return self._first_of(line)
+        return self._records.popleft() if self._records else None
+
+    def _next_line(self, full: Container[bytes]) -> tuple[bytes, bytes] | None:
+        self._is_bringer_next = not self._is_bringer_next
+        if self._is_bringer_next and self._by_bringer:
+            bringer, topics = next(iter(self._by_bringer.items()))
+            topic = next(iter(topics))
+            if topic not in full:
+                return bringer, topic
+        for topic, bringers in self._by_topic.items():  # those that are full had their turn lately
+            if topic not in full:
+                return next(iter(bringers)), topic
+        return None
+
+    def _first_of(self, line: tuple[bytes, bytes]) -> Submission:
+        waiting = self._lines[line]
+        submission = waiting.popleft()
+        bringer, topic = line
+        if not waiting:
+            del self._lines[line]
+        _had_its_turn(self._by_topic, topic, bringer, is_over=not waiting)
+        _had_its_turn(self._by_bringer, bringer, topic, is_over=not waiting)
         return submission
+
+
+def _had_its_turn(
+    rows: OrderedDict[bytes, OrderedDict[bytes, None]], name: bytes, within: bytes, *, is_over: bool
+) -> None:
+    """Have a row, and who was served in it, come last; who waits with nothing more leaves."""
+    row = rows[name]
+    if is_over:
+        del row[within]
+    else:
+        row.move_to_end(within)
+    if row:
+        rows.move_to_end(name)
+    else:
+        del rows[name]
 
 
 class WriteLines:
@@ -143,10 +187,21 @@ class WriteLines:
 
     def _batch(self, most: int) -> list[Submission]:
         batch: list[Submission] = []
+        counts: Counter[bytes] = Counter()
+        full: set[bytes] = set()
+        part = STORE_BATCH_OF_TOPIC_MAX
+        if not self._stretches[0].is_of_one_topic:
+            part = STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX
         while len(batch) < most:
-            if self._stretches[0]:
-                batch.append(self._stretches[0].pop())
-            elif len(self._stretches) > 1:
+            submission = self._stretches[0].pop(full)
+            if submission is not None:
+                batch.append(submission)
+                line = line_of(submission[1])
+                if line is not None:
+                    counts[line[1]] += 1
+                    if counts[line[1]] == part:
+                        full.add(line[1])
+            elif not self._stretches[0] and len(self._stretches) > 1:
                 self._stretches.popleft()
             else:
                 break
