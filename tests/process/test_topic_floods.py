@@ -36,6 +36,7 @@ from yzdht.limits import (
     IDLE_SESSION_BYTES,
     LINK_UNSENT_BYTES_HIGH,
     PUBSUB_ENVELOPE_BYTES_MAX,
+    PUSH_BESIDE_BYTES_MAX,
     TOPIC_HOSTS,
 )
 
@@ -160,7 +161,8 @@ class Case:
 
 def sessions_bytes(count: int) -> int:
     """Each may have so much unsent, and what was added last."""
-    return count * (IDLE_SESSION_BYTES + LINK_UNSENT_BYTES_HIGH + 2 * PUBSUB_ENVELOPE_BYTES_MAX)
+    unsent = LINK_UNSENT_BYTES_HIGH + PUSH_BESIDE_BYTES_MAX
+    return count * (IDLE_SESSION_BYTES + unsent + 2 * PUBSUB_ENVELOPE_BYTES_MAX)
 
 
 def cases(scale: Scale) -> list[Case]:

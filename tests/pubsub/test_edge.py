@@ -39,7 +39,7 @@ from yzdht.wire.rpc import (
 )
 
 
-ONE = series(1)
+ONE, TWO = series(1), series(2)
 CLIENT = peer(50)
 
 
@@ -322,15 +322,15 @@ def test_who_does_not_read_is_told_of_it_when_it_does_and_holds_nobody_up(shell:
     subscribe(shell, peer(51))
     answer_hosts(shell)
     shell.congested.add(CLIENT.node_id)
-    shell.pushed(1, raw(ONE, 0), raw(ONE, 1))
-    assert delivered(shell, CLIENT) == []
-    assert delivered(shell, peer(51)) == [raw(ONE, 0), raw(ONE, 1)]
+    shell.pushed(1, raw(ONE, 0), raw(TWO, 0), raw(ONE, 1))
+    assert delivered(shell, CLIENT) == [raw(ONE, 1)], "its sender is known"
+    assert delivered(shell, peer(51)) == [raw(ONE, 0), raw(TWO, 0), raw(ONE, 1)]
 
     shell.tick(2)
     assert announced(shell, CLIENT) == []
     shell.congested.clear()
     shell.tick(3 + ANNOUNCE_EVERY_S)
-    assert announced(shell, CLIENT) == [row(ONE, 0, 2)]
+    assert announced(shell, CLIENT) == [row(TWO, 0, 1), row(ONE, 0, 2)]
 
 
 def test_what_hosts_announce_is_told_to_clients(shell: Shell) -> None:

@@ -8,6 +8,7 @@ from yzdht.limits import (
     CHANGES_REMEMBERED_MIN,
     CHANGES_REMEMBERED_OF_ALL_MAX,
     HOSTED_TOPICS_MAX,
+    PUSH_BESIDE_BYTES_MAX,
     TOPICS_PER_SESSION_MAX,
 )
 from yzdht.pubsub.fanout import changes_of_each
@@ -85,6 +86,43 @@ def test_who_missed_one_is_told_of_that_and_of_what_it_was_sent_after_it() -> No
     [told] = host.announced(ALICE)
     rows = (SummaryRow(*one.series, 0, 1), SummaryRow(*two.series, 0, 1))
     assert told.changes == ((TOPIC, rows),)
+
+
+def test_who_does_not_keep_up_is_sent_what_known_senders_say_and_told_of_strangers() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    known, stranger = Author(), Author()
+    envelopes = [known.envelope()]
+    host.publish(envelopes[0])
+    host.congested.add(ALICE.node_id)
+    host.publish(stranger.envelope())
+    envelopes.append(known.envelope(1))
+    host.publish(envelopes[1])
+    host.congested.clear()
+    world.run(2.0)
+
+    assert host.pushed(ALICE) == envelopes
+    [told] = host.announced(ALICE)
+    assert SummaryRow(*stranger.series, 0, 1) in told.changes[0][1]
+
+
+def test_what_is_sent_to_who_does_not_keep_up_is_bounded_until_it_does() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    author, other, text = Author(), Author(), b"x" * 9_000
+    size = len(author.envelope(0, text).raw)
+    host.congested.add(ALICE.node_id)
+    for index in range(12):
+        host.publish(author.envelope(index, text))
+    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size, "all but the first one may be"
+
+    host.congested.clear()
+    host.publish(other.envelope())
+    host.congested.add(ALICE.node_id)
+    host.publish(author.envelope(12, text))
+    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size + 2
 
 
 def test_what_was_sent_is_not_told_later() -> None:

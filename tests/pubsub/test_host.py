@@ -15,6 +15,7 @@ from yzdht.limits import (
     HISTORY_S,
     PUBLISH_BURST,
     PUBSUB_ENVELOPE_BYTES_MAX,
+    PUSH_BESIDE_BYTES_MAX,
     SUMMARY_ROWS_MAX,
     TOPICS_PER_SESSION_MAX,
 )
@@ -366,25 +367,26 @@ def test_all_topics_of_a_session_are_told_in_one_record() -> None:
     assert [of for of, _ in told.changes] == [topic(number) for number in range(10)]
 
 
-def test_who_does_not_read_is_sent_nothing_and_told_of_it_later() -> None:
+def test_who_does_not_read_is_sent_little_and_told_of_the_rest_later() -> None:
     world = World()
     host = world.host(1)
     host.subscribe(ALICE)
     host.congested.add(ALICE.node_id)
     author = Author()
-    for index in range(100):
+    count = 2 * PUSH_BESIDE_BYTES_MAX // len(author.envelope().raw)
+    for index in range(count):
         host.publish(author.envelope(index))
     world.run(10.0)
-    silence = list(host.sent)
+    before = sum(map(len, (envelope.raw for envelope in host.pushed(ALICE))))
     host.congested.clear()
     world.run(2.0)
-    last = author.envelope(100)
+    last = author.envelope(count)
     host.publish(last)
 
     [told] = host.announced(ALICE)
-    assert silence == []
-    assert told.changes == ((TOPIC, (SummaryRow(*author.series, 0, 100),)),)
-    assert host.pushed(ALICE) == [last]
+    assert 0 < before <= PUSH_BESIDE_BYTES_MAX
+    assert told.changes == ((TOPIC, (SummaryRow(*author.series, 0, count),)),)
+    assert host.pushed(ALICE)[-1] == last
 
 
 def test_an_answer_shows_what_is_held_page_by_page_the_newest_first() -> None:

@@ -343,7 +343,8 @@ class Edge:
             relayed.has_news, relayed.came = True, (count + 1, size + len(envelope.raw))
             relayed.rows.came(envelope)
             self._bound_rows(len(relayed.rows) - known)
-            self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True)
+            is_known = relayed.feed.handed_on(envelope.series).has_more_than(envelope.index)
+            self._fan_out.pass_on(envelope, relayed.hosted, now, is_pushed=True, is_known=is_known)
 
     def _on_rows(self, topic: TopicId, host: NodeId, rows: Iterable[SummaryRow], now: Now) -> None:
         relayed = self._relayed.get(topic)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.limits import CHANGES_REMEMBERED_MAX, CHANGES_REMEMBERED_MIN, CHANGES_REMEMBERED_OF_ALL_MAX
+from yzdht.limits import (
+    CHANGES_REMEMBERED_MAX,
+    CHANGES_REMEMBERED_MIN,
+    CHANGES_REMEMBERED_OF_ALL_MAX,
+    PUSH_BESIDE_BYTES_MAX,
+)
 from yzdht.rpc.engine import Push
 from yzdht.wire.frame import RecordType
 from yzdht.wire.pubsub import encode_delivery
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
     from yzdht.pubsub.hosted import Hosted
     from yzdht.pubsub.outbox import Outbox
     from yzdht.pubsub.ports import Surroundings
-    from yzdht.pubsub.subscriptions import Subscriptions
+    from yzdht.pubsub.subscriptions import Subscriber, Subscriptions
     from yzdht.wire.pubsub import PubsubEnvelope
 
 
@@ -59,14 +64,21 @@ class FanOut:
         self._remembered = remembered
         self._of = of
 
-    def pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
+    def pass_on(
+        self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool, is_known: bool = False
+    ) -> None:
         """Pass one on.
+
+        A subscriber that does not keep up is not sent all. What strangers say once, each of them, it is told of, and fetches later;
+        what somebody says who said something before it is sent, within PUSH_BESIDE_BYTES_MAX: until it asks for it the
+        strangers may have pushed it out of a history.
 
         Args:
             envelope: It is genuine, and was not held before.
             hosted: Its topic.
             now: The present.
             is_pushed: False if nobody is sent it: all are told.
+            is_known: True if something of its series came before.
 
         """
         topic = hosted.topic
@@ -75,7 +87,8 @@ class FanOut:
         delivery: bytes | None = None
         sent = 0
         for subscriber in self._subscriptions.of(topic):
-            if not is_pushed or topic not in subscriber.pushed or self._is_congested(subscriber.peer):
+            is_sent = is_pushed and topic in subscriber.pushed
+            if not (is_sent and self._has_room(subscriber, len(envelope.raw), is_known=is_known)):
                 self._announcements.changed(subscriber, topic, now)
                 continue
             delivery = delivery or encode_delivery((envelope.raw,))
@@ -87,3 +100,13 @@ class FanOut:
             self._observe("topic_fan_out", sent, self._of)
         if sent:
             self._passed_on(now)
+
+    def _has_room(self, subscriber: Subscriber, size: int, *, is_known: bool) -> bool:
+        """Whether a message is to be sent to a subscriber."""
+        if not self._is_congested(subscriber.peer):
+            subscriber.beside_bytes = 0
+            return True
+        if not is_known or subscriber.beside_bytes + size > PUSH_BESIDE_BYTES_MAX:
+            return False
+        subscriber.beside_bytes += size
+        return True

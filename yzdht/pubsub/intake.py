@@ -144,10 +144,12 @@ class Intake:
         self._keeping.submit(write, lambda verdict, at: self._stored(envelope, then, verdict, at))
 
     def _pass_on(self, envelope: PubsubEnvelope, hosted: Hosted, now: Now, *, is_pushed: bool) -> None:
-        self._topics.holdings(hosted.topic).add(envelope.series, envelope.index)
+        holdings = self._topics.holdings(hosted.topic)
+        holdings.add(envelope.series, envelope.index)
+        is_known = holdings.of(envelope.series).has_more_than(envelope.index)
         hosted.active_at = now.mono
         hosted.forget_at = None
-        self._fan_out.pass_on(envelope, hosted, now, is_pushed=is_pushed)
+        self._fan_out.pass_on(envelope, hosted, now, is_pushed=is_pushed, is_known=is_known)
 
     def _stored(self, envelope: PubsubEnvelope, then: Then, verdict: TopicVerdict, now: Now) -> None:
         """A write is on disk, or was refused."""

@@ -37,10 +37,11 @@ class Subscriber:
         changed: Topics of which it is to be told more, in the order in which they changed.
         announced_at: When it was told last, monotonic seconds.
         is_due: True while a time is set at which it is told.
+        beside_bytes: So much it was sent since it does not keep up with what it is sent.
 
     """
 
-    __slots__ = ("account", "announced_at", "changed", "is_due", "peer", "pushed", "told")
+    __slots__ = ("account", "announced_at", "beside_bytes", "changed", "is_due", "peer", "pushed", "told")
 
     def __init__(self, peer: Peer, account: bytes) -> None:
         self.peer = peer
@@ -50,6 +51,7 @@ class Subscriber:
         self.changed: dict[TopicId, None] = {}
         self.announced_at = float("-inf")
         self.is_due = False
+        self.beside_bytes = 0
 
 
 class Subscriptions:

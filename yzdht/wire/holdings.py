@@ -99,6 +99,11 @@ class Held:
         """True if nothing is held."""
         return not self._starts
 
+    def has_more_than(self, index: int) -> bool:
+        """True if something of the series is held besides that one, or was."""
+        is_alone = len(self._starts) == 1 and self._starts[0] == index and self._tos[0] == index + 1
+        return self.floor > 0 or not (is_alone or self.is_empty)
+
     def gaps(self) -> list[Span]:
         """What is missing from the floor up to `next`, in order."""
         if len(self._starts) == 1 and self._starts[0] == self.floor:
