@@ -107,7 +107,7 @@ def test_a_series_of_which_much_is_claimed_does_not_make_place_for_many_that_sai
     assert of.of(ONE) == [Span(0, 120)]
 
 
-def test_a_series_of_which_something_is_here_goes_before_thousands_of_others_and_stays() -> None:
+def test_a_series_of_which_something_is_here_goes_before_thousands_of_others() -> None:
     of, here = claims(0, 1)
     others = [series(1_000 + number) for number in range(2 * PULL_SERIES_MAX)]
     for name in others[:-1]:
@@ -137,7 +137,25 @@ def test_who_makes_up_series_of_which_something_is_here_has_no_more_than_a_part(
     of.hear(row(series(9_999), 0, 1), 0.0)
 
     assert len(of) == PULL_SERIES_MAX
-    assert list(of)[:PULL_KNOWN_MAX] == list(here)[-PULL_KNOWN_MAX:]
+    assert list(of)[: 2 * PULL_KNOWN_MAX : 2] == list(here)[-PULL_KNOWN_MAX:]
+
+
+def test_of_series_that_are_new_here_as_many_are_asked_for_as_of_others() -> None:
+    here = {series(number): held(0) for number in range(10)}
+    of = Claims(lambda name: here.get(name, Held()))
+    new = [series(100 + number) for number in range(20)]
+    for name in new:
+        of.hear(row(name, 0, 1), 0.0)
+    for name in here:
+        of.hear(row(name, 0, 2), 0.0)
+
+    assert list(of)[:20:2] == list(here)
+    assert list(of)[1:20:2] + list(of)[20:] == new
+    for name in new[5:]:
+        here[name] = held(0)
+        assert of.of(name) == []
+    assert list(of)[1:10:2] == new[:5]
+    assert set(list(of)[10:]) < set(here)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40))

@@ -148,7 +148,7 @@ PULL_SERIES_MAX = 1_024
 PULL_SERIES_WEIGHED = 64
 """Of so many, those heard of first, the one of which least is claimed makes place where there are too many."""
 PULL_KNOWN_MAX = 256
-"""Of the series that one source says it has more of: those of which something is here go first, so many at most."""
+"""Of the series that one source says it has more of: those of which something is here have every other place, so many at most."""
 PULL_SPANS_MAX = 2 * HISTORY_MESSAGES_MAX
 """Of what one source says it has more of: a history has no more runs than messages."""
 PULL_GRACE_S = 0.5

@@ -1,14 +1,14 @@
 """What one source says it holds of a topic and this process lacks, and what it said and did not keep.
 
-Series of which something is here go before all others, and are forgotten after them: who makes up a sender for each message names
-thousands of series, behind which those of everybody else would wait until no host has them any more.
+Series of which something is here have every other place, and are forgotten last: who makes up a sender for each message has thousands
+of series named, behind which those of everybody else would wait until no host has them any more.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from yzdht.limits import (
@@ -61,7 +61,7 @@ class Claims:
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
         self._known: OrderedDict[Series, None] = (
             OrderedDict()
-        )  # of those in _spans: something of them is here
+        )  # of those in _spans: of which something is here
         self._doubtful: dict[Series, None] = {}  # likewise; what failed last comes last
         self._count = 0  # of spans
         self._graces: dict[Series, _Grace] = {}  # of some of those in _spans
@@ -71,10 +71,13 @@ class Claims:
         return len(self._spans)
 
     def __iter__(self) -> Iterator[Series]:
-        """Those first of which something is here, and those last of which something was not sent, as long as nothing more of them is."""
+        """Every other one is one of which something is here; last come those of which something was not sent, and nothing since."""
         known, doubtful = self._known, self._doubtful
-        others = (series for series in self._spans if series not in known and series not in doubtful)
-        return iter([*(series for series in known if series not in doubtful), *others, *doubtful])
+        here = [series for series in known if series not in doubtful]
+        others = [series for series in self._spans if series not in known and series not in doubtful]
+        both = zip(here, others, strict=False)
+        rest = max(here, others, key=len)[min(len(here), len(others)) :]
+        return iter([*chain.from_iterable(both), *rest, *doubtful])
 
     def doubts(self, series: Series) -> bool:
         """True if it did not send something of a series that it said it has, and nothing since."""
