@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from tests.process.honest import Deed, Honest
     from tests.process.vitals import Vitals
     from yzdht import Client
-    from yzdht.ids import TopicId
+    from yzdht.ids import PublicKey, TopicId
     from yzdht.pubsub.events import Heard
 
 
 COME_TO_S_MAX = 180.0
 LOOK_EVERY_S = 0.2
+UNSURE_S = 10.0
 UNREAD = "unread"
 _FIGURE = re.compile(rb"^(yz_(?:hosted|topic_subscriptions)[^ ]*) ([0-9.e+]+)$", re.MULTILINE)
 
@@ -47,10 +48,12 @@ class Amid(Hearer):
 
     Attributes:
         strange: How many messages of theirs it was told.
+        unsure: What this one says need not come.
 
     """
 
     strange: int = 0
+    unsure: PublicKey | None = None
 
     def take(self, event: Heard) -> None:
         """It was told something; what becomes of strangers' messages is not looked at."""
@@ -58,6 +61,14 @@ class Amid(Hearer):
             Hearer.take(self, event)
         elif isinstance(event, Message):
             self.strange += 1
+
+    def due(self) -> set[bytes]:
+        """What it must have been told."""
+        return {data for data in Hearer.due(self) if self.topic.said[data][0] != self.unsure}
+
+    def lacks(self) -> int:
+        """How much it was not told, whether it had to be or not."""
+        return len(Hearer.due(self) - {message.data for message in self.messages})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +108,14 @@ class Siege:
         nodes: The first is flooded; the first TOPIC_HOSTS are the hosts of all topics.
         people: Who publishes to flooded topics and listens there.
         others: Who uses other topics.
+        lacked: How much each of the people was not told in the last topic, of what need not have come.
 
     """
 
     nodes: Sequence[NodeProcess]
     people: Sequence[Client]
     others: Honest
+    lacked: Sequence[int] = ()
 
     @property
     def victim(self) -> NodeProcess:
@@ -115,13 +128,19 @@ class Siege:
     # Who uses it
 
     @contextlib.asynccontextmanager
-    async def topic(self) -> AsyncIterator[Topic]:
-        """A new topic, to which all of them listen meanwhile; in the end nothing is missing there."""
+    async def topic(self, unsure: Client | None = None) -> AsyncIterator[Topic]:
+        """A new topic, to which all of them listen meanwhile; in the end nothing is missing there, unless this one said it."""
         drawn = Topic(drawn_for(self.nodes))
-        hearers = [Amid(f"{drawn.name[:10]} {number}", drawn) for number in range(len(self.people))]
+        name, whose = drawn.name[:10], None if unsure is None else unsure._records().identity.public_key
+        hearers = [Amid(f"{name} {number}", drawn, unsure=whose) for number in range(len(self.people))]
         await asyncio.gather(*(h.listen(dht) for h, dht in zip(hearers, self.people, strict=True)))
         yield drawn
         await all_heard(hearers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNSURE_S):
+                while any(hearer.lacks() for hearer in hearers):  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(LOOK_EVERY_S)
+        self.lacked = [hearer.lacks() for hearer in hearers]
         for hearer in hearers:
             await hearer.rest()
             hearer.check()

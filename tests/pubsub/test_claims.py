@@ -120,6 +120,10 @@ def test_a_series_of_which_something_is_here_goes_before_thousands_of_others() -
         of.hear(row(name, 0, 1), 1.0)
     assert next(iter(of)) == ONE
     assert len(of) == PULL_SERIES_MAX
+    for name in others:
+        of.hear(row(name, 0, 3, 1), 1.0)
+    assert next(iter(of)) == ONE
+    assert len(of) < PULL_SERIES_MAX, "they have too many runs"
 
     of.break_off(ONE, 2, 1.0)
     of.hear(row(ONE, 0, 4), 1.0)
@@ -135,6 +139,7 @@ def test_who_makes_up_series_of_which_something_is_here_has_no_more_than_a_part(
     for name in here:
         of.hear(row(name, 0, 2), 0.0)
     of.hear(row(series(9_999), 0, 1), 0.0)
+    of.hear(row(next(iter(here)), 0, 1), 0.0)  # all of it is here
 
     assert len(of) == PULL_SERIES_MAX
     assert list(of)[: 2 * PULL_KNOWN_MAX : 2] == list(here)[-PULL_KNOWN_MAX:]

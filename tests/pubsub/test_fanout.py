@@ -118,11 +118,31 @@ def test_what_is_sent_to_who_does_not_keep_up_is_bounded_until_it_does() -> None
         host.publish(author.envelope(index, text))
     assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size, "all but the first one may be"
 
+    host.publish(author.envelope(12))
+    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size, "a small one does not pass a large one"
+
     host.congested.clear()
     host.publish(other.envelope())
     host.congested.add(ALICE.node_id)
-    host.publish(author.envelope(12, text))
+    host.publish(author.envelope(13, text))
     assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size + 2
+
+
+def test_who_was_told_what_it_was_not_sent_keeps_up_again() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    author, text = Author(), b"x" * 9_000
+    host.congested.add(ALICE.node_id)
+    for index in range(12):
+        host.publish(author.envelope(index, text))
+    host.congested.clear()
+    world.run(2.0)
+    before = len(host.pushed(ALICE))
+    host.congested.add(ALICE.node_id)
+    host.publish(author.envelope(12, text))
+
+    assert len(host.pushed(ALICE)) == before + 1
 
 
 def test_what_was_sent_is_not_told_later() -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from hypothesis import given, strategies as st
 
 from tests.store.messages import NOW, bringer, message, run, topic
 from tests.store.writes import mutable
 from yzdht.limits import STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX, STORE_BATCH_OF_TOPIC_MAX
-from yzdht.store.write_lines import DropDamagedEnvelope, Sweep, WriteLines
+from yzdht.store.write_lines import DropDamagedEnvelope, Sweep, WriteLines, line_of
 from yzdht.wire.history import ForgetBefore, ForgetTopic
+from yzdht.wire.slot import Write
 
 
 if TYPE_CHECKING:
@@ -15,7 +19,6 @@ if TYPE_CHECKING:
 
     from yzdht.store.write_lines import Submission
     from yzdht.wire.history import TopicChange
-    from yzdht.wire.slot import Write
 
 
 EVE = bringer(7)
@@ -80,6 +83,63 @@ def test_one_topic_is_in_the_next_batch_however_many_bring_to_another() -> None:
 
     assert message(0, of=2) in batch
     assert message(1, of=2) in batch
+
+
+def test_one_topic_is_in_the_next_batch_though_many_bring_to_another_and_one_to_many() -> None:
+    lines = WriteLines()
+    lines.put(numbered(message(0, bringer=bringer(number), by=number) for number in range(100, 600)))
+    lines.put(numbered(message(0, of=number, bringer=EVE) for number in range(1_000, 1_500)))
+    lines.put(numbered([message(0, of=2)]))
+
+    assert message(0, of=2) in taken(lines, 32) + taken(lines, 32)
+
+
+Changes = st.one_of(
+    st.builds(
+        lambda who, what: message(0, of=what, bringer=bringer(who), by=who),
+        st.integers(1, 9),
+        st.integers(1, 4),
+    ),
+    st.builds(lambda what: ForgetTopic(topic(what)), st.integers(1, 4)),
+    st.builds(mutable, st.integers(1, 9)),
+)
+
+
+@given(st.lists(st.lists(Changes, max_size=60), max_size=4), st.integers(1, 40))
+def test_all_is_taken_once_and_nothing_passes_what_it_must_not(
+    puts: list[list[Write | TopicChange]], most: int
+) -> None:
+    lines, came, number = WriteLines(), [], 0
+    for changes in puts:
+        lines.put((number + place, change) for place, change in enumerate(changes))
+        number += len(changes)
+        if changes:
+            came += checked(lines, most)
+    lines.close()
+    while batch := checked(lines, most):
+        came += batch
+
+    assert sorted(number for number, _ in came) == list(range(number))
+    last: dict[object, int] = {}
+    for place, (number, change) in enumerate(came):
+        line = line_of(change)
+        assert last.get(line, -1) < number
+        last[line] = number
+        if isinstance(change, ForgetTopic):
+            assert all(before < number for before, _ in came[:place])
+            assert all(after > number for after, _ in came[place + 1 :])
+
+
+def checked(lines: WriteLines, most: int) -> list[Submission]:
+    """The next batch, which is within its bounds; nothing once all are taken and the lines are closed."""
+    batch = lines.take(most)
+    if batch is None:
+        return []
+    assert isinstance(batch, list)
+    assert 1 <= len(batch) <= most
+    topics = Counter(change.topic for _, change in batch if not isinstance(change, Write | ForgetBefore))
+    assert max(topics.values(), default=0) <= STORE_BATCH_OF_TOPIC_MAX
+    return batch
 
 
 def test_of_one_topic_a_batch_has_a_part_and_beside_others_a_smaller_one() -> None:

@@ -113,6 +113,15 @@ def test_what_is_lacking_of_a_span_is_neither_held_nor_over(some: set[int], floo
     assert there.start == there.to or all(all_in([run]) & inside for run in held.runs_in(there))
 
 
+@given(st.sets(st.integers(0, 6)), st.integers(0, 3), st.integers(0, 6))
+def test_there_is_more_than_one_message_if_another_is_held_or_was(
+    some: set[int], floor: int, index: int
+) -> None:
+    held = held_of(some, floor)
+
+    assert held.has_more_than(index) == bool(floor or some - {index})
+
+
 def test_a_floor_never_sinks_and_what_is_below_is_never_held() -> None:
     held = held_of([3, 4, 9])
 

@@ -65,7 +65,8 @@ BACKLOG_CHARGE_BYTES_PER_RANGE = 1_024
 BACKLOG_GROUP_ALLOWANCE = 4
 """What all peers of one public prefix fetch together, in parts of what one of them may."""
 PUSH_BESIDE_BYTES_MAX = 64 * 1_024
-"""Sent to a subscriber that does not keep up, beside what waits for it: of those who said something before."""
+"""Sent to a subscriber that does not keep up, beside what waits for it: of those who said something before. A client that asks a
+node to listen for it, and listens to it as a host as well, has it twice."""
 ANNOUNCE_AFTER_S = 0.2
 """What is pushed by another host goes before the word of it: who has it already asks for nothing."""
 ANNOUNCEMENT_BYTES_MAX = 256 * 1_024

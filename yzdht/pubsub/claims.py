@@ -102,10 +102,9 @@ class Claims:
         self._put(series, said)
         is_of_use = bool(self.of(series))
         while len(self._spans) > self._series_max:
-            unknown = (each for each in self._spans if each not in self._known)
-            self._forget(min(islice(unknown, PULL_SERIES_WEIGHED), key=self._worth))
+            self._forget(min(islice(self._unknown(), PULL_SERIES_WEIGHED), key=self._worth))
         while self._count > self._spans_max:
-            self._forget(next(iter(self._spans)))
+            self._forget(next(self._unknown(), None) or next(iter(self._spans)))
         return is_of_use
 
     def _worth(self, series: Series) -> int:
@@ -120,6 +119,10 @@ class Claims:
             self._known.pop(series, None)
         else:
             self._spans[series] = said
+
+    def _unknown(self) -> Iterator[Series]:
+        """Those heard of first go first; no more than PULL_KNOWN_MAX are passed over."""
+        return (series for series in self._spans if series not in self._known)
 
     def _know(self, series: Series) -> None:
         self._known[series] = None
@@ -193,9 +196,11 @@ class Claims:
         held = self._held(series)
         if held.is_empty and not held.floor:
             useful = said  # an unknown series; there may be many
+            self._known.pop(series, None)
         else:
             useful = [span for there in said for span in lacking(held, there)]
-            self._know(series)
+            if useful:
+                self._know(series)
         if useful:
             self._put(series, useful)
         else:

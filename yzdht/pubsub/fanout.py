@@ -1,4 +1,9 @@
-"""A new message on its way to the subscribers of its topic: sent to who asked for that and reads, told to the others (section 11)."""
+"""A new message on its way to the subscribers of its topic: sent to who asked for that and keeps up, told to the others (section 11).
+
+A subscriber that does not keep up is told of what strangers say once, each of them, and fetches it later. What somebody says who said
+something before is sent all the same, within PUSH_BESIDE_BYTES_MAX: until the subscriber asks for it the strangers may have
+pushed it out of a history.
+"""
 
 from __future__ import annotations
 
@@ -69,10 +74,6 @@ class FanOut:
     ) -> None:
         """Pass one on.
 
-        A subscriber that does not keep up is not sent all. What strangers say once, each of them, it is told of, and fetches later;
-        what somebody says who said something before it is sent, within PUSH_BESIDE_BYTES_MAX: until it asks for it the
-        strangers may have pushed it out of a history.
-
         Args:
             envelope: It is genuine, and was not held before.
             hosted: Its topic.
@@ -106,7 +107,7 @@ class FanOut:
         if not self._is_congested(subscriber.peer):
             subscriber.beside_bytes = 0
             return True
-        if not is_known or subscriber.beside_bytes + size > PUSH_BESIDE_BYTES_MAX:
+        if not is_known:
             return False
-        subscriber.beside_bytes += size
-        return True
+        subscriber.beside_bytes += size  # after one that has no room none goes before it
+        return subscriber.beside_bytes <= PUSH_BESIDE_BYTES_MAX

@@ -10,10 +10,15 @@ behind all that came before it.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from itertools import islice
 from threading import Condition
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from yzdht.limits import STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX, STORE_BATCH_OF_TOPIC_MAX
+from yzdht.limits import (
+    STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX,
+    STORE_BATCH_OF_TOPIC_MAX,
+    STORE_BATCH_WRITES_MAX,
+)
 from yzdht.wire.history import ForgetBefore, ForgetTopic, TopicWrite
 from yzdht.wire.slot import Write
 
@@ -96,11 +101,14 @@ class _Lines:
 
     def _next_line(self, full: Container[bytes]) -> tuple[bytes, bytes] | None:
         self._is_bringer_next = not self._is_bringer_next
-        if self._is_bringer_next and self._by_bringer:
-            bringer, topics = next(iter(self._by_bringer.items()))
-            topic = next(iter(topics))
-            if topic not in full:
-                return bringer, topic
+        if self._is_bringer_next:
+            for bringer in list(islice(self._by_bringer, STORE_BATCH_WRITES_MAX)):
+                topics = self._by_bringer[bringer]
+                topic = next(iter(topics))
+                if topic not in full:
+                    return bringer, topic
+                topics.move_to_end(topic)  # his turn is over; of his next topic something goes then
+                self._by_bringer.move_to_end(bringer)
         for topic, bringers in self._by_topic.items():  # those that are full had their turn lately
             if topic not in full:
                 return next(iter(bringers)), topic
