@@ -545,6 +545,16 @@ def test_what_waits_in_a_series_that_is_forgotten_is_given_up_aloud() -> None:
     desk.subscriber.on_epochs(at(EPOCH_GIVE_UP_S))
 
 
+def test_strangers_whose_clocks_are_ahead_do_not_keep_who_begins_from_being_heard() -> None:
+    desk = Desk()
+    for number in range(CURSOR_SERIES_MAX + 1):
+        desk.come(0, of=series(1_000 + number), created=WALL + 60)
+    desk.events.clear()
+    desk.come(0, of=ONE, now=1, created=WALL + 1)
+
+    assert [type(event) for event in desk.events] == [Message]
+
+
 def test_strangers_who_say_one_thing_each_have_nobody_forgotten_of_whom_something_is_awaited() -> None:
     desk = Desk()
     desk.come(0, 2)

@@ -59,10 +59,9 @@ class Claims:
         self._series_max, self._spans_max = hosts * PULL_SERIES_MAX, hosts * PULL_SPANS_MAX
         self._spans: OrderedDict[Series, list[Span]] = OrderedDict()
         self._broken: OrderedDict[tuple[Series, Span], float] = OrderedDict()
-        self._known: OrderedDict[Series, None] = (
-            OrderedDict()
-        )  # of those in _spans: of which something is here
-        self._doubtful: dict[Series, None] = {}  # likewise; what failed last comes last
+        # Of those in _spans: of which something is here, and of which something was not sent, the last one last.
+        self._known: OrderedDict[Series, None] = OrderedDict()
+        self._doubtful: dict[Series, None] = {}
         self._count = 0  # of spans
         self._graces: dict[Series, _Grace] = {}  # of some of those in _spans
         self._ripe_at: float | None = None  # not after the first of them

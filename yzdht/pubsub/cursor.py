@@ -24,7 +24,6 @@ from yzdht.limits import (
     CURSOR_RUNS_MAX,
     CURSOR_SERIES_MAX,
     FORGOTTEN_TOGETHER_PART,
-    MINUTE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
     SENDER_SESSIONS_MAX,
@@ -54,7 +53,7 @@ class Window:
         told: Messages that were told, or refused. What lies below its floor is over.
         due: The index that is told next; what lies below and was not told is lost.
         seen_at: Unix seconds of the last message; 0 if none was ever seen.
-        newest: Unix seconds, by the sender's clock: what was told, or passed over, was written up to then.
+        newest: Unix seconds, by the sender's clock if that is not ahead: what was told, or passed over, was written up to then.
         suspect: What was written up to then may have been told when an earlier window of the series was there.
 
     """
@@ -73,8 +72,8 @@ class Window:
         """This one is told."""
         self.refuse(index)
         self.seen_at = max(self.seen_at, received)
-        # A sender may write any time: if it counted, one that is ahead would have others forgotten up to then.
-        self.newest = max(self.newest, min(created, received + int(MINUTE_S)))
+        # A sender may write any time: if that counted, strangers who are ahead would have all who begin refused up to then.
+        self.newest = max(self.newest, min(created, received))
 
     def refuse(self, index: int) -> None:
         """This one is not told, now or later."""
