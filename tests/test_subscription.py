@@ -99,6 +99,24 @@ async def test_the_history_is_told_as_such_from_when_on_it_is_wanted(
         assert await hear(messages, 1) == [b"now"]
 
 
+async def test_who_has_a_slow_clock_is_heard_from_the_beginning_on_though_that_seems_long_ago(
+    clock: Time, pump: TopicPump, anna: Topics, ben: Topics
+) -> None:
+    clock.set_wall_ahead(-3_600)
+    await say(anna, b"before")
+    clock.set_wall_ahead(3_600)
+    async with subscription(ben, pump, since=300, size=2) as messages:
+        clock.set_wall_ahead(-3_600)
+        await say(anna, b"1", b"2", b"3", b"4")
+        assert messages.is_full  # 3 and 4 are fetched when there is room
+        events = [await anext(messages) for _ in range(2)]
+        assert [(text(event), isinstance(event, Message) and event.is_history) for event in events] == [
+            (b"1", True),
+            (b"2", True),
+        ]
+        assert await hear(messages, 2) == [b"3", b"4"]
+
+
 async def test_a_cursor_goes_on_where_the_application_was(pump: TopicPump, anna: Topics, ben: Topics) -> None:
     async with subscription(ben, pump) as messages:
         await say(anna, b"1", b"2", b"3")
@@ -185,6 +203,8 @@ async def test_what_was_too_old_to_be_told_is_too_old_for_who_goes_on_by_the_cur
     pump: TopicPump, ben: Topics
 ) -> None:
     async with subscription(ben, pump, since=60) as messages:
+        assert messages._feed is not None
+        messages._feed.first_had.update({series(1): 3, series(2): 1})
         for number, one in ((0, series(2)), (0, series(1)), (1, series(1)), (2, series(1))):
             created = int(messages._began) - (0 if one == series(2) or number == 2 else 3_600)
             old = Message(one, number, MessageId(bytes(20)), created, 0, b"%d" % number, 0, is_history=True)

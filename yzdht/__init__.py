@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         YzError,
     )
     from yzdht.groups import GroupInfo, Groups
-    from yzdht.ids import PublicKey
+    from yzdht.ids import MessageId, PublicKey, SendSession
     from yzdht.node import Node
     from yzdht.pubsub.events import Filled, Gap, Heard, LossReason, Lost, Message, RefusalReason, Refused
     from yzdht.readers import Group, Passphrase, Public, Self, To
@@ -93,6 +93,7 @@ __all__ = [
     "LossReason",
     "Lost",
     "Message",
+    "MessageId",
     "NoNode",
     "NoSuchGroup",
     "Node",
@@ -115,6 +116,7 @@ __all__ = [
     "RefusalReason",
     "Refused",
     "Self",
+    "SendSession",
     "Series",
     "Since",
     "Span",
@@ -151,6 +153,7 @@ _ELSEWHERE = {
     "LossReason": "yzdht.pubsub.events",
     "Lost": "yzdht.pubsub.events",
     "Message": "yzdht.pubsub.events",
+    "MessageId": "yzdht.ids",
     "Node": "yzdht.node",
     "Origin": "yzdht.records",
     "Overflow": "yzdht.subscription",
@@ -162,6 +165,7 @@ _ELSEWHERE = {
     "RefusalReason": "yzdht.pubsub.events",
     "Refused": "yzdht.pubsub.events",
     "Self": "yzdht.readers",
+    "SendSession": "yzdht.ids",
     "Series": "yzdht.wire.holdings",
     "Since": "yzdht.subscription",
     "Span": "yzdht.wire.holdings",

@@ -35,7 +35,7 @@ from yzdht.pubsub.tally import Tally
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from yzdht.channel import Channel
     from yzdht.ids import PublicKey, TopicId
@@ -151,6 +151,9 @@ class Subscription(Generic[HeardT_co]):
         self._channel: Channel
         self._subscriber: Subscriber
         self._feed: Feed | None = None
+        self._first_had: Mapping[Series, int] | None = (
+            None  # by hosts, when the first feed began; one above the last
+        )
         self._taken: Cursor  # by the application
         self._told: Cursor  # to the queue
 
@@ -160,10 +163,12 @@ class Subscription(Generic[HeardT_co]):
         """Begin; what is published from the return on is told, if a host could be reached.
 
         Raises:
-            UsageError: The topic's name is none, the cursor is another topic's, or it was begun before.
+            UsageError: The topic's name is none, the cursor is another topic's, it was begun before, or this process listens to
+                too many topics.
             NoSuchGroup: This home knows no such group.
             NotAMember: This identity was removed from it.
             NoNode: No node could be reached, to look at the group.
+            DecryptionFailed, StoreError: What this home keeps of the group cannot be read.
 
         """
         if self._is_begun:
@@ -207,6 +212,8 @@ class Subscription(Generic[HeardT_co]):
         self._is_resting = False
         self._subscriber = Subscriber(mailbox, cursor, self._began)
         self._feed = self._listening.listen(channel.topic, start, self._subscriber)
+        if self._first_had is None:
+            self._first_had = self._feed.first_had
         if self._is_resting:  # a node that hosts the topic has told all at once
             self._rest()
 
@@ -252,6 +259,7 @@ class Subscription(Generic[HeardT_co]):
             SubscriptionOverflow: More came than there was room for, and so it was wanted.
             NoSuchGroup: The group was forgotten meanwhile.
             NotAMember: This identity was removed from it meanwhile.
+            DecryptionFailed: What this home keeps of the group cannot be read any more.
             UsageError: It was not begun, or it listens to too many topics to go on.
 
         """
@@ -334,8 +342,12 @@ class Subscription(Generic[HeardT_co]):
 
     def _is_wanted(self, event: Event) -> TypeGuard[Heard]:
         if isinstance(event, Message):
-            return event.created >= self._oldest or not event.is_history
+            return event.created >= self._oldest or not event.is_history or not self._was_there(event)
         return self._tells_gaps and isinstance(event, Gap | Filled | Lost | Refused)
+
+    def _was_there(self, message: Message) -> bool:
+        """True if hosts had it when this began; what came later is wanted, however far behind its sender's clock is."""
+        return self._first_had is None or message.index < self._first_had.get(message.series, 0)
 
     def _on_full(self) -> None:
         if self._overflow == "wait":

@@ -104,6 +104,7 @@ class Feed:
 
     Attributes:
         counts: What it has seen.
+        first_had: One above what hosts had of each series when this began; empty until it is settled, FEED_SERIES_MAX at most.
 
     """
 
@@ -132,7 +133,10 @@ class Feed:
         )
         self._own_id = around.own_id
         self._sources = Sources(topic, around, self._on_rows, self._on_answered, self._on_gone)
-        self._had: dict[Series, int] = {}  # one above what hosts had when this began
+        self.first_had: dict[Series, int] = {}
+        self._had: dict[
+            Series, int
+        ] = {}  # the same, or what they had when nobody had told anything for a while
         self._answered: set[NodeId] = set()
         # until it is settled:
         self._first_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
@@ -290,6 +294,7 @@ class Feed:
                 by_series.setdefault(Series(row.sender, row.session), []).append(row)
         for series, of_hosts in by_series.items():
             self._begin(series, of_hosts, now)
+        self.first_had.update(self._had)
         self._listener.on_settled()
         self._go_on(now)
 
