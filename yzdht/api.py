@@ -111,7 +111,7 @@ class DhtCalls:
         owner: PublicKey | None = None,
         timeout: float = PUBLISH_DEADLINE_S,  # noqa: ASYNC109 - what is tried no more is told by PublishFailed, with figures
     ) -> Published:
-        """Publish a message; see `Topics.publish` for ranges and errors.
+        """Publish a message; those of a topic have their places in the order of the calls.
 
         Args:
             topic: 1 to 1,024 bytes of UTF-8.
@@ -119,7 +119,20 @@ class DhtCalls:
             group: What this home calls the group that it is for; for everybody, and signed, when None.
             type: The application's, 0 to 255.
             owner: Whose public topic it is: the owner writes to it, and whom `set_topic_policy` lists. Everybody's when None.
-            timeout: Seconds for which hosts that are away are tried again, up to a day.
+            timeout: Seconds for which hosts that are away are tried again, more than 0, a day at the most.
+
+        Returns:
+            Which place it has, and how many of how many hosts have it on disk: a majority.
+
+        Raises:
+            UsageError: Not connected, or an argument is out of range.
+            NoSuchGroup: This home knows no such group.
+            NotAMember: This identity was removed from it.
+            NotAWriter: The owner of the topic does not list this identity.
+            PublishFailed: No majority of the hosts has it, as far as is known; it may arrive all the same.
+            NoNode: No node could be reached, or none that hosts topics.
+            TooManyMessages: Too many are on their way; nothing began.
+            DecryptionFailed, StoreError: What this home keeps of the group cannot be read.
 
         """
         _check_channel(group, owner)
@@ -132,11 +145,20 @@ class DhtCalls:
         return await topics.publish(topic, bytes(data), group, type, owner, timeout)
 
     async def set_topic_policy(self, topic: str, *, writers: Iterable[PublicKey] = ()) -> Receipt:
-        """Say who writes to this identity's own public topic beside it; see `Topics.set_policy` for errors.
+        """Say who writes to this identity's own public topic beside it; it replaces what was said before.
 
         Args:
             topic: 1 to 1,024 bytes of UTF-8.
-            writers: At most 256; nobody when empty.
+            writers: At most 256 public keys of 33 bytes; nobody when empty.
+
+        Returns:
+            What was stored, and by how many nodes.
+
+        Raises:
+            UsageError: Not connected, or an argument is out of range.
+            WriteQuorumFailed: Too few nodes took it.
+            Conflict: It was changed from elsewhere at the same time.
+            NoNode: No node could be reached.
 
         """
         writers = list(writers)
@@ -193,6 +215,9 @@ class DhtCalls:
             size: 1 to 100,000.
             gaps: True to be told of what is missing, too: Gap, then Filled or Lost; and of what came and is not told: Refused.
             owner: Whose public topic it is: messages of others than its owner, and whom it lists, are not told.
+
+        Returns:
+            The subscription; `async with` begins it, `async for` takes from it, and both raise what they say.
 
         Raises:
             UsageError: Not connected, or an argument is out of range.

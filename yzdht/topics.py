@@ -354,6 +354,9 @@ class Topics:
             owner: Whose public topic it is; None for everybody's.
             timeout_s: How long it is tried, more than 0 and PUBLISH_TIMEOUT_S_MAX at the most.
 
+        Returns:
+            Its place, and how many hosts have it.
+
         Raises:
             UsageError: The topic's name is none, or the data is too long.
             NoSuchGroup: This home knows no such group.
@@ -362,6 +365,7 @@ class Topics:
             PublishFailed: No majority of the hosts has it, as far as is known.
             NoNode: No node could be reached, or none that hosts topics.
             TooManyMessages: Too many are on their way; nothing began.
+            DecryptionFailed, StoreError: What this home keeps of the group cannot be read.
 
         """
         deadline = self.access.now().mono + timeout_s

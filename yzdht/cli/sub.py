@@ -53,7 +53,7 @@ def sub(  # noqa: PLR0913 - its options
 ) -> None:
     """Show what is published under TOPIC, a message a line, until Ctrl-C.
 
-    Each message is shown once, those of one sender in their order. Whose they are stands on stderr; what a terminal could take
+    Each message is shown once, those of one run of a sender's process in their order. Whose they are stands on stderr; what a terminal could take
     for an order, line ends among it, is escaped. With --json each line is an object. What hosts keep is a day old at most.
     """
     from yzdht.cli.listening import Bookmark, Shown  # noqa: PLC0415 - loads the library

@@ -19,10 +19,10 @@ class Message:
     Attributes:
         series: Whose, and of which run of the sender's process.
         index: Its place in the series.
-        id: Names it.
+        id: Names it, 20 bytes.
         created: Unix seconds, by the sender's clock.
         type: The application's, 0 to 255.
-        data: What it says.
+        data: What it says, up to PUBSUB_DATA_BYTES_MAX bytes.
         received: Unix seconds.
         is_history: True if it is older than the subscription, or may be.
         is_late: True if it was declared lost before, and later ones were told.

@@ -20,14 +20,26 @@ if TYPE_CHECKING:
 
 
 class Series(NamedTuple):
-    """The messages of one run of a sender's process: they have one count."""
+    """The messages of one run of a sender's process: they have one count.
+
+    Attributes:
+        sender: Whose key signed them, 33 bytes.
+        session: Which run, 8 bytes.
+
+    """
 
     sender: PublicKey
     session: SendSession
 
 
 class Span(NamedTuple):
-    """Indexes from `start` up to `to`, which is not one of them."""
+    """Indexes from `start` up to `to`, which is not one of them.
+
+    Attributes:
+        start: The first.
+        to: One above the last.
+
+    """
 
     start: int
     to: int
