@@ -152,11 +152,12 @@ class Talk:
         heard = all_of(self._listeners, "heard")
         took_ms = [ms for one in heard for ms in one["took_ms"]]  # type: ignore[index]
         last_ns = max(one["last_ns"] for one in heard)  # type: ignore[index]
+        came = sum(min(times, self._each) for one in heard for times in one["times"])  # type: ignore[index]
         return Part(
             took_ms,
             (last_ns - began["began_ns"]) / 1e9,
-            max(0, wanted - len(took_ms)),
-            max(0, len(took_ms) - wanted),
+            wanted - came,
+            len(took_ms) - came,
             began["failed"],
         )
 
