@@ -11,6 +11,7 @@ from yzdht.limits import (
     CURSOR_BYTES_MAX,
     CURSOR_RUNS_MAX,
     CURSOR_SERIES_MAX,
+    FORGOTTEN_BEHIND_S,
     FORGOTTEN_TOGETHER_PART,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
@@ -175,6 +176,43 @@ def test_a_sender_whose_clock_is_ahead_does_not_have_others_forgotten(ahead_s: i
     cursor.forget([series(1)])
 
     assert set(marks(cursor).values()) == {WALL}
+
+
+@pytest.mark.parametrize("ahead_s", [1, 5, 60])
+def test_what_a_sender_said_whose_clock_is_ahead_is_known_once_its_time_has_come(ahead_s: int) -> None:
+    later = WALL + ahead_s + FORGOTTEN_BEHIND_S
+    cursor = after(
+        message(0, series(1), created=WALL + ahead_s), message(0, series(2), created=WALL, received=later)
+    )
+    cursor.forget([series(1)])
+
+    assert again(cursor).open(series(1)).suspect == WALL + ahead_s
+
+
+def test_of_a_sender_whose_clock_is_ahead_and_that_is_remembered_its_own_sessions_are_known() -> None:
+    cursor = after(*(message(0, series(1, n), created=WALL + 30) for n in range(2)))
+    cursor.forget([series(1, 0)])
+
+    assert cursor.open(series(1, 0)).suspect == WALL + 30
+    assert cursor.open(series(2)).suspect == 0
+
+
+def test_a_series_of_which_something_is_awaited_is_forgotten_last() -> None:
+    cursor = after(message(0), Gap(ONE, Span(1, 2)), Gap(ONE, Span(3, 4)))
+    for number in range(2 * CURSOR_SERIES_MAX):
+        cursor.take(message(0, series(100 + number)))
+    assert state(cursor)[1] == 1
+
+    for index in (1, 2):
+        cursor.take(message(index))
+    for number in range(2 * CURSOR_SERIES_MAX):
+        cursor.take(message(0, series(100_000 + number)))
+    assert state(cursor)[1] == 3
+
+    cursor.take(Lost(ONE, Span(3, 4)))
+    for number in range(CURSOR_SERIES_MAX):
+        cursor.take(message(0, series(200_000 + number)))
+    assert cursor.get(ONE) is None
 
 
 def test_what_lay_before_a_beginning_is_not_told_after_its_window_was_forgotten() -> None:

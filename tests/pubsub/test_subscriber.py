@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.pubsub.kit_feed import KID, LATER_KID, TOPIC, WALL, Keys, World, at, number_of, raw, series
 from yzdht.limits import (
     CURSOR_SERIES_MAX,
@@ -553,6 +555,30 @@ def test_strangers_whose_clocks_are_ahead_do_not_keep_who_begins_from_being_hear
     desk.come(0, of=ONE, now=1, created=WALL + 1)
 
     assert [type(event) for event in desk.events] == [Message]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 1, 5])
+def test_strangers_have_nothing_told_again_of_whose_clock_is_ahead(ahead_s: int) -> None:
+    desk = Desk()
+    desk.come(0, 1, created=WALL + ahead_s)
+    for number in range(CURSOR_SERIES_MAX):
+        second = number // 1_000
+        desk.come(0, of=series(1_000 + number), created=WALL - 500 + second, now=second)
+    later = Desk(cursor=desk.taken.encode())
+    later.come(0, 1, created=WALL + ahead_s, now=9, is_live=False)
+
+    assert later.told == []
+
+
+def test_what_is_awaited_is_told_after_a_restart_however_many_strangers_spoke() -> None:
+    desk = Desk()
+    desk.come(0, 2)
+    for number in range(2 * CURSOR_SERIES_MAX):
+        desk.come(0, of=series(1_000 + number))
+    later = Desk(cursor=desk.taken.encode())
+    later.come(1, 2, is_live=False)
+
+    assert later.told == [1, 2]
 
 
 def test_strangers_who_say_one_thing_each_have_nobody_forgotten_of_whom_something_is_awaited() -> None:

@@ -67,6 +67,10 @@ BACKLOG_GROUP_ALLOWANCE = 4
 PUSH_BESIDE_BYTES_MAX = 64 * 1_024
 """Sent to a subscriber that does not keep up, beside what waits for it: of those who said something before. A client that asks a
 node to listen for it, and listens to it as a host as well, has it twice."""
+PUSH_BESIDE_PARTS = 4
+"""One series has such a part of it: what somebody says twice, and at length, leaves room for others."""
+PUSH_BESIDE_SERIES_MAX = 128
+"""So many series have room there until the subscriber keeps up."""
 ANNOUNCE_AFTER_S = 0.2
 """What is pushed by another host goes before the word of it: who has it already asks for nothing."""
 ANNOUNCEMENT_BYTES_MAX = 256 * 1_024
@@ -197,6 +201,9 @@ FEED_SERIES_MAX = 8_192
 CURSOR_SERIES_MAX = 8_192
 FORGOTTEN_TOGETHER_PART = 8
 """A cursor that is full forgets one part in so many at once, or each new series would have it looked through."""
+FORGOTTEN_BEHIND_S = 2
+"""The mark of what was forgotten, which is for all, stays so far behind what came last, or where what was forgotten came: clocks of
+strangers may be ahead, and those of who begins a little behind."""
 CURSOR_RUNS_MAX = 64
 """Of one series; what lies lower is over."""
 CURSOR_BYTES_MAX = 2 * 1_024 * 1_024

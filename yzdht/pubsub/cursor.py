@@ -23,12 +23,14 @@ from yzdht.limits import (
     CURSOR_BYTES_MAX,
     CURSOR_RUNS_MAX,
     CURSOR_SERIES_MAX,
+    FORGOTTEN_BEHIND_S,
     FORGOTTEN_TOGETHER_PART,
+    MINUTE_S,
     REPLAY_KEPT_S,
     REPLAY_WINDOW,
     SENDER_SESSIONS_MAX,
 )
-from yzdht.pubsub.events import Begins, Lost, Message, Refused
+from yzdht.pubsub.events import Begins, Gap, Lost, Message, Refused
 from yzdht.wire.holdings import Held, Holdings, Series, Span
 from yzdht.wire.pubsub import INDEX_MAX
 from yzdht.wire.rpc import decode_body, encode_body
@@ -53,7 +55,8 @@ class Window:
         told: Messages that were told, or refused. What lies below its floor is over.
         due: The index that is told next; what lies below and was not told is lost.
         seen_at: Unix seconds of the last message; 0 if none was ever seen.
-        newest: Unix seconds, by the sender's clock if that is not ahead: what was told, or passed over, was written up to then.
+        newest: Unix seconds, by the sender's clock if that is not more than a minute ahead: what was told, or passed over, was written
+            up to then.
         suspect: What was written up to then may have been told when an earlier window of the series was there.
 
     """
@@ -72,8 +75,7 @@ class Window:
         """This one is told."""
         self.refuse(index)
         self.seen_at = max(self.seen_at, received)
-        # A sender may write any time: if that counted, strangers who are ahead would have all who begin refused up to then.
-        self.newest = max(self.newest, min(created, received))
+        self.newest = max(self.newest, min(created, received + int(MINUTE_S)))
 
     def refuse(self, index: int) -> None:
         """This one is not told, now or later."""
@@ -114,6 +116,9 @@ class Cursor:
         self._sessions: Counter[PublicKey] = Counter()
         self._forgotten: dict[PublicKey, int] = {}  # up to when, of a sender of whom others are remembered
         self._all_forgotten = 0
+        self._awaited: dict[
+            Series, int
+        ] = {}  # of those with windows: one above what is missing below what came
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -137,6 +142,9 @@ class Cursor:
         window = self.use(series)
         if window is not None:
             return window
+        if self.in_the_way_of(series):
+            for awaited in self._awaited:  # what it waits for is on its way
+                self._windows.move_to_end(awaited)
         self.forget(self.in_the_way_of(series))
         suspect = max(self._all_forgotten, self._forgotten.get(series.sender, 0))
         window = self._windows[series] = Window(Held(), 0, suspect=suspect)
@@ -166,9 +174,16 @@ class Cursor:
         return list(found)[: CURSOR_SERIES_MAX // FORGOTTEN_TOGETHER_PART]
 
     def forget(self, many: Iterable[Series]) -> None:
-        """Remember no more of these than up to when they were written."""
+        """Remember no more of these than up to when they were written.
+
+        What is kept for all lies behind now, or when something of them came: a sender may write any time, and strangers whose clocks
+        are ahead would have all who begin refused up to then.
+        """
+        many = list(many)
+        behind = self._latest() - FORGOTTEN_BEHIND_S if many else 0
         for series in many:
             window = self._windows.pop(series)
+            self._awaited.pop(series, None)
             self._sessions[series.sender] -= 1
             until = max(window.newest, self._forgotten.get(series.sender, 0))
             if self._sessions[series.sender]:
@@ -176,7 +191,12 @@ class Cursor:
             else:
                 del self._sessions[series.sender]
                 self._forgotten.pop(series.sender, None)
+                until = min(until, max(window.seen_at or until, behind))
                 self._all_forgotten = max(self._all_forgotten, until)
+
+    def _latest(self) -> int:
+        """When something came last, of those that are remembered."""
+        return max((window.seen_at or window.newest for window in self._windows.values()), default=0)
 
     def take(self, event: Event) -> None:
         """Follow what a subscriber told: in the order in which it did."""
@@ -188,6 +208,12 @@ class Cursor:
             self.open(event.series).begin_at(event.index, event.at)
         elif isinstance(event, Lost):
             self.open(event.series).skip_to(event.span.to)
+        else:
+            if isinstance(event, Gap) and event.series in self._windows:
+                self._awaited[event.series] = max(event.span.to, self._awaited.get(event.series, 0))
+            return
+        if event.series in self._awaited and self._windows[event.series].due >= self._awaited[event.series]:
+            del self._awaited[event.series]
 
     def tidy(self, wall: float) -> None:
         """Forget the windows of who was silent for REPLAY_KEPT_S: all that came before is over then, and stays so."""
