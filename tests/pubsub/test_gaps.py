@@ -72,6 +72,19 @@ def test_what_was_given_up_in_an_earlier_run_is_not_told_again() -> None:
     assert of.unfillable(nobody, GAP_GIVE_UP_S) == [(ONE, Span(4, 5))]
 
 
+def test_what_is_missing_of_a_series_that_is_forgotten_is_given_up_once() -> None:
+    of, here = gaps(1, 3)
+    del here[ONE]
+
+    assert of.unfillable(lambda _: [Span(2, 3)], GAP_GIVE_UP_S) == [(ONE, Span(0, 1))]
+    assert of.unfillable(nobody, GAP_GIVE_UP_S + 1) == [(ONE, Span(2, 3))]
+    assert (of.are_open, of.next_time()) == (False, None)
+    assert of.unfillable(nobody, GAP_GIVE_UP_S_MAX) == []
+    here[ONE] = held(1)
+    of.look(ONE, GAP_GIVE_UP_S_MAX)
+    assert of.are_open, "it is a series like any other when something of it comes again"
+
+
 def test_series_with_gaps_are_bounded() -> None:
     here = {series(n): held(1) for n in range(PULL_SERIES_MAX + 3)}
     of = Gaps(here.__getitem__)

@@ -79,9 +79,17 @@ class Gaps:
             due = [p for p, s in missing.open if s + GAP_GIVE_UP_S <= mono < s + GAP_GIVE_UP_S_MAX]
             if due:
                 ended.extend(without_all(due, hoped_for(series)))
-            missing.given_up.extend(ended)
             found.extend((series, span) for span in ended)
-            self.look(series, mono)
+            if not ended:
+                continue
+            missing.given_up.extend(ended)
+            missing.open = [(piece, since) for piece, since in missing.open if piece not in ended]
+            if (
+                self._held(series).is_empty and not missing.open
+            ):  # it was forgotten, and with it what was missing
+                del self._series[series]
+            else:
+                self.look(series, mono)
         return found
 
     def next_time(self) -> float | None:
