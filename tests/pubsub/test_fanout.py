@@ -9,6 +9,8 @@ from yzdht.limits import (
     CHANGES_REMEMBERED_OF_ALL_MAX,
     HOSTED_TOPICS_MAX,
     PUSH_BESIDE_BYTES_MAX,
+    PUSH_BESIDE_PARTS,
+    PUSH_BESIDE_SERIES_MAX,
     TOPICS_PER_SESSION_MAX,
 )
 from yzdht.pubsub.fanout import changes_of_each
@@ -111,21 +113,63 @@ def test_what_is_sent_to_who_does_not_keep_up_is_bounded_until_it_does() -> None
     world = World()
     host = world.host(1)
     host.subscribe(ALICE)
-    author, other, text = Author(), Author(), b"x" * 9_000
-    size = len(author.envelope(0, text).raw)
+    authors, text = [Author() for _ in range(2 * PUSH_BESIDE_PARTS)], b"x" * 4_000
+    size = len(authors[0].envelope(0, text).raw)
+    of_each, of_all = PUSH_BESIDE_BYTES_MAX // PUSH_BESIDE_PARTS // size, PUSH_BESIDE_BYTES_MAX // size
+    for author in authors:
+        host.publish(author.envelope())
     host.congested.add(ALICE.node_id)
-    for index in range(12):
-        host.publish(author.envelope(index, text))
-    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size, "all but the first one may be"
+    before = len(host.pushed(ALICE))
+    for index in range(1, 12):
+        host.publish(authors[0].envelope(index, text))
+    assert len(host.pushed(ALICE)) == before + of_each
 
-    host.publish(author.envelope(12))
-    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size, "a small one does not pass a large one"
+    host.publish(authors[0].envelope(12))
+    assert len(host.pushed(ALICE)) == before + of_each, "a small one does not pass a large one of its series"
+
+    for index in range(1, 12):
+        for author in authors[1:]:
+            host.publish(author.envelope(index, text))
+    assert of_all - PUSH_BESIDE_PARTS <= len(host.pushed(ALICE)) - before <= of_all
 
     host.congested.clear()
-    host.publish(other.envelope())
+    host.publish(authors[1].envelope(12))
+    before = len(host.pushed(ALICE))
     host.congested.add(ALICE.node_id)
-    host.publish(author.envelope(13, text))
-    assert len(host.pushed(ALICE)) == PUSH_BESIDE_BYTES_MAX // size + 2
+    host.publish(authors[0].envelope(13, text))
+    assert len(host.pushed(ALICE)) == before + 1
+
+
+def test_a_large_message_of_one_who_said_something_before_takes_no_room_of_others() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    honest, stranger = Author(), Author()
+    host.publish(honest.envelope())
+    host.publish(stranger.envelope())
+    host.congested.add(ALICE.node_id)
+    before = len(host.pushed(ALICE))
+    host.publish(stranger.envelope(1, b"x" * 65_000))
+    for index in range(1, 30):
+        host.publish(honest.envelope(index))
+
+    assert len(host.pushed(ALICE)) == before + 29
+
+
+def test_series_that_have_room_at_who_does_not_keep_up_are_bounded() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    authors = [Author() for _ in range(PUSH_BESIDE_SERIES_MAX + 5)]
+    for author in authors:
+        host.publish(author.envelope())
+    host.congested.add(ALICE.node_id)
+    before = len(host.pushed(ALICE))
+    for author in authors:
+        host.publish(author.envelope(1))
+    host.publish(authors[0].envelope(2))
+
+    assert len(host.pushed(ALICE)) == before + PUSH_BESIDE_SERIES_MAX + 1
 
 
 def test_who_was_told_what_it_was_not_sent_keeps_up_again() -> None:
@@ -136,6 +180,7 @@ def test_who_was_told_what_it_was_not_sent_keeps_up_again() -> None:
     host.congested.add(ALICE.node_id)
     for index in range(12):
         host.publish(author.envelope(index, text))
+    assert 0 < len(host.pushed(ALICE)) < 12
     host.congested.clear()
     world.run(2.0)
     before = len(host.pushed(ALICE))

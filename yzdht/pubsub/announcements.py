@@ -112,7 +112,7 @@ class Announcements:
             elif self._is_congested(subscriber.peer):
                 self._schedule(subscriber, now.mono + ANNOUNCE_EVERY_S)
             else:
-                subscriber.beside_bytes = 0
+                subscriber.keeps_up()
                 rows_left -= self._tell(subscriber, now)
 
     def _tell(self, subscriber: Subscriber, now: Now) -> int:

@@ -1,8 +1,8 @@
 """A new message on its way to the subscribers of its topic: sent to who asked for that and keeps up, told to the others (section 11).
 
 A subscriber that does not keep up is told of what strangers say once, each of them, and fetches it later. What somebody says who said
-something before is sent all the same, within PUSH_BESIDE_BYTES_MAX: until the subscriber asks for it the strangers may have
-pushed it out of a history.
+something before is sent all the same, within PUSH_BESIDE_BYTES_MAX, and a quarter of that for each series: until the subscriber asks
+for it the strangers may have pushed it out of a history.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from yzdht.limits import (
     CHANGES_REMEMBERED_MIN,
     CHANGES_REMEMBERED_OF_ALL_MAX,
     PUSH_BESIDE_BYTES_MAX,
+    PUSH_BESIDE_PARTS,
+    PUSH_BESIDE_SERIES_MAX,
 )
 from yzdht.rpc.engine import Push
 from yzdht.wire.frame import RecordType
@@ -89,7 +91,7 @@ class FanOut:
         sent = 0
         for subscriber in self._subscriptions.of(topic):
             is_sent = is_pushed and topic in subscriber.pushed
-            if not (is_sent and self._has_room(subscriber, len(envelope.raw), is_known=is_known)):
+            if not (is_sent and self._has_room(subscriber, envelope, is_known=is_known)):
                 self._announcements.changed(subscriber, topic, now)
                 continue
             delivery = delivery or encode_delivery((envelope.raw,))
@@ -102,12 +104,22 @@ class FanOut:
         if sent:
             self._passed_on(now)
 
-    def _has_room(self, subscriber: Subscriber, size: int, *, is_known: bool) -> bool:
+    def _has_room(self, subscriber: Subscriber, envelope: PubsubEnvelope, *, is_known: bool) -> bool:
         """Whether a message is to be sent to a subscriber."""
         if not self._is_congested(subscriber.peer):
-            subscriber.beside_bytes = 0
+            subscriber.keeps_up()
             return True
-        if not is_known:
+        sent, series, size = subscriber.beside, envelope.series, len(envelope.raw)
+        if not is_known or (series not in sent and len(sent) >= PUSH_BESIDE_SERIES_MAX):
             return False
-        subscriber.beside_bytes += size  # after one that has no room none goes before it
-        return subscriber.beside_bytes <= PUSH_BESIDE_BYTES_MAX
+        of_series = sent.get(series, 0) + size
+        has_room = (
+            of_series <= PUSH_BESIDE_BYTES_MAX // PUSH_BESIDE_PARTS
+            and subscriber.beside_bytes + size <= PUSH_BESIDE_BYTES_MAX
+        )
+        if has_room:
+            subscriber.beside_bytes += size
+        sent[series] = (
+            of_series if has_room else PUSH_BESIDE_BYTES_MAX
+        )  # after one that has no room none goes before it
+        return has_room

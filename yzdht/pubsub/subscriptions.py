@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from yzdht.ids import TopicId
     from yzdht.rpc.engine import Peer
+    from yzdht.wire.holdings import Series
 
 
 def session_key(peer: Peer) -> bytes:
@@ -38,10 +39,21 @@ class Subscriber:
         announced_at: When it was told last, monotonic seconds.
         is_due: True while a time is set at which it is told.
         beside_bytes: So much it was sent since it does not keep up with what it is sent.
+        beside: Of it of each series; of those of which something had no room more than any has.
 
     """
 
-    __slots__ = ("account", "announced_at", "beside_bytes", "changed", "is_due", "peer", "pushed", "told")
+    __slots__ = (
+        "account",
+        "announced_at",
+        "beside",
+        "beside_bytes",
+        "changed",
+        "is_due",
+        "peer",
+        "pushed",
+        "told",
+    )
 
     def __init__(self, peer: Peer, account: bytes) -> None:
         self.peer = peer
@@ -52,6 +64,12 @@ class Subscriber:
         self.announced_at = float("-inf")
         self.is_due = False
         self.beside_bytes = 0
+        self.beside: dict[Series, int] = {}
+
+    def keeps_up(self) -> None:
+        """It reads what it is sent, or was told what it was not sent."""
+        self.beside_bytes = 0
+        self.beside.clear()
 
 
 class Subscriptions:
