@@ -75,6 +75,10 @@ class Topic:
         self.ack_s.append(time.monotonic() - began)
         return published
 
+    def acknowledged_of(self, sender: PublicKey) -> int:
+        """How many messages of one sender a majority of the hosts has."""
+        return sum(self.said[data][0] == sender for data in self.acked)
+
 
 @dataclass(slots=True)
 class Hearer:

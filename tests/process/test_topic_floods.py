@@ -149,9 +149,9 @@ class Case:
         wanted: What the node must say of topics, more than before, before it is over.
         is_kept: True if what the honest said in the flooded topic is all there in the end: it fills no more than its part, and
             who floods is one bringer at each host.
-        is_neighbour_spared: False if attackers have the neighbour's part of a history at every host, by his prefix and by the node
-            that he uses: what he says lasts there for less than a second, and who was not sent it in that time lacks it. How much
-            that was is said.
+        is_neighbour_spared: False if some of what the neighbour says may be gone before a listener fetched it: attackers have the
+            neighbour's part of a history at every host, by his prefix and by the node that he uses: what he says lasts there for
+            less than a second, and who was not sent it in that time lacks it. How much that was is said; half of it is a fault.
 
     """
 
@@ -293,7 +293,10 @@ class Trial:
             f" publish {percentiles(flooded.ack_s)}; attackers {dict(tally)}"
         )
         if unsure is not None:
-            self.note(f"  of what the neighbour said the listeners lack {siege.lacked}")
+            said = flooded.acknowledged_of(unsure._records().identity.public_key)
+            self.note(f"  of {said} messages of the neighbour the listeners lack {siege.lacked}")
+            if 2 * max(siege.lacked) >= said:
+                self.problems.append(f"{case.name}: of {said} of the neighbour {siege.lacked} never came")
         self.note(f"  {figures}, {at_last.tasks} tasks, {at_last.descriptors} descriptors")
         self._judge_others(case, watched.values())
         self._judge(case, under, at_first, at_last)

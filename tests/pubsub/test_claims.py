@@ -163,6 +163,30 @@ def test_of_series_that_are_new_here_as_many_are_asked_for_as_of_others() -> Non
     assert set(list(of)[10:]) < set(here)
 
 
+def test_of_what_is_asked_for_half_is_of_series_of_which_something_is_here() -> None:
+    strangers = {series(100 + number): [Span(0, 1)] for number in range(256)}
+    wants = strangers | {ONE: [Span(1, 300)]}
+    got = shared(wants, {}, 64, {ONE})
+
+    assert got.pop(ONE) == [Span(1, 33)]
+    assert len(got) == 32
+    few = {name: strangers[name] for name in list(strangers)[:10]}
+    assert shared(few | {ONE: [Span(1, 300)]}, {}, 64, {ONE}) == few | {ONE: [Span(1, 55)]}
+    assert len(shared(strangers | {ONE: [Span(1, 3)]}, {}, 64, {ONE})) == 63
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40), st.integers(0, 9))
+def test_nothing_of_a_room_is_left_whatever_is_known(sizes: list[int], room: int, known: int) -> None:
+    wants = {series(n): [Span(0, size)] for n, size in enumerate(sizes)}
+    got = shared(wants, {}, room, set(list(wants)[:known]))
+    parts = [sum(to - start for start, to in got.get(name, ())) for name in wants]
+
+    assert sum(parts) == min(room, sum(sizes))
+    assert sum(parts[:known]) >= min(room // 2, sum(sizes[:known]))
+    assert sum(parts[known:]) >= min(room // 2, sum(sizes[known:]))
+    assert list(got) == [name for name in wants if name in got]
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 40))
 def test_a_room_is_shared_and_nothing_of_it_left_while_somebody_wants_more(
     sizes: list[int], room: int

@@ -9,8 +9,10 @@ from dataclasses import replace
 from enum import Flag, auto
 from typing import TYPE_CHECKING
 
+from yzdht.ids import SIGNATURE_BYTES
 from yzdht.rpc.engine import Push, Reply
 from yzdht.wire.pubsub import (
+    FIXED_BYTES,
     Delivery,
     decode_push,
     encode_announcement,
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 _HELD_UP_S = 20.0
 _CLAIMED_BEYOND = (50, 1_000_000)
 """So many messages at most that nobody has, one or the other: few, or as if a sender were far ahead."""
+_INDEX = (FIXED_BYTES - 3, FIXED_BYTES)
+"""Where the lower part of an index stands."""
+_END_BYTES = SIGNATURE_BYTES + 6
+"""The signature, and the end of what is said."""
 
 
 class Lies(Flag):
@@ -111,8 +117,9 @@ class Liar:
         yield push
 
     def _forged(self, raw: bytes) -> bytes:
-        """With one bit turned, of what is said or of the signature."""
-        at = self._random.randrange(len(raw) - 70, len(raw))
+        """With one bit turned: anywhere, or of the place in the series, or of what is said, or of the signature."""
+        begin, end = self._random.choice([(0, len(raw)), _INDEX, (len(raw) - _END_BYTES, len(raw))])
+        at = self._random.randrange(begin, end)
         return raw[:at] + bytes((raw[at] ^ 1 << self._random.randrange(8),)) + raw[at + 1 :]
 
     # What it answers

@@ -1,6 +1,6 @@
 """What one source says it holds of a topic and this process lacks, and what it said and did not keep.
 
-Series of which something is here have every other place, and are forgotten last: who makes up a sender for each message has thousands
+Series of which something is here have every other place, and half of what is asked for, and are forgotten last: who makes up a sender for each message has thousands
 of series named, behind which those of everybody else would wait until no host has them any more.
 """
 
@@ -25,7 +25,7 @@ from yzdht.wire.holdings import Series, Span, claimed, lacking
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from yzdht.wire.holdings import Held
     from yzdht.wire.rpc import SummaryRow
@@ -81,6 +81,10 @@ class Claims:
     def doubts(self, series: Series) -> bool:
         """True if it did not send something of a series that it said it has, and nothing since."""
         return series in self._doubtful
+
+    def knows(self, series: Series) -> bool:
+        """True if something of a series is here, as far as that is remembered."""
+        return series in self._known
 
     def hear(self, row: SummaryRow, mono: float, ask_at: float | None = None) -> bool:
         """Believe a row in place of the one before of that series; True if it names something of use.
@@ -242,12 +246,27 @@ class Claims:
 
 
 def shared(
-    wants: dict[Series, list[Span]], less: dict[Series, list[Span]], room: int
+    wants: dict[Series, list[Span]],
+    less: dict[Series, list[Span]],
+    room: int,
+    known: Container[Series] = (),
 ) -> dict[Series, list[Span]]:
-    """A room for so many messages, a like part of it for each series; those of `less` have a quarter, and what is left over."""
-    kept = min(room // 4, sum(map(_size, less.values())))
-    found = _parts(wants, room - kept)
-    return found | _parts(less, room - sum(map(_size, found.values())))
+    """A room for so many messages, in the order in which they are named.
+
+    Those of `less` have a quarter, and what is left over; of the rest those that are `known` have half, the others the other half, and
+    each of the two what the other leaves over. Each series has a like part of what there is for its kind.
+    """
+    to_share = room - min(room // 4, _count(less))
+    here = {series: spans for series, spans in wants.items() if series in known}
+    new = {series: spans for series, spans in wants.items() if series not in here}
+    found = _parts(here, max(to_share // 2, to_share - _count(new)))
+    found |= _parts(new, to_share - _count(found))
+    ordered = {series: found[series] for series in wants if series in found}
+    return ordered | _parts(less, room - _count(ordered))
+
+
+def _count(wants: dict[Series, list[Span]]) -> int:
+    return sum(map(_size, wants.values()))
 
 
 def _parts(wants: dict[Series, list[Span]], room: int) -> dict[Series, list[Span]]:

@@ -260,7 +260,8 @@ class Puller:
                 break
             if spans := without_all(source.claims.due(series), asked.get(series, ())):
                 (again if is_doubted else wants)[series] = spans
-        parts = shared(wants, again, PULL_MESSAGES_MAX)
+        known = {series for series in wants if source.claims.knows(series)}
+        parts = shared(wants, again, PULL_MESSAGES_MAX, known)
         return tuple(Range(*series, *span) for series, spans in parts.items() for span in spans)
 
     def _asked(self, of: _Source) -> dict[Series, list[Span]]:
