@@ -2,15 +2,21 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, strategies as st
 
 from tests.store.messages import NOW, bringer, message, run, topic
 from tests.store.writes import mutable
-from yzdht.limits import STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX, STORE_BATCH_OF_TOPIC_MAX
+from yzdht.limits import (
+    STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX,
+    STORE_BATCH_OF_TOPIC_MAX,
+    STORE_BATCH_WRITES_MAX,
+)
 from yzdht.store.write_lines import DropDamagedEnvelope, Sweep, WriteLines, line_of
-from yzdht.wire.history import ForgetBefore, ForgetTopic
+from yzdht.wire.history import ForgetBefore, ForgetTopic, TopicWrite
 from yzdht.wire.slot import Write
 
 
@@ -92,6 +98,36 @@ def test_one_topic_is_in_the_next_batch_though_many_bring_to_another_and_one_to_
     lines.put(numbered([message(0, of=2)]))
 
     assert message(0, of=2) in taken(lines, 32) + taken(lines, 32)
+
+
+@pytest.mark.parametrize(
+    ("bringers", "others", "topics"), [(61, 4, 100), (100, 2, 400), (300, 9, 58), (450, 9, 34), (20, 1, 0)]
+)
+def test_all_who_bring_to_one_topic_have_their_turn_whoever_brings_to_many(
+    bringers: int, others: int, topics: int
+) -> None:
+    lines = WriteLines()
+    index: Counter[tuple[int, int]] = Counter()
+
+    def bring(who: int, of: int) -> None:
+        lines.put([(0, message(index[who, of], of=of, bringer=bringer(who), by=who))])
+        index[who, of] += 1
+
+    for who in range(bringers):
+        bring(who, 1)
+    for number in range(others * topics):
+        bring(1_000 + number % others, 100 + number)
+    heard: dict[bytes, list[int]] = {bringer(who): [0] for who in range(bringers)}
+    for batch in range(1, 200):
+        for change in taken(lines, STORE_BATCH_WRITES_MAX):
+            assert isinstance(change, TopicWrite)
+            who, of = int.from_bytes(change.bringer), int.from_bytes(change.topic)
+            bring(who, of)  # each brings the next as soon as the last is written
+            if of == 1:
+                heard[change.bringer].append(batch)
+
+    longest = max(after - before for when in heard.values() for before, after in pairwise([*when, 199]))
+    assert longest <= bringers // STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX + 2
 
 
 Changes = st.one_of(

@@ -69,6 +69,7 @@ class _Lines:
         self._lines: dict[tuple[bytes, bytes], deque[Submission]] = {}  # by bringer and topic; none is empty
         self._by_topic: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # its bringers
         self._by_bringer: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # his topics
+        self._passed_over: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()  # of these: who lost a turn
         self._is_record_next = self._is_bringer_next = False
 
     def __bool__(self) -> bool:
@@ -91,6 +92,14 @@ class _Lines:
         self._by_topic.setdefault(topic, OrderedDict()).setdefault(bringer)
         self._by_bringer.setdefault(bringer, OrderedDict()).setdefault(topic)
 
+    def begin_batch(self) -> None:
+        """Have those first who lost their turn, since so much went to their topic: in the order in which they did, a few in each batch."""
+        for bringer, topic in reversed(
+            list(islice(self._passed_over, STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX))
+        ):
+            self._by_bringer.move_to_end(bringer, last=False)
+            self._by_bringer[bringer].move_to_end(topic, last=False)
+
     def pop(self, full: Container[bytes]) -> Submission | None:
         """Take the first of the line whose turn it is; None if all that wait are of topics that are full."""
         self._is_record_next = not self._is_record_next
@@ -107,6 +116,7 @@ class _Lines:
                 topic = next(iter(topics))
                 if topic not in full:
                     return bringer, topic
+                self._passed_over.setdefault((bringer, topic))
                 topics.move_to_end(topic)  # his turn is over; of his next topic something goes then
                 self._by_bringer.move_to_end(bringer)
         for topic, bringers in self._by_topic.items():  # those that are full had their turn lately
@@ -118,6 +128,7 @@ class _Lines:
         waiting = self._lines[line]
         submission = waiting.popleft()
         bringer, topic = line
+        self._passed_over.pop(line, None)
         if not waiting:
             del self._lines[line]
         _had_its_turn(self._by_topic, topic, bringer, is_over=not waiting)
@@ -197,6 +208,7 @@ class WriteLines:
         batch: list[Submission] = []
         counts: Counter[bytes] = Counter()
         full: set[bytes] = set()
+        self._stretches[0].begin_batch()
         part = STORE_BATCH_OF_TOPIC_MAX
         if not self._stretches[0].is_of_one_topic:
             part = STORE_BATCH_OF_TOPIC_BESIDE_OTHERS_MAX
