@@ -14,7 +14,7 @@ from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
 from yzdht.errors import NoNode, NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
 from yzdht.ids import MessageId
-from yzdht.limits import DAY_S, GAP_GIVE_UP_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
+from yzdht.limits import CURSOR_SERIES_MAX, DAY_S, GAP_GIVE_UP_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.cursor import decode_cursor
 from yzdht.pubsub.events import Gap, LossReason, Lost, Message, RefusalReason, Refused
 from yzdht.wire.holdings import Span
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from yzdht.subscription import Overflow, Subscription
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
+    from yzdht.wire.holdings import Series
 
 
 @pytest.fixture
@@ -203,8 +204,6 @@ async def test_what_was_too_old_to_be_told_is_too_old_for_who_goes_on_by_the_cur
     pump: TopicPump, ben: Topics
 ) -> None:
     async with subscription(ben, pump, since=60) as messages:
-        assert messages._feed is not None
-        messages._feed.first_had.update({series(1): 3, series(2): 1})
         for number, one in ((0, series(2)), (0, series(1)), (1, series(1)), (2, series(1))):
             created = int(messages._began) - (0 if one == series(2) or number == 2 else 3_600)
             old = Message(one, number, MessageId(bytes(20)), created, 0, b"%d" % number, 0, is_history=True)
@@ -214,6 +213,26 @@ async def test_what_was_too_old_to_be_told_is_too_old_for_who_goes_on_by_the_cur
     window = cursor.get(series(1))
     assert window is not None
     assert all(window.is_over(number) for number in range(3))
+
+
+async def test_the_cursor_of_who_does_not_ask_for_gaps_knows_what_is_awaited_however_many_strangers_spoke(
+    pump: TopicPump, ben: Topics
+) -> None:
+    def heard(one: Series, index: int = 0) -> Message:
+        return Message(one, index, MessageId(bytes(20)), 0, 0, b"", 0)
+
+    async with subscription(ben, pump) as messages:
+        messages._on_event(heard(series(1)), at(1))
+        messages._on_event(Gap(series(1), Span(1, 2)), at(1))
+        await anext(messages)
+        for number in range(2 * CURSOR_SERIES_MAX):
+            messages._on_event(heard(series(100 + number)), at(1))
+            await anext(messages)
+        cursor = decode_cursor(messages.cursor, messages._channel.topic)
+
+    window = cursor.get(series(1))
+    assert window is not None
+    assert window.due == 1
 
 
 async def test_a_sender_that_begins_anew_for_each_message_is_told_once_to_who_has_room_for_few(

@@ -21,6 +21,7 @@ from yzdht.errors import (
     UsageError,
 )
 from yzdht.limits import (
+    FEED_SERIES_MAX,
     SUBSCRIPTION_LOOK_S,
     SUBSCRIPTION_MESSAGES_DEFAULT,
     SUBSCRIPTION_MESSAGES_MAX,
@@ -35,7 +36,7 @@ from yzdht.pubsub.tally import Tally
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from yzdht.channel import Channel
     from yzdht.ids import PublicKey, TopicId
@@ -151,9 +152,7 @@ class Subscription(Generic[HeardT_co]):
         self._channel: Channel
         self._subscriber: Subscriber
         self._feed: Feed | None = None
-        self._first_had: Mapping[Series, int] | None = (
-            None  # by hosts, when the first feed began; one above the last
-        )
+        self._pushed_from: dict[Series, int] = {}  # from there on a series was sent to earlier feeds
         self._taken: Cursor  # by the application
         self._told: Cursor  # to the queue
 
@@ -212,8 +211,6 @@ class Subscription(Generic[HeardT_co]):
         self._is_resting = False
         self._subscriber = Subscriber(mailbox, cursor, self._began)
         self._feed = self._listening.listen(channel.topic, start, self._subscriber)
-        if self._first_had is None:
-            self._first_had = self._feed.first_had
         if self._is_resting:  # a node that hosts the topic has told all at once
             self._rest()
 
@@ -222,6 +219,9 @@ class Subscription(Generic[HeardT_co]):
         self._is_resting = True
         if self._feed is not None:
             feed, self._feed = self._feed, None
+            self._pushed_from = {**feed.pushed_from, **self._pushed_from}
+            for series in list(self._pushed_from)[FEED_SERIES_MAX:]:
+                del self._pushed_from[series]
             self._listening.unlisten(self._channel.topic, feed)
 
     def _on_stopped(self) -> None:
@@ -325,6 +325,8 @@ class Subscription(Generic[HeardT_co]):
             return  # it is told again when there is room
         self._told.take(event)
         self._tally.take(event)
+        if isinstance(event, Gap):
+            self._taken.take(event)  # what is missing is on its way
         if not self._is_wanted(event):
             # It is not kept to wait for its turn. Where its turn would be after others of its series it may come again.
             if isinstance(event, Begins) or event.series not in self._queued:
@@ -342,12 +344,15 @@ class Subscription(Generic[HeardT_co]):
 
     def _is_wanted(self, event: Event) -> TypeGuard[Heard]:
         if isinstance(event, Message):
-            return event.created >= self._oldest or not event.is_history or not self._was_there(event)
+            return event.created >= self._oldest or not event.is_history or self._is_new(event)
         return self._tells_gaps and isinstance(event, Gap | Filled | Lost | Refused)
 
-    def _was_there(self, message: Message) -> bool:
-        """True if hosts had it when this began; what came later is wanted, however far behind its sender's clock is."""
-        return self._first_had is None or message.index < self._first_had.get(message.series, 0)
+    def _is_new(self, message: Message) -> bool:
+        """True if it was sent here unasked, or an earlier one of its series was: it is wanted, however slow its sender's clock is."""
+        begins = self._pushed_from.get(message.series)
+        if begins is None and self._feed is not None:
+            begins = self._feed.pushed_from.get(message.series)
+        return begins is not None and message.index >= begins
 
     def _on_full(self) -> None:
         if self._overflow == "wait":

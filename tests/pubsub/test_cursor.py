@@ -72,7 +72,8 @@ def test_what_lies_below_a_beginning_is_over() -> None:
 
 
 def test_other_events_say_nothing_of_where_one_is() -> None:
-    assert len(after(Gap(ONE, Span(0, 1)), Filled(ONE, Span(0, 1)), WantsEpochs(b""))) == 0
+    assert state(after(Gap(ONE, Span(0, 1)), Filled(ONE, Span(0, 1)), WantsEpochs(b""))) == (0, 0, [], 0)
+    assert len(after(Filled(ONE, Span(0, 1)), WantsEpochs(b""))) == 0
 
 
 def test_a_cursor_comes_back_as_it_was() -> None:
@@ -197,8 +198,15 @@ def test_of_a_sender_whose_clock_is_ahead_and_that_is_remembered_its_own_session
     assert cursor.open(series(2)).suspect == 0
 
 
-def test_a_series_of_which_something_is_awaited_is_forgotten_last() -> None:
-    cursor = after(message(0), Gap(ONE, Span(1, 2)), Gap(ONE, Span(3, 4)))
+@pytest.mark.parametrize(
+    "events",
+    [
+        (message(0), Gap(ONE, Span(1, 2)), Gap(ONE, Span(3, 4))),
+        (Gap(ONE, Span(0, 2)), Gap(ONE, Span(3, 4)), message(0)),
+    ],
+)
+def test_a_series_of_which_something_is_awaited_is_forgotten_last(events: tuple[Event, ...]) -> None:
+    cursor = after(*events)
     for number in range(2 * CURSOR_SERIES_MAX):
         cursor.take(message(0, series(100 + number)))
     assert state(cursor)[1] == 1

@@ -90,6 +90,33 @@ def test_a_live_subscriber_is_told_nothing_of_what_hosts_had() -> None:
     assert ear.lost == ear.gaps == []
 
 
+def test_it_is_known_from_where_on_a_series_was_pushed_though_hosts_lie_of_what_they_had() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5), 2, 3)
+    ear = world.listen(Start.ALL)
+    lie = row(ONE, 0, 1_000_000)
+    world.hosts[1].held.rows = lambda skip=0: (lie,)  # type: ignore[method-assign] # noqa: ARG005 - a lie
+    world.run(3)
+    assert ear.indexes == [0, 1, 2, 3, 4]
+    assert ear.feed.pushed_from == {}, "all of it was fetched"
+
+    world.publish(ONE, range(5, 8))
+    world.run(3)
+    assert ear.indexes == list(range(8))
+    assert ear.feed.pushed_from == {ONE: 5}
+
+
+def test_series_of_which_it_is_known_from_where_on_they_were_pushed_are_bounded() -> None:
+    world = World(1)
+    ear = world.listen(Start.ALL)
+    world.run(3)
+    for number in range(FEED_SERIES_MAX + 5):
+        world.publish(series(number + 10), [0])
+        world.run(0.02)
+
+    assert len(ear.feed.pushed_from) <= FEED_SERIES_MAX
+
+
 def test_a_live_subscriber_begins_where_most_hosts_are() -> None:
     world = World(1, 2, 3)
     world.publish(ONE, range(5), 1)

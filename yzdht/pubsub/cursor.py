@@ -209,7 +209,7 @@ class Cursor:
         elif isinstance(event, Lost):
             self.open(event.series).skip_to(event.span.to)
         else:
-            if isinstance(event, Gap) and event.series in self._windows:
+            if isinstance(event, Gap) and self.open(event.series).due < event.span.to:
                 self._awaited[event.series] = max(event.span.to, self._awaited.get(event.series, 0))
             return
         if event.series in self._awaited and self._windows[event.series].due >= self._awaited[event.series]:

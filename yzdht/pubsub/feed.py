@@ -104,7 +104,8 @@ class Feed:
 
     Attributes:
         counts: What it has seen.
-        first_had: One above what hosts had of each series when this began; empty until it is settled, FEED_SERIES_MAX at most.
+        pushed_from: The lowest index that was pushed of each series of which any was, FEED_SERIES_MAX at most: what lies above was said
+            since this began. Empty where that is all that is told.
 
     """
 
@@ -133,10 +134,8 @@ class Feed:
         )
         self._own_id = around.own_id
         self._sources = Sources(topic, around, self._on_rows, self._on_answered, self._on_gone)
-        self.first_had: dict[Series, int] = {}
-        self._had: dict[
-            Series, int
-        ] = {}  # the same, or what they had when nobody had told anything for a while
+        self.pushed_from: dict[Series, int] = {}
+        self._had: dict[Series, int] = {}  # one above what hosts had when this began
         self._answered: set[NodeId] = set()
         # until it is settled:
         self._first_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
@@ -294,7 +293,6 @@ class Feed:
                 by_series.setdefault(Series(row.sender, row.session), []).append(row)
         for series, of_hosts in by_series.items():
             self._begin(series, of_hosts, now)
-        self.first_had.update(self._had)
         self._listener.on_settled()
         self._go_on(now)
 
@@ -398,10 +396,17 @@ class Feed:
         self._hold(series, index, held, now)
         if is_pushed:
             self.counts.pushed += 1
+            if self._start is not Start.LIVE:
+                self._note_pushed(series, index)
         else:
             self.counts.pulled += 1
         self._listener.on_envelope(envelope, is_live, now)
         return True
+
+    def _note_pushed(self, series: Series, index: int) -> None:
+        lowest = self.pushed_from.get(series)
+        if index < lowest if lowest is not None else len(self.pushed_from) < FEED_SERIES_MAX:
+            self.pushed_from[series] = index
 
     def _hold(self, series: Series, index: int, held: Held, now: Now) -> None:
         if len(self._holdings) >= FEED_SERIES_MAX and series not in self._holdings:
@@ -420,6 +425,7 @@ class Feed:
         for series in sorted(sizes, key=lambda s: sizes[s])[: FEED_SERIES_MAX // 8]:
             self._holdings.forget(series)
             self._had.pop(series, None)
+            self.pushed_from.pop(series, None)
 
     def _wanted(self, rows: Iterable[SummaryRow]) -> list[SummaryRow]:
         return [row for row in rows if self._listener.is_wanted(row.sender)]
