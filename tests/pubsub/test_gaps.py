@@ -85,6 +85,16 @@ def test_what_is_missing_of_a_series_that_is_forgotten_is_given_up_once() -> Non
     assert of.are_open, "it is a series like any other when something of it comes again"
 
 
+def test_parts_of_what_is_missing_of_a_series_that_is_forgotten_are_given_up_once() -> None:
+    of, here = gaps(100)
+    del here[ONE]
+    told: list[tuple[Series, Span]] = []
+    for second in range(int(GAP_GIVE_UP_S), int(GAP_GIVE_UP_S_MAX) + 9):
+        told += of.unfillable(lambda _: [Span(40, 42)], float(second))
+
+    assert told == [(ONE, Span(0, 40)), (ONE, Span(42, 100)), (ONE, Span(40, 42))]
+
+
 def test_series_with_gaps_are_bounded() -> None:
     here = {series(n): held(1) for n in range(PULL_SERIES_MAX + 3)}
     of = Gaps(here.__getitem__)

@@ -69,7 +69,7 @@ PUSH_BESIDE_BYTES_MAX = 64 * 1_024
 node to listen for it, and listens to it as a host as well, has it twice."""
 PUSH_BESIDE_PARTS = 4
 """One series has such a part of it: what somebody says twice, and at length, leaves room for others."""
-PUSH_BESIDE_SERIES_MAX = 128
+PUSH_BESIDE_SERIES_MAX = 256
 """So many series have room there until the subscriber keeps up."""
 ANNOUNCE_AFTER_S = 0.2
 """What is pushed by another host goes before the word of it: who has it already asks for nothing."""

@@ -83,13 +83,13 @@ class Gaps:
             if not ended:
                 continue
             missing.given_up.extend(ended)
-            missing.open = [(piece, since) for piece, since in missing.open if piece not in ended]
-            if (
-                self._held(series).is_empty and not missing.open
-            ):  # it was forgotten, and with it what was missing
-                del self._series[series]
-            else:
+            missing.open = [
+                (left, since) for piece, since in missing.open for left in without_all([piece], ended)
+            ]
+            if missing.open or not self._held(series).is_empty:
                 self.look(series, mono)
+            else:  # it was forgotten, and with it what was missing
+                del self._series[series]
         return found
 
     def next_time(self) -> float | None:
