@@ -208,6 +208,8 @@ class Subscription(Generic[HeardT_co]):
         channel = self._channel
         mailbox = Mailbox(channel, self._is_member, self._on_event, self._may_tell)
         cursor = decode_cursor(self._told.encode(), channel.topic)
+        self._told.await_nothing()
+        self._taken.await_nothing()
         self._is_resting = False
         self._subscriber = Subscriber(mailbox, cursor, self._began)
         self._feed = self._listening.listen(channel.topic, start, self._subscriber)
@@ -219,8 +221,9 @@ class Subscription(Generic[HeardT_co]):
         self._is_resting = True
         if self._feed is not None:
             feed, self._feed = self._feed, None
-            self._pushed_from = {**feed.pushed_from, **self._pushed_from}
-            for series in list(self._pushed_from)[FEED_SERIES_MAX:]:
+            for series, index in feed.pushed_from.items():
+                self._pushed_from[series] = min(index, self._pushed_from.pop(series, index))
+            for series in list(self._pushed_from)[:-FEED_SERIES_MAX]:
                 del self._pushed_from[series]
             self._listening.unlisten(self._channel.topic, feed)
 
@@ -349,10 +352,8 @@ class Subscription(Generic[HeardT_co]):
 
     def _is_new(self, message: Message) -> bool:
         """True if it was sent here unasked, or an earlier one of its series was: it is wanted, however slow its sender's clock is."""
-        begins = self._pushed_from.get(message.series)
-        if begins is None and self._feed is not None:
-            begins = self._feed.pushed_from.get(message.series)
-        return begins is not None and message.index >= begins
+        sent = [self._pushed_from] if self._feed is None else [self._pushed_from, self._feed.pushed_from]
+        return any(message.series in of and message.index >= of[message.series] for of in sent)
 
     def _on_full(self) -> None:
         if self._overflow == "wait":

@@ -190,6 +190,15 @@ def test_what_a_sender_said_whose_clock_is_ahead_is_known_once_its_time_has_come
     assert again(cursor).open(series(1)).suspect == WALL + ahead_s
 
 
+def test_what_is_awaited_no_more_is_forgotten_as_all_is() -> None:
+    cursor = after(message(0), Gap(ONE, Span(1, 2)))
+    cursor.await_nothing()
+    for number in range(CURSOR_SERIES_MAX):
+        cursor.take(message(0, series(100 + number)))
+
+    assert cursor.get(ONE) is None
+
+
 def test_of_a_sender_whose_clock_is_ahead_and_that_is_remembered_its_own_sessions_are_known() -> None:
     cursor = after(*(message(0, series(1, n), created=WALL + 30) for n in range(2)))
     cursor.forget([series(1, 0)])

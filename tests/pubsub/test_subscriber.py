@@ -8,6 +8,8 @@ from tests.pubsub.kit_feed import KID, LATER_KID, TOPIC, WALL, Keys, World, at, 
 from yzdht.limits import (
     CURSOR_SERIES_MAX,
     EPOCH_GIVE_UP_S,
+    FORGOTTEN_BEHIND_S,
+    FORGOTTEN_SKEW_S,
     GAP_GIVE_UP_S,
     HISTORY_MESSAGES_MAX,
     LIVE_S,
@@ -557,7 +559,19 @@ def test_strangers_whose_clocks_are_ahead_do_not_keep_who_begins_from_being_hear
     assert [type(event) for event in desk.events] == [Message]
 
 
-@pytest.mark.parametrize("ahead_s", [0, 1, 5])
+def test_strangers_whose_clocks_are_ahead_do_not_keep_who_is_slow_to_begin_from_being_heard() -> None:
+    desk = Desk()
+    for number in range(2 * CURSOR_SERIES_MAX):  # 100 a second
+        second = number // 100
+        desk.come(0, of=series(1_000 + number), created=WALL + second + 60, now=second)
+    desk.events.clear()
+    end = 2 * CURSOR_SERIES_MAX // 100
+    desk.come(0, of=ONE, now=end, created=WALL + end - FORGOTTEN_BEHIND_S + 1)
+
+    assert [type(event) for event in desk.events] == [Message]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 1, FORGOTTEN_SKEW_S])
 def test_strangers_have_nothing_told_again_of_whose_clock_is_ahead(ahead_s: int) -> None:
     desk = Desk()
     desk.come(0, 1, created=WALL + ahead_s)

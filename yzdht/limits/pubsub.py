@@ -201,9 +201,11 @@ FEED_SERIES_MAX = 8_192
 CURSOR_SERIES_MAX = 8_192
 FORGOTTEN_TOGETHER_PART = 8
 """A cursor that is full forgets one part in so many at once, or each new series would have it looked through."""
-FORGOTTEN_BEHIND_S = 2
-"""The mark of what was forgotten, which is for all, stays so far behind what came last, or where what was forgotten came: clocks of
-strangers may be ahead, and those of who begins a little behind."""
+FORGOTTEN_BEHIND_S = 30
+"""The mark of what was forgotten, which is for all, follows clocks that are ahead no further than to so long before what came last: strangers'
+may be, and of who begins the first message may take a while."""
+FORGOTTEN_SKEW_S = 2
+"""But it follows all clocks that are ahead by so little."""
 CURSOR_RUNS_MAX = 64
 """Of one series; what lies lower is over."""
 CURSOR_BYTES_MAX = 2 * 1_024 * 1_024

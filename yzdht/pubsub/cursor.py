@@ -24,6 +24,7 @@ from yzdht.limits import (
     CURSOR_RUNS_MAX,
     CURSOR_SERIES_MAX,
     FORGOTTEN_BEHIND_S,
+    FORGOTTEN_SKEW_S,
     FORGOTTEN_TOGETHER_PART,
     MINUTE_S,
     REPLAY_KEPT_S,
@@ -176,11 +177,11 @@ class Cursor:
     def forget(self, many: Iterable[Series]) -> None:
         """Remember no more of these than up to when they were written.
 
-        What is kept for all lies behind now, or when something of them came: a sender may write any time, and strangers whose clocks
-        are ahead would have all who begin refused up to then.
+        What is kept for all lies some time behind now, or when something of them came: a sender may write any time, and strangers whose
+        clocks are ahead would have all who begin refused up to then.
         """
         many = list(many)
-        behind = self._latest() - FORGOTTEN_BEHIND_S if many else 0
+        latest = self._latest() if many else 0
         for series in many:
             window = self._windows.pop(series)
             self._awaited.pop(series, None)
@@ -191,7 +192,9 @@ class Cursor:
             else:
                 del self._sessions[series.sender]
                 self._forgotten.pop(series.sender, None)
-                until = min(until, max(window.seen_at or until, behind))
+                came = window.seen_at or until
+                soon = min(came + FORGOTTEN_SKEW_S, latest - FORGOTTEN_SKEW_S)
+                until = min(until, max(came, soon, latest - FORGOTTEN_BEHIND_S))
                 self._all_forgotten = max(self._all_forgotten, until)
 
     def _latest(self) -> int:
@@ -214,6 +217,10 @@ class Cursor:
             return
         if event.series in self._awaited and self._windows[event.series].due >= self._awaited[event.series]:
             del self._awaited[event.series]
+
+    def await_nothing(self) -> None:
+        """What was missing is not looked for any more, or gaps are told anew."""
+        self._awaited.clear()
 
     def tidy(self, wall: float) -> None:
         """Forget the windows of who was silent for REPLAY_KEPT_S: all that came before is over then, and stays so."""

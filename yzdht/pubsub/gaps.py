@@ -83,12 +83,12 @@ class Gaps:
             if not ended:
                 continue
             missing.given_up.extend(ended)
-            missing.open = [
-                (left, since) for piece, since in missing.open for left in without_all([piece], ended)
-            ]
-            if missing.open or not self._held(series).is_empty:
+            if not self._held(series).is_empty:
                 self.look(series, mono)
-            else:  # it was forgotten, and with it what was missing
+                continue
+            left = without_all([piece for piece, _ in missing.open], ended)
+            missing.open = _with_times(left, missing.open, mono)
+            if not left:  # the series was forgotten, and with it what was missing
                 del self._series[series]
         return found
 
