@@ -165,6 +165,9 @@ def own_topics(
     def is_congested(peer: Peer) -> bool:
         return peer.node_id != own.node_id and pump.is_congested(peer)
 
+    def unsent_bytes(peer: Peer) -> int:
+        return pump.unsent_bytes(peer)
+
     def passed_on(came: Now) -> None:
         pump.passed_on(came)
 
@@ -177,6 +180,7 @@ def own_topics(
         telemetry.observe,
         Policies(PolicyChecks(network)),
         passed_on,
+        unsent_bytes,
     )
     itself = Peer(own.node_id, own.public_key, own.caps, SessionId(bytes(16)), "", None)
     bringer_key = kdf(identity.self_key, b"", "yz1 bringers", b"", _KEY_BYTES)

@@ -179,6 +179,10 @@ class TopicPump:
         """True while a peer does not read what is pushed to it, and once it is gone."""
         return self.sessions.is_congested(peer)
 
+    def unsent_bytes(self, peer: Peer) -> int:
+        """Bytes that wait to be sent to a peer."""
+        return self.sessions.unsent_bytes(peer)
+
     def passed_on(self, came: Now) -> None:
         """A message that came at this time is among what is sent to subscribers at the end of the turn."""
         self._passed_on.append(came.mono)

@@ -502,7 +502,7 @@ async def test_an_asker_that_never_reads_costs_bounded_memory_and_is_closed(node
                 await turns(2)
         theirs = next(c for c in node.sessions._all if c.node_id == greedy.node_id)
         await until(lambda: theirs.link.is_congested)
-        assert theirs.link.unsent_bytes < 5 << 20  # type: ignore[attr-defined] # of a WebSocketLink
+        assert theirs.link.unsent_bytes < 5 << 20  # of a WebSocketLink
 
         assert (await dht.get("note")).seq == stored.seq
         await clock.advance(20.0)

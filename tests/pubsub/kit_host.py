@@ -12,7 +12,7 @@ from tests.vectors.golden import NETWORK
 from yzdht.crypto.primitives import PrivateKey, verify
 from yzdht.crypto.topic_policy import PolicyChecks
 from yzdht.ids import NodeId, PublicKey, SendSession, SessionId, Target, TopicId
-from yzdht.limits import HISTORY_MESSAGES_MAX
+from yzdht.limits import HISTORY_MESSAGES_MAX, LINK_UNSENT_BYTES_HIGH
 from yzdht.ports import Now
 from yzdht.pubsub.host import TopicHost
 from yzdht.pubsub.hosts import hosts_among
@@ -235,6 +235,7 @@ class HostNode:
         self.verifier = Verifier()
         self.neighbourhood = Neighbourhood(self.contact)
         self.congested: set[NodeId] = set()
+        self.unsent: dict[NodeId, int] = {}
         self.counts: Counter[str] = Counter()
         self.disk_s = DISK_S
         self.wakes = 0
@@ -253,6 +254,7 @@ class HostNode:
             self._is_congested,
             self._count,
             policies=Policies(PolicyChecks(NETWORK)),
+            unsent_bytes=lambda peer: self.unsent.get(peer.node_id, LINK_UNSENT_BYTES_HIGH),
         )
         self.host = TopicHost(self.contact, self.store, self.outbox, surroundings, bytes(32))
 

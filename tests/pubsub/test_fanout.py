@@ -8,6 +8,7 @@ from yzdht.limits import (
     CHANGES_REMEMBERED_MIN,
     CHANGES_REMEMBERED_OF_ALL_MAX,
     HOSTED_TOPICS_MAX,
+    LINK_UNSENT_BYTES_HIGH,
     PUSH_BESIDE_BYTES_MAX,
     PUSH_BESIDE_PARTS,
     PUSH_BESIDE_SERIES_MAX,
@@ -154,6 +155,31 @@ def test_a_large_message_of_one_who_said_something_before_takes_no_room_of_other
         host.publish(honest.envelope(index))
 
     assert len(host.pushed(ALICE)) == before + 29
+
+
+def test_who_has_read_as_much_as_was_sent_beside_it_is_sent_more() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    author, other, text = Author(), Author(), b"x" * 4_000
+    host.publish(author.envelope())
+    host.publish(other.envelope())
+    host.congested.add(ALICE.node_id)
+    for index in range(1, 9):
+        host.publish(author.envelope(index, text))
+    before = len(host.pushed(ALICE))
+    host.unsent[ALICE.node_id] = LINK_UNSENT_BYTES_HIGH - PUSH_BESIDE_BYTES_MAX + 1
+    host.publish(author.envelope(9))
+    assert len(host.pushed(ALICE)) == before
+
+    host.unsent[ALICE.node_id] = LINK_UNSENT_BYTES_HIGH - PUSH_BESIDE_BYTES_MAX
+    host.publish(author.envelope(10))
+    host.unsent[ALICE.node_id] = LINK_UNSENT_BYTES_HIGH
+    for index in range(11, 20):
+        host.publish(author.envelope(index, text))
+        host.publish(other.envelope(index, text))
+    sent = sum(len(envelope.raw) for envelope in host.pushed(ALICE)[before:])
+    assert PUSH_BESIDE_BYTES_MAX // PUSH_BESIDE_PARTS < sent <= PUSH_BESIDE_BYTES_MAX
 
 
 def test_series_that_have_room_at_who_does_not_keep_up_are_bounded() -> None:

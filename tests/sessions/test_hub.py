@@ -938,6 +938,7 @@ async def test_what_is_said_unasked_reaches_a_node_and_each_session_of_a_client(
     for number, peer in enumerate(peers):
         assert peer is not None
         assert not node.sessions.is_congested(peer)
+        assert node.sessions.unsent_bytes(peer) == 0
         assert node.sessions.push(peer, RecordType.PUBSUB, bytes((number,)))
     await until(lambda: all(party.pushes for party in (other, *clients)))
 
@@ -961,6 +962,7 @@ async def test_nothing_is_said_to_who_is_gone_and_that_a_client_is_gone_is_told(
     for peer in peers:
         assert peer is not None
         assert node.sessions.is_congested(peer)
+        assert node.sessions.unsent_bytes(peer) == 0
         assert not node.sessions.push(peer, RecordType.PUBSUB, b"x")
 
 

@@ -86,7 +86,7 @@ class Owners:
         self._on_message = on_message
 
     def __call__(self, link: Link) -> Owner:
-        owner = Owner(link, self._on_message)  # type: ignore[arg-type]  # every link of ours is measured
+        owner = Owner(link, self._on_message)  # every link of ours is measured
         self.count += 1
         self.made.put_nowait(owner)
         return owner

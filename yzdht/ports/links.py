@@ -50,6 +50,11 @@ class Link(Protocol):
         ...
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait to be sent."""
+        ...
+
+    @property
     def is_congested(self) -> bool:
         """True while more than LINK_UNSENT_BYTES_HIGH bytes wait to be sent."""
         ...

@@ -2,7 +2,7 @@
 
 A subscriber that does not keep up is told of what strangers say once, each of them, and fetches it later. What somebody says who said
 something before is sent all the same, within PUSH_BESIDE_BYTES_MAX, and a quarter of that for each series: until the subscriber asks
-for it the strangers may have pushed it out of a history.
+for it the strangers may have pushed it out of a history. There is as much room again once it has read as much of what waits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from yzdht.limits import (
     CHANGES_REMEMBERED_MAX,
     CHANGES_REMEMBERED_MIN,
     CHANGES_REMEMBERED_OF_ALL_MAX,
+    LINK_UNSENT_BYTES_HIGH,
     PUSH_BESIDE_BYTES_MAX,
     PUSH_BESIDE_PARTS,
     PUSH_BESIDE_SERIES_MAX,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from yzdht.pubsub.ports import Surroundings
     from yzdht.pubsub.subscriptions import Subscriber, Subscriptions
     from yzdht.wire.pubsub import PubsubEnvelope
+
+
+_HAS_READ_BYTES = LINK_UNSENT_BYTES_HIGH - PUSH_BESIDE_BYTES_MAX
+"""With no more than that unsent there is room for what is sent beside it, below what a session that keeps up may have unsent."""
 
 
 def changes_of_each(topics: int, most: int = CHANGES_REMEMBERED_MAX) -> int:
@@ -66,6 +71,7 @@ class FanOut:
         self._announcements = announcements
         self._outbox = outbox
         self._is_congested = surroundings.is_congested
+        self._unsent_bytes = surroundings.unsent_bytes
         self._observe = surroundings.observe
         self._passed_on = surroundings.passed_on
         self._remembered = remembered
@@ -109,6 +115,8 @@ class FanOut:
         if not self._is_congested(subscriber.peer):
             subscriber.keeps_up()
             return True
+        if subscriber.beside and self._unsent_bytes(subscriber.peer) <= _HAS_READ_BYTES:
+            subscriber.keeps_up()
         sent, series, size = subscriber.beside, envelope.series, len(envelope.raw)
         if not is_known or (series not in sent and len(sent) >= PUSH_BESIDE_SERIES_MAX):
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from yzdht.limits import LINK_UNSENT_BYTES_HIGH
 from yzdht.pubsub.policies import Policies
 
 
@@ -73,6 +74,7 @@ class Surroundings:
         observe: Told figures, by name.
         policies: Who writes to topics that have an owner.
         passed_on: Told, of each message that is to be sent to subscribers, when it came.
+        unsent_bytes: How much waits to be sent to a peer.
 
     """
 
@@ -84,3 +86,4 @@ class Surroundings:
     observe: Observe = _unseen
     policies: Policies = field(default_factory=Policies)
     passed_on: Callable[[Now], None] = lambda _came: None
+    unsent_bytes: Callable[[Peer], int] = lambda _peer: LINK_UNSENT_BYTES_HIGH

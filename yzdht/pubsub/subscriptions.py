@@ -67,7 +67,7 @@ class Subscriber:
         self.beside: dict[Series, int] = {}
 
     def keeps_up(self) -> None:
-        """It reads what it is sent, or was told what it was not sent."""
+        """It reads what it is sent, or was told what it was not sent: there is room for more."""
         self.beside_bytes = 0
         self.beside.clear()
 

@@ -190,6 +190,11 @@ class Sessions:
         connection = self._connection_of(peer)
         return connection is None or connection.link.is_congested
 
+    def unsent_bytes(self, peer: Peer) -> int:
+        """Bytes that wait to be sent to a peer; 0 once it is gone."""
+        connection = self._connection_of(peer)
+        return 0 if connection is None else connection.link.unsent_bytes
+
     def has_session(self, node_id: NodeId) -> bool:
         """True while a session serves a node."""
         return node_id in self._by_id
