@@ -117,9 +117,7 @@ class Cursor:
         self._sessions: Counter[PublicKey] = Counter()
         self._forgotten: dict[PublicKey, int] = {}  # up to when, of a sender of whom others are remembered
         self._all_forgotten = 0
-        self._awaited: dict[
-            Series, int
-        ] = {}  # of those with windows: one above what is missing below what came
+        self._awaited: dict[Series, int] = {}  # of those with windows: one above what is missing
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -146,7 +144,7 @@ class Cursor:
         if self.in_the_way_of(series):
             for awaited in self._awaited:  # what it waits for is on its way
                 self._windows.move_to_end(awaited)
-        self.forget(self.in_the_way_of(series))
+            self.forget(self.in_the_way_of(series))
         suspect = max(self._all_forgotten, self._forgotten.get(series.sender, 0))
         window = self._windows[series] = Window(Held(), 0, suspect=suspect)
         self._sessions[series.sender] += 1
@@ -181,7 +179,7 @@ class Cursor:
         clocks are ahead would have all who begin refused up to then.
         """
         many = list(many)
-        latest = self._latest() if many else 0
+        latest = self._latest() if many else 0  # mostly nothing is forgotten
         for series in many:
             window = self._windows.pop(series)
             self._awaited.pop(series, None)
