@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sessions.kit import Party, Time, Village, session_with, turns, until
+from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, session_with, turns, until
 from yzdht.ids import PublicKey, SendSession, Target, TopicId
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
@@ -27,7 +27,7 @@ from yzdht.limits import (
 from yzdht.rpc.engine import Answer, Failed, FailReason
 from yzdht.transport.bounds import LinkBounds
 from yzdht.transport.memory import MemoryLink, MemoryTransport
-from yzdht.wire.frame import RecordType
+from yzdht.wire.frame import Caps, RecordType
 from yzdht.wire.rpc import (
     Backlog,
     Body,
@@ -234,6 +234,33 @@ async def test_too_much_about_a_flooded_topic_is_answered_busy_and_the_rest_of_t
         outcome = await asker.answer_to(call)
         assert isinstance(outcome, Answer)
         assert outcome.status is Status.OK
+
+
+@pytest.mark.parametrize(("is_known", "caps"), [(True, NODE), (False, NODE), (True, CLIENT)])
+async def test_what_a_node_of_the_table_asks_about_a_flooded_topic_does_not_wait_for_each_of_a_crowd(
+    village: Village, *, is_known: bool, caps: Caps
+) -> None:
+    flooded = TopicId(b"f" * 16)
+    server = await village.party("server")
+    asker = await village.party("asker", caps=caps)
+    crowd = [await village.party(f"crowd {number}") for number in range(30)]
+    for each in (asker, *crowd):
+        assert isinstance(await each.answer_to(each.ask(server.contact)), Answer)
+    server.known = {asker.node_id} if is_known else set()
+    server.requests.clear()
+    for _ in range(FLOW_REQUESTS_LIGHT):
+        server.sessions._flows.count(flooded, village.clock.now().mono)
+
+    for _ in range(10):
+        for each in crowd:
+            each.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded))
+    calls = [asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded)) for _ in range(5)]
+    for call in calls:
+        await asker.answer_to(call)
+    before = [connection.peer for connection, *_ in server.requests]
+    last = max(place for place, peer in enumerate(before) if peer and peer.node_id == asker.node_id)
+    is_favoured = is_known and caps == NODE
+    assert (last < 2 * len(crowd)) is is_favoured, last
 
 
 async def test_large_summaries_about_a_flooded_topic_wait_unread_where_too_much_of_it_waits(

@@ -30,7 +30,9 @@ class Desk:
     """Sessions with what they ask, and who was served in which order."""
 
     def __init__(self) -> None:
-        self.turns = RequestTurns(asyncio.get_running_loop(), self.serve)
+        self.turns = RequestTurns(
+            asyncio.get_running_loop(), self.serve, lambda comer: comer.startswith("node")
+        )
         self.backlog: Counter[str] = Counter()
         self.late: Counter[str] = Counter()
         self.served: list[str] = []
@@ -156,6 +158,45 @@ async def test_others_leave_a_share_to_a_crowd_that_asks_about_the_same() -> Non
     )
 
 
+async def test_one_node_of_the_table_has_half_of_what_is_served_to_a_crowd_that_asks_about_the_same() -> None:
+    desk = Desk()
+    crowd = [f"crowd {number}" for number in range(200)]
+    for each in crowd:
+        desk.turns.wait(each, is_busy=True)
+        desk.late[each] = 10
+    assert desk.ask("node", 10, is_busy=True) == 0
+
+    for turn in range(5):
+        await turns(1)
+        assert desk.ask(f"other {turn}") == 1
+    assert len(desk.served) == 5 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+    assert desk.served[::2] == ["node"] * 10
+    assert desk.served[1::2] == crowd[:10]
+
+
+async def test_nodes_of_the_table_take_turns_and_leave_half_to_strangers() -> None:
+    desk = Desk()
+    nodes = [f"node {number}" for number in range(20)]
+    for each in (*nodes, "stranger"):
+        desk.turns.wait(each, is_busy=True)
+        desk.late[each] = 30
+
+    for _ in range(5):
+        await turns(1)
+        desk.ask("other")
+    assert desk.served[::2] == nodes[: 5 * REQUESTS_OF_BUSY_PER_LOOP_TURN // 2]
+    assert set(desk.served[1::2]) == {"stranger"}
+
+
+async def test_what_neither_strangers_nor_nodes_of_the_table_take_the_others_have() -> None:
+    for comer in ("node", "stranger"):
+        desk = Desk()
+        desk.turns.wait(comer, is_busy=True)
+        desk.late[comer] = 3 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+        await turns(3)
+        assert desk.served == [comer] * 3 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+
+
 async def test_a_session_that_brings_both_has_the_others_served_before_those_about_the_same() -> None:
     desk = Desk()
     for number in range(100):
@@ -239,7 +280,12 @@ async def test_a_line_that_is_empty_leaves_the_loop_alone() -> None:
 
 @given(
     st.lists(
-        st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 60), st.booleans()), max_size=12),
+        st.lists(
+            st.tuples(
+                st.sampled_from(("a", "b", "c", "d", "node e", "node f")), st.integers(1, 60), st.booleans()
+            ),
+            max_size=12,
+        ),
         max_size=12,
     )
 )

@@ -85,7 +85,7 @@ class Sessions:
         self._links = Links(world.bounds.links_max)
         self._doorway = Doorway(world.bounds)
         self.handshake_turns = LoopTurns(self._loop, HANDSHAKE_MESSAGES_PER_LOOP_TURN, Connection.hear_early)
-        self.request_turns = RequestTurns(self._loop, Connection.serve_next)
+        self.request_turns = RequestTurns(self._loop, Connection.serve_next, self._is_known)
         self._flows = Flows()
         self._places = Places(world.bounds, world.is_known)
         self._entrance = Entrance(world, self._loop)
@@ -496,6 +496,11 @@ class Sessions:
                 is_over = event.reason in (NO_MEMBER, NOT_INVITED)  # for both ends, whoever said so
                 reason = GOODBYE if is_over else event.reason
                 self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
+
+    def _is_known(self, connection: Connection) -> bool:
+        """True for a session of a node of the routing table."""
+        peer = connection.peer
+        return peer is not None and not connection.is_client and self._world.is_known(peer.node_id)
 
     def is_busy(self, topic: bytes) -> bool:
         """True if far more was asked about a topic lately than about others."""

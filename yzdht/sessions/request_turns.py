@@ -5,6 +5,9 @@ everybody else would wait for all of them: half a second, where the answers are 
 requests, of one session a few, and then the sockets are looked at again. Sessions that asked little go before those that
 have had their share, as fq_codel (RFC 8290, section 4.2) has new flows go before old ones; and requests about what too much is asked
 about (flows.py) go after others. Both have a share of their own in each turn, so that nobody waits for ever.
+
+Of what too much is asked about, every other request is one of a node of the routing table: one session brings what all its clients
+publish, and would have no more than each of the strangers who flood a topic in hundreds of sessions.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from yzdht.limits import (
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 
 Comer = TypeVar("Comer")
@@ -38,21 +42,29 @@ class Serve(Protocol[ComerT_contra]):
 
 
 class RequestTurns(Generic[Comer]):
-    """Three lines: of sessions that asked little, of those that had their share, and of both with what too much is asked about.
+    """Four lines: of sessions that asked little, of those that had their share, and two of both with what too much is asked about.
 
-    A session may wait in one of the first two and in the third at once.
+    A session may wait in one of the first two and in one of the others at once.
 
     Args:
         loop: Its turns are counted.
         serve: Serves one request of a session that waited; it calls `wait` if there are more.
+        is_known: True for a session of a node of the routing table; without it for none.
 
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, serve: Serve[Comer]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        serve: Serve[Comer],
+        is_known: Callable[[Comer], bool] = lambda _comer: False,
+    ) -> None:
         self._loop = loop
         self._serve = serve
+        self._is_known = is_known
         self._light: OrderedDict[Comer, None] = OrderedDict()
         self._busy: OrderedDict[Comer, None] = OrderedDict()
+        self._busy_known: OrderedDict[Comer, None] = OrderedDict()
         self._heavy: OrderedDict[Comer, None] = OrderedDict()
         self._served: dict[Comer, int] = {}  # in this turn; a Counter computes what is missing in Python
         self._left = REQUESTS_PER_LOOP_TURN
@@ -61,7 +73,7 @@ class RequestTurns(Generic[Comer]):
 
     def __len__(self) -> int:
         """In how many places sessions wait."""
-        return len(self._light) + len(self._busy) + len(self._heavy)
+        return len(self._light) + len(self._busy) + len(self._busy_known) + len(self._heavy)
 
     def is_now(self, comer: Comer, *, is_busy: bool = False) -> bool:
         """True if a request of a session that has no other such waiting is served now; otherwise the session waits from now on.
@@ -73,7 +85,7 @@ class RequestTurns(Generic[Comer]):
         """
         self._arm()
         least = REQUESTS_PER_LOOP_TURN // 2 if is_busy else 0
-        is_overtaking = bool(self._light or (is_busy and self._busy))
+        is_overtaking = bool(self._light or (is_busy and (self._busy or self._busy_known)))
         is_heavy = comer in self._heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
         if self._left > least and not is_overtaking and not is_heavy:
             self._note(comer, is_busy=is_busy)
@@ -92,14 +104,15 @@ class RequestTurns(Generic[Comer]):
         """
         self._arm()
         if is_busy:
-            self._busy.setdefault(comer)
+            if comer not in self._busy and comer not in self._busy_known:
+                (self._busy_known if self._is_known(comer) else self._busy)[comer] = None
         elif comer not in self._heavy and comer not in self._light:
             has_had_its_share = is_heavy or self._served.get(comer, 0) >= REQUESTS_PER_SESSION_AND_LOOP_TURN
             (self._heavy if has_had_its_share else self._light)[comer] = None
 
     def forget(self, comer: Comer) -> None:
         """It waits no longer; a no-op for others."""
-        for line in (self._light, self._busy, self._heavy):
+        for line in (self._light, self._busy, self._busy_known, self._heavy):
             line.pop(comer, None)
 
     def _note(self, comer: Comer, *, is_busy: bool) -> None:
@@ -136,13 +149,15 @@ class RequestTurns(Generic[Comer]):
         count = (
             max(self._left, REQUESTS_OF_BUSY_PER_LOOP_TURN) if is_alone else REQUESTS_OF_BUSY_PER_LOOP_TURN
         )
+        first, second = self._busy_known, self._busy
         for _ in range(count):
-            if not self._busy:
+            if not (first or second):
                 break
-            self._serve_first(self._busy)
+            self._serve_first(first or second)
+            first, second = second, first
 
     def _serve_first(self, line: OrderedDict[Comer, None]) -> None:
         comer, _ = line.popitem(last=False)
-        is_busy = line is self._busy
+        is_busy = line is not self._light
         self._note(comer, is_busy=is_busy)
         self._serve(comer, is_busy=is_busy)
