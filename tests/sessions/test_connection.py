@@ -237,7 +237,7 @@ async def test_too_much_about_a_flooded_topic_is_answered_busy_and_the_rest_of_t
 
 
 @pytest.mark.parametrize(("is_known", "caps"), [(True, NODE), (False, NODE), (True, CLIENT)])
-async def test_what_a_node_of_the_table_asks_about_a_flooded_topic_does_not_wait_for_each_of_a_crowd(
+async def test_only_what_a_node_of_the_table_asks_about_a_flooded_topic_goes_before_most_of_a_crowd(
     village: Village, *, is_known: bool, caps: Caps
 ) -> None:
     flooded = TopicId(b"f" * 16)
@@ -261,6 +261,27 @@ async def test_what_a_node_of_the_table_asks_about_a_flooded_topic_does_not_wait
     last = max(place for place, peer in enumerate(before) if peer and peer.node_id == asker.node_id)
     is_favoured = is_known and caps == NODE
     assert (last < 2 * len(crowd)) is is_favoured, last
+
+
+async def test_a_node_that_dials_again_and_again_has_one_place_among_the_nodes_of_the_table(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flooded = TopicId(b"f" * 16)
+    asker, server, far = await flooded_server(village, flooded)
+    server.known = {asker.node_id}
+    lines = server.sessions.request_turns
+    monkeypatch.setattr(lines, "is_now", lambda _comer, *, is_busy=False: not is_busy)
+    assert server.sessions._is_known(far)
+    for _ in range(3):
+        asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded), timeout_s=60.0)
+    await until(lambda: len(far._deferred) == 3)
+
+    again = await village.party("again", identity=asker.identity)
+    again.ask(server.contact)
+    await until(lambda: far.is_retired)
+    of_asker = [each for each in server.sessions._all if each.peer and each.peer.node_id == asker.node_id]
+    assert far in of_asker
+    assert [each.is_retired for each in of_asker if server.sessions._is_known(each)] == [False]
 
 
 async def test_large_summaries_about_a_flooded_topic_wait_unread_where_too_much_of_it_waits(

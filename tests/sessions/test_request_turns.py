@@ -188,13 +188,73 @@ async def test_nodes_of_the_table_take_turns_and_leave_half_to_strangers() -> No
     assert set(desk.served[1::2]) == {"stranger"}
 
 
-async def test_what_neither_strangers_nor_nodes_of_the_table_take_the_others_have() -> None:
+async def test_where_only_nodes_of_the_table_wait_or_only_strangers_they_have_all_of_it() -> None:
     for comer in ("node", "stranger"):
         desk = Desk()
         desk.turns.wait(comer, is_busy=True)
         desk.late[comer] = 3 * REQUESTS_OF_BUSY_PER_LOOP_TURN
         await turns(3)
         assert desk.served == [comer] * 3 * REQUESTS_OF_BUSY_PER_LOOP_TURN
+
+
+async def test_nodes_of_the_table_that_wait_are_not_overtaken_and_none_is_left_waiting() -> None:
+    desk = Desk()
+    nodes = [f"node {number}" for number in range(3 * REQUESTS_OF_BUSY_PER_LOOP_TURN)]
+    for each in nodes:
+        desk.turns.wait(each, is_busy=True)
+        desk.late[each] = 1
+    assert len(desk.turns) == len(nodes)
+    assert desk.ask("stranger", is_busy=True) == 0
+
+    desk.turns.forget(nodes[-1])
+    await turns(4)
+    assert set(desk.served) == {*nodes[:-1], "stranger"}
+    assert len(desk.turns) == 0
+
+
+async def test_who_enters_or_leaves_the_table_while_it_waits_waits_once() -> None:
+    known: set[str] = set()
+    served: list[str] = []
+
+    def serve(comer: str, *, is_busy: bool) -> None:
+        assert is_busy
+        served.append(comer)
+
+    line = RequestTurns(asyncio.get_running_loop(), serve, known.__contains__)
+    line.wait("a", is_busy=True)
+    known.add("a")
+    line.wait("a", is_busy=True)
+    assert len(line) == 1
+    await turns(1)
+
+    line.wait("a", is_busy=True)
+    known.clear()
+    line.wait("a", is_busy=True)
+    assert len(line) == 1
+    await turns(2)
+    assert served == ["a", "a"]
+
+
+async def test_what_a_node_of_the_table_asks_about_other_things_has_its_share_all_the_same() -> None:
+    desk = Desk()
+    for number in range(100):
+        desk.turns.wait(f"crowd {number}", is_busy=True)
+        desk.late[f"crowd {number}"] = 50
+        desk.turns.wait(f"much {number}", is_heavy=True)
+        desk.backlog[f"much {number}"] = 50
+    desk.ask("node", 500, is_busy=True)
+
+    for is_alone in (False, True):
+        for turn in range(2 * TURNS_WITHOUT_LIGHT):
+            if not is_alone:
+                desk.ask(f"other {is_alone} {turn}")
+            await turns(1)
+        before = desk.late["node"]
+        at_once = desk.ask("node", EACH)
+        await turns(1)
+        assert at_once + desk.served[-SERVED_PER_TURN_MAX:].count("node") >= EACH
+        assert desk.backlog["node"] == 0
+        assert desk.late["node"] < before
 
 
 async def test_a_session_that_brings_both_has_the_others_served_before_those_about_the_same() -> None:

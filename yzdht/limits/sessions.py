@@ -9,7 +9,7 @@ REQUESTS_OF_HEAVY_PER_LOOP_TURN = 4
 """Of all sessions that have had their share together; an answer of 64 KiB takes a third of a millisecond."""
 REQUESTS_OF_BUSY_PER_LOOP_TURN = 4
 """Of those about what too much is asked about: so many while others come as well, or at least; a full turn's where none came for
-TURNS_WITHOUT_LIGHT turns."""
+TURNS_WITHOUT_LIGHT turns. Every other one is for nodes of the routing table, while both they and strangers wait."""
 TURNS_WITHOUT_LIGHT = 16
 FLOW_WINDOW_S = 4.0
 FLOW_REQUESTS_LIGHT = 200

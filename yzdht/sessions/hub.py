@@ -498,9 +498,13 @@ class Sessions:
                 self._sink.on_link(peer, Down(TURNED_AWAY if is_turned_away else reason))
 
     def _is_known(self, connection: Connection) -> bool:
-        """True for a session of a node of the routing table."""
+        """True for the session that serves a node of the routing table: one for each."""
         peer = connection.peer
-        return peer is not None and not connection.is_client and self._world.is_known(peer.node_id)
+        return (
+            peer is not None
+            and self._by_id.get(peer.node_id) is connection
+            and self._world.is_known(peer.node_id)
+        )
 
     def is_busy(self, topic: bytes) -> bool:
         """True if far more was asked about a topic lately than about others."""

@@ -6,8 +6,9 @@ requests, of one session a few, and then the sockets are looked at again. Sessio
 have had their share, as fq_codel (RFC 8290, section 4.2) has new flows go before old ones; and requests about what too much is asked
 about (flows.py) go after others. Both have a share of their own in each turn, so that nobody waits for ever.
 
-Of what too much is asked about, every other request is one of a node of the routing table: one session brings what all its clients
-publish, and would have no more than each of the strangers who flood a topic in hundreds of sessions.
+While both wait, every other request about it is one of a node of the routing table, nodes in turn: one session brings what all clients
+of a node publish, and would have no more than each of the strangers who flood a topic in hundreds of sessions. Who says it is a node is
+in the table soon: prefixes bound how many (kad/table.py).
 """
 
 from __future__ import annotations
@@ -159,5 +160,8 @@ class RequestTurns(Generic[Comer]):
     def _serve_first(self, line: OrderedDict[Comer, None]) -> None:
         comer, _ = line.popitem(last=False)
         is_busy = line is not self._light
-        self._note(comer, is_busy=is_busy)
+        if is_busy:
+            self._left -= 1  # it has its share of the others all the same
+        else:
+            self._note(comer, is_busy=False)
         self._serve(comer, is_busy=is_busy)
