@@ -1,18 +1,24 @@
-"""Spans less others: one pass, and the same as cell by cell."""
+"""Spans joined, and less others: in one pass, and the same as cell by cell."""
 
 from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from yzdht.pubsub.claims import without_all
+from yzdht.pubsub.claims import joined, without_all
 from yzdht.wire.holdings import Held, Span
 
 
 _TAKEN = st.lists(st.builds(lambda at, size: Span(at, at + size), st.integers(0, 40), st.integers(0, 6)))
+_ANY = st.lists(st.builds(Span, st.integers(0, 40), st.integers(0, 40)))
 
 
 def cells(spans: list[Span]) -> list[int]:
     return [index for span in spans for index in range(*span)]
+
+
+@given(_ANY)
+def test_what_is_joined_is_what_lies_in_some_of_them(spans: list[Span]) -> None:
+    assert joined(spans) == Held.of(0, sorted(set(cells(spans)))).runs
 
 
 @given(st.sets(st.integers(0, 45)), _TAKEN)

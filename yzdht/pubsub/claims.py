@@ -298,6 +298,19 @@ def _first(spans: Iterable[Span], count: int) -> list[Span]:
     return found
 
 
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """All that lies in some of these, which come in any order: in order, no two touching, none empty."""
+    found: list[Span] = []
+    for start, to in sorted(spans):
+        if start >= to:
+            continue
+        if found and start <= found[-1].to:
+            found[-1] = Span(found[-1].start, max(found[-1].to, to))
+        else:
+            found.append(Span(start, to))
+    return found
+
+
 def without(spans: Iterable[Span], taken: Span) -> list[Span]:
     """Some spans, in order, less another."""
     parts = (

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yzdht.ids import NodeId
 from yzdht.limits import EDGE_ORDER_S, EDGE_ROWS_MAX, FEED_HOSTS_MAX, HISTORY_MESSAGES_MAX, HOLES_MAX
+from yzdht.pubsub.claims import joined
 from yzdht.wire.holdings import Held, Holdings, Series, Span, claimed, usual_next
 from yzdht.wire.rpc import SummaryRow
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from yzdht.wire.pubsub import PubsubEnvelope
 
@@ -166,7 +167,9 @@ def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[No
         told = said or list(rows.values())
     floor = min(row.first for row in said or told)
     held = Holdings()
-    held.put(series, Held.of_runs(floor, _union(floor, told)))
+    spans = (span for row in told for span in claimed(row))
+    above = (Span(max(start, floor), to) for start, to in spans)
+    held.put(series, Held.of_runs(floor, joined(above)))
     return held.row(series)
 
 
@@ -194,17 +197,3 @@ def _cut(row: SummaryRow, to: int) -> SummaryRow:
         return row
     holes = tuple(hole for hole in row.holes if hole < to)
     return SummaryRow(row.sender, row.session, min(row.first, to), to, holes)
-
-
-def _union(floor: int, rows: Iterable[SummaryRow]) -> list[Span]:
-    """All that some row claims from an index on, in order, no two touching."""
-    found: list[Span] = []
-    for span in sorted(span for row in rows for span in claimed(row)):
-        start = max(span.start, floor)
-        if start >= span.to:
-            continue
-        if found and start <= found[-1].to:
-            found[-1] = Span(found[-1].start, max(found[-1].to, span.to))
-        else:
-            found.append(Span(start, span.to))
-    return found
