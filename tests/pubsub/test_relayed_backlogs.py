@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from hypothesis import example, given, strategies as st
+
 from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, at, contact, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import Verifier, forged
 from tests.pubsub.kit_host import Neighbourhood, target_of
@@ -11,6 +14,7 @@ from yzdht.limits import (
     EDGE_BACKLOGS_MAX,
     EDGE_PART_OF_ONE_BRINGER,
     PUBSUB_ENVELOPE_BYTES_MAX,
+    SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.outbox import Outbox
 from yzdht.pubsub.pauses import limited, told_s
@@ -18,19 +22,32 @@ from yzdht.pubsub.ports import Surroundings
 from yzdht.pubsub.rates import Bringers, Rates
 from yzdht.pubsub.relayed_backlogs import RelayedBacklogs
 from yzdht.rpc.engine import Answer, Call, Reply
+from yzdht.store.memory_topics import MemoryTopics
+from yzdht.wire.history import Bringer, TopicWrite
+from yzdht.wire.pubsub import decode_envelope
 from yzdht.wire.rpc import Backlog, BacklogPage, Method, Range, Refusal, Status, Subscribe, encode_body
 
 
 if TYPE_CHECKING:
     from yzdht.rpc.engine import Failed
+    from yzdht.wire.holdings import Series
 
 
-ONE = series(1)
+ONE, TWO = series(1), series(2)
 CLIENT = peer(50)
 
 
 def raws(*indexes: int) -> tuple[bytes, ...]:
     return tuple(raw(ONE, index) for index in indexes)
+
+
+def stored(*envelopes: bytes) -> MemoryTopics:
+    """What a host keeps."""
+    store = MemoryTopics(lambda _verdicts: None, lambda _tell: None)
+    for op, envelope in enumerate(map(decode_envelope, envelopes)):
+        name = (envelope.topic, envelope.sender, envelope.session, envelope.index, envelope.id)
+        store.submit(op, TopicWrite(*name, envelope.raw, 0, Bringer(bytes(16))))
+    return store
 
 
 class Desk:
@@ -45,7 +62,10 @@ class Desk:
         self.asked: list[int] = []  # in this order
 
     def fetch(self, start: int, to: int) -> int:
-        return self.shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, (Range(*ONE, start, to),)))
+        return self.fetch_all(Range(*ONE, start, to))
+
+    def fetch_all(self, *ranges: Range) -> int:
+        return self.shell.ask(CLIENT, Method.BACKLOG, Backlog(TOPIC, ranges))
 
     def answer(self, outcome: Answer | Failed) -> list[tuple[int, int]]:
         """Answer whoever is asked; what it was asked for."""
@@ -54,6 +74,19 @@ class Desk:
         body = self.shell.answer(number, Method.BACKLOG, outcome).body
         assert isinstance(body, Backlog)
         return [(r.start, r.to) for r in body.ranges]
+
+    def answer_from(self, store: MemoryTopics) -> tuple[Range, ...]:
+        """Let whoever is asked answer what it keeps, as a host does; what it was asked for."""
+        body = self.shell.call(self.shell.asked(Method.BACKLOG)[0], Method.BACKLOG).body
+        assert isinstance(body, Backlog)
+        envelopes, more = store.envelopes(body.topic, body.ranges, body.bytes_max)
+        self.answer(page(*envelopes, more=more))
+        return body.ranges
+
+    @property
+    def is_content(self) -> bool:
+        """True while no host has been left."""
+        return not self.shell.asked(Method.UNSUBSCRIBE) and not self.shell.counts["pubsub_forged"]
 
     def came(self, request: int) -> tuple[bytes, ...]:
         body = self.shell.replies[request].body
@@ -68,6 +101,67 @@ def test_what_one_host_lacks_is_asked_of_the_next() -> None:
     assert desk.answer(page(*raws(1, 3))) == [(1, 2), (3, 4)]
     assert desk.came(request) == raws(0, 2, 1, 3)
     assert sorted(desk.asked) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [
+        ([(0, 2), (0, 2)], [(0, 2)]),
+        ([(0, 2), (1, 4)], [(0, 4)]),
+        ([(3, 4), (0, 4), (1, 2)], [(0, 4)]),
+        ([(2, 4), (0, 2)], [(0, 4)]),
+        ([(3, 4), (1, 1), (0, 2), (9, 0)], [(0, 2), (3, 4)]),
+        (SUMMARY_ROWS_MAX * [(0, 4)], [(0, 4)]),
+    ],
+    ids=["equal", "overlapping", "one within the other", "side by side", "empty", "as many as there may be"],
+)
+def test_ranges_that_overlap_are_asked_for_once_and_nobody_is_left_for_it(
+    wanted: list[tuple[int, int]], asked: list[tuple[int, int]]
+) -> None:
+    desk = Desk()
+    request = desk.fetch_all(*(Range(*ONE, *span) for span in wanted))
+    ranges = desk.answer_from(stored(*raws(0, 1, 2, 3)))
+
+    assert [(r.start, r.to) for r in ranges] == asked
+    assert desk.came(request) == raws(*(index for span in asked for index in range(*span)))
+    assert desk.is_content
+
+
+def test_ranges_that_overlap_are_asked_for_once_however_many_of_another_series_are_between_them() -> None:
+    desk = Desk()
+    request = desk.fetch_all(Range(*ONE, 0, 2), Range(*TWO, 0, 2), Range(*ONE, 1, 3), Range(*TWO, 0, 2))
+    kept = (*raws(0, 1, 2), raw(TWO, 0), raw(TWO, 1))
+
+    assert desk.answer_from(stored(*kept)) == (Range(*ONE, 0, 3), Range(*TWO, 0, 2))
+    assert desk.came(request) == kept
+    assert desk.is_content
+
+
+def test_ranges_with_nothing_in_them_are_asked_of_nobody() -> None:
+    desk = Desk()
+    request = desk.fetch_all(Range(*ONE, 2, 2), Range(*ONE, 3, 1))
+    assert desk.shell.asked(Method.BACKLOG) == []
+    assert desk.came(request) == ()
+
+
+_INDEXES = st.integers(0, 8)
+_KEPT = st.sets(st.tuples(st.sampled_from([ONE, TWO]), _INDEXES))
+
+
+@given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), _INDEXES, _INDEXES)), st.tuples(_KEPT, _KEPT))
+@example([(ONE, 0, 2), (ONE, 0, 2)], ({(ONE, 0), (ONE, 1)}, set()))
+def test_whatever_ranges_a_client_names_it_has_each_message_of_them_once(
+    wanted: list[tuple[Series, int, int]], kept: tuple[set[tuple[Series, int]], set[tuple[Series, int]]]
+) -> None:
+    desk = Desk()
+    request = desk.fetch_all(*(Range(*of, start, to) for of, start, to in wanted))
+    stores = [stored(*(raw(*name) for name in sorted(names))) for names in kept]
+    while desk.shell.status(request) is None:
+        desk.answer_from(stores.pop(0))
+
+    named = {(of, index) for of, start, to in wanted for index in range(start, to)}
+    assert sorted(desk.came(request)) == sorted(raw(*name) for name in named & set().union(*kept))
+    assert desk.is_content
 
 
 def test_so_many_hosts_are_asked_for_one_client_and_no_more() -> None:

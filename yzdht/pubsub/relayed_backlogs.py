@@ -17,7 +17,7 @@ from yzdht.limits import (
     PUBSUB_ENVELOPE_BYTES_MAX,
     SUMMARY_ROWS_MAX,
 )
-from yzdht.pubsub.claims import without
+from yzdht.pubsub.claims import joined, without
 from yzdht.pubsub.pauses import limited, told_s
 from yzdht.pubsub.shares import Shares
 from yzdht.rpc.engine import Answer, Failed, Reply
@@ -46,7 +46,7 @@ class _Errand:
 
     Attributes:
         bringer: Who has its place.
-        missing: What was asked for and has not come, by series, in the order asked for.
+        missing: What was asked for and has not come, by series; of each in order, and each index once, for a host answers range by range.
         bytes_left: How much room there is.
         hosts: Who is still to be asked.
         distrust: Told who sent something forged.
@@ -121,9 +121,10 @@ class RelayedBacklogs:
         if not self._shares.take(bringer):
             self._reply(request, Status.BUSY, Refusal())
             return
-        missing: dict[Series, list[Span]] = {}
+        asked: dict[Series, list[Span]] = {}
         for sender, session, start, to in ((r.sender, r.session, r.start, r.to) for r in body.ranges):
-            missing.setdefault(Series(sender, session), []).append(Span(start, to))
+            asked.setdefault(Series(sender, session), []).append(Span(start, to))
+        missing = {series: joined(spans) for series, spans in asked.items()}
         room = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
         hosts = hosts[:EDGE_BACKLOG_HOSTS_MAX]
         errand = _Errand(request, peer, bringer, body, missing, room, hosts, distrust)
