@@ -8,6 +8,7 @@ from hypothesis import example, given, strategies as st
 from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, at, contact, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import Verifier, forged
 from tests.pubsub.kit_host import Neighbourhood, target_of
+from yzdht.ids import TopicId
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     EDGE_BACKLOG_HOSTS_MAX,
@@ -51,13 +52,14 @@ def stored(*envelopes: bytes) -> MemoryTopics:
 
 
 class Desk:
-    """A node that listens at the hosts 1 and 2 for one client, and is no host itself."""
+    """A node that listens at hosts, which are named 1 and so on, for one client, and is no host itself."""
 
-    def __init__(self) -> None:
-        self.shell = Shell(1, 2)
+    def __init__(self, hosts: int = 2) -> None:
+        numbers = range(1, hosts + 1)
+        self.shell = Shell(*numbers)
         self.shell.is_reached = False
         self.shell.ask(CLIENT, Method.SUBSCRIBE, Subscribe(TOPIC, (), delegate=True))
-        for number in (1, 2):
+        for number in numbers:
             self.shell.answer(number, Method.SUBSCRIBE, subscribed())
         self.asked: list[int] = []  # in this order
 
@@ -207,6 +209,37 @@ def test_what_is_forged_goes_no_farther_and_its_host_is_not_listened_to_any_more
     assert desk.shell.asked(Method.UNSUBSCRIBE) == [desk.asked[0]]
 
 
+def test_what_comes_a_second_time_is_dropped_and_its_host_kept() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 4)
+    desk.answer(page(*raws(0, 1, 0)))
+    desk.answer(page(*raws(1, 2)))
+
+    assert desk.came(request) == raws(0, 1, 2)
+    assert desk.is_content
+
+
+def test_what_came_and_more_that_was_never_asked_for_is_as_if_forged() -> None:
+    desk = Desk()
+    request = desk.fetch_all(Range(*ONE, 0, 2), Range(*ONE, 0, 2))
+    desk.answer(page(*raws(0, 0, 7, 1)))
+    desk.answer(page(*raws(1)))
+
+    assert desk.came(request) == raws(0, 1)
+    assert desk.shell.counts["pubsub_forged"] == 1
+    assert desk.shell.asked(Method.UNSUBSCRIBE) == [desk.asked[0]]
+
+
+def test_who_says_that_there_is_more_and_sends_nothing_new_does_not_keep_the_next_from_being_asked() -> None:
+    desk = Desk(3)
+    request = desk.fetch(0, 2)
+    desk.answer(page(*raws(0)))
+    desk.answer(page(*raws(0), more=True))
+    desk.answer(page(*raws(1)))
+
+    assert desk.came(request) == raws(0, 1)
+
+
 def large(*indexes: int) -> tuple[bytes, ...]:
     return tuple(raw(ONE, index, data=bytes(64_000)) for index in indexes)
 
@@ -231,6 +264,16 @@ def test_a_host_that_sends_more_than_there_is_room_for_is_not_listened_to_any_mo
 
     assert desk.came(request) == large(*range(8))
     assert desk.shell.asked(Method.UNSUBSCRIBE) == desk.asked
+
+
+def test_what_comes_again_and_again_takes_room_too() -> None:
+    desk = Desk()
+    request = desk.fetch(0, 64)
+    desk.answer(page(*(15 * large(0))))
+    desk.answer(page())
+
+    assert desk.came(request) == large(0)
+    assert desk.shell.asked(Method.UNSUBSCRIBE) == [desk.asked[0]]
 
 
 def test_one_message_is_fetched_however_little_room_a_client_names() -> None:
@@ -259,9 +302,10 @@ def test_what_a_host_that_did_not_answer_may_have_is_not_told_to_be_nowhere() ->
 
 
 def test_what_was_not_asked_for_goes_no_farther() -> None:
-    desk = Desk()
+    desk = Desk(3)
     request = desk.fetch(0, 2)
     desk.answer(page(raw(ONE, 7)))
+    desk.answer(page(raw(ONE, 0, topic=TopicId(bytes(16)))))
     desk.answer(page(b"nothing"))
     assert desk.came(request) == ()
 

@@ -50,7 +50,7 @@ class _Errand:
         bytes_left: How much room there is.
         hosts: Who is still to be asked.
         distrust: Told who sent something forged.
-        found: What came.
+        found: What came, in this order.
         has_failed: True if a host did not answer.
         again_s: After so many seconds one that was asked too much lately may be asked again.
 
@@ -64,7 +64,7 @@ class _Errand:
     bytes_left: int
     hosts: list[Contact]
     distrust: Callable[[NodeId, Now], None]
-    found: list[bytes] = field(default_factory=list)
+    found: dict[tuple[Series, int], bytes] = field(default_factory=dict)
     has_failed: bool = False
     again_s: float = 0.0
 
@@ -140,14 +140,16 @@ class RelayedBacklogs:
             self._end(errand, now, has_more=bool(ranges) and errand.has_failed)
             return
         host = errand.hosts.pop(0)
-        asked = Backlog(errand.body.topic, ranges, errand.bytes_left)
+        room = errand.bytes_left
+        asked = Backlog(errand.body.topic, ranges, room)
 
         def on_answer(outcome: Answer | Failed, at: Now) -> None:
             page = outcome.body if isinstance(outcome, Answer) else None
+            had = len(errand.found)
             if not isinstance(page, BacklogPage):
                 errand.has_failed = True
                 errand.again_s = max(errand.again_s, told_s(outcome))
-            elif self._take(errand, host, page, asked.bytes_max, at) and page.more and page.envelopes:
+            elif self._take(errand, host, page, room, at) and page.more and len(errand.found) > had:
                 self._end(errand, at, has_more=True)
                 return
             if errand.found and errand.bytes_left < PUBSUB_ENVELOPE_BYTES_MAX:
@@ -158,7 +160,10 @@ class RelayedBacklogs:
         self._outbox.call(host, Method.BACKLOG, asked, EDGE_BACKLOG_CALL_S, on_answer)
 
     def _take(self, errand: _Errand, host: Contact, page: BacklogPage, room: int, now: Now) -> bool:
-        """Keep what was asked for, is genuine and has room; False, and nothing more of it, from the first on that is not so."""
+        """Keep what was asked for, is genuine and has room; False, and nothing more of it, from the first on that is not so.
+
+        What has come already was asked for all the same: it takes room, and is passed over.
+        """
         for place, raw in enumerate(page.envelopes):
             room -= len(raw)
             if (place > 0 and room < 0) or not self._take_one(errand, raw):
@@ -170,16 +175,19 @@ class RelayedBacklogs:
     def _take_one(self, errand: _Errand, raw: bytes) -> bool:
         try:
             envelope = decode_envelope(raw)
-            spans = errand.missing.get(envelope.series, [])
-            index = envelope.index
-            if envelope.topic != errand.body.topic or not any(s.start <= index < s.to for s in spans):
+            series, index = envelope.series, envelope.index
+            if envelope.topic != errand.body.topic:
+                return False
+            if (series, index) in errand.found:
+                return True
+            spans = errand.missing.get(series, [])
+            if not any(s.start <= index < s.to for s in spans):
                 return False
             self._verifier.verify(envelope)
         except (WireError, InvalidSignature):
             return False
-        left = without(spans, Span(index, index + 1))
-        errand.missing[envelope.series] = left
-        errand.found.append(raw)
+        errand.missing[series] = without(spans, Span(index, index + 1))
+        errand.found[series, index] = raw
         errand.bytes_left = max(0, errand.bytes_left - len(raw))
         return True
 
@@ -189,5 +197,6 @@ class RelayedBacklogs:
             refusal = limited(errand.again_s) if errand.again_s else Answer(Status.BUSY, Refusal())
             self._reply(errand.request, refusal.status, refusal.body)
             return
-        self._rates.fetched(errand.peer, sum(map(len, errand.found)), now)
-        self._reply(errand.request, Status.OK, BacklogPage(tuple(errand.found), has_more))
+        found = tuple(errand.found.values())
+        self._rates.fetched(errand.peer, sum(map(len, found)), now)
+        self._reply(errand.request, Status.OK, BacklogPage(found, has_more))
