@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pubsub.kit_host import ASKING, HOSTING, PUBLISHER, TOPIC, Author, World, forged, peer, topic
+from tests.pubsub.kit_host import (
+    ASKING,
+    HOSTING,
+    PUBLISHER,
+    TOPIC,
+    Author,
+    World,
+    forged,
+    peer,
+    resigned,
+    topic,
+)
 from yzdht.limits import (
     BACKLOG_BURST_BYTES,
     ENVELOPES_PER_ANSWER_MAX,
@@ -105,6 +116,23 @@ def test_a_forged_message_is_refused_and_neither_kept_nor_passed_on() -> None:
     assert asked.status is Status.BAD_SIGNATURE
     assert host.holds(author) == []
     assert host.pushed(ALICE) == []
+
+
+def test_who_sends_pushed_messages_back_with_other_signatures_spoils_no_history() -> None:
+    world = World()
+    host = world.host(1)
+    author = Author()
+    envelopes = [author.envelope(index) for index in range(10)]
+
+    asked = [host.publish(envelope) for envelope in envelopes]
+    spoiled = [host.publish(resigned(envelope), ALICE) for envelope in reversed(envelopes)]
+    world.run(1.0)
+
+    assert {each.status for each in asked} == {Status.OK}
+    assert {each.status for each in spoiled} == {Status.BAD_SIGNATURE}
+    page = host.ask(BOB, Backlog(TOPIC, (author.range(0, 10),))).body
+    assert isinstance(page, BacklogPage)
+    assert list(page.envelopes) == [envelope.raw for envelope in envelopes]
 
 
 def test_a_second_message_under_one_index_is_refused_with_the_id_of_the_first() -> None:

@@ -16,6 +16,7 @@ from tests.pubsub.kit_host import (
     forged,
     memory,
     node_id,
+    resigned,
     target_of,
 )
 from yzdht.ids import MessageId, TopicId
@@ -166,6 +167,20 @@ def test_what_a_message_pushed_out_is_over() -> None:
     desk.keeping.on_stored(op, Kept(((author.series, 0), (author.series, 1))), NOW)
 
     assert desk.topics.holdings(TOPIC).of(author.series).floor == 2
+
+
+def test_nobody_has_a_message_written_with_another_signature_while_the_genuine_one_is_on_its_way_to_disk() -> (
+    None
+):
+    desk = Desk()
+    envelope = Author().envelope(3)
+    desk.take(envelope)
+    [(op, write)] = desk.writes()
+    desk.store.submit(op, write)
+
+    assert not desk.take(resigned(envelope))
+    assert desk.answers == [Answer(Status.BAD_SIGNATURE, Refusal())]
+    assert desk.writes() == []
 
 
 def test_what_is_over_is_refused_without_a_look_at_its_signature() -> None:

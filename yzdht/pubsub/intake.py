@@ -110,18 +110,18 @@ class Intake:
         if envelope.index < held.floor:
             then(_over(held.floor), now)
             return True
+        # What is known under this id may have had other bytes: an id leaves out the signature.
+        try:
+            self._verifier.verify(envelope)
+        except CryptoError:
+            self._count("pubsub_forged")
+            then(FORGED, now)
+            return False
         is_new = envelope.index not in held
         known = None if is_new else self._store.message_id(hosted.topic, series, envelope.index)
-        if known != envelope.id:
-            try:
-                self._verifier.verify(envelope)
-            except CryptoError:
-                self._count("pubsub_forged")
-                then(FORGED, now)
-                return False
-            if known is not None:
-                then(_conflict(envelope, known), now)
-                return True
+        if known is not None and known != envelope.id:
+            then(_conflict(envelope, known), now)
+            return True
         if not self._store.has_room(bringer):
             then(_BUSY, now)
             return True
