@@ -154,11 +154,13 @@ class Host:
         self.is_up = True
         self.is_found = True
         self.is_silent = False
+        self.answers_after_s = 0.0
         self.refuses = Status.OK
         self.never_pushes = False
         self.withholds: Callable[[int], bool] = lambda _index: False
         self.spoils: Callable[[bytes], bytes] = lambda envelope: envelope
         self.names: list[int] = []
+        self.lies: tuple[SummaryRow, ...] | None = None
         self._changed: dict[Series, None] = {}
         self._announces = False
 
@@ -209,7 +211,8 @@ class Host:
         if isinstance(body, Subscribe):
             self.subscribers[asker] = body.push and not self.never_pushes
             named = tuple(WireContact(contact(n).public_key, (), int(HOSTING)) for n in self.names)
-            answer = Subscribed(named, self.subscribers[asker], self.held.rows(body.skip))
+            rows = self.held.rows(body.skip) if self.lies is None else self.lies
+            answer = Subscribed(named, self.subscribers[asker], rows)
             return Answer(Status.OK, answer)
         if isinstance(body, Backlog):
             return Answer(Status.OK, self._page(body))
@@ -402,7 +405,7 @@ class World:
                 return
             answer = host.answer(contact(ear.number).node_id, call.method, call.body)
             if answer is not None:
-                self.after(self.delay(), lambda: self._end(opened, answer))
+                self.after(self.delay() + host.answers_after_s, lambda: self._end(opened, answer))
 
         self._in_turn(call.contact.node_id, arrive)
 

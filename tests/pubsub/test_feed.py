@@ -22,6 +22,7 @@ from yzdht.limits import (
     ANNOUNCE_EVERY_S,
     FEED_EARLY_MAX,
     FEED_SERIES_MAX,
+    FEED_SETTLE_FEW_S,
     FEED_SETTLE_S,
     GAP_GIVE_UP_S,
     HISTORY_MESSAGES_MAX,
@@ -94,8 +95,7 @@ def test_it_is_known_from_where_on_a_series_was_pushed_though_hosts_lie_of_what_
     world = World(1, 2, 3)
     world.publish(ONE, range(5), 2, 3)
     ear = world.listen(Start.ALL)
-    lie = row(ONE, 0, 1_000_000)
-    world.hosts[1].held.rows = lambda skip=0: (lie,)  # type: ignore[method-assign] # noqa: ARG005 - a lie
+    world.hosts[1].lies = (row(ONE, 0, 1_000_000),)
     world.run(3)
     assert ear.indexes == [0, 1, 2, 3, 4]
     assert ear.feed.pushed_from == {}, "all of it was fetched"
@@ -133,8 +133,7 @@ def test_a_live_subscriber_begins_where_most_hosts_are() -> None:
 def test_a_host_that_names_a_number_far_ahead_silences_nobody() -> None:
     world = World(1, 2, 3)
     world.publish(ONE, range(5))
-    lie = row(ONE, 2**31, 2**31 + 5)
-    world.hosts[2].held.rows = lambda skip=0: (lie,)  # type: ignore[method-assign] # noqa: ARG005 - a lie
+    world.hosts[2].lies = (row(ONE, 2**31, 2**31 + 5),)
     ear = world.listen(Start.LIVE)
     world.run(5)
     world.publish(ONE, [5])
@@ -142,6 +141,95 @@ def test_a_host_that_names_a_number_far_ahead_silences_nobody() -> None:
 
     assert ear.indexes == [5]
     assert ear.lost == ear.gaps == []
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+@pytest.mark.parametrize("to", [2**31, 2**31 + 5])
+def test_a_host_that_alone_names_a_series_silences_it_not(start: Start, to: int) -> None:
+    world = World(1, 2, 3)
+    world.hosts[2].lies = (row(ONE, 2**31, to),)
+    ear = world.listen(start)
+    world.run(5)
+    world.publish(ONE, range(3))
+    world.run(5)
+
+    assert ear.indexes == [0, 1, 2]
+    assert ear.lost == ear.gaps == []
+
+
+def test_a_host_that_alone_names_a_series_has_who_comes_back_skip_nothing_of_it() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.publish(ONE, range(3))
+    world.run(5)
+    cursor = ear.cursor.encode()
+    later = World(1, 2, 3)  # nothing of the series is left
+    later.hosts[2].lies = (row(ONE, 2**31, 2**31),)
+    again = later.listen(cursor)
+    later.run(5)
+    later.publish(ONE, range(3, 6))
+    later.run(5)
+
+    assert again.indexes == [3, 4, 5]
+    assert again.lost == []
+    later.hosts[2].lies = None
+    once_more = later.listen(again.cursor.encode())
+    later.publish(ONE, [6, 7])
+    later.run(5)
+    assert once_more.indexes == [6, 7]
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_hosts_that_a_host_names_have_no_say_in_where_a_series_begins(start: Start) -> None:
+    world = World(1, 2, 3, 4, 5, 6)
+    world.publish(ONE, range(5), 1, 2)
+    world.hosts[3].names = [4, 5, 6]
+    for number in (3, 4, 5, 6):
+        world.hosts[number].is_found = number == 3
+        world.hosts[number].lies = (row(ONE, 2**31, 2**31), row(TWO, 2**31, 2**31))
+    ear = world.listen(start)
+    world.run(5)
+    assert len(ear.feed.sources) == 6
+    assert ear.feed.found_sources == tuple(contact(number).node_id for number in (1, 2, 3))
+    world.publish(ONE, [5])
+    world.publish(TWO, [0])
+    world.run(5)
+
+    heard = {one: [m.index for m in ear.messages if m.series == one] for one in (ONE, TWO)}
+    assert heard == {ONE: [*range(0 if start is Start.ALL else 5, 6)], TWO: [0]}
+    assert ear.lost == []
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_a_host_that_answers_long_before_the_others_has_not_the_only_say(start: Start) -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5), 1, 2)
+    world.hosts[3].lies = (row(ONE, 2**31, 2**31), row(TWO, 2**31, 2**31))
+    world.hosts[1].answers_after_s = FEED_SETTLE_S + 1
+    world.hosts[2].is_silent = True
+    ear = world.listen(start)
+    world.run(FEED_SETTLE_S + 0.5)
+    assert not ear.feed.is_settled
+    world.run(FEED_SETTLE_FEW_S)
+    assert ear.feed.is_settled
+    world.publish(ONE, [5])
+    world.publish(TWO, [0])
+    world.run(5)
+
+    heard = {one: [m.index for m in ear.messages if m.series == one] for one in (ONE, TWO)}
+    assert heard == {ONE: [*range(0 if start is Start.ALL else 5, 6)], TWO: [0]}
+
+
+def test_where_the_hosts_are_found_no_more_those_that_were_named_have_their_say() -> None:
+    world = World(1, 2)
+    world.hosts[1].names = [2]
+    world.hosts[2].is_found = False
+    ear = world.listen(Start.LIVE)
+    world.run(5)
+    world.hosts[1].die()
+    world.run(1)
+
+    assert ear.feed.sources == ear.feed.found_sources == (contact(2).node_id,)
 
 
 def test_what_is_pushed_before_all_hosts_answered_is_not_lost_to_a_live_subscriber() -> None:
@@ -171,13 +259,25 @@ def test_what_is_pushed_too_early_is_bounded_and_fetched_after() -> None:
 
 
 def test_a_host_that_hangs_does_not_hold_up_the_beginning_for_long() -> None:
-    world = World(1, 2)
-    world.publish(ONE, range(3), 1)
+    world = World(1, 2, 3)
+    world.publish(ONE, range(3))
     world.hosts[2].is_silent = True
     ear = world.listen()
     world.run(FEED_SETTLE_S + 0.2)
 
     assert ear.indexes == [0, 1, 2]
+
+
+def test_where_only_one_of_the_hosts_answers_it_begins_in_a_moment_more() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(3, 6), 1)
+    world.hosts[1].forget(ONE, below=3)
+    world.hosts[2].is_silent = world.hosts[3].is_silent = True
+    ear = world.listen()
+    world.run(FEED_SETTLE_FEW_S + 0.2)
+
+    assert ear.indexes == [3, 4, 5]
+    assert ear.events[0] == Begins(ONE, 3, WALL + 3)
 
 
 def test_with_the_whole_history_nothing_is_missed_that_no_host_has_any_more() -> None:

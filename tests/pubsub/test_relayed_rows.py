@@ -79,20 +79,38 @@ def test_who_begins_is_told_where_half_of_the_hosts_are_and_the_rest_after_that(
         HOSTS, (row(ONE, 2, 1_000_000, 7, 900), row(ONE, 0, 9, 3), row(ONE, 5, 8)), strict=True
     ):
         rows.hear(host, said)
-    told = rows.richest(HOSTS, 0, 10, NOW)
+    told = rows.richest(HOSTS, HOSTS, 0, 10, NOW)
     assert told.rows == (row(ONE, 0, 9),)
     assert told.further == (rows.row(ONE, HOSTS),)
 
     rows.came(decode_envelope(raw(ONE, 9)))
-    assert rows.richest(HOSTS, 0, 10, NOW).rows == (row(ONE, 0, 10),)
+    assert rows.richest(HOSTS, HOSTS, 0, 10, NOW).rows == (row(ONE, 0, 10),)
 
 
 def test_what_one_host_alone_knows_is_told_as_begun_and_then_in_full() -> None:
     rows = RelayedRows()
     rows.hear(HOSTS[0], row(ONE, 3, 9))
-    assert rows.richest(HOSTS, 0, 10, NOW) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
-    assert rows.richest(HOSTS[:1], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
-    assert rows.richest(HOSTS[1:], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
+    assert rows.richest(HOSTS, HOSTS, 0, 10, NOW) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
+    assert rows.richest(HOSTS[:1], HOSTS[:1], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
+    gone = rows.richest(HOSTS[1:], HOSTS[1:], 0, 10, NOW)
+    assert gone == ((row(ONE, 0, 0),), (row(ONE, 3, 9),)), "the two that are there know nothing of it"
+    assert rows.richest(HOSTS[1:2], HOSTS[1:2], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
+    rows.hear(HOSTS[1], row(ONE, 3, 8))
+    new = contact(4).node_id, contact(5).node_id
+    assert rows.richest(new, new, 0, 10, NOW) == ((row(ONE, 3, 8),), (row(ONE, 3, 9),))
+
+
+def test_hosts_that_were_not_found_have_no_say_in_where_a_series_begins() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(ONE, 0, 5))
+    for host in HOSTS[1:]:
+        rows.hear(host, row(ONE, 2**31, 2**31))
+    assert rows.richest(HOSTS, HOSTS[:1], 0, 10, NOW).rows == (row(ONE, 0, 5),)
+
+    unknown = RelayedRows()
+    for host in HOSTS[1:]:
+        unknown.hear(host, row(ONE, 2**31, 2**31))
+    assert unknown.richest(HOSTS, HOSTS[:1], 0, 10, NOW).rows == (row(ONE, 0, 0),)
 
 
 def test_series_are_bounded_and_the_newest_of_those_that_are_as_rich_come_first() -> None:
@@ -101,7 +119,7 @@ def test_series_are_bounded_and_the_newest_of_those_that_are_as_rich_come_first(
         rows.hear(HOSTS[0], row(series(number), 0, 1))
 
     assert 0.8 * EDGE_ROWS_MAX < len(rows) <= EDGE_ROWS_MAX
-    told = rows.richest(HOSTS[:1], 0, 3, NOW).rows[1:]
+    told = rows.richest(HOSTS[:1], HOSTS[:1], 0, 3, NOW).rows[1:]
     assert told == (row(series(EDGE_ROWS_MAX + 3), 0, 1), row(series(EDGE_ROWS_MAX + 2), 0, 1))
     assert rows.row(series(0), HOSTS) is None
 
@@ -114,11 +132,11 @@ def test_who_said_much_is_on_the_first_page_whatever_else_hosts_tell_meanwhile()
         rows.hear(HOSTS[number % 3], row(series(number), 0, 1))
         if number % 500 == 0:
             now += EDGE_ORDER_S
-            assert rows.richest(HOSTS, 0, 2, now).further == (row(ONE, 0, 120), row(series(0), 0, 3))
+            assert rows.richest(HOSTS, HOSTS, 0, 2, now).further == (row(ONE, 0, 120), row(series(0), 0, 3))
 
     for host in HOSTS[1:]:
         rows.hear(host, row(series(0), 0, 3))
-    assert rows.richest(HOSTS, 0, 1, now + EDGE_ORDER_S).rows == (row(series(0), 0, 3),)
+    assert rows.richest(HOSTS, HOSTS, 0, 1, now + EDGE_ORDER_S).rows == (row(series(0), 0, 3),)
 
 
 def test_who_reads_page_after_page_is_told_of_all_that_was_there_whatever_grows_or_shrinks_meanwhile() -> (
@@ -129,7 +147,7 @@ def test_who_reads_page_after_page_is_told_of_all_that_was_there_whatever_grows_
         rows.hear(HOSTS[0], row(series(number), 0, 10))
     told: set[tuple[bytes, bytes]] = set()
     for skip in range(0, 110, 10):
-        page = rows.richest(HOSTS[:1], skip, 10, NOW + skip / 100)
+        page = rows.richest(HOSTS[:1], HOSTS[:1], skip, 10, NOW + skip / 100)
         told |= {(each.sender, each.session) for each in page.rows}
         rows.hear(HOSTS[1], row(series(99 - skip % 100), 0, 10))  # as much as before, but of two hosts
         rows.hear(HOSTS[0], row(series(skip % 100), 9, 10))
@@ -142,7 +160,9 @@ def test_nothing_follows_the_last_page() -> None:
     rows = RelayedRows()
     rows.hear(HOSTS[0], row(ONE, 0, 1))
 
-    assert rows.richest(HOSTS, 1, 10, NOW) == rows.richest(HOSTS, 2**32 - 1, 10, NOW) == ((), ())
+    assert (
+        rows.richest(HOSTS, HOSTS, 1, 10, NOW) == rows.richest(HOSTS, HOSTS, 2**32 - 1, 10, NOW) == ((), ())
+    )
 
 
 def test_throw_away_senders_push_out_nothing_that_most_hosts_have_nor_who_said_much() -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _HELD_UP_S = 20.0
 _CLAIMED_BEYOND = (50, 1_000_000)
 """So many messages at most that nobody has, one or the other: few, or as if a sender were far ahead."""
+_OVER = 0.5
+"""The part of these rows in which all below is said to be over."""
 _INDEX = (FIXED_BYTES - 3, FIXED_BYTES)
 """Where the lower part of an index stands."""
 _END_BYTES = SIGNATURE_BYTES + 6
@@ -154,5 +156,7 @@ class Liar:
                 continue
             most = self._random.choice(_CLAIMED_BEYOND)
             beyond = self._random.randrange(most) if self._does(Lies.CLAIM) else 0
-            said.append(type(row)(row.sender, row.session, row.first, row.next + beyond, row.holes))
+            is_over = beyond and self._random.random() < _OVER
+            first, holes = (row.next + beyond, ()) if is_over else (row.first, row.holes)
+            said.append(type(row)(row.sender, row.session, first, row.next + beyond, holes))
         return tuple(said)

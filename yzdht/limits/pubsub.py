@@ -193,6 +193,8 @@ FEED_WITHHELD_S = 3.0
 """Who pushes and sent nothing while so many messages were fetched from others, over so long, has another one asked to push."""
 FEED_SETTLE_S = 2.0
 """After the first host answered, the others are waited for so long."""
+FEED_SETTLE_FEW_S = 3.5
+"""The same while no more than half of them have: one host that names a number far ahead would decide alone where a series begins."""
 FEED_PAGES_MAX = 4 * TOPIC_HOSTS
 """Pages of a summary: a history has no more series than messages, and a node that listens for its clients speaks for all hosts."""
 FEED_EARLY_MAX = 256
@@ -250,8 +252,9 @@ EDGE_ORDER_S = 10.0
 """For so long, once a client began to read page after page, the order of what is told stays."""
 EDGE_ROWS_ALL_MAX = 262_144
 """Of all topics; each takes half a kilobyte and more."""
-EDGE_ANSWER_S = 3.0
-"""A client waits so long for what the hosts of its topic have; it is told later what is not known by then."""
+EDGE_ANSWER_S = 4.25
+"""A client waits so long for what the hosts of its topic have; it is told later what is not known by then. Longer than FEED_SETTLE_FEW_S, or one
+host could speak for all; less than SUBSCRIBE_CALL_S, for which the client waits."""
 EDGE_ROWS_FRESH_S = 2.0
 """What hosts of a full topic hold is that old at most where a client begins to listen; else they are asked again."""
 EDGE_LOOK_S = 0.5

@@ -302,7 +302,8 @@ class Edge:
         return relayed
 
     def _answer(self, relayed: _Relayed, waiting: _Waiting, now: Now) -> None:
-        told = relayed.rows.richest(relayed.feed.sources, waiting.body.skip, SUMMARY_ROWS_MAX, now.mono)
+        hosts, found = relayed.feed.sources, relayed.feed.found_sources
+        told = relayed.rows.richest(hosts, found, waiting.body.skip, SUMMARY_ROWS_MAX, now.mono)
         self._rates.fetched(waiting.peer, rows_bytes(told.rows) + rows_bytes(told.further), now)
         self._reply(waiting.request, Answer(Status.OK, Subscribed((), waiting.body.push, told.rows)))
         if told.further:

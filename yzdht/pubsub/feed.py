@@ -17,6 +17,7 @@ from yzdht.limits import (
     FEED_HOSTS_MAX,
     FEED_PAGES_MAX,
     FEED_SERIES_MAX,
+    FEED_SETTLE_FEW_S,
     FEED_SETTLE_S,
     FEED_WITHHELD_MAX,
     FEED_WITHHELD_S,
@@ -141,7 +142,7 @@ class Feed:
         self._first_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
         self._early_rows: list[tuple[Contact, tuple[SummaryRow, ...]]] = []
         self._early: list[tuple[Contact, PubsubEnvelope]] = []
-        self._settle_at: float | None = None
+        self._answered_at: float | None = None  # the first of them
         self._gap_look_at: float | None = None
         self._withheld = 0  # messages that others sent since the one that pushes said anything
         self._withheld_since = 0.0
@@ -164,6 +165,11 @@ class Feed:
     def sources(self) -> tuple[NodeId, ...]:
         """Where it is subscribed."""
         return self._sources.subscribed
+
+    @property
+    def found_sources(self) -> tuple[NodeId, ...]:
+        """Those of them that the own search found; all if it found none of them."""
+        return self._sources.found(self.sources)
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
@@ -248,8 +254,8 @@ class Feed:
     def _on_rows(self, source: Contact, rows: tuple[SummaryRow, ...], now: Now) -> None:
         self._listener.on_rows(source.node_id, rows[::-1], now)
         if not self._is_settled:
-            if self._settle_at is None:
-                self._settle_at = now.mono + FEED_SETTLE_S
+            if self._answered_at is None:
+                self._answered_at = now.mono
             if source.node_id not in self._answered and len(self._first_rows) < _FIRST_ROWS_MAX:
                 self._first_rows.append((source, rows))
             return
@@ -281,18 +287,29 @@ class Feed:
         if self._is_settled and not self._sources.is_refreshing:
             self._listener.on_settled()
 
+    @property
+    def _settle_at(self) -> float | None:
+        """When it begins even though somebody has not answered; where few have, one that lies of a series would be alone with it."""
+        if self._answered_at is None or not self._answered:
+            return None
+        found = self._sources.found(self._answered)
+        return self._answered_at + (
+            FEED_SETTLE_S if self._sources.are_most(len(found)) else FEED_SETTLE_FEW_S
+        )
+
     def _settle_if_due(self, now: Now) -> None:
-        if self._is_settled or self._settle_at is None or not self._answered:
-            return
-        if now.mono < self._settle_at and self._sources.is_waiting:
+        at = self._settle_at
+        if self._is_settled or at is None or (now.mono < at and self._sources.is_waiting):
             return
         self._is_settled = True
+        hosts = set(self._sources.found(self._answered))
         by_series: dict[Series, list[SummaryRow]] = {}
-        for _, rows in self._first_rows:
-            for row in rows:
+        for source, rows in self._first_rows:
+            self._note_had(rows)
+            for row in rows if source.node_id in hosts else ():
                 by_series.setdefault(Series(row.sender, row.session), []).append(row)
         for series, of_hosts in by_series.items():
-            self._begin(series, of_hosts, now)
+            self._begin(series, of_hosts, len(hosts), now)
         self._listener.on_settled()
         self._go_on(now)
 
@@ -309,26 +326,26 @@ class Feed:
         if self._is_early_cut:
             self._sources.refresh(now)
 
-    def _begin(self, series: Series, rows: list[SummaryRow], now: Now) -> None:
-        """Find the index at which a series begins that hosts had when this began."""
-        self._note_had(rows)
-        first = min(widened(row).first for row in rows)
+    def _begin(self, series: Series, rows: list[SummaryRow], hosts: int, now: Now) -> None:
+        """Find the index at which a series begins that some of so many hosts had when this began.
+
+        What fewer than half of them know of is said by none of the others, who would have it that it begins at 0.
+        """
+        first = min(widened(row).first for row in rows) if 2 * len(rows) > hosts else 0
         if self._start is Start.LIVE:
             pushed = [e.index for _, e in self._early if e.series == series]
-            self._open(series, min([self._usual_next(rows), *pushed]), now)
+            usual = usual_next([row.next for row in rows] + [0] * (hosts - len(rows)))
+            self._open(series, min([usual, *pushed]), now)
         elif self._start is Start.ALL:
             self._open(series, first, now)
         else:
             held = self._holdings.open(series)
             if held.next < first and self._listener.is_wanted(
                 series.sender
-            ):  # all hosts agree that it is over
+            ):  # all hosts that know of it agree that it is over
                 lost = Span(held.next, first)
                 self._puller.lost(series, [lost])
                 self._listener.on_lost(series, lost, now)
-
-    def _usual_next(self, rows: list[SummaryRow]) -> int:
-        return usual_next([row.next for row in rows] + [0] * (len(self._answered) - len(rows)))
 
     def _open(self, series: Series, floor: int, now: Now) -> None:
         self._holdings.open(series, floor)
@@ -441,7 +458,7 @@ class Feed:
             self._first_rows = [told for told in self._first_rows if told[0].node_id != node_id]
             self._answered.discard(node_id)
             if not self._answered:
-                self._settle_at = None
+                self._answered_at = None
         self._tell_refreshed()
 
     # Time
@@ -454,7 +471,7 @@ class Feed:
         """When handle_timer is wanted."""
         if self._is_stopped:
             return None
-        settle_at = None if self._is_settled or not self._answered else self._settle_at
+        settle_at = None if self._is_settled else self._settle_at
         times = (self._sources.next_timer(), self._puller.next_timer(), settle_at, self._gap_look_at)
         return min((at for at in times if at is not None), default=None)
 

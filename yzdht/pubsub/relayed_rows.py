@@ -130,8 +130,17 @@ class RelayedRows:
         rows = self._series.get(series)
         return None if rows is None else _merged(series, rows, hosts)
 
-    def richest(self, hosts: Collection[NodeId], skip: int, count: int, mono: float) -> Beginning:
+    def richest(
+        self, hosts: Collection[NodeId], found: Collection[NodeId], skip: int, count: int, mono: float
+    ) -> Beginning:
         """A summary for who begins to listen, after so many that are left out.
+
+        Args:
+            hosts: Those that are listened to now.
+            found: Of these the ones by which it is judged where a series is.
+            skip: So many series are left out.
+            count: So many are told at most.
+            mono: The present.
 
         What most hosts have most of comes first, and what is new last until EDGE_ORDER_S are over: in the order of time
         a series changes its place between one page and the next, while hosts tell of thousands of senders that were thrown
@@ -144,7 +153,7 @@ class RelayedRows:
             self._ordered_at, self._is_order_old = mono, False
         names = list(islice(self._order, skip, skip + count))
         known = [(_merged(series, rows, hosts), rows) for series in names for rows in (self._series[series],)]
-        agreed = [_cut(row, _agreed(rows, hosts)) for row, rows in known]
+        agreed = [_cut(row, _agreed(rows, hosts, found)) for row, rows in known]
         further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
         return Beginning(tuple(agreed), tuple(further))
 
@@ -180,13 +189,14 @@ def _above(pushed: SummaryRow, known: int) -> SummaryRow:
     return SummaryRow(pushed.sender, pushed.session, first, pushed.next, holes)
 
 
-def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> int:
-    """Where half of the hosts are at least, or more if a message came by."""
-    said = [row.next for host, row in rows.items() if host in hosts]
-    if said:
-        said += [0] * (len(hosts) - len(said))
-    else:
-        said = [row.next for host, row in rows.items() if host != _PUSHED]
+def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId], found: Collection[NodeId]) -> int:
+    """Where half of the hosts that were found are at least, or more if a message came by.
+
+    If none of them has said anything, what those said counts who were hosts before.
+    """
+    said = [row.next for host, row in rows.items() if host in found]
+    said = said or [row.next for host, row in rows.items() if host != _PUSHED and host not in hosts]
+    said += [0] * (len(found) - len(said))
     pushed = rows.get(_PUSHED)
     return max(usual_next(said), 0 if pushed is None else pushed.next)
 

@@ -30,7 +30,7 @@ from yzdht.wire.rpc import Method, Status, Subscribe, Subscribed, Unsubscribe
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from yzdht.ids import NodeId, TopicId
     from yzdht.ports import Now
@@ -167,6 +167,15 @@ class Sources:
     def subscribed(self) -> tuple[NodeId, ...]:
         """Where a subscription stands."""
         return tuple(h.contact.node_id for h in self._hosts.values() if h.state is _State.SUBSCRIBED)
+
+    def found(self, among: Collection[NodeId]) -> tuple[NodeId, ...]:
+        """Those that the own search found; all of them if it found none: whoever a host names may be the host itself once more."""
+        found = {contact.node_id for contact in self._found}
+        return tuple(node_id for node_id in among if node_id in found) or tuple(among)
+
+    def are_most(self, count: int) -> bool:
+        """True if so many are more than half of those that are to be listened to and were found."""
+        return 2 * count > min(len(self._found), FEED_NODES if self._around.is_delegated else TOPIC_HOSTS)
 
     @property
     def pusher(self) -> NodeId | None:
