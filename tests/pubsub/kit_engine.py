@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_feed import TOPIC, WALL, Keys, Verifier, at, contact, raw, series
+from tests.pubsub.kit_feed import TOPIC, WALL, Keys, Verifier, at, contact, raw, series, usable
 from tests.pubsub.kit_host import ASKING, Neighbourhood, peer, target_of
 from yzdht.limits import PUBLISH_DEADLINE_S
 from yzdht.pubsub.cursor import Cursor
@@ -86,7 +86,7 @@ class Shell:
                 self._soon.append,
             )
             hosting = Hosting(peer(OWN, own.caps), store, bytes(32), lambda: self.is_reached)
-        self.engine = PubsubEngine(own, surroundings, lambda _named, _namer: [], hosting)
+        self.engine = PubsubEngine(own, surroundings, usable, hosting)
 
     def _on_kept(self, answers: list[tuple[int, TopicVerdict]]) -> None:
         for op, verdict in answers:

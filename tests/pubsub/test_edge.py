@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.pubsub.kit_engine import TOPIC, Shell, at, page, peer, raw, series, subscribed
-from tests.pubsub.kit_feed import row
+from tests.pubsub.kit_feed import HOSTING, contact, row
 from yzdht.ids import TopicId
 from yzdht.limits import (
     ANNOUNCE_EVERY_S,
@@ -19,6 +19,7 @@ from yzdht.limits import (
     EDGE_ROWS_FRESH_S,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
+    FEED_SETTLE_S,
     HISTORY_BYTES_MAX,
     HISTORY_MESSAGES_MAX,
     SUMMARY_ROWS_MAX,
@@ -36,6 +37,7 @@ from yzdht.wire.rpc import (
     Subscribed,
     SummaryRow,
     Unsubscribe,
+    WireContact,
 )
 
 
@@ -293,6 +295,28 @@ def test_a_host_that_is_far_ahead_of_the_others_is_told_of_after_the_answer(shel
 
     assert rows_of(shell, request) == (row(ONE, 3, 5),)
     assert announced(shell, CLIENT) == [row(ONE, 3, 1_000_005)]
+
+
+def test_hosts_that_a_host_names_are_listened_to_and_do_not_say_where_a_series_is(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    far = row(ONE, 2**31, 2**31 + 1)
+    named = tuple(WireContact(contact(number).public_key, (), int(HOSTING)) for number in (4, 5, 6))
+    shell.answer(2, Method.SUBSCRIBE, Answer(Status.OK, Subscribed(named, push=True, summary=(far,))))
+    for number in (4, 5, 6):
+        shell.answer(number, Method.SUBSCRIBE, subscribed(far))
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 0, 5)))
+
+    assert rows_of(shell, request) == (row(ONE, 0, 5),)
+
+
+def test_one_host_alone_answers_no_client_while_the_others_may(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 2**31, 2**31)))
+    shell.tick(1 + FEED_SETTLE_S + 0.1)
+    assert shell.status(request) is None
+    shell.answer(1, Method.SUBSCRIBE, subscribed(row(ONE, 0, 5)))
+
+    assert rows_of(shell, request) == (row(ONE, 0, 5),)
 
 
 def test_hosts_that_keep_silent_hold_a_client_up_for_some_seconds(shell: Shell) -> None:

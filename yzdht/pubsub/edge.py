@@ -180,8 +180,8 @@ class Edge:
         if not since:
             return Changes((), hosted.tick, is_all=True)
         relayed = self._relayed[hosted.topic]
-        sources = relayed.feed.sources
-        said = (relayed.rows.row(series, sources) for series, _ in since)
+        hosts, found = relayed.feed.sources, relayed.feed.found_sources
+        said = (relayed.rows.row(series, hosts, found) for series, _ in since)
         rows = tuple(row for row in said if row is not None)
         return Changes(rows, since[-1][1], is_all=since[-1][1] == hosted.tick)
 

@@ -125,10 +125,10 @@ class RelayedRows:
         else:
             self.hear(_PUSHED, SummaryRow(sender, session, known.first, index + 1, holes))
 
-    def row(self, series: Series, hosts: Collection[NodeId]) -> SummaryRow | None:
+    def row(self, series: Series, hosts: Collection[NodeId], found: Collection[NodeId]) -> SummaryRow | None:
         """What one of these hosts has of a series, or did when it said something; None if nothing was said."""
         rows = self._series.get(series)
-        return None if rows is None else _merged(series, rows, hosts)
+        return None if rows is None else _merged(series, rows, hosts, _agreed(rows, hosts, found))
 
     def richest(
         self, hosts: Collection[NodeId], found: Collection[NodeId], skip: int, count: int, mono: float
@@ -152,9 +152,10 @@ class RelayedRows:
             self._order = dict.fromkeys(self._by_worth())
             self._ordered_at, self._is_order_old = mono, False
         names = list(islice(self._order, skip, skip + count))
-        known = [(_merged(series, rows, hosts), rows) for series in names for rows in (self._series[series],)]
-        agreed = [_cut(row, _agreed(rows, hosts, found)) for row, rows in known]
-        further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
+        ends = {series: _agreed(self._series[series], hosts, found) for series in names}
+        known = [_merged(series, self._series[series], hosts, end) for series, end in ends.items()]
+        agreed = [_cut(row, end) for row, end in zip(known, ends.values(), strict=True)]
+        further = [row for row, cut in zip(known, agreed, strict=True) if row is not cut]
         return Beginning(tuple(agreed), tuple(further))
 
 
@@ -167,7 +168,13 @@ def _worth(rows: dict[NodeId, SummaryRow]) -> tuple[int, int]:
     return len(having), min(to - first - min(len(row.holes) for row in having), HISTORY_MESSAGES_MAX)
 
 
-def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId]) -> SummaryRow:
+def _merged(
+    series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId], agreed: int
+) -> SummaryRow:
+    """What they say together: where holes are too many, those above where half of the hosts are first make place for what lies below.
+
+    One that claims what lies far above would hide all that the others have.
+    """
     said = [row for host, row in rows.items() if host in hosts]
     pushed = rows.get(_PUSHED)
     if said and pushed is not None:
@@ -178,8 +185,13 @@ def _merged(series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[No
     held = Holdings()
     spans = (span for row in told for span in claimed(row))
     above = (Span(max(start, floor), to) for start, to in spans)
-    held.put(series, Held.of_runs(floor, joined(above)))
-    return held.row(series)
+    runs = joined(above)
+    held.put(series, Held.of_runs(floor, runs))
+    row = held.row(series)
+    if floor < row.first and floor < agreed <= row.holes[-1]:
+        held.put(series, Held.of_runs(floor, joined(Span(start, min(to, agreed)) for start, to in runs)))
+        row = held.row(series)
+    return row
 
 
 def _above(pushed: SummaryRow, known: int) -> SummaryRow:
