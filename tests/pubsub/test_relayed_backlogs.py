@@ -11,6 +11,8 @@ from tests.pubsub.kit_host import Neighbourhood, target_of
 from yzdht.ids import TopicId
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
+    BACKLOG_BURST_BYTES,
+    BACKLOG_CHARGE_BYTES_PER_RANGE,
     EDGE_BACKLOG_HOSTS_MAX,
     EDGE_BACKLOGS_MAX,
     EDGE_PART_OF_ONE_BRINGER,
@@ -367,3 +369,33 @@ def test_a_host_that_knows_nothing_of_topics_any_more_counts_as_one_that_did_not
     for _ in range(2):
         desk.answer(Answer(Status.UNKNOWN_METHOD, Refusal()))
     assert desk.shell.status(request) is Status.BUSY
+
+
+@pytest.mark.parametrize("outcome", [page(), SILENT])
+def test_who_asks_for_many_ranges_pays_for_each_as_hosts_have_the_node_pay(outcome: Answer | Failed) -> None:
+    desk = Desk(1)
+    ranges = [Range(*ONE, 2 * place, 2 * place + 1) for place in range(SUMMARY_ROWS_MAX)]
+    paid = int(BACKLOG_BURST_BYTES) // (BACKLOG_CHARGE_BYTES_PER_RANGE * SUMMARY_ROWS_MAX)
+    for _ in range(paid):
+        request = desk.fetch_all(*ranges)
+        desk.answer(outcome)
+        assert desk.shell.status(request) is not Status.RATE_LIMITED
+    request = desk.fetch_all(*ranges)
+
+    assert desk.shell.status(request) is Status.RATE_LIMITED
+    assert desk.shell.asked(Method.BACKLOG) == []
+
+
+def test_who_fetches_much_pays_for_what_came() -> None:
+    desk = Desk(1)
+    large = page(*(raw(ONE, index, data=bytes(60_000)) for index in range(8)))
+    paid = int(BACKLOG_BURST_BYTES) // (8 * 60_000)
+    statuses = []
+    for _ in range(paid + 2):  # what is fetched last may be on credit
+        request = desk.fetch(0, 8)
+        if desk.shell.asked(Method.BACKLOG):
+            desk.answer(large)
+        statuses.append(desk.shell.status(request))
+
+    assert statuses[:paid] == [Status.OK] * paid
+    assert statuses[-1] is Status.RATE_LIMITED

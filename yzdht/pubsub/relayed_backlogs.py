@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from yzdht.errors import InvalidSignature, WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
+    BACKLOG_CHARGE_BYTES_PER_RANGE,
     EDGE_BACKLOG_CALL_S,
     EDGE_BACKLOG_HOSTS_MAX,
     EDGE_BACKLOGS_MAX,
@@ -51,6 +52,7 @@ class _Errand:
         hosts: Who is still to be asked.
         distrust: Told who sent something forged.
         found: What came, in this order.
+        looked_for: How many ranges a host was asked for, the most of all: it charges this node for each, whether or not there is anything in it.
         has_failed: True if a host did not answer.
         again_s: After so many seconds one that was asked too much lately may be asked again.
 
@@ -65,6 +67,7 @@ class _Errand:
     hosts: list[Contact]
     distrust: Callable[[NodeId, Now], None]
     found: dict[tuple[Series, int], bytes] = field(default_factory=dict)
+    looked_for: int = 0
     has_failed: bool = False
     again_s: float = 0.0
 
@@ -140,6 +143,7 @@ class RelayedBacklogs:
             self._end(errand, now, has_more=bool(ranges) and errand.has_failed)
             return
         host = errand.hosts.pop(0)
+        errand.looked_for = max(errand.looked_for, len(ranges))
         room = errand.bytes_left
         asked = Backlog(errand.body.topic, ranges, room)
 
@@ -193,10 +197,11 @@ class RelayedBacklogs:
 
     def _end(self, errand: _Errand, now: Now, *, has_more: bool) -> None:
         self._shares.give_back(errand.bringer)
+        found = tuple(errand.found.values())
+        looked_for = BACKLOG_CHARGE_BYTES_PER_RANGE * errand.looked_for
+        self._rates.fetched(errand.peer, max(looked_for, sum(map(len, found))), now)
         if not errand.found and errand.has_failed:  # who did not answer has it, perhaps
             refusal = limited(errand.again_s) if errand.again_s else Answer(Status.BUSY, Refusal())
             self._reply(errand.request, refusal.status, refusal.body)
             return
-        found = tuple(errand.found.values())
-        self._rates.fetched(errand.peer, sum(map(len, found)), now)
         self._reply(errand.request, Status.OK, BacklogPage(found, has_more))
