@@ -319,6 +319,16 @@ def test_one_host_alone_answers_no_client_while_the_others_may(shell: Shell) -> 
     assert rows_of(shell, request) == (row(ONE, 0, 5),)
 
 
+def test_what_one_host_says_is_told_as_begun_while_the_others_have_not_answered(shell: Shell) -> None:
+    request = subscribe(shell, CLIENT)
+    shell.tick(1 + EDGE_ANSWER_S - 1)  # it took so long to reach the first
+    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 2**31, 2**31)))
+    shell.tick(1 + EDGE_ANSWER_S)
+
+    assert rows_of(shell, request) == (row(ONE, 0, 0),)
+    assert set(announced(shell, CLIENT)) == {row(ONE, 2**31, 2**31)}
+
+
 def test_hosts_that_keep_silent_hold_a_client_up_for_some_seconds(shell: Shell) -> None:
     request = subscribe(shell, CLIENT)
     shell.tick(1 + EDGE_ANSWER_S)

@@ -29,6 +29,7 @@ from yzdht.limits import (
     HOLES_MAX,
     PULL_GRACE_S,
     PULL_MESSAGES_MAX,
+    SUMMARY_ROWS_MAX,
 )
 from yzdht.pubsub.events import Begins
 from yzdht.pubsub.feed import Feed, FeedCounts, Start
@@ -36,7 +37,7 @@ from yzdht.pubsub.outbox import Outbox
 from yzdht.pubsub.sources import Surroundings
 from yzdht.wire.holdings import Holdings, Span
 from yzdht.wire.pubsub import decode_envelope
-from yzdht.wire.rpc import Method
+from yzdht.wire.rpc import Method, Status
 
 
 if TYPE_CHECKING:
@@ -219,6 +220,77 @@ def test_a_host_that_answers_long_before_the_others_has_not_the_only_say(start: 
 
     heard = {one: [m.index for m in ear.messages if m.series == one] for one in (ONE, TWO)}
     assert heard == {ONE: [*range(0 if start is Start.ALL else 5, 6)], TWO: [0]}
+
+
+def test_what_a_host_tells_on_a_later_page_counts_where_a_series_begins() -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(5))
+    for number in range(SUMMARY_ROWS_MAX):
+        world.publish(series(10 + number), [0], 2)
+    for number in (1, 3):
+        world.hosts[number].forget(ONE, below=3)
+        world.hosts[number].answers_after_s = 0.35
+    world.hosts[2].answers_after_s = 0.3
+    ear = world.listen(Start.ALL)
+    world.run(5)
+
+    assert [m.index for m in ear.messages if m.series == ONE] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_while_hosts_are_slow_one_that_is_not_has_not_the_only_say(start: Start) -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(3))  # told last
+    for number in range(3 * SUMMARY_ROWS_MAX):
+        world.publish(series(10 + number), [0], 2, 3)
+    world.publish(TWO, range(5), 2, 3)  # told first
+    world.hosts[1].lies = (row(ONE, 2**31, 2**31), row(TWO, 2**31, 2**31))
+    world.hosts[2].answers_after_s = world.hosts[3].answers_after_s = 1.0
+    ear = world.listen(start)
+    world.run(FEED_SETTLE_FEW_S + 0.2)
+    assert ear.feed.is_settled
+    world.publish(ONE, [3], 2)
+    world.publish(TWO, [5], 2)
+    world.run(30)
+
+    heard = {one: [m.index for m in ear.messages if m.series == one] for one in (ONE, TWO)}
+    assert heard == {ONE: [0, 1, 2, 3], TWO: [*range(0 if start is Start.ALL else 5, 6)]}
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_while_hosts_refuse_one_that_does_not_has_not_the_only_say(start: Start) -> None:
+    world = World(1, 2, 3)
+    world.publish(ONE, range(3), 2, 3)
+    world.hosts[1].lies = (row(ONE, 2**31, 2**31),)
+    world.hosts[1].answers_after_s = 0.1
+    world.hosts[2].refuses = world.hosts[3].refuses = Status.BUSY
+    ear = world.listen(start)
+    world.run(1)
+    world.hosts[2].refuses = world.hosts[3].refuses = Status.OK
+    world.run(5)
+    world.publish(ONE, [3])
+    world.run(1)
+
+    assert ear.indexes == [*range(0 if start is Start.ALL else 3, 4)]
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_who_names_others_and_leaves_has_them_not_decide(start: Start) -> None:
+    world = World(1, 2, 3, 4, 5, 6)
+    world.publish(ONE, range(5), 1, 2)
+    world.hosts[3].names = [4, 5, 6]
+    for number in (3, 4, 5, 6):
+        world.hosts[number].is_found = number == 3
+        world.hosts[number].lies = (row(ONE, 2**31, 2**31),)
+    world.hosts[1].answers_after_s = world.hosts[2].answers_after_s = FEED_SETTLE_S + 0.5
+    ear = world.listen(start)
+    world.run(0.5)
+    world.hosts[3].die()
+    world.run(5)
+    world.publish(ONE, [5], 1, 2)
+    world.run(5)
+
+    assert ear.indexes == [*range(0 if start is Start.ALL else 5, 6)]
 
 
 def test_where_the_hosts_are_found_no_more_those_that_were_named_have_their_say() -> None:

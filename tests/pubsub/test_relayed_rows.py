@@ -134,12 +134,17 @@ def test_what_one_host_alone_knows_is_told_as_begun_and_then_in_full() -> None:
     rows.hear(HOSTS[0], row(ONE, 3, 9))
     assert rows.richest(HOSTS, HOSTS, 0, 10, NOW) == ((row(ONE, 0, 0),), (row(ONE, 3, 9),))
     assert rows.richest(HOSTS[:1], HOSTS[:1], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
-    gone = rows.richest(HOSTS[1:], HOSTS[1:], 0, 10, NOW)
-    assert gone == ((row(ONE, 0, 0),), (row(ONE, 3, 9),)), "the two that are there know nothing of it"
-    assert rows.richest(HOSTS[1:2], HOSTS[1:2], 0, 10, NOW) == ((row(ONE, 3, 9),), ())
-    rows.hear(HOSTS[1], row(ONE, 3, 8))
-    new = contact(4).node_id, contact(5).node_id
-    assert rows.richest(new, new, 0, 10, NOW) == ((row(ONE, 3, 8),), (row(ONE, 3, 9),))
+    gone = rows.richest(HOSTS[1:2], HOSTS[1:2], 0, 10, NOW)
+    assert gone == ((row(ONE, 0, 0),), (row(ONE, 3, 9),)), "the one that is there knows nothing of it"
+    assert rows.richest((), (), 0, 10, NOW) == ((row(ONE, 3, 9),), ())
+
+
+def test_who_was_named_hides_nothing_of_what_one_host_has_while_the_others_lag_behind() -> None:
+    rows = RelayedRows()
+    rows.hear(HOSTS[0], row(ONE, 0, 9))
+    named = contact(4).node_id
+    rows.hear(named, row(ONE, 2**31, 2**31 + 1))
+    assert rows.row(ONE, [*HOSTS, named], HOSTS) == row(ONE, 0, 9)
 
 
 def test_hosts_that_were_not_found_have_no_say_in_where_a_series_begins() -> None:

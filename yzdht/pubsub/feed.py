@@ -168,8 +168,11 @@ class Feed:
 
     @property
     def found_sources(self) -> tuple[NodeId, ...]:
-        """Those of them that the own search found; all if it found none of them."""
-        return self._sources.found(self.sources)
+        """By whom it is judged where a series is: those of `sources` that the own search found, or all if it found none of them.
+
+        Until it is settled also those that have not answered yet: what they have is not known.
+        """
+        return self._sources.found(self.sources, are_all=not self._is_settled)
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
@@ -292,24 +295,30 @@ class Feed:
         """When it begins even though somebody has not answered; where few have, one that lies of a series would be alone with it."""
         if self._answered_at is None or not self._answered:
             return None
-        found = self._sources.found(self._answered)
-        return self._answered_at + (
-            FEED_SETTLE_S if self._sources.are_most(len(found)) else FEED_SETTLE_FEW_S
-        )
+        are_most = self._sources.are_most(self._answered)
+        return self._answered_at + (FEED_SETTLE_S if are_most else FEED_SETTLE_FEW_S)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """True while it is worth waiting: somebody has not said all that it holds, or hosts that did not answer may answer yet."""
+        have_all = self._answered.issuperset(self._sources.subscribed)
+        return self._sources.is_waiting or not have_all or not self._sources.are_most(self._answered)
 
     def _settle_if_due(self, now: Now) -> None:
         at = self._settle_at
-        if self._is_settled or at is None or (now.mono < at and self._sources.is_waiting):
+        if self._is_settled or at is None or (now.mono < at and self._is_waiting):
             return
         self._is_settled = True
-        hosts = set(self._sources.found(self._answered))
-        by_series: dict[Series, list[SummaryRow]] = {}
-        for source, rows in self._first_rows:
+        for _, rows in self._first_rows:
             self._note_had(rows)
+        told = dict.fromkeys(source.node_id for source, _ in self._first_rows)
+        hosts = set(self._sources.found(told))
+        by_series: dict[Series, dict[NodeId, SummaryRow]] = {}
+        for source, rows in self._first_rows:
             for row in rows if source.node_id in hosts else ():
-                by_series.setdefault(Series(row.sender, row.session), []).append(row)
+                by_series.setdefault(Series(row.sender, row.session), {})[source.node_id] = row
         for series, of_hosts in by_series.items():
-            self._begin(series, of_hosts, len(hosts), now)
+            self._begin(series, list(of_hosts.values()), len(hosts - set(of_hosts)), now)
         self._listener.on_settled()
         self._go_on(now)
 
@@ -326,15 +335,15 @@ class Feed:
         if self._is_early_cut:
             self._sources.refresh(now)
 
-    def _begin(self, series: Series, rows: list[SummaryRow], hosts: int, now: Now) -> None:
-        """Find the index at which a series begins that some of so many hosts had when this began.
+    def _begin(self, series: Series, rows: list[SummaryRow], silent: int, now: Now) -> None:
+        """Find the index at which a series begins that hosts had when this began, but for so many that know nothing of it.
 
-        What fewer than half of them know of is said by none of the others, who would have it that it begins at 0.
+        These have it begin at 0, and are right unless more know of it.
         """
-        first = min(widened(row).first for row in rows) if 2 * len(rows) > hosts else 0
+        first = min(widened(row).first for row in rows) if len(rows) > silent else 0
         if self._start is Start.LIVE:
             pushed = [e.index for _, e in self._early if e.series == series]
-            usual = usual_next([row.next for row in rows] + [0] * (hosts - len(rows)))
+            usual = usual_next([row.next for row in rows] + [0] * silent)
             self._open(series, min([usual, *pushed]), now)
         elif self._start is Start.ALL:
             self._open(series, first, now)

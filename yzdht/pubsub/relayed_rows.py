@@ -128,7 +128,7 @@ class RelayedRows:
     def row(self, series: Series, hosts: Collection[NodeId], found: Collection[NodeId]) -> SummaryRow | None:
         """What one of these hosts has of a series, or did when it said something; None if nothing was said."""
         rows = self._series.get(series)
-        return None if rows is None else _merged(series, rows, hosts, _agreed(rows, hosts, found))
+        return None if rows is None else _merged(series, rows, hosts, found)
 
     def richest(
         self, hosts: Collection[NodeId], found: Collection[NodeId], skip: int, count: int, mono: float
@@ -152,10 +152,13 @@ class RelayedRows:
             self._order = dict.fromkeys(self._by_worth())
             self._ordered_at, self._is_order_old = mono, False
         names = list(islice(self._order, skip, skip + count))
-        ends = {series: _agreed(self._series[series], hosts, found) for series in names}
-        known = [_merged(series, self._series[series], hosts, end) for series, end in ends.items()]
-        agreed = [_cut(row, end) for row, end in zip(known, ends.values(), strict=True)]
-        further = [row for row, cut in zip(known, agreed, strict=True) if row is not cut]
+        known = [
+            (_merged(series, rows, hosts, found), rows)
+            for series in names
+            for rows in (self._series[series],)
+        ]
+        agreed = [_cut(row, _agreed(rows, found)) for row, rows in known]
+        further = [row for (row, _), cut in zip(known, agreed, strict=True) if row is not cut]
         return Beginning(tuple(agreed), tuple(further))
 
 
@@ -169,9 +172,9 @@ def _worth(rows: dict[NodeId, SummaryRow]) -> tuple[int, int]:
 
 
 def _merged(
-    series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId], agreed: int
+    series: Series, rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId], found: Collection[NodeId]
 ) -> SummaryRow:
-    """What they say together: where holes are too many, those above where half of the hosts are first make place for what lies below.
+    """What they say together; where holes are too many, less of what lies above where half of the hosts are.
 
     One that claims what lies far above would hide all that the others have.
     """
@@ -188,10 +191,14 @@ def _merged(
     runs = joined(above)
     held.put(series, Held.of_runs(floor, runs))
     row = held.row(series)
-    if floor < row.first and floor < agreed <= row.holes[-1]:
+    if row.first == floor:
+        return row
+    agreed = _agreed(rows, found)
+    if floor < agreed <= row.holes[-1]:
         held.put(series, Held.of_runs(floor, joined(Span(start, min(to, agreed)) for start, to in runs)))
-        row = held.row(series)
-    return row
+        return held.row(series)
+    are_others = not set(hosts) <= set(found) and any(host in rows for host in found)
+    return _merged(series, rows, found, found) if agreed <= floor and are_others else row
 
 
 def _above(pushed: SummaryRow, known: int) -> SummaryRow:
@@ -201,14 +208,15 @@ def _above(pushed: SummaryRow, known: int) -> SummaryRow:
     return SummaryRow(pushed.sender, pushed.session, first, pushed.next, holes)
 
 
-def _agreed(rows: dict[NodeId, SummaryRow], hosts: Collection[NodeId], found: Collection[NodeId]) -> int:
+def _agreed(rows: dict[NodeId, SummaryRow], found: Collection[NodeId]) -> int:
     """Where half of the hosts that were found are at least, or more if a message came by.
 
-    If none of them has said anything, what those said counts who were hosts before.
+    While there is none what those said counts who were hosts before.
     """
-    said = [row.next for host, row in rows.items() if host in found]
-    said = said or [row.next for host, row in rows.items() if host != _PUSHED and host not in hosts]
-    said += [0] * (len(found) - len(said))
+    if found:
+        said = [rows[host].next if host in rows else 0 for host in found]
+    else:
+        said = [row.next for host, row in rows.items() if host != _PUSHED]
     pushed = rows.get(_PUSHED)
     return max(usual_next(said), 0 if pushed is None else pushed.next)
 

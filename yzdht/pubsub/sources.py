@@ -168,13 +168,17 @@ class Sources:
         """Where a subscription stands."""
         return tuple(h.contact.node_id for h in self._hosts.values() if h.state is _State.SUBSCRIBED)
 
-    def found(self, among: Collection[NodeId]) -> tuple[NodeId, ...]:
-        """Those that the own search found; all of them if it found none: whoever a host names may be the host itself once more."""
-        found = {contact.node_id for contact in self._found}
-        return tuple(node_id for node_id in among if node_id in found) or tuple(among)
+    def found(self, among: Collection[NodeId], *, are_all: bool = False) -> tuple[NodeId, ...]:
+        """Those that the own search found, or all that it found; if it found none of them all that are given.
 
-    def are_most(self, count: int) -> bool:
-        """True if so many are more than half of those that are to be listened to and were found."""
+        Whoever a host names may be the host itself once more.
+        """
+        found = tuple(contact.node_id for contact in self._found)
+        return (found if are_all else tuple(n for n in found if n in among)) or tuple(among)
+
+    def are_most(self, among: Collection[NodeId]) -> bool:
+        """True if these are more than half of those that were found and are to be listened to."""
+        count = sum(contact.node_id in among for contact in self._found)
         return 2 * count > min(len(self._found), FEED_NODES if self._around.is_delegated else TOPIC_HOSTS)
 
     @property
