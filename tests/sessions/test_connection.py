@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sessions.kit import CLIENT, NODE, Party, Time, Village, session_with, turns, until
+from yzdht.errors import StoreError
 from yzdht.ids import PublicKey, SendSession, Target, TopicId
 from yzdht.limits import (
     CALLS_IN_FLIGHT_MAX,
@@ -702,3 +703,24 @@ async def test_who_leaves_before_its_turn_is_forgotten(village: Village, clock: 
 
     assert len(node.sessions) == 0
     assert node.failed_tasks == []
+
+
+async def test_what_goes_wrong_with_one_request_that_waited_does_not_keep_those_behind_it(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flooded = TopicId(b"f" * 16)
+    asker, server, far = await flooded_server(village, flooded)
+    monkeypatch.setattr(server.sessions.request_turns, "is_now", lambda _comer, *, is_busy=False: not is_busy)
+    calls = [asker.ask(server.contact, Method.SUBSCRIBE, Subscribe(flooded, skip=skip)) for skip in range(3)]
+    await until(lambda: len(far._deferred) == 3)
+    answer = server.on_asked
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    server.on_asked = fail
+    with pytest.raises(StoreError):
+        far.serve_next(is_busy=True)
+    server.on_asked = answer
+    for call in calls[1:]:
+        assert isinstance(await asker.answer_to(call), Answer)

@@ -245,10 +245,12 @@ class Connection:
         if request is None:
             return
         self._hold(request.number, _size_served(request.body))
-        self._owner.on_event(self, request)
-        self._wait_turns()
-        self._weigh()
-        self._read_on()
+        try:
+            self._owner.on_event(self, request)
+        finally:  # others wait behind it
+            self._wait_turns()
+            self._weigh()
+            self._read_on()
 
     def _wait_turns(self, *, is_heavy: bool = False) -> None:
         if self._deferred.has_others:
