@@ -12,7 +12,7 @@ from tests.pubsub.kit_feed import at, series
 from tests.sessions.kit import Time, turns, until
 from tests.test_records import Person
 from tests.topic_homes import lonely_node, subscription, topics_of
-from yzdht.errors import NoNode, NoSuchGroup, NotAMember, SubscriptionOverflow, UsageError
+from yzdht.errors import NoNode, NoSuchGroup, NotAMember, StoreError, SubscriptionOverflow, UsageError
 from yzdht.ids import MessageId
 from yzdht.limits import CURSOR_SERIES_MAX, DAY_S, GAP_GIVE_UP_S, REPLAY_KEPT_S, SUBSCRIPTION_LOOK_S
 from yzdht.pubsub.cursor import decode_cursor
@@ -23,6 +23,7 @@ from yzdht.wire.holdings import Span
 if TYPE_CHECKING:
     from yzdht.ids import PublicKey
     from yzdht.pubsub.events import Event, Heard
+    from yzdht.pubsub.feed import Feed
     from yzdht.subscription import Overflow, Subscription
     from yzdht.topic_pump import TopicPump
     from yzdht.topics import Topics
@@ -285,6 +286,26 @@ async def test_what_the_application_is_not_told_takes_no_room(
             messages._on_event(Lost(one, lost, LossReason.NOBODY_HAS_IT), at(1))
         assert (len(messages._events), messages._failure, messages.dropped) == (0, None, 0)
         assert messages.is_connected
+
+
+async def test_a_disk_that_cannot_be_read_as_it_goes_on_costs_no_message_and_is_told_after_it(
+    pump: TopicPump, anna: Topics, ben: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with subscription(ben, pump, size=2) as messages:
+        await say(anna, b"1", b"2", b"3")
+        assert messages.is_full
+
+        def listen(*_: object) -> Feed:
+            raise StoreError("the disk is gone")
+
+        monkeypatch.setattr(pump, "listen", listen)
+        assert await hear(messages, 2) == [b"1", b"2"]
+        with pytest.raises(StoreError):
+            await anext(messages)
+        cursor = messages.cursor
+    monkeypatch.undo()
+    async with subscription(ben, pump, since=cursor) as messages:
+        assert await hear(messages, 1) == [b"3"]
 
 
 # Its end

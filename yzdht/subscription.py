@@ -264,6 +264,7 @@ class Subscription(Generic[HeardT_co]):
             NotAMember: This identity was removed from it meanwhile.
             DecryptionFailed: What this home keeps of the group cannot be read any more.
             UsageError: It was not begun, or it listens to too many topics to go on.
+            StoreError: The disk cannot be read, so that it does not go on.
 
         """
         if not self._is_begun:
@@ -292,7 +293,7 @@ class Subscription(Generic[HeardT_co]):
             self._is_resumed = True
             try:
                 self._listen(self._told.holdings())
-            except UsageError as error:  # others took the place meanwhile
+            except (UsageError, StoreError) as error:  # others took the place meanwhile, or the disk fails
                 self._fail(error)
         return cast("HeardT_co", event)  # of gaps is told where they are wanted alone
 
