@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.pubsub.kit_disk import Faults, FaultyTopics
 from tests.pubsub.kit_feed import TOPIC, WALL, Keys, Verifier, at, contact, raw, series, usable
 from tests.pubsub.kit_host import ASKING, Neighbourhood, peer, target_of
 from yzdht.limits import PUBLISH_DEADLINE_S
@@ -69,6 +70,7 @@ class Shell:
         self.congested: set[NodeId] = set()
         self.counts: Counter[str] = Counter()
         self.verifier = Verifier()
+        self.faults = Faults()
         self.mono = 1.0
         self.is_reached = True
         self._last = 0
@@ -85,7 +87,9 @@ class Shell:
                 self._on_kept,
                 self._soon.append,
             )
-            hosting = Hosting(peer(OWN, own.caps), store, bytes(32), lambda: self.is_reached)
+            hosting = Hosting(
+                peer(OWN, own.caps), FaultyTopics(store, self.faults), bytes(32), lambda: self.is_reached
+            )
         self.engine = PubsubEngine(own, surroundings, usable, hosting)
 
     def _on_kept(self, answers: list[tuple[int, TopicVerdict]]) -> None:
@@ -124,6 +128,11 @@ class Shell:
                 self.pushes.append(item)
             case _:
                 raise AssertionError(item)
+
+    def reread(self) -> None:
+        """It remembers nothing of what is on its disk."""
+        assert self.engine.host is not None
+        self.engine.host._topics.reread()
 
     def tick(self, mono: float) -> None:
         """Let the time come, and all that is due until then."""

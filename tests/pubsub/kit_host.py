@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tests.pubsub.kit_disk import Faults, FaultyTopics
 from tests.vectors.golden import NETWORK
 from yzdht.crypto.primitives import PrivateKey, verify
 from yzdht.crypto.topic_policy import PolicyChecks
@@ -269,7 +270,8 @@ class HostNode:
             policies=Policies(PolicyChecks(NETWORK)),
             unsent_bytes=lambda peer: self.unsent.get(peer.node_id, LINK_UNSENT_BYTES_HIGH),
         )
-        self.host = TopicHost(self.contact, self.store, self.outbox, surroundings, bytes(32))
+        store = FaultyTopics(self.store, world.faults)
+        self.host = TopicHost(self.contact, store, self.outbox, surroundings, bytes(32))
 
     def _is_congested(self, peer: Peer) -> bool:
         return peer.node_id in self.congested
@@ -396,6 +398,7 @@ class World:
         self.now = Now(0.0, WALL)
         self._latency_s = latency_s  # one way
         self.off_s = 0.0  # by what wall clocks are wrong
+        self.faults = Faults()
         self.hosts: dict[int, HostNode] = {}
         self.cut: set[frozenset[NodeId]] = set()
         self._events: list[tuple[float, int, Callable[[], None]]] = []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, strategies as st
 
+from tests.pubsub.kit_disk import Faults, FaultyTopics
 from tests.pubsub.kit_host import (
     WALL,
     Author,
@@ -17,6 +20,7 @@ from tests.pubsub.kit_host import (
     target_of,
     topic,
 )
+from yzdht.errors import StoreError
 from yzdht.ids import PublicKey, SendSession
 from yzdht.limits import CHANGES_REMEMBERED_MAX, HOLDINGS_CACHED_MAX, HOST_RANGE, SUMMARY_ROWS_MAX
 from yzdht.ports import Now
@@ -167,3 +171,33 @@ def test_a_topic_of_which_only_a_floor_is_left_is_not_empty() -> None:
     assert not of.is_empty(topic())
     assert of.is_empty(topic(9))
     assert of.page(None, 10) == [topic()]
+
+
+def test_each_read_that_fails_is_counted_and_of_what_cannot_be_read_nobody_says_that_it_is_empty() -> None:
+    counts: Counter[str] = Counter()
+    store, faults = memory(), Faults(lambda _number, _topic: True)
+    hosting = Topics(
+        node_id(1),
+        FaultyTopics(store, faults),
+        Neighbourhood(contact(1)),
+        target_of,
+        lambda name: counts.update([name]),
+    )
+    author = Author()
+    write(store, author, 0)
+    reads = (
+        lambda: hosting.holdings(topic()),
+        lambda: hosting.message_id(topic(), author.series, 0),
+        lambda: hosting.envelopes(topic(), (author.range(0, 1),), 1_000),
+        lambda: hosting.page(None, 1),
+    )
+    for read in reads:
+        with pytest.raises(StoreError):
+            read()
+
+    assert not hosting.is_empty(topic(1))
+    assert counts == {"store_errors": 5}
+    faults.fails = lambda _number, _topic: False
+    assert hosting.is_empty(topic(1))
+    assert hosting.message_id(topic(), author.series, 0) == author.envelope(0).id
+    assert hosting.page(None, 2) == [topic()]

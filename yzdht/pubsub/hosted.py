@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     CHANGES_REMEMBERED_MAX,
     HOLDINGS_CACHED_MAX,
@@ -19,12 +20,15 @@ from yzdht.limits import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from yzdht.ids import NodeId, Target, TopicId
+    from yzdht.ids import MessageId, NodeId, Target, TopicId
     from yzdht.ports import Now, TopicStore
     from yzdht.pubsub.ports import Neighbourhood
     from yzdht.wire.address import Contact
     from yzdht.wire.holdings import Holdings, Series
-    from yzdht.wire.rpc import SummaryRow
+    from yzdht.wire.rpc import Range, SummaryRow
+
+
+_T = TypeVar("_T")
 
 
 class Hosted:
@@ -109,13 +113,14 @@ class Changes(NamedTuple):
 
 
 class Topics:
-    """All topics of a host.
+    """All topics of a host. What reads the disk raises StoreError.
 
     Args:
         own_id: This node's.
         store: Where histories are.
         neighbourhood: Says who is near.
         target_of: The point of a topic near which its hosts are.
+        count: Told, by name, of each read that failed.
 
     """
 
@@ -125,11 +130,13 @@ class Topics:
         store: TopicStore,
         neighbourhood: Neighbourhood,
         target_of: Callable[[TopicId], Target],
+        count: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._own_id = own_id
         self._store = store
         self._neighbourhood = neighbourhood
         self._target_of = target_of
+        self._count = count
         self._hosted: dict[TopicId, Hosted] = {}
         self._holdings: OrderedDict[TopicId, Holdings] = OrderedDict()
 
@@ -177,11 +184,18 @@ class Topics:
 
     # What is held
 
+    def _read(self, read: Callable[[], _T]) -> _T:
+        try:
+            return read()
+        except StoreError:  # whoever asked goes on without it
+            self._count("store_errors")
+            raise
+
     def holdings(self, topic: TopicId) -> Holdings:
         """What is held of a topic, of which every change must be told here, too: `reread` says that one was not."""
         held = self._holdings.get(topic)
         if held is None:
-            held = self._holdings[topic] = self._store.holdings(topic)
+            held = self._holdings[topic] = self._read(lambda: self._store.holdings(topic))
             if len(self._holdings) > HOLDINGS_CACHED_MAX:
                 self._holdings.popitem(last=False)
         else:
@@ -189,8 +203,19 @@ class Topics:
         return held
 
     def is_empty(self, topic: TopicId) -> bool:
-        """True if nothing of it is held, and nothing remembered as over."""
-        return not len(self.holdings(topic))
+        """True if nothing of it is held, and nothing remembered as over; nobody knows that while the disk cannot be read."""
+        try:
+            return not len(self.holdings(topic))
+        except StoreError:
+            return False
+
+    def message_id(self, topic: TopicId, series: Series, index: int) -> MessageId | None:
+        """Which message is held under an index; None if none is."""
+        return self._read(lambda: self._store.message_id(topic, series, index))
+
+    def envelopes(self, topic: TopicId, ranges: Sequence[Range], bytes_max: int) -> tuple[list[bytes], bool]:
+        """Envelopes of a topic, for so many bytes, and whether there are more."""
+        return self._read(lambda: self._store.envelopes(topic, ranges, bytes_max))
 
     def reread(self, topic: TopicId | None = None) -> None:
         """What is held of a topic, or of any, has changed on disk."""
@@ -224,4 +249,4 @@ class Topics:
 
     def page(self, after: TopicId | None, limit: int) -> list[TopicId]:
         """Topics on disk, in order."""
-        return self._store.topics(after, limit)
+        return self._read(lambda: self._store.topics(after, limit))
