@@ -19,6 +19,7 @@ from tests.pubsub.kit_host import (
     resigned,
     target_of,
 )
+from yzdht.errors import StoreError
 from yzdht.ids import MessageId, TopicId
 from yzdht.limits import CHANGES_REMEMBERED_MAX
 from yzdht.ports import Now
@@ -47,7 +48,7 @@ from yzdht.wire.slot import OverQuota, StoreBroken
 
 
 if TYPE_CHECKING:
-    from yzdht.wire.holdings import Series
+    from yzdht.wire.holdings import Holdings, Series
 
 
 NOW = Now(7.0, WALL)
@@ -124,6 +125,22 @@ def test_each_verdict_has_its_answer(verdict: TopicVerdict, answer: Answer) -> N
     assert is_genuine
     assert before == []
     assert desk.answers == [answer]
+
+
+def test_whoever_waits_is_answered_though_it_cannot_be_read_since_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    desk.take(Author().envelope(3))
+    [(op, _)] = desk.writes()
+
+    def unreadable(_topic: TopicId) -> Holdings:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(desk.store, "holdings", unreadable)
+    desk.keeping.on_stored(op, Over(), NOW)
+
+    assert desk.answers == [Answer(Status.BUSY, Refusal())]
 
 
 def test_what_is_written_is_the_message_as_it_came() -> None:

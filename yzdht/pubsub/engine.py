@@ -9,7 +9,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from yzdht.errors import StoreError, WireError
+from yzdht.errors import WireError
 from yzdht.limits import FEEDS_MAX, LOCAL_ROUNDS_MAX, PUBLISH_DEADLINE_S, PUBLISHES_MAX
 from yzdht.pubsub.alarms import Alarms
 from yzdht.pubsub.delegating import Delegating, NodeFinder
@@ -411,10 +411,7 @@ class PubsubEngine:
         self, envelope: PubsubEnvelope, then: Callable[[Answer, Now], None], now: Now
     ) -> None:
         assert self.host is not None
-        try:
-            self.host.take_own(envelope, then, now)
-        except StoreError:  # the disk cannot be read: other hosts may take it, and this one later
-            then(Answer(Status.BUSY, Refusal()), now)
+        self.host.take_own(envelope, then, now)
 
     @property
     def has_something_for_itself(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yzdht.errors import WireError
+from yzdht.errors import StoreError, WireError
 from yzdht.limits import (
     ANSWER_BODIES_BYTES_MAX,
     BACKLOG_CHARGE_BYTES_PER_RANGE,
@@ -83,14 +83,15 @@ class TopicHost:
         bringer_key: bytes,
     ) -> None:
         self._own_id = own.node_id
-        self._store = store
         self._outbox = outbox
         self._neighbourhood = surroundings.neighbourhood
         self._count = surroundings.count
         self._policies = surroundings.policies
         self._bringers = Bringers(bringer_key)
         self._rates = Rates(own.node_id)
-        self._topics = Topics(own.node_id, store, surroundings.neighbourhood, surroundings.target_of)
+        self._topics = Topics(
+            own.node_id, store, surroundings.neighbourhood, surroundings.target_of, surroundings.count
+        )
         self._subscriptions = Subscriptions()
         self._announcements = Announcements(
             self._topics, self._subscriptions, outbox, surroundings.is_congested
@@ -166,6 +167,12 @@ class TopicHost:
 
     def on_request(self, request: int, peer: Peer, body: Body, now: Now) -> None:
         """A peer asks; the answer to a PUBLISH waits for the disk."""
+        try:
+            self._serve(request, peer, body, now)
+        except StoreError:  # nothing was answered: all that is shown is read before
+            self._reply(request, _refused(Status.BUSY))
+
+    def _serve(self, request: int, peer: Peer, body: Body, now: Now) -> None:
         match body:
             case Publish():
                 self._publish(request, peer, body, now)
@@ -272,7 +279,11 @@ class TopicHost:
             if answer.status is not Status.OK:
                 self._drop_if_unused(envelope.topic)
 
-        is_genuine = self._intake.take(envelope, hosted, bringer, told, now)
+        try:
+            is_genuine = self._intake.take(envelope, hosted, bringer, told, now)
+        except StoreError:  # other hosts may take it, and this one later
+            told(_refused(Status.BUSY), now)
+            is_genuine = True
         if is_genuine:
             self._reconciliation.touched(hosted, now)
         return is_genuine
@@ -286,16 +297,16 @@ class TopicHost:
         hosted = self._admit(body.topic, now)
         if isinstance(hosted, Answer):
             return hosted
+        if is_new:  # it has perhaps a history at the others
+            hosted.active_at -= TOPIC_ACTIVE_S
+            self._reconciliation.soon(hosted, now)
+        rows = self._topics.holdings(body.topic).rows(body.skip)
         account = self._bringers.of_peer(peer)
         if not self._subscriptions.add(
             peer, account, body.topic, hosted.tick, is_pushed=body.push, is_further=body.skip > 0
         ):
             self._drop_if_unused(body.topic)
             return _refused(Status.OVER_QUOTA)
-        if is_new:  # it has perhaps a history at the others
-            hosted.active_at -= TOPIC_ACTIVE_S
-            self._reconciliation.soon(hosted, now)
-        rows = self._topics.holdings(body.topic).rows(body.skip)
         self._rates.fetched(peer, rows_bytes(rows), now)
         hosts = self._neighbourhood.shown(hosted.hosts, peer)
         return Answer(Status.OK, Subscribed(hosts, body.push, rows))
@@ -307,7 +318,7 @@ class TopicHost:
         if wait_s := self._rates.may_fetch(peer, now):
             return limited(wait_s)
         bytes_max = min(body.bytes_max, ANSWER_BODIES_BYTES_MAX)
-        envelopes, more = self._store.envelopes(body.topic, body.ranges, bytes_max)
+        envelopes, more = self._topics.envelopes(body.topic, body.ranges, bytes_max)
         looked_for = BACKLOG_CHARGE_BYTES_PER_RANGE * len(body.ranges)
         self._rates.fetched(peer, max(looked_for, sum(map(len, envelopes))), now)
         if not envelopes and self._topics.get(body.topic) is None:

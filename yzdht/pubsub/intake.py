@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from yzdht.errors import CryptoError, WireError
+from yzdht.errors import CryptoError, StoreError, WireError
 from yzdht.rpc.engine import Answer
 from yzdht.wire.history import (
     Conflicting,
@@ -97,6 +97,9 @@ class Intake:
         Returns:
             False if it is not genuine.
 
+        Raises:
+            StoreError: The disk cannot be read; nothing was told, and nothing taken.
+
         """
         if envelope.index >= INDEX_MAX:  # one more could not be counted
             then(_MALFORMED, now)
@@ -118,7 +121,7 @@ class Intake:
             then(FORGED, now)
             return False
         is_new = envelope.index not in held
-        known = None if is_new else self._store.message_id(hosted.topic, series, envelope.index)
+        known = None if is_new else self._topics.message_id(hosted.topic, series, envelope.index)
         if known is not None and known != envelope.id:
             then(_conflict(envelope, known), now)
             return True
@@ -162,7 +165,7 @@ class Intake:
                 then(STORED, now)
             case Over():
                 self._topics.reread(envelope.topic)
-                then(_over(self._topics.holdings(envelope.topic).of(envelope.series).floor), now)
+                then(self._over_since(envelope), now)
             case Conflicting(known):
                 then(_conflict(envelope, known), now)
             case OverQuota():
@@ -175,6 +178,12 @@ class Intake:
                 then(_BUSY, now)
             case _:
                 assert_never(verdict)
+
+    def _over_since(self, envelope: PubsubEnvelope) -> Answer:
+        try:
+            return _over(self._topics.holdings(envelope.topic).of(envelope.series).floor)
+        except StoreError:  # from where on something would be taken is not known
+            return _BUSY
 
 
 def _over(floor: int) -> Answer:
