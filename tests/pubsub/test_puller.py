@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pubsub.kit_feed import TOPIC, at, contact, forged, raw, row, series
+from yzdht.errors import StoreError
 from yzdht.ids import TopicId
 from yzdht.limits import (
     GAP_GIVE_UP_S,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from yzdht.ports import Now
     from yzdht.wire.address import Contact
+    from yzdht.wire.holdings import Held
     from yzdht.wire.pubsub import PubsubEnvelope
 
 
@@ -41,13 +43,19 @@ class Desk:
 
     def __init__(self, hosts_per_source: int = 1) -> None:
         self.holdings = Holdings()
+        self.is_unreadable = False
         self.outbox = Outbox()
         self.came: list[tuple[int, int]] = []
         self.unfillable: list[Span] = []
         self.open: list[Call] = []
         self.puller = Puller(
-            TOPIC, self.holdings.of, self.outbox, self._take, self._note, hosts_per_source=hosts_per_source
+            TOPIC, self._held, self.outbox, self._take, self._note, hosts_per_source=hosts_per_source
         )
+
+    def _held(self, name: Series) -> Held:
+        if self.is_unreadable:
+            raise StoreError("the disk is gone")
+        return self.holdings.of(name)
 
     def _take(self, envelope: PubsubEnvelope, source: Contact, _now: Now) -> bool:
         name = Series(envelope.sender, envelope.session)
@@ -480,6 +488,22 @@ def test_a_node_that_asks_itself_has_a_long_answer_without_a_deep_stack() -> Non
     puller.hear(contact(5), [row(ONE, 0, 1_000)], at(0))
 
     assert came == list(range(1_000))
+
+
+def test_an_owner_who_cannot_say_what_it_has_is_asked_again_and_fetching_goes_on() -> None:
+    desk = Desk()
+    for number in (5, 6):
+        desk.puller.hear(contact(number), [row(ONE, 0, 2)], at(0))
+    assert desk.asked() == [(5, [(0, 2)])]
+    desk.is_unreadable = True
+    with pytest.raises(StoreError):
+        desk.puller.drop(contact(5).node_id, at(1))
+    desk.is_unreadable = False
+    desk.puller.handle_timer(at(2))
+    assert desk.asked() == [(6, [(0, 2)])]
+    desk.send(2, 0, 1)
+
+    assert desk.holdings.of(ONE).next == 2
 
 
 def test_nothing_is_asked_or_told_after_the_end() -> None:

@@ -234,16 +234,23 @@ class Puller:
         """Ask whoever can be, one request each in turn, until nothing is left to ask for."""
         if self._is_advancing:  # this node answered itself: the loop that asked goes on
             return
-        self._is_advancing = has_asked = True
-        while has_asked and not self._is_stopped:
-            able = [source for source in self._sources.values() if source.can_be_asked(now.mono)]
-            able.sort(key=lambda source: (source.failures, len(source.asks)))
-            has_asked = False
-            for source in able:
-                if source.can_be_asked(now.mono) and (ranges := self._ranges_for(source, now)):
-                    self._ask(source, ranges, now)
-                    has_asked = True
-        self._is_advancing = False
+        self._is_advancing = True
+        try:
+            while not self._is_stopped and self._ask_each(now):
+                pass
+        finally:
+            self._is_advancing = False
+
+    def _ask_each(self, now: Now) -> bool:
+        """One request to whoever can be asked; False if there was none."""
+        able = [source for source in self._sources.values() if source.can_be_asked(now.mono)]
+        able.sort(key=lambda source: (source.failures, len(source.asks)))
+        has_asked = False
+        for source in able:
+            if source.can_be_asked(now.mono) and (ranges := self._ranges_for(source, now)):
+                self._ask(source, ranges, now)
+                has_asked = True
+        return has_asked
 
     def _ranges_for(self, source: _Source, now: Now) -> tuple[Range, ...]:
         """What to ask of a source: what it claims and nobody was asked for just now, of each series a like part.
