@@ -6,10 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, forged, node_id, peer, topic
+from tests.pubsub.kit_host import (
+    HOSTING,
+    LATENCY_S,
+    TOPIC,
+    Author,
+    HostNode,
+    World,
+    contact,
+    forged,
+    node_id,
+    peer,
+    topic,
+)
+from yzdht.errors import StoreError
 from yzdht.limits import (
     FETCH_SOURCES_MAX,
     HISTORY_MESSAGES_MAX,
+    PULL_LATE_S,
     PULL_TURN_S,
     PULLED_TOPICS_MAX,
     SUMMARY_ROWS_MAX,
@@ -352,3 +366,70 @@ def test_topics_that_a_silent_host_made_up_take_as_many_places_as_are_fetched_at
 
     assert silent == PULLED_TOPICS_MAX
     assert host.host.topics == 0
+
+
+def test_of_topics_that_cannot_be_read_nothing_is_fetched_meanwhile_and_the_others_go_on() -> None:
+    world = World()
+    host = world.host(1)
+    near, stranger = peer(2, HOSTING), peer(3, HOSTING)
+    host.on_neighbourhood([2, 3])  # which never answer
+    author, topics = Author(), [topic(number) for number in range(1, 5)]
+    damaged, whole = topics[:3], topics[3]
+    for of in topics:
+        for source in (near, stranger):
+            host.ask(source, TopicSync(of, (SummaryRow(*author.series, 0, 10),)))
+    world.run(0.1)
+    asked = host.asks[Method.BACKLOG]
+    world.faults.fails = lambda _number, of: of in damaged
+    host.host._topics.reread()
+    host.leaves(near)
+
+    assert [host.host._fetching.is_fetching(of) for of in topics] == [False] * 3 + [True]
+    assert host.asks[Method.BACKLOG] == asked + 1
+    assert host.holds(author, whole) == []
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_topic_that_cannot_be_read_as_an_answer_or_the_time_comes_does_not_keep_others_from_theirs(
+    *, is_answered: bool
+) -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    author = Author()
+    damaged, whole = topic(1), topic(2)
+    for of in (damaged, whole):
+        two.publish(author.envelope(of=of))
+    world.run(1.0)
+    if not is_answered:
+        world.cut.add(frozenset((node_id(1), node_id(2))))
+    for of in (damaged, whole):
+        one.ask(peer(2, HOSTING), TopicSync(of, (SummaryRow(*author.series, 0, 1),)))
+    world.run(1.5 * LATENCY_S)  # what was asked for is on its way
+    world.faults.fails = lambda _number, of: of == damaged
+    one.host._topics.reread()
+    world.run(PULL_LATE_S + 0.1)
+    assert [one.host._fetching.is_fetching(of) for of in (damaged, whole)] == [False, not is_answered]
+    assert one.holds(author, whole) == [0] * is_answered
+
+    world.faults.fails = lambda _number, _topic: False
+    world.cut.clear()
+    world.meet(1, 2)
+    world.run(A_WHILE_S)
+    assert [one.holds(author, of) for of in (damaged, whole)] == [[0], [0]]
+
+
+def test_a_topic_that_cannot_be_read_as_another_host_names_what_it_holds_is_fetched_no_more() -> None:
+    world = World()
+    host = world.host(1)
+    row = SummaryRow(*Author().series, 0, 10)
+    host.on_neighbourhood([2, 3])
+    host.ask(peer(2, HOSTING), TopicSync(TOPIC, (row,)))
+    hosted = host.host._topics.get(TOPIC)
+    assert hosted is not None
+    world.faults.fails = lambda _number, of: of == TOPIC
+    host.host._topics.reread()
+    host.host._fetching.hear(hosted, contact(3), (row,), world.now)
+
+    assert not host.host._fetching.is_fetching(TOPIC)
+    with pytest.raises(StoreError):
+        host.host._fetching.hear(hosted, contact(3), (row,), world.now)

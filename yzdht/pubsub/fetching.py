@@ -6,8 +6,10 @@ What others say costs no more than a history could be: anybody may say that he i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     FETCH_PAUSE_FULL_S,
     FETCH_PAUSE_S,
@@ -92,6 +94,9 @@ class Fetching:
             now: The present.
             account: Who pays for what is fetched from it, if it is not near the topic.
 
+        Raises:
+            StoreError: The disk does not say what is held; nothing is fetched.
+
         """
         topic = hosted.topic
         # Each series once: many rows of one with many gaps would cost the product of both.
@@ -107,10 +112,28 @@ class Fetching:
             puller = self._pullers[topic] = self._puller(hosted)
             self._since[topic] = now.mono
             self._accounts[topic] = {}
+        self._attempt(topic, partial(self._tell, puller, hosted, contact, rows, account), now)
+
+    def _tell(
+        self,
+        puller: Puller,
+        hosted: Hosted,
+        contact: Contact,
+        rows: tuple[SummaryRow, ...],
+        account: Bringer | None,
+        now: Now,
+    ) -> None:
         if self._has_place(puller, hosted, contact, now):
-            self._charge(topic, contact.node_id, account)
+            self._charge(hosted.topic, contact.node_id, account)
             puller.hear(contact, rows, now, asks_below=True)
-        self._settle(topic)
+
+    def _attempt(self, topic: TopicId, do: Callable[[Now], None], now: Now) -> None:
+        """Have something done to a puller and look after it; while the disk does not say what is held, nothing is fetched of a topic."""
+        try:
+            do(now)
+            self._settle(topic)
+        except StoreError:
+            self._let_go(topic, now, is_stranger=False)
 
     def _charge(self, topic: TopicId, source: NodeId, account: Bringer | None) -> None:
         self._accounts[topic].pop(source, None)
@@ -120,14 +143,14 @@ class Fetching:
     def gone(self, source: NodeId, now: Now) -> None:
         """A node has no session any more: what it was asked for is asked of others, and of itself once it says what it holds."""
         for topic, puller in list(self._pullers.items()):
-            if source not in puller.sources:
-                continue
-            is_stranger = source in self._accounts[topic]  # it comes by itself
-            self._drop_source(topic, source, now)
-            if puller.is_idle and not is_stranger:
-                self._let_go(topic, now, is_stranger=False)
-            else:
-                self._settle(topic)
+            if source in puller.sources:
+                self._attempt(topic, partial(self._lose, topic, puller, source), now)
+
+    def _lose(self, topic: TopicId, puller: Puller, source: NodeId, now: Now) -> None:
+        is_stranger = source in self._accounts[topic]  # it comes by itself
+        self._drop_source(topic, source, now)
+        if puller.is_idle and not is_stranger:
+            self._let_go(topic, now, is_stranger=False)
 
     def compared(self, topic: TopicId) -> None:
         """All others were asked what they hold, or did not answer for long: if it is of no use here, nothing is fetched."""
@@ -192,7 +215,7 @@ class Fetching:
         def unfillable(_series: Series, _span: Span, _now: Now) -> None:
             """Nobody has it; whoever gets it after all says so."""
 
-        calls = _Calls(self._outbox, lambda: self._settle(topic))
+        calls = _Calls(self._outbox, partial(self._attempt, topic))
         return Puller(topic, held, calls, take, unfillable)
 
     def _settle(self, topic: TopicId) -> None:
@@ -227,8 +250,7 @@ class Fetching:
         """Let pullers do what is due."""
         for topic, at in list(self._pull_at.items()):
             if at <= now.mono and (puller := self._pullers.get(topic)) is not None:
-                puller.handle_timer(now)
-                self._settle(topic)
+                self._attempt(topic, puller.handle_timer, now)
 
     def stop(self) -> None:
         """Fetch nothing any more."""
@@ -251,11 +273,11 @@ def _possible(rows: Iterable[SummaryRow]) -> Iterator[SummaryRow]:
 
 
 class _Calls:
-    """The outbox, for a puller whose owner is to look at it after each answer."""
+    """The outbox, for a puller whose owner hands it each answer, and looks at it then."""
 
-    def __init__(self, outbox: Outbox, after: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, attempt: Callable[[Callable[[Now], None], Now], None]) -> None:
         self._outbox = outbox
-        self._after = after
+        self._attempt = attempt
 
     def call(
         self,
@@ -268,8 +290,7 @@ class _Calls:
         """As the outbox does."""
 
         def on_answer(outcome: Answer | Failed, now: Now) -> None:
-            then(outcome, now)
-            self._after()
+            self._attempt(partial(then, outcome), now)
 
         return self._outbox.call(contact, method, body, deadline_s, on_answer)
 
