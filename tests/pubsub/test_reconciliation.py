@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, strategies as st
 
 from tests.pubsub.kit_host import HOSTING, TOPIC, Author, HostNode, World, peer, topic
-from yzdht.limits import SUMMARY_ROWS_MAX, SYNC_EVERY_S, SYNC_PAGES_MAX, SYNCS_AT_ONCE_MAX
+from yzdht.limits import (
+    SUMMARY_ROWS_MAX,
+    SYNC_EVERY_S,
+    SYNC_IDLE_EVERY_S,
+    SYNC_PAGES_MAX,
+    SYNCS_AT_ONCE_MAX,
+)
 from yzdht.pubsub.reconciliation import holds_all
 from yzdht.rpc.engine import Answer, Up
 from yzdht.wire.holdings import Holdings, Series, claimed
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 
 ALICE = peer(101)
+TOPIC_OF_OTHERS = topic(999)
 SERIES = [Author(number).series for number in range(3)]
 
 
@@ -178,3 +186,45 @@ def test_a_host_is_quiet_when_it_has_all_there_is() -> None:
 
     assert len(two.holds(author, TOPIC)) == 600
     assert two.host.is_quiet
+
+
+def test_topics_that_cannot_be_read_take_no_round_from_the_others_and_are_tried_ever_more_seldom() -> None:
+    world = World()
+    one, _ = world.host(1), world.host(2)
+    world.meet(1, 2)
+    damaged = [topic(number) for number in range(2 * SYNCS_AT_ONCE_MAX)]
+    for of in (*damaged, TOPIC_OF_OTHERS):
+        one.subscribe(ALICE, of)
+        one.publish(Author().envelope(of=of))
+    world.run(SYNC_EVERY_S)
+    world.faults.fails = lambda _number, of: of in damaged
+    one.host._topics.reread()
+    asks = one.asks[Method.TOPIC_SYNC]
+    world.run(10 * SYNC_EVERY_S)
+
+    assert 7 <= one.asks[Method.TOPIC_SYNC] - asks <= 14
+    assert one.counts["store_errors"] <= 30 * len(damaged)  # the other one asks, too
+    world.faults.fails = lambda _number, _topic: False
+    asks = one.asks[Method.TOPIC_SYNC]
+    world.run(2 * SYNC_EVERY_S)
+    assert one.asks[Method.TOPIC_SYNC] - asks >= len(damaged) + 1
+
+
+def test_what_nobody_foresaw_in_one_round_does_not_end_all_others() -> None:
+    world = World()
+    one, two = world.host(1), world.host(2)
+    world.meet(1, 2)
+    for of in (TOPIC, TOPIC_OF_OTHERS):
+        one.subscribe(ALICE, of)
+    world.faults.error = ArithmeticError()
+    world.faults.fails = lambda _number, of: of == TOPIC
+    one.host._topics.reread()
+    with pytest.raises(ArithmeticError):
+        world.run(SYNC_IDLE_EVERY_S)
+    author = Author()
+    two.publish(author.envelope(of=TOPIC_OF_OTHERS))
+    one.host._reconciliation.handle_timer(world.now)
+    one.settle()
+    world.run(SYNC_IDLE_EVERY_S)
+
+    assert one.holds(author, TOPIC_OF_OTHERS) == [0]

@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     HANDED_OVER_KEPT_S,
     SUMMARY_ROWS_MAX,
@@ -75,7 +76,7 @@ class _Round:
         hosts: Who its hosts are, this node left out.
         tick: Its changes at the beginning.
         waiting: How many have not answered to the end.
-        has_failed: True if one did not answer as it should.
+        has_failed: True if one did not answer as it should, or what is held here could not be read.
         holds_all: True while each that answered holds what is held here.
 
     """
@@ -188,8 +189,10 @@ class Reconciliation:
         if self._is_beginning:  # a round ended as it began: the loop that began it goes on
             return
         self._is_beginning = True
-        self._begin_all_due(now)
-        self._is_beginning = False
+        try:
+            self._begin_all_due(now)
+        finally:
+            self._is_beginning = False
 
     def _begin_all_due(self, now: Now) -> None:
         while self._syncing < SYNCS_AT_ONCE_MAX and now.mono >= self._paused_until:
@@ -215,14 +218,17 @@ class Reconciliation:
         turn = _Round(hosted, others, hosted.tick, len(others))
         for contact in others:
             if self._silent_until.get(contact.node_id, now.mono) > now.mono:
-                turn.has_failed = True
-                self._end_one(turn, now)
+                self._fail(turn, now)
             else:
-                self._ask(_Exchange(turn, contact))
+                self._ask(_Exchange(turn, contact), now)
 
-    def _ask(self, exchange: _Exchange) -> None:
+    def _ask(self, exchange: _Exchange, now: Now) -> None:
         topic = exchange.round.hosted.topic
-        rows = self._topics.holdings(topic).rows(exchange.skip)
+        try:
+            rows = self._topics.holdings(topic).rows(exchange.skip)
+        except StoreError:  # it is tried again, as with a host that does not answer
+            self._fail(exchange.round, now)
+            return
         self._outbox.call(
             exchange.contact,
             Method.TOPIC_SYNC,
@@ -238,21 +244,31 @@ class Reconciliation:
             self._end_one(turn, now)  # forgotten meanwhile
             return
         if not isinstance(outcome, Answer) or not isinstance(outcome.body, TopicSynced):
-            turn.has_failed = True
             self._note_silence(exchange.contact, outcome, now)
-            self._end_one(turn, now)
+            self._fail(turn, now)
             return
         self._silent_until.pop(exchange.contact.node_id, None)
-        rows = outcome.body.summary
+        try:
+            is_more = self._hear(exchange, told, outcome.body.summary, now)
+        except StoreError:
+            self._fail(turn, now)
+            return
+        if is_more:
+            self._ask(exchange, now)
+        else:
+            self._end_one(turn, now)
+
+    def _hear(self, exchange: _Exchange, told: int, rows: tuple[SummaryRow, ...], now: Now) -> bool:
+        """A page came for one of so many rows; True if another one is to be asked for."""
+        turn = exchange.round
         exchange.rows.extend(rows)
-        self._fetching.hear(hosted, exchange.contact, rows, now)
+        self._fetching.hear(turn.hosted, exchange.contact, rows, now)
         exchange.skip += SUMMARY_ROWS_MAX
         is_more = max(told, len(rows)) >= SUMMARY_ROWS_MAX
         if is_more and exchange.skip < SYNC_PAGES_MAX * SUMMARY_ROWS_MAX:
-            self._ask(exchange)
-            return
-        turn.holds_all &= holds_all(exchange.rows, self._topics.holdings(hosted.topic))
-        self._end_one(turn, now)
+            return True
+        turn.holds_all &= holds_all(exchange.rows, self._topics.holdings(turn.hosted.topic))
+        return False
 
     def _note_silence(self, contact: Contact, outcome: Answer | Failed, now: Now) -> None:
         silent = self._silent_until
@@ -265,6 +281,10 @@ class Reconciliation:
     def came(self, node_id: NodeId) -> None:
         """A session with a node began: it is worth asking."""
         self._silent_until.pop(node_id, None)
+
+    def _fail(self, turn: _Round, now: Now) -> None:
+        turn.has_failed = True
+        self._end_one(turn, now)
 
     def _end_one(self, turn: _Round, now: Now) -> None:
         turn.waiting -= 1
