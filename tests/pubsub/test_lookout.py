@@ -10,6 +10,7 @@ from yzdht.limits import (
     HOSTS_LOOK_EVERY_S,
     HOSTS_LOOKS_PER_TURN,
 )
+from yzdht.wire.rpc import Method
 
 
 ALICE = peer(101)
@@ -76,6 +77,59 @@ def test_a_change_within_a_walk_begins_another_one_after_it() -> None:
 
     assert within == HOSTS_LOOKS_PER_TURN
     assert host.neighbourhood.looks - looks == 6 * HOSTS_LOOKS_PER_TURN
+
+
+def test_what_cannot_be_read_at_the_start_is_tried_again_ever_more_seldom() -> None:
+    world = World()
+    host = world.host(1)
+    author = Author()
+    number = HOSTED_TOPICS_PAGE + 1
+    for of in range(number):
+        host.publish(author.envelope(of=topic(of)))
+    world.run(1.0)
+    pages = world.faults.pages
+    world.faults.fails = lambda _number, of: of is None and world.faults.pages > pages + 1
+    again = world.restart(1)
+    world.run(3 * HOSTS_LOOK_EVERY_S)
+
+    assert again.host.topics == HOSTED_TOPICS_PAGE
+    assert 10 <= again.counts["store_errors"] <= 14
+    world.faults.fails = lambda _number, _topic: False
+    world.run(HOSTS_LOOK_EVERY_S)
+    assert again.host.topics == number
+    pages = world.faults.pages
+    world.run(3 * HOSTS_LOOK_EVERY_S)
+    assert world.faults.pages == pages
+
+
+def test_while_it_cannot_be_read_which_topics_there_are_those_that_are_known_are_looked_after() -> None:
+    world = World()
+    world.faults.fails = lambda _number, of: of is None
+    host = world.host(1)
+    host.subscribe(ALICE)
+    world.run(1.0)
+    looks = host.neighbourhood.looks
+    host.on_neighbourhood([2])
+    world.run(HOSTS_LOOK_AFTER_S + 0.01)
+
+    assert host.neighbourhood.looks == looks + 1
+    assert host.asks[Method.TOPIC_SYNC] == 1
+
+
+def test_a_topic_of_which_it_cannot_be_read_whether_anything_is_left_is_not_forgotten() -> None:
+    world = World()
+    host = world.host(1)
+    host.subscribe(ALICE)
+    host.publish(Author().envelope())
+    world.run(1.0)
+    world.faults.fails = lambda _number, of: of is not None
+    host.leaves(ALICE)
+    world.run(3 * HISTORY_S)
+    assert host.host.topics == 1
+
+    world.faults.fails = lambda _number, _topic: False
+    world.run(HOSTS_LOOK_EVERY_S)
+    assert host.host.topics == 0
 
 
 def test_a_topic_with_a_subscriber_is_never_idle() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     HISTORY_S,
     HOSTED_TOPICS_PAGE,
@@ -17,6 +18,7 @@ from yzdht.limits import (
     HOSTS_LOOKS_PER_TURN,
     TOPIC_ACTIVE_S,
 )
+from yzdht.pubsub.pauses import doubled_s
 
 
 if TYPE_CHECKING:
@@ -52,50 +54,54 @@ class Lookout:
         self._forget = forget
         self._to_look: deque[TopicId] = deque()
         self._read_to: TopicId | None = None
-        self._is_reading = False
+        self._read_at: float | None = None
+        self._failures = 0
         self._next_at: float | None = None
         self._is_changed = False
 
     def start(self, now: Now) -> None:
         """Read which topics are on disk."""
-        self._is_reading = True
-        self._next_at = now.mono
+        self._read_at = now.mono
 
     def changed(self, now: Now) -> None:
         """The neighbourhood is another one: who hosts what is looked at soon."""
         self._is_changed = True
-        if not self._is_walking and (self._next_at is None or self._next_at > now.mono + HOSTS_LOOK_AFTER_S):
+        if not self._to_look and (self._next_at is None or self._next_at > now.mono + HOSTS_LOOK_AFTER_S):
             self._next_at = now.mono + HOSTS_LOOK_AFTER_S
-
-    @property
-    def _is_walking(self) -> bool:
-        return self._is_reading or bool(self._to_look)
 
     def next_timer(self) -> float | None:
         """When handle_timer is wanted."""
-        return self._next_at
+        return min((at for at in (self._read_at, self._next_at) if at is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:
         """Go on with a walk, or begin one."""
+        if self._read_at is not None and self._read_at <= now.mono:
+            self._read(now)
+            if self._next_at is None:
+                self._next_at = now.mono + HOSTS_LOOK_EVERY_S
         if self._next_at is None or self._next_at > now.mono:
             return
-        if self._is_reading:
-            self._read(now)
-        else:
-            self._walk(now)
-        if self._is_walking:
+        self._walk(now)
+        if self._to_look:
             self._next_at = now.mono + HOSTS_LOOK_PAUSE_S
         else:
             self._next_at = now.mono + (HOSTS_LOOK_AFTER_S if self._is_changed else HOSTS_LOOK_EVERY_S)
 
     def _read(self, now: Now) -> None:
-        page = self._topics.page(self._read_to, HOSTED_TOPICS_PAGE)
+        """Take up one page; what cannot be read is tried again ever more seldom, and what is known is looked at meanwhile."""
+        try:
+            page = self._topics.page(self._read_to, HOSTED_TOPICS_PAGE)
+        except StoreError:
+            self._failures += 1
+            self._read_at = now.mono + doubled_s(HOSTS_LOOK_AFTER_S, HOSTS_LOOK_EVERY_S, self._failures)
+            return
+        self._failures = 0
         for topic in page:
             if self._topics.get(topic) is None and not self._topics.is_full:
                 hosted = self._topics.open(topic, self._topics.near(topic), now)
                 hosted.active_at -= TOPIC_ACTIVE_S  # nobody knows
                 self._reconciliation.soon(hosted, now)
-        self._is_reading = len(page) == HOSTED_TOPICS_PAGE
+        self._read_at = now.mono + HOSTS_LOOK_PAUSE_S if len(page) == HOSTED_TOPICS_PAGE else None
         self._read_to = page[-1] if page else None
 
     def _walk(self, now: Now) -> None:
