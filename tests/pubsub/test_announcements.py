@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, strategies as st
 
+from tests.pubsub.kit_disk import Faults, FaultyTopics
 from tests.pubsub.kit_host import (
     WALL,
     Author,
@@ -27,6 +28,7 @@ from yzdht.limits import (
     ANNOUNCEMENT_ROWS_PER_TURN,
     HOLES_MAX,
     SUMMARY_ROWS_MAX,
+    TOPICS_PER_ANNOUNCEMENT_MAX,
 )
 from yzdht.ports import Now
 from yzdht.pubsub.announcements import Announcements, rows_bytes
@@ -53,7 +55,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.outbox = Outbox()
-        self.topics = Topics(node_id(1), memory(), Neighbourhood(contact(1)), target_of)
+        self.faults = Faults()
+        store = FaultyTopics(memory(), self.faults)
+        self.topics = Topics(node_id(1), store, Neighbourhood(contact(1)), target_of)
         self.subscriptions = Subscriptions()
         self.is_congested = False
         self.announcements = Announcements(
@@ -165,6 +169,37 @@ def test_a_topic_that_is_forgotten_is_not_told_of() -> None:
 
     assert desk.told == []
     assert not subscriber.changed
+
+
+def test_what_cannot_be_read_of_one_topic_is_told_later_and_the_others_at_once() -> None:
+    desk = Desk()
+    topics = [topic(number) for number in range(1, 4)]
+    for of in topics:
+        desk.subscribe(of)
+        desk.change(of)
+    desk.topics.reread()
+    before = desk.faults.reads
+    desk.faults.fails = lambda _number, of: of == topics[0]
+    desk.run(3.0)
+    reads = desk.faults.reads - before
+    desk.faults.fails = lambda _number, _topic: False
+    desk.run(3.0)
+
+    assert [[of for of, _ in push.changes] for _, push in desk.told] == [topics[1:], topics[:1]]
+    assert reads <= 6
+
+
+def test_topics_that_cannot_be_read_take_no_place_in_what_is_told() -> None:
+    desk = Desk()
+    for number in range(TOPICS_PER_ANNOUNCEMENT_MAX + 1):
+        desk.subscribe(topic(number))
+        desk.change(topic(number))
+    last = topic(TOPICS_PER_ANNOUNCEMENT_MAX)
+    desk.topics.reread()
+    desk.faults.fails = lambda _number, of: of != last
+    desk.run(3.0)
+
+    assert [[of for of, _ in push.changes] for _, push in desk.told] == [[last]]
 
 
 def test_rows_are_counted_by_their_holes() -> None:

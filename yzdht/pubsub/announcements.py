@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Protocol
 
+from yzdht.errors import StoreError
 from yzdht.limits import (
     ANNOUNCE_AFTER_S,
     ANNOUNCE_EVERY_S,
@@ -54,7 +55,7 @@ class Changing(Protocol):
         ...
 
     def changes(self, hosted: Hosted, tick: int) -> Changes:
-        """What is to be told of a topic to somebody who was told up to a tick."""
+        """What is to be told of a topic to somebody who was told up to a tick; raises StoreError if that cannot be read."""
         ...
 
 
@@ -120,7 +121,11 @@ class Announcements:
         changes: list[tuple[TopicId, tuple[SummaryRow, ...]]] = []
         room = ANNOUNCEMENT_BYTES_MAX
         for topic in list(subscriber.changed)[:TOPICS_PER_ANNOUNCEMENT_MAX]:
-            rows, tick, is_all = self._changes(subscriber, topic)
+            try:
+                rows, tick, is_all = self._changes(subscriber, topic)
+            except StoreError:  # it is told of later, after the others
+                subscriber.changed[topic] = subscriber.changed.pop(topic)
+                continue
             room -= rows_bytes(rows) + _TOPIC_BYTES if rows else 0
             if room < 0 and changes:
                 break
