@@ -20,7 +20,6 @@ from tests.pubsub.kit_engine import (
     subscribed,
 )
 from tests.pubsub.kit_feed import WALL, Keys, row
-from yzdht.errors import StoreError
 from yzdht.ids import TopicId
 from yzdht.limits import FEEDS_MAX
 from yzdht.pubsub.cursor import Cursor
@@ -35,7 +34,6 @@ from yzdht.wire.rpc import Method, Publish, Published, Refusal, Status, Subscrib
 
 if TYPE_CHECKING:
     from yzdht.pubsub.events import Event
-    from yzdht.wire.holdings import Holdings
 
 
 ONE = series(1)
@@ -70,22 +68,79 @@ def test_what_a_node_has_for_others_is_on_its_way_before_it_hears_it_itself() ->
     assert not shell.engine.serve_itself(at(1))
 
 
-def test_a_disk_that_cannot_be_read_keeps_one_message_from_its_host_and_none_of_those_after_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_disk_that_cannot_be_read_keeps_one_message_from_its_host_and_none_of_those_after_it() -> None:
     shell = Shell()
-    read = shell.store.holdings
-
-    def broken(_topic: TopicId) -> Holdings:
-        monkeypatch.setattr(shell.store, "holdings", read)
-        raise StoreError("the disk is gone")
-
-    monkeypatch.setattr(shell.store, "holdings", broken)
+    shell.faults.fails = lambda number, _topic: number == 1
     results = [shell.publish(raw(ONE, index)) for index in range(3)]
 
     assert results == [[], [PublishResult(1, 1)], [PublishResult(1, 1)]]
+    assert shell.counts["store_errors"] == 1
     shell.tick(shell.mono + 5)
     assert results[0] == [PublishResult(1, 1)]
+
+
+def tell_and_listen(fails_at: int | None = None) -> Shell:
+    """A node alone publishes and listens to what is there and what comes; `fails_at` is the read that fails."""
+    shell = Shell()
+    shell.engine.start(at(shell.mono))
+    shell.faults.fails = lambda number, _topic: number == fails_at
+    told: list[list[Event]] = [[] for _ in range(3)]
+    shell.listen(told[0])
+    shell.tick(shell.mono + 10)
+    results = [shell.publish(raw(ONE, index)) for index in range(3)]
+    shell.tick(shell.mono + 10)
+    for late in told[1:]:
+        shell.reread()
+        shell.listen(late, Start.ALL)  # it asks itself once more
+    shell.tick(shell.mono + 30)
+    shell.reread()
+    shell.engine.on_link(peer(50), Down("closed"), at(shell.mono))
+    results.append(shell.publish(raw(ONE, 3)))
+    shell.tick(shell.mono + 30)
+
+    assert results == 4 * [[PublishResult(1, 1)]], fails_at
+    assert [sorted(indexes(one)) for one in told] == 3 * [[0, 1, 2, 3]], fails_at
+    return shell
+
+
+def test_whichever_read_fails_a_node_alone_tells_itself_all() -> None:
+    reads = tell_and_listen().faults.reads
+    assert reads >= 6
+    for fails_at in range(1, reads + 1):
+        assert tell_and_listen(fails_at).counts["store_errors"] == 1
+
+
+def test_while_nothing_can_be_read_a_node_asks_itself_now_and_then_and_hears_all_once_it_can() -> None:
+    shell = Shell()
+    shell.engine.start(at(shell.mono))
+    told: list[Event] = []
+    shell.publish(raw(ONE, 0))
+    shell.reread()
+    shell.faults.fails = lambda _number, _topic: True
+    shell.listen(told, Start.ALL)
+    results = shell.publish(raw(ONE, 1), 600.0)
+    shell.tick(shell.mono + 300)
+    assert (told, results) == ([], [])
+    assert 10 < shell.counts["store_errors"] < 450  # the message is tried about once a second
+
+    shell.faults.fails = lambda _number, _topic: False
+    shell.tick(shell.mono + 300)
+    assert results == [PublishResult(1, 1)]
+    assert indexes(told) == [0, 1]
+
+
+def test_a_topic_whose_history_cannot_be_read_as_its_peer_goes_is_heard_again_all_the_same() -> None:
+    shell = Shell(1)
+    told: list[Event] = []
+    feed = shell.listen(told)
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    other = TopicId(bytes(15) + b"\1")
+    shell.ask(peer(1, contact(1).caps), Method.SUBSCRIBE, Subscribe(other))
+    shell.faults.fails = lambda _number, topic: topic is not None
+    shell.reread()
+    shell.engine.on_link(peer(1, contact(1).caps), Down("closed"), at(shell.mono))
+
+    assert contact(1).node_id not in feed.sources
 
 
 def test_what_a_node_has_for_itself_when_it_stops_is_told_to_be_on_no_disk() -> None:
