@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.pubsub.kit_engine import OWN, TOPIC, Shell, at, contact, indexes, raw, series, subscribed
-from tests.pubsub.kit_feed import ranked
-from yzdht.wire.rpc import Method, Subscribe, Unsubscribe
+import pytest
+
+from tests.pubsub.kit_engine import (
+    OWN,
+    SILENT,
+    TOPIC,
+    Shell,
+    at,
+    contact,
+    indexes,
+    peer,
+    raw,
+    series,
+    subscribed,
+)
+from tests.pubsub.kit_feed import forged, ranked
+from yzdht.limits import FEED_LOOK_EVERY_S
+from yzdht.rpc.engine import Answer, Down
+from yzdht.wire.rpc import Empty, Method, Refusal, Status, Subscribe, Unsubscribe
 
 
 if TYPE_CHECKING:
     from yzdht.pubsub.events import Event
+    from yzdht.pubsub.feed import Feed
+    from yzdht.rpc.engine import Failed
 
 
 ONE = series(1)
@@ -50,6 +68,116 @@ def test_a_host_is_left_only_when_nobody_listens_there_any_more() -> None:
     shell.engine.unsubscribe(TOPIC, first, at(3))
     assert shell.asked(Method.UNSUBSCRIBE) == [1]
     assert isinstance(shell.call(1, Method.UNSUBSCRIBE).body, Unsubscribe)
+
+
+def one_that_listens_and_one_that_has_asked(shell: Shell, told: list[Event]) -> tuple[Feed, Feed]:
+    first = shell.listen([])
+    for number in shell.asked(Method.SUBSCRIBE):
+        shell.answer(number, Method.SUBSCRIBE, subscribed())
+    return first, shell.listen(told)
+
+
+def test_a_host_that_another_has_asked_is_not_left_the_goodbye_would_arrive_after_what_it_asked() -> None:
+    shell = Shell(1, 2, is_node=False)
+    told: list[Event] = []
+    first, second = one_that_listens_and_one_that_has_asked(shell, told)
+    assert second.sources == ()
+
+    shell.engine.unsubscribe(TOPIC, first, at(2))
+
+    assert shell.asked(Method.UNSUBSCRIBE) == []
+    for number in shell.asked(Method.SUBSCRIBE):
+        shell.answer(number, Method.SUBSCRIBE, subscribed())
+    shell.pushed(1, raw(ONE, 0, topic=TOPIC))
+    assert indexes(told) == [0]
+    shell.engine.unsubscribe(TOPIC, second, at(3))
+    assert shell.asked(Method.UNSUBSCRIBE) == [1, 2]
+
+
+def test_a_host_that_forges_is_left_by_whoever_saw_it_and_by_the_other_when_it_sees_it() -> None:
+    shell = Shell(1, 2, is_node=False)
+    first, second = one_that_listens_and_one_that_has_asked(shell, [])
+
+    first.distrust(contact(1).node_id, at(2))
+    assert shell.asked(Method.UNSUBSCRIBE) == []
+    for number in shell.asked(Method.SUBSCRIBE):
+        shell.answer(number, Method.SUBSCRIBE, subscribed())
+    assert len(second.sources) == 2
+
+    shell.pushed(1, forged(raw(ONE, 0, topic=TOPIC)))
+    assert shell.asked(Method.UNSUBSCRIBE) == [1]
+    shell.engine.unsubscribe(TOPIC, first, at(3))
+    shell.engine.unsubscribe(TOPIC, second, at(4))
+    assert shell.asked(Method.UNSUBSCRIBE) == [1, 2]
+
+
+def test_who_is_no_host_any_more_for_one_is_left_once_it_is_none_for_the_other() -> None:
+    shell = Shell(1, is_node=False)
+    told: list[Event] = []
+    shell.listen([])
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    shell.found = []
+    shell.tick(FEED_LOOK_EVERY_S * 1.5)
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    shell.found = [contact(1)]
+    second = shell.listen(told)
+    shell.found = []
+
+    shell.tick(FEED_LOOK_EVERY_S * 2.2)  # the first one has not found it twice
+    assert not shell.engine.is_heard(contact(1).node_id)
+    assert shell.asked(Method.UNSUBSCRIBE) == []
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    shell.pushed(1, raw(ONE, 0, topic=TOPIC))
+    assert indexes(told) == [0]
+
+    shell.tick(FEED_LOOK_EVERY_S * 4)
+    assert second.sources == ()
+    assert shell.asked(Method.UNSUBSCRIBE) == [1]
+
+
+@pytest.mark.parametrize("outcome", [SILENT, Answer(Status.BUSY, Refusal())])
+def test_who_took_over_says_goodbye_in_the_end_though_its_own_request_failed(
+    outcome: Answer | Failed,
+) -> None:
+    for is_found in (True, False):
+        shell = Shell(1, is_node=False)
+        first, second = one_that_listens_and_one_that_has_asked(shell, [])
+        shell.engine.unsubscribe(TOPIC, first, at(2))
+        shell.answer(1, Method.SUBSCRIBE, outcome)
+        assert shell.asked(Method.UNSUBSCRIBE) == []  # it is asked again soon
+
+        if is_found:
+            shell.engine.unsubscribe(TOPIC, second, at(3))
+        else:
+            shell.found = []
+            shell.tick(FEED_LOOK_EVERY_S * 3)
+        assert shell.asked(Method.UNSUBSCRIBE) == [1]
+
+
+def test_no_goodbye_is_owed_in_a_session_that_ended() -> None:
+    shell = Shell(1, is_node=False)
+    first, second = one_that_listens_and_one_that_has_asked(shell, [])
+    shell.engine.unsubscribe(TOPIC, first, at(2))
+    shell.answer(1, Method.SUBSCRIBE, SILENT)
+    shell.engine.on_link(peer(1), Down("closed"), at(3))
+
+    shell.engine.unsubscribe(TOPIC, second, at(4))
+    assert shell.asked(Method.UNSUBSCRIBE) == []
+
+
+def test_whoever_begins_after_a_goodbye_went_is_subscribed_in_the_end() -> None:
+    shell = Shell(1, is_node=False)
+    told: list[Event] = []
+    first = shell.listen([])
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    shell.engine.unsubscribe(TOPIC, first, at(2))
+    shell.listen(told)
+
+    assert shell.call(1, Method.UNSUBSCRIBE).call < shell.call(1, Method.SUBSCRIBE).call  # as they arrive
+    shell.answer(1, Method.SUBSCRIBE, subscribed())
+    shell.answer(1, Method.UNSUBSCRIBE, Answer(Status.OK, Empty()))
+    shell.pushed(1, raw(ONE, 0, topic=TOPIC))
+    assert indexes(told) == [0]
 
 
 def test_whoever_wants_no_pushes_of_a_host_does_not_end_those_of_the_other() -> None:

@@ -251,6 +251,32 @@ def test_whoever_stops_listening_says_so() -> None:
     assert all(host.subscribers == {} for host in world.hosts.values())
 
 
+def test_whoever_stops_before_hosts_have_answered_says_so_too() -> None:
+    world = World(1, 2, 3)
+    ear = world.listen()
+    world.run(0.015)
+    assert ear.feed.sources == ()
+    ear.stop()
+    world.run(1)
+
+    assert [asked(world, n) for n in (1, 2, 3)] == [1, 1, 1]
+    assert all(host.subscribers == {} for host in world.hosts.values())
+
+
+def test_whoever_stops_after_a_renewal_was_refused_says_so_what_was_granted_before_stands() -> None:
+    world = World(1)
+    ear = world.listen()
+    world.run(1)
+    world.hosts[1].refuses = Status.BUSY
+    ear.feed.look_again(world.now)
+    world.run(1)
+    assert ear.feed.sources == ()
+    ear.stop()
+    world.run(1)
+
+    assert asked(world, 1, Method.UNSUBSCRIBE) == 1
+
+
 def test_whoever_stops_while_another_part_of_the_process_listens_says_nothing() -> None:
     world = World(1, 2, 3)
     ear = world.listen()

@@ -185,6 +185,10 @@ class Feed:
         """Which of them pushes."""
         return self._sources.pusher
 
+    def take_over(self, node_id: NodeId) -> bool:
+        """Have it end what another one of this process subscribed to at a node, if it listens there or has asked to; False if not."""
+        return self._sources.take_over(node_id)
+
     @property
     def has_gaps(self) -> bool:
         """True if something is missing and not given up."""

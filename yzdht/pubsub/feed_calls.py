@@ -73,14 +73,15 @@ class FeedCalls:
             then(outcome, now)
 
         self._touch(self.feed)
-        if isinstance(body, Unsubscribe) and self._is_heard_at(contact.node_id):
+        if isinstance(body, Unsubscribe) and self._is_taken_over_at(contact.node_id):
             return NO_CALL
         if isinstance(body, Subscribe) and not body.push and self._is_pushed_by(contact.node_id):
             body = replace(body, push=True)
         return self._outbox.call(contact, method, body, deadline_s, answered)
 
-    def _is_heard_at(self, node_id: NodeId) -> bool:
-        return any(node_id in other.sources for other in self._others(self.feed))
+    def _is_taken_over_at(self, node_id: NodeId) -> bool:
+        """True if another listens there, or has asked to: requests arrive in order, so that a goodbye would end what it asked for."""
+        return any(other.take_over(node_id) for other in self._others(self.feed))
 
     def _is_pushed_by(self, node_id: NodeId) -> bool:
         return any(other.pusher == node_id for other in self._others(self.feed))

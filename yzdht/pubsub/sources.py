@@ -88,6 +88,7 @@ class _Host:
         is_asked_to_push: In what was said to it last.
         is_asked_briefly: Likewise: one page is enough, and a refusal is none of the subscription.
         is_unwilling: It was asked to push and said that it will not, or does not.
+        is_owed_goodbye: A subscription of this process stands there, even if what was asked last failed, and nobody else ends it.
         unlisted: How many renewals in turn did not find it.
 
     """
@@ -100,6 +101,7 @@ class _Host:
     is_asked_briefly: bool = False
     pushes: bool = False
     is_unwilling: bool = False
+    is_owed_goodbye: bool = False
     failures: int = 0
     again_at: float = 0.0
     unlisted: int = 0
@@ -152,6 +154,14 @@ class Sources:
         """Whoever is listened to; None for all others."""
         host = self._hosts.get(node_id)
         return host.contact if host is not None and host.is_in_use else None
+
+    def take_over(self, node_id: NodeId) -> bool:
+        """If it is listened to a node, or will be perhaps: a subscription that stands there is ended here, whatever becomes of that."""
+        host = self._hosts.get(node_id)
+        if host is None or not host.is_in_use:
+            return False
+        host.is_owed_goodbye = True
+        return True
 
     @property
     def is_waiting(self) -> bool:
@@ -319,6 +329,7 @@ class Sources:
 
     def _on_subscribed(self, host: _Host, body: Subscribed, skip: int, now: Now, *, is_brief: bool) -> None:
         host.state = _State.SUBSCRIBED
+        host.is_owed_goodbye = True
         host.failures = 0
         host.pushes = body.push and host.is_asked_to_push
         if host.is_asked_to_push:  # else it says nothing of it
@@ -363,7 +374,10 @@ class Sources:
     def on_down(self, node_id: NodeId, now: Now) -> None:
         """The session with a node ended, and with it what was subscribed."""
         host = self._hosts.get(node_id)
-        if host is not None and host.is_in_use:
+        if host is None:
+            return
+        host.is_owed_goodbye = False
+        if host.is_in_use:
             self._lose(host, now)
 
     def on_up(self, node_id: NodeId, now: Now) -> None:
@@ -407,13 +421,15 @@ class Sources:
 
     def _leave(self, host: _Host, now: Now) -> None:
         """It is no host any more."""
+        self._say_goodbye(host)
         if host.is_in_use:
-            self._say_goodbye(host)
             self._end(host, now)
         self._hosts.pop(host.contact.node_id, None)
 
     def _say_goodbye(self, host: _Host) -> None:
-        if host.state is _State.SUBSCRIBED:
+        """Also to who was asked and has not answered: what is not waited for any more is granted all the same."""
+        if host.is_in_use or host.is_owed_goodbye:
+            host.is_owed_goodbye = False
             self._around.calls.call(
                 host.contact, Method.UNSUBSCRIBE, Unsubscribe(self._topic), SUBSCRIBE_CALL_S, _ignore
             )
