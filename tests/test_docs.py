@@ -339,6 +339,7 @@ RECEIVING = [
     (r"more than (\d+) minutes before the subscription began", [limits.LIVE_S / MINUTES]),
     (r"looked for at all hosts for (\d+) s, (\d+) s at most while somebody claims it",
      [limits.GAP_GIVE_UP_S, limits.GAP_GIVE_UP_S_MAX]),
+    (r"looked for from the beginning, (\d+) times at most", [limits.GAP_AGAIN_MAX]),
     (r"open for (\d+) h after the next epoch was seen", [limits.REPLAY_KEPT_S / HOURS]),
     (r"an epoch that is not known waits for (\d+) s", [limits.EPOCH_GIVE_UP_S]),
     (r"at once, again after (\d+) s, and after each look in vain twice as long, up to (a minute)",

@@ -14,6 +14,7 @@ from tests.pubsub.kit_feed import (
     held,
     listener,
     number_of,
+    ranked,
     raw,
     row,
     series,
@@ -814,6 +815,50 @@ def test_a_feed_that_was_stopped_wants_nothing_though_it_waited_for_something() 
     assert gapped.feed.has_gaps
     gapped.feed.stop()
     assert gapped.feed.next_timer() is None
+
+
+def with_a_gap(world: World) -> Ear:
+    """Who listens lacks what the one that pushes lacks, too, and has not heard yet that others have it.
+
+    That one answers before them.
+    """
+    number = next(own for own in range(99, 200) if ranked(1, 2, 3, own=own)[0] == 1)
+    ear = world.listen(Start.ALL, number=number)
+    world.run(5)
+    world.publish(ONE, [0, 2], 1)
+    world.publish(ONE, [1], 2, 3)
+    world.run(0.1)
+    assert (ear.indexes, ear.gaps) == ([0], [Span(1, 2)])
+    return ear
+
+
+@pytest.mark.parametrize("away_s", [5, 40, 130, 1_000])
+def test_what_was_missing_when_all_hosts_went_is_fetched_in_order_when_they_are_back(away_s: int) -> None:
+    world = World(1, 2, 3)
+    ear = with_a_gap(world)
+    for host in world.hosts.values():
+        host.die()
+    world.run(away_s)
+    for host in world.hosts.values():
+        host.live()
+    world.run(70)
+
+    assert ear.lost == []
+    assert [(m.index, m.is_late) for m in ear.messages] == [(0, False), (1, False), (2, False)]
+
+
+@pytest.mark.parametrize("stopped_s", [5, 40, 130, 1_000])
+def test_what_was_missing_when_the_process_was_stopped_is_fetched_in_order_when_it_goes_on(
+    stopped_s: int,
+) -> None:
+    world = World(1, 2, 3)
+    ear = with_a_gap(world)
+    world.mono += stopped_s
+    ear.feed.handle_timer(world.now)
+    world.run(2)
+
+    assert ear.lost == []
+    assert ear.indexes == [0, 1, 2]
 
 
 def test_who_did_not_send_what_it_holds_is_asked_once_more_before_that_is_given_up() -> None:

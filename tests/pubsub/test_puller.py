@@ -8,6 +8,8 @@ from tests.pubsub.kit_feed import TOPIC, at, contact, forged, raw, row, series
 from yzdht.errors import StoreError
 from yzdht.ids import TopicId
 from yzdht.limits import (
+    FEED_GAP_LOOK_S,
+    GAP_AGAIN_MAX,
     GAP_GIVE_UP_S,
     HOLES_MAX,
     PULL_DOUBTED_MAX,
@@ -85,6 +87,11 @@ class Desk:
 
     def send(self, now: float, *indexes: int, more: bool = False, which: int = 0) -> None:
         self.answer(page(*(raw(ONE, index) for index in indexes), more=more), now, which)
+
+    def run(self, mono: float) -> None:
+        """Let the time come, as far as something is due until then."""
+        while (due := self.puller.next_timer()) is not None and due <= mono:
+            self.puller.handle_timer(at(due))
 
 
 def spans(call: Call) -> list[tuple[int, int]]:
@@ -416,10 +423,11 @@ def test_a_gap_that_nobody_can_fill_is_told_once() -> None:
     desk.holdings.add(ONE, 2)
     desk.puller.look(ONE, at(1))
     assert desk.puller.has_gaps
-    assert desk.puller.next_timer() == 1 + GAP_GIVE_UP_S
+    assert desk.puller.next_timer() == 1 + FEED_GAP_LOOK_S
 
-    for moment in range(20, 60):
-        desk.puller.handle_timer(at(moment))
+    desk.run(1 + GAP_GIVE_UP_S - 0.1)
+    assert desk.unfillable == []
+    desk.run(60)
 
     assert desk.unfillable == [Span(0, 2)]
     assert not desk.puller.has_gaps
@@ -433,6 +441,84 @@ def test_no_gap_is_given_up_while_there_is_nobody_to_ask() -> None:
 
     assert desk.unfillable == []
     assert desk.puller.next_timer() is None
+
+
+AWAY_S = pytest.mark.parametrize("away_s", [5.0, 40.0, 130.0])
+
+
+@AWAY_S
+def test_what_a_source_has_that_comes_back_after_another_is_asked_of_it_before_it_is_given_up(
+    away_s: float,
+) -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [], at(0))
+    for index in (0, 2):
+        desk.holdings.add(ONE, index)
+    desk.puller.look(ONE, at(1))
+    desk.puller.drop(contact(5).node_id, at(2))
+    assert desk.puller.next_timer() is None
+    back = 2 + away_s
+
+    desk.puller.hear(contact(5), [], at(back))
+    desk.run(back + 2)
+    assert desk.puller.has_gaps
+    desk.puller.hear(contact(6), [row(ONE, 0, 3)], at(back + 2))
+    desk.send(back + 3, 1)
+
+    assert desk.came == [(6, 1)]
+    desk.run(back + 300)
+    assert desk.unfillable == []
+
+
+@AWAY_S
+def test_what_a_source_has_is_asked_of_it_before_it_is_given_up_in_a_process_that_was_stopped(
+    away_s: float,
+) -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [], at(0))
+    for index in (0, 2):
+        desk.holdings.add(ONE, index)
+    desk.puller.look(ONE, at(1))
+    woken = 2 + away_s
+
+    desk.puller.hear(contact(6), [], at(woken))
+    desk.puller.handle_timer(at(woken))
+    desk.run(woken + 2)
+    desk.puller.hear(contact(7), [row(ONE, 0, 3)], at(woken + 2))
+    desk.send(woken + 3, 1)
+
+    assert desk.came == [(7, 1)]
+    assert desk.unfillable == []
+
+
+def test_a_source_that_comes_while_another_is_there_makes_no_gap_younger() -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [], at(0))
+    desk.holdings.add(ONE, 1)
+    desk.puller.look(ONE, at(0))
+    desk.run(20)
+    desk.puller.hear(contact(6), [], at(20))
+    desk.puller.drop(contact(5).node_id, at(21))
+    desk.run(GAP_GIVE_UP_S)
+
+    assert desk.unfillable == [Span(0, 1)]
+
+
+def test_sources_that_come_and_go_keep_no_gap_open_for_ever() -> None:
+    desk = Desk()
+    desk.puller.hear(contact(5), [], at(0))
+    desk.holdings.add(ONE, 1)
+    desk.puller.look(ONE, at(0))
+    mono = 0.0
+    for _ in range(GAP_AGAIN_MAX + 1):
+        desk.run(mono + GAP_GIVE_UP_S - 2)
+        desk.puller.drop(contact(5).node_id, at(mono + GAP_GIVE_UP_S - 2))
+        mono += 100
+        desk.puller.hear(contact(5), [], at(mono))
+    assert desk.unfillable == []
+    desk.run(mono + 2)
+
+    assert desk.unfillable == [Span(0, 1)]
 
 
 def test_what_is_claimed_beyond_all_that_is_here_is_no_gap() -> None:
@@ -451,7 +537,7 @@ def test_what_comes_after_it_was_given_up_is_fetched_all_the_same() -> None:
     desk.puller.hear(contact(5), [], at(0))
     desk.holdings.add(ONE, 1)
     desk.puller.look(ONE, at(0))
-    desk.puller.handle_timer(at(GAP_GIVE_UP_S))
+    desk.run(GAP_GIVE_UP_S)
     assert desk.unfillable == [Span(0, 1)]
 
     desk.puller.hear(contact(5), [row(ONE, 0, 2)], at(90))

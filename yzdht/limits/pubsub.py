@@ -174,6 +174,11 @@ GAP_GIVE_UP_S = 30.0
 GAP_GIVE_UP_S_MAX = 120.0
 """Even if a source says that it has what is missing; it does not send it."""
 GAP_LOOK_EVERY_S = 1.0
+GAP_AGAIN_MAX = 4
+"""Where there was no host to ask for a while, or the process was stopped, what is missing is looked for from the beginning, so often;
+after that from where it was."""
+GAP_STOPPED_S = 5.0
+"""Who looks after what is missing so much later than is due was stopped: an event loop that has much to do is late by less."""
 SUBSCRIBE_CALL_S = 5.0
 FEED_HOSTS_MAX = 2 * TOPIC_HOSTS
 """Those that a search found, and as many that hosts named."""

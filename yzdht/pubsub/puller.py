@@ -2,7 +2,8 @@
 
 Every source has its claims (summary rows, PROTOCOL.md section 11). What is missing is asked of one that claims it, of another one
 too if that one is slow, fails, or does not send what it claimed. A source that withholds so loses nothing but its own part.
-What is certain to exist, since a later message of the series is here, and what no source has, is told after GAP_GIVE_UP_S.
+What is certain to exist, since a later message of the series is here, and what no source has, is told after GAP_GIVE_UP_S in which there
+was one.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ class Puller:
             asks_below: True to ask for what a row that tells no more holes leaves out below.
 
         """
+        if not self._sources:
+            self._gaps.go_on(now.mono)
         known = self._sources.get(source.node_id)
         if known is None:
             known = self._sources[source.node_id] = _Source(
@@ -198,6 +201,8 @@ class Puller:
         if known is not None:
             for ask in known.asks:
                 self._cancel(ask)
+            if not self._sources:
+                self._gaps.pause(now.mono)
             self._advance(now)
 
     def look(self, series: Series, now: Now) -> None:
