@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.pubsub.kit_engine import TOPIC, Shell, at, page, peer, raw, series, subscribed
+from tests.pubsub.kit_engine import SILENT, TOPIC, Shell, at, page, peer, raw, series, subscribed
 from tests.pubsub.kit_feed import HOSTING, contact, row
 from yzdht.ids import TopicId
 from yzdht.limits import (
@@ -19,6 +19,7 @@ from yzdht.limits import (
     EDGE_ROWS_FRESH_S,
     EDGE_TOPICS_MAX,
     EDGE_WAITING_MAX,
+    FEED_SETTLE_FEW_S,
     FEED_SETTLE_S,
     HISTORY_BYTES_MAX,
     HISTORY_MESSAGES_MAX,
@@ -319,14 +320,26 @@ def test_one_host_alone_answers_no_client_while_the_others_may(shell: Shell) -> 
     assert rows_of(shell, request) == (row(ONE, 0, 5),)
 
 
-def test_what_one_host_says_is_told_as_begun_while_the_others_have_not_answered(shell: Shell) -> None:
+@pytest.mark.parametrize("outcome", [SILENT, Answer(Status.BUSY, Refusal())])
+def test_while_one_host_alone_has_answered_a_client_is_told_when_to_come_back(
+    shell: Shell, outcome: Answer | Failed
+) -> None:
     request = subscribe(shell, CLIENT)
     shell.tick(1 + EDGE_ANSWER_S - 1)  # it took so long to reach the first
-    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 2**31, 2**31)))
+    shell.answer(2, Method.SUBSCRIBE, subscribed(row(ONE, 300, 500)))
+    shell.answer(1, Method.SUBSCRIBE, outcome)
     shell.tick(1 + EDGE_ANSWER_S)
+    body = shell.replies[request].body
+    assert shell.status(request) is Status.RATE_LIMITED
+    assert isinstance(body, Refusal)
+    assert body.number == int((FEED_SETTLE_FEW_S - 1) * 1_000) + 1
+    assert shell.engine.edge is not None
+    assert not shell.engine.edge.has(CLIENT, TOPIC)
 
-    assert rows_of(shell, request) == (row(ONE, 0, 0),)
-    assert set(announced(shell, CLIENT)) == {row(ONE, 2**31, 2**31)}
+    waits = subscribe(shell, CLIENT)
+    assert shell.status(waits) is None
+    shell.tick(EDGE_ANSWER_S + FEED_SETTLE_FEW_S)
+    assert rows_of(shell, waits) == (row(ONE, 300, 500),)
 
 
 def test_hosts_that_keep_silent_hold_a_client_up_for_some_seconds(shell: Shell) -> None:

@@ -342,6 +342,18 @@ def test_a_host_that_hangs_does_not_hold_up_the_beginning_for_long() -> None:
     assert ear.indexes == [0, 1, 2]
 
 
+def test_a_client_begins_with_what_one_of_its_nodes_says_where_the_other_is_gone() -> None:
+    world = World(1, 2)
+    world.publish(ONE, range(5), 1)
+    world.hosts[1].answers_after_s = 0.1
+    world.hosts[2].refuses = Status.BUSY
+    ear = world.listen(Start.LIVE, is_delegated=True)
+    world.run(0.2)
+
+    assert ear.feed.is_settled
+    assert ear.events == [Begins(ONE, 5, WALL)]
+
+
 def test_where_only_one_of_the_hosts_answers_it_begins_in_a_moment_more() -> None:
     world = World(1, 2)
     world.publish(ONE, range(3, 6), 1)

@@ -21,14 +21,13 @@ from tests.pubsub.kit_engine import (
 )
 from tests.pubsub.kit_feed import forged, ranked
 from yzdht.limits import FEED_LOOK_EVERY_S, FEED_SETTLE_FEW_S
-from yzdht.rpc.engine import Answer, Down
+from yzdht.rpc.engine import Answer, Down, Failed, FailReason
 from yzdht.wire.rpc import Empty, Method, Refusal, Status, Subscribe, Unsubscribe
 
 
 if TYPE_CHECKING:
     from yzdht.pubsub.events import Event
     from yzdht.pubsub.feed import Feed
-    from yzdht.rpc.engine import Failed
 
 
 ONE = series(1)
@@ -153,6 +152,26 @@ def test_who_took_over_says_goodbye_in_the_end_though_its_own_request_failed(
             shell.found = []
             shell.tick(FEED_LOOK_EVERY_S * 3)
         assert shell.asked(Method.UNSUBSCRIBE) == [1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked"), [(FailReason.TIMEOUT, [1]), (FailReason.UNREACHABLE, []), (FailReason.WRONG_ID, [])]
+)
+def test_a_goodbye_is_owed_to_who_was_late_and_not_to_who_was_not_there(
+    reason: FailReason, asked: list[int]
+) -> None:
+    for is_taken_over in (True, False):
+        shell = Shell(1, is_node=False)
+        first = shell.listen([])
+        if is_taken_over:
+            second = shell.listen([])
+            shell.engine.unsubscribe(TOPIC, first, at(2))
+        else:
+            second = first
+        shell.answer(1, Method.SUBSCRIBE, Failed(reason))
+
+        shell.engine.unsubscribe(TOPIC, second, at(3))
+        assert shell.asked(Method.UNSUBSCRIBE) == asked
 
 
 def test_no_goodbye_is_owed_in_a_session_that_ended() -> None:

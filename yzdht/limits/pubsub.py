@@ -257,9 +257,9 @@ EDGE_ORDER_S = 10.0
 """For so long, once a client began to read page after page, the order of what is told stays."""
 EDGE_ROWS_ALL_MAX = 262_144
 """Of all topics; each takes half a kilobyte and more."""
-EDGE_ANSWER_S = 4.25
-"""A client waits so long for what the hosts of its topic have; it is told later what is not known by then. As a rule longer
-than FEED_SETTLE_FEW_S after the first host answered, and less than SUBSCRIBE_CALL_S, for which the client waits."""
+EDGE_ANSWER_S = 3.0
+"""A client waits so long for what the hosts of its topic have. While none has answered it is told that there is nothing, and later what is
+known then; while few have it is to come back."""
 EDGE_ROWS_FRESH_S = 2.0
 """What hosts of a full topic hold is that old at most where a client begins to listen; else they are asked again."""
 EDGE_LOOK_S = 0.5

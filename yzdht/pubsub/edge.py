@@ -398,7 +398,12 @@ class Edge:
             waiting = relayed.waiting.popleft()
             waiting.is_answered = True
             self._waits.give_back(waiting.bringer)
-            self._answer(relayed, waiting, now)
+            settle_at = relayed.feed.settle_at
+            if settle_at is None:
+                self._answer(relayed, waiting, now)
+            else:  # the hosts that have answered are too few to say where a series is
+                self.unsubscribe(waiting.peer, waiting.body.topic, now)
+                self._reply(waiting.request, limited(max(0.0, settle_at - now.mono)))
 
     def _first_waiting(self) -> _Waiting | None:
         """Who has waited long enough first."""

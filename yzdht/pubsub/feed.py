@@ -162,17 +162,25 @@ class Feed:
         return self._is_settled
 
     @property
+    def settle_at(self) -> float | None:
+        """When it begins even though somebody has not answered; None once it has begun, and while nobody has.
+
+        Where few have answered it is later: one that lies of a series would be alone with it.
+        """
+        if self._is_settled or self._answered_at is None or not self._answered:
+            return None
+        are_most = self._sources.are_most(self._answered)
+        return self._answered_at + (FEED_SETTLE_S if are_most else FEED_SETTLE_FEW_S)
+
+    @property
     def sources(self) -> tuple[NodeId, ...]:
         """Where it is subscribed."""
         return self._sources.subscribed
 
     @property
     def found_sources(self) -> tuple[NodeId, ...]:
-        """By whom it is judged where a series is: those of `sources` that the own search found, or all if it found none of them.
-
-        Until it is settled also those that have not answered yet: what they have is not known.
-        """
-        return self._sources.found(self.sources, are_all=not self._is_settled)
+        """By whom it is judged where a series is: those of `sources` that the own search found, or all if it found none of them."""
+        return self._sources.found(self.sources)
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
@@ -295,22 +303,14 @@ class Feed:
             self._listener.on_settled()
 
     @property
-    def _settle_at(self) -> float | None:
-        """When it begins even though somebody has not answered; where few have, one that lies of a series would be alone with it."""
-        if self._answered_at is None or not self._answered:
-            return None
-        are_most = self._sources.are_most(self._answered)
-        return self._answered_at + (FEED_SETTLE_S if are_most else FEED_SETTLE_FEW_S)
-
-    @property
     def _is_waiting(self) -> bool:
         """True while it is worth waiting: somebody has not said all that it holds, or hosts that did not answer may answer yet."""
         have_all = self._answered.issuperset(self._sources.subscribed)
         return self._sources.is_waiting or not have_all or not self._sources.are_most(self._answered)
 
     def _settle_if_due(self, now: Now) -> None:
-        at = self._settle_at
-        if self._is_settled or at is None or (now.mono < at and self._is_waiting):
+        at = self.settle_at
+        if at is None or (now.mono < at and self._is_waiting):
             return
         self._is_settled = True
         for _, rows in self._first_rows:
@@ -484,8 +484,7 @@ class Feed:
         """When handle_timer is wanted."""
         if self._is_stopped:
             return None
-        settle_at = None if self._is_settled else self._settle_at
-        times = (self._sources.next_timer(), self._puller.next_timer(), settle_at, self._gap_look_at)
+        times = (self._sources.next_timer(), self._puller.next_timer(), self.settle_at, self._gap_look_at)
         return min((at for at in times if at is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:

@@ -71,6 +71,7 @@ class Surroundings(NamedTuple):
 
 
 _LATER = (Status.BUSY, Status.RATE_LIMITED, FailReason.BUSY, FailReason.TIMEOUT)
+_NOT_THERE = (FailReason.UNREACHABLE, FailReason.WRONG_ID)
 
 
 class _State(Enum):
@@ -178,18 +179,17 @@ class Sources:
         """Where a subscription stands."""
         return tuple(h.contact.node_id for h in self._hosts.values() if h.state is _State.SUBSCRIBED)
 
-    def found(self, among: Collection[NodeId], *, are_all: bool = False) -> tuple[NodeId, ...]:
-        """Those that the own search found, or all that it found; if it found none of them all that are given.
+    def found(self, among: Collection[NodeId]) -> tuple[NodeId, ...]:
+        """Those that the own search found; if it found none of them all that are given.
 
         Whoever a host names may be the host itself once more.
         """
-        found = tuple(contact.node_id for contact in self._found)
-        return (found if are_all else tuple(n for n in found if n in among)) or tuple(among)
+        return tuple(c.node_id for c in self._found if c.node_id in among) or tuple(among)
 
     def are_most(self, among: Collection[NodeId]) -> bool:
-        """True if these are more than half of those that were found and are to be listened to."""
+        """True if these are more than half of the hosts that were found, or any of the nodes that a client chose."""
         count = sum(contact.node_id in among for contact in self._found)
-        return 2 * count > min(len(self._found), FEED_NODES if self._around.is_delegated else TOPIC_HOSTS)
+        return 2 * count > min(len(self._found), 1 if self._around.is_delegated else TOPIC_HOSTS)
 
     @property
     def pusher(self) -> NodeId | None:
@@ -269,7 +269,7 @@ class Sources:
         known = {contact.node_id for contact in self._found} | set(self._named)
         for node_id in [n for n, host in self._hosts.items() if not host.is_in_use and n not in known]:
             if len(self._hosts) > 2 * FEED_HOSTS_MAX:
-                del self._hosts[node_id]
+                self._say_goodbye(self._hosts.pop(node_id))
 
     def _rank(self, contact: Contact) -> bytes:
         return sha256(contact.node_id + self._around.own_id + self._topic).digest()
@@ -320,6 +320,11 @@ class Sources:
             return
         host.call = None
         host.turn += 1
+        if isinstance(
+            outcome, Failed
+        ):  # what is late may have been granted; who was not reached granted nothing
+            host.is_owed_goodbye |= outcome.reason is FailReason.TIMEOUT
+            host.is_owed_goodbye &= outcome.reason not in _NOT_THERE
         if isinstance(outcome, Answer) and isinstance(outcome.body, Subscribed):
             self._on_subscribed(host, outcome.body, skip, now, is_brief=is_brief)
         elif is_brief and _why(outcome) in _LATER:
