@@ -181,14 +181,20 @@ def test_a_host_that_alone_names_a_series_has_who_comes_back_skip_nothing_of_it(
     assert once_more.indexes == [6, 7]
 
 
-@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
-def test_hosts_that_a_host_names_have_no_say_in_where_a_series_begins(start: Start) -> None:
+def one_that_lies_with_those_that_it_names() -> World:
+    """Of two series; 1 and 2, which are found as it is, have the beginning of one."""
     world = World(1, 2, 3, 4, 5, 6)
     world.publish(ONE, range(5), 1, 2)
     world.hosts[3].names = [4, 5, 6]
     for number in (3, 4, 5, 6):
         world.hosts[number].is_found = number == 3
         world.hosts[number].lies = (row(ONE, 2**31, 2**31), row(TWO, 2**31, 2**31))
+    return world
+
+
+@pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
+def test_hosts_that_a_host_names_have_no_say_in_where_a_series_begins(start: Start) -> None:
+    world = one_that_lies_with_those_that_it_names()
     world.hosts[1].answers_after_s = 0.5  # until then all others have
     ear = world.listen(start)
     world.run(5)
@@ -277,12 +283,7 @@ def test_while_hosts_refuse_one_that_does_not_has_not_the_only_say(start: Start)
 
 @pytest.mark.parametrize("start", [Start.LIVE, Start.ALL])
 def test_who_names_others_and_leaves_has_them_not_decide(start: Start) -> None:
-    world = World(1, 2, 3, 4, 5, 6)
-    world.publish(ONE, range(5), 1, 2)
-    world.hosts[3].names = [4, 5, 6]
-    for number in (3, 4, 5, 6):
-        world.hosts[number].is_found = number == 3
-        world.hosts[number].lies = (row(ONE, 2**31, 2**31),)
+    world = one_that_lies_with_those_that_it_names()
     world.hosts[1].answers_after_s = world.hosts[2].answers_after_s = FEED_SETTLE_S + 0.5
     ear = world.listen(start)
     world.run(0.5)

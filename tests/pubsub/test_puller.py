@@ -443,6 +443,16 @@ def test_no_gap_is_given_up_while_there_is_nobody_to_ask() -> None:
     assert desk.puller.next_timer() is None
 
 
+def one_that_lacks_a_message() -> Desk:
+    """Of the source 5, since a second."""
+    desk = Desk()
+    desk.puller.hear(contact(5), [], at(0))
+    for index in (0, 2):
+        desk.holdings.add(ONE, index)
+    desk.puller.look(ONE, at(1))
+    return desk
+
+
 AWAY_S = pytest.mark.parametrize("away_s", [5.0, 40.0, 130.0])
 
 
@@ -450,11 +460,7 @@ AWAY_S = pytest.mark.parametrize("away_s", [5.0, 40.0, 130.0])
 def test_what_a_source_has_that_comes_back_after_another_is_asked_of_it_before_it_is_given_up(
     away_s: float,
 ) -> None:
-    desk = Desk()
-    desk.puller.hear(contact(5), [], at(0))
-    for index in (0, 2):
-        desk.holdings.add(ONE, index)
-    desk.puller.look(ONE, at(1))
+    desk = one_that_lacks_a_message()
     desk.puller.drop(contact(5).node_id, at(2))
     assert desk.puller.next_timer() is None
     back = 2 + away_s
@@ -474,11 +480,7 @@ def test_what_a_source_has_that_comes_back_after_another_is_asked_of_it_before_i
 def test_what_a_source_has_is_asked_of_it_before_it_is_given_up_in_a_process_that_was_stopped(
     away_s: float,
 ) -> None:
-    desk = Desk()
-    desk.puller.hear(contact(5), [], at(0))
-    for index in (0, 2):
-        desk.holdings.add(ONE, index)
-    desk.puller.look(ONE, at(1))
+    desk = one_that_lacks_a_message()
     woken = 2 + away_s
 
     desk.puller.hear(contact(6), [], at(woken))

@@ -320,9 +320,8 @@ class Sources:
             return
         host.call = None
         host.turn += 1
-        if isinstance(
-            outcome, Failed
-        ):  # what is late may have been granted; who was not reached granted nothing
+        if isinstance(outcome, Failed):
+            # What is late may have been granted; who was not reached granted nothing.
             host.is_owed_goodbye |= outcome.reason is FailReason.TIMEOUT
             host.is_owed_goodbye &= outcome.reason not in _NOT_THERE
         if isinstance(outcome, Answer) and isinstance(outcome.body, Subscribed):
